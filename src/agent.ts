@@ -1,0 +1,112 @@
+import type { Clock, Timer } from './core/clock.ts'
+import { messageOf } from './core/errors.ts'
+import type { Logger } from './core/logger.ts'
+import type { Random } from './core/random.ts'
+import type { Hypervisor } from './hypervisor/driver.ts'
+import type { Network } from './network/driver.ts'
+import { createConsoleReconciler } from './reconcile/console.ts'
+import { createImagesReconciler, type ImageSource } from './reconcile/images.ts'
+import { createInstanceReconciler } from './reconcile/instance.ts'
+import { isFatal, ReconcileLoop } from './reconcile/loop.ts'
+import { resync } from './reconcile/resync.ts'
+import type { HostLimits } from './reconcile/shrink.ts'
+import { createVolumeReconciler } from './reconcile/volume.ts'
+import { createVpcReconciler } from './reconcile/vpc.ts'
+import { fenced, registerHost, type HostRegistration } from './model/host.ts'
+import type { Store } from './store/store.ts'
+import { enqueue } from './store/work.ts'
+import type { Volumes } from './volumes/driver.ts'
+
+export interface AgentOptions {
+  store: Store
+  clock: Clock
+  random: Random
+  log: Logger
+  hypervisor: Hypervisor
+  network: Network
+  volumes: Volumes
+  images: ImageSource
+  host: HostRegistration
+  limits: HostLimits
+  /** The agent cannot go on: a crash point, or another agent has taken the host. */
+  onFatal: (error: unknown) => void
+}
+
+export interface Agent {
+  /** Registers the host and starts reconciling; resolves when the network of the host is ready. */
+  start(): Promise<void>
+  /** Stops reconciling and lets go of sockets; machines, taps and rules stay as they are. */
+  stop(): Promise<void>
+  /** As a killed process: nothing is waited for, nothing is let go. */
+  abandon(): void
+  /** Resolves when nothing is left to do within the next `horizonMs`. */
+  settled(horizonMs: number): Promise<void>
+}
+
+/** Everything is compared with the world again this often, hint or not. */
+const RESYNC_INTERVAL_MS = 60_000
+
+/** The agent of one host: everything a guest touches is its business, and nobody else's. */
+export function createAgent(options: AgentOptions): Agent {
+  const { clock, random, log, hypervisor, network, volumes, host, onFatal } = options
+  let loop: ReconcileLoop | undefined
+  let timer: Timer | undefined
+  let isStopped = false
+
+  const start = async () => {
+    const epoch = await registerHost(options.store, host, clock.now())
+    const store = fenced(options.store, host.hostId, epoch)
+    await network.ensureHost()
+    const common = { store, clock, log, hypervisor, network, volumes }
+    const running = new ReconcileLoop({
+      store, clock, log, hostId: host.hostId, onFatal,
+      reconcilers: {
+        instance: createInstanceReconciler({ ...common, limits: options.limits }),
+        volume: createVolumeReconciler(common),
+        vpc: createVpcReconciler({ ...common, random, hostId: host.hostId }),
+        console: createConsoleReconciler(common),
+        images: createImagesReconciler({ ...common, images: options.images }),
+      },
+    })
+    loop = running
+    const report = (error: unknown) => {
+      if (isFatal(error)) onFatal(error)
+      else if (!isStopped) log.error('resync failed', { error: messageOf(error) })
+    }
+    hypervisor.onChange((instanceId) => {
+      if (isStopped) return
+      store
+        .transaction('hint', (db) => enqueue(db, { kind: 'instance', id: instanceId, hostId: host.hostId }, clock.now()))
+        .catch(report)
+    })
+    const resyncAndPlanNext = async () => {
+      try {
+        await resync({ ...common, hostId: host.hostId })
+      } catch (error) {
+        report(error)
+      }
+      if (!isStopped) timer = clock.after(RESYNC_INTERVAL_MS, () => void resyncAndPlanNext())
+    }
+    await resyncAndPlanNext()
+    running.start()
+  }
+
+  return {
+    start,
+    async stop() {
+      isStopped = true
+      timer?.cancel()
+      await loop?.stop()
+      await hypervisor.close()
+      await network.close()
+    },
+    abandon() {
+      isStopped = true
+      timer?.cancel()
+      loop?.abandon()
+    },
+    async settled(horizonMs) {
+      await loop?.settled(horizonMs)
+    },
+  }
+}

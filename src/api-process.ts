@@ -1,0 +1,13 @@
+import { runChild } from './child-process.ts'
+import { startApi } from './main.ts'
+
+await runChild(async (settings) => {
+  const { api, port, store } = await startApi(settings)
+  return {
+    port,
+    async stop() {
+      await api.close()
+      await store.close()
+    },
+  }
+})

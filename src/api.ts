@@ -1,0 +1,54 @@
+import type { Clock } from './core/clock.ts'
+import type { Cidr } from './core/cidr.ts'
+import type { Logger } from './core/logger.ts'
+import type { Random } from './core/random.ts'
+import { createDispatch, supports } from './dispatch.ts'
+import { DEFAULT_ACCOUNT, ensureAccount } from './model/account.ts'
+import type { Credentials } from './credentials.ts'
+import { permissiveAuthenticator, strictAuthenticator } from './protocol/authenticator.ts'
+import { createApiServer, type ApiServer } from './protocol/server.ts'
+import type { Store } from './store/store.ts'
+
+export interface ApiOptions {
+  store: Store
+  clock: Clock
+  random: Random
+  log: Logger
+  region: string
+  publicPool: Cidr
+  auth: 'strict' | 'permissive'
+  /** The home's own key, which is good in strict mode. */
+  credentials: Credentials
+  /** Names besides loopback that the Host header may have. */
+  allowedHosts?: string[]
+  settle?: () => Promise<void>
+}
+
+/** The API of the cloud: makes the default account if need be, and serves EC2 and STS. */
+export async function createApi(options: ApiOptions): Promise<ApiServer> {
+  const { store, clock, random, log, region, credentials } = options
+  await store.transaction('api.start', async (db) => {
+    await ensureAccount(db, { clock, random, region }, { accountId: DEFAULT_ACCOUNT, name: 'default' })
+    await db
+      .insertInto('access_keys')
+      .values({
+        access_key_id: credentials.accessKeyId, account_id: credentials.accountId,
+        secret: credentials.secretAccessKey, created_ms: clock.now(),
+      })
+      .onConflict((conflict) => conflict.doNothing())
+      .execute()
+  })
+  const lookup = (accessKeyId: string) =>
+    store.read(async (db) => {
+      const row = await db
+        .selectFrom('access_keys').selectAll().where('access_key_id', '=', accessKeyId).executeTakeFirst()
+      return row && { secret: row.secret, account: row.account_id }
+    })
+  return createApiServer({
+    authenticator:
+      options.auth === 'permissive' ? permissiveAuthenticator : strictAuthenticator(clock, lookup),
+    dispatch: createDispatch(options),
+    supports, clock, random, log,
+    ...(options.allowedHosts ? { allowedHosts: options.allowedHosts } : {}),
+  })
+}

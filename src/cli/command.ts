@@ -1,0 +1,96 @@
+import { Command } from 'commander'
+import { existsSync, readdirSync } from 'node:fs'
+import { homedir } from 'node:os'
+import path from 'node:path'
+import { messageOf } from '../core/errors.ts'
+import { packageRoot } from '../core/package-root.ts'
+import { homePaths } from '../home.ts'
+import { openStore } from '../main.ts'
+import { readSettings, SETTING_OPTIONS, type Settings } from '../settings.ts'
+import type { Store } from '../store/store.ts'
+
+/** A new command of `program` with every setting as an option, and examples under its help. */
+export function newCommand(program: Command, usage: string, description: string, examples: string[]): Command {
+  const command = program.command(usage).description(description).optionsGroup('Options:').helpOption('-h, --help', 'show this')
+  command.addHelpText('after', `\nExamples:\n${examples.map((line) => `  ${line}`).join('\n')}`)
+  return command
+}
+
+/** Adds the settings; called after a command's own options, so that those come first in its help. */
+export function withSettings(command: Command): Command {
+  command.optionsGroup('Settings, the same for every command (each also as an environment variable):')
+  for (const { flag, variable, description } of Object.values(SETTING_OPTIONS)) {
+    command.option(flag, `${description} [${variable}]`)
+  }
+  return command
+}
+
+/** The settings that a command was given. @throws Error on a value that makes no sense. */
+export function settingsOf(command: Command): Settings {
+  return readSettings(command.opts(), process.env)
+}
+
+/** Opens the home's database for the time of `body`. @throws Error where there is no cloud yet. */
+export async function withStore<T>(settings: Settings, body: (store: Store) => Promise<T>): Promise<T> {
+  const file = homePaths(settings.home).database
+  if (!existsSync(file)) throw new Error(`there is no cloud in ${settings.home} yet; start one: ${hearthCommand('up', settings)}`)
+  let store: Store
+  try {
+    store = await openStore(settings)
+  } catch (error) {
+    throw new Error(`cannot open ${file} (${messageOf(error)}); run this as the user that runs hearth up`, { cause: error })
+  }
+  try {
+    return await body(store)
+  } finally {
+    await store.close()
+  }
+}
+
+/** Everything that Hearth puts into a home; what else lies there is left alone. */
+const CONTENT = [
+  /^(instances|volumes|layers|images|keys|logs|run|tmp)$/, /^hearth\.db(-wal|-shm|-wake)?$/, /^credentials\.json(\.new)?$/,
+  /^probe\.json/, /^host\.json(\.new)?$/,
+]
+
+/** Whether something of that name in a home is Hearth's. */
+export function isOurs(name: string): boolean {
+  return CONTENT.some((pattern) => pattern.test(name))
+}
+
+/** Whether the folder is a home, or may become one: absent, empty, or made by Hearth, also in part. */
+export function mayBeHome(folder: string): boolean {
+  const names = existsSync(folder) ? readdirSync(folder) : []
+  // Doctor leaves its probe's outcome in an otherwise empty home; a first `up` begins with instances/.
+  const isBegun = names.every(isOurs) && names.every((name) => name.startsWith('probe.json') || names.includes('instances'))
+  return isBegun || isHome(folder)
+}
+
+/** @throws Error when the folder is somebody else's. */
+export function checkHomeFolder(folder: string): void {
+  if (!mayBeHome(folder)) throw new Error(`${folder} holds other things; give Hearth a folder of its own with --home`)
+}
+
+/** Whether Hearth made the folder. */
+export function isHome(folder: string): boolean {
+  return ['instances', 'volumes', 'keys', 'run'].every((name) => existsSync(path.join(folder, name)))
+}
+
+/** The words that call `hearth` from here, with the home where it is not the usual one. */
+export function hearthCommand(words: string, settings: Pick<Settings, 'home'>): string {
+  const isUsual = settings.home === path.join(homedir(), '.hearth')
+  const home = isUsual ? '' : ` --home ${shellWord(settings.home)}`
+  return `${howToCall(path.join(packageRoot(), 'bin/hearth'), process.cwd(), process.env.PATH ?? '')} ${words}${home}`
+}
+
+/** `hearth` where the PATH has it; else its path, relative where that is shorter. */
+export function howToCall(program: string, folder: string, searchPath: string): string {
+  if (searchPath.split(':').includes(path.dirname(program))) return 'hearth'
+  const relative = path.relative(folder, program)
+  return shellWord(relative.startsWith('..') ? program : relative)
+}
+
+/** A word as a shell must be given it. */
+export function shellWord(word: string): string {
+  return /^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`
+}

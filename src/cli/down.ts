@@ -1,0 +1,105 @@
+import type { Command } from 'commander'
+import { existsSync } from 'node:fs'
+import { systemClock, waitFor } from '../core/clock.ts'
+import { homePaths } from '../home.ts'
+import { removeHostNetwork } from '../main.ts'
+import type { HostDoc } from '../model/host.ts'
+import { moveInstance, STATE_REASONS, userInitiated } from '../model/instance.ts'
+import type { Settings } from '../settings.ts'
+import type { Store } from '../store/store.ts'
+import { enqueue } from '../store/work.ts'
+import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { countLive } from './instances.ts'
+import { Supervisor } from './supervisor.ts'
+import { withProgress, type Terminal } from './terminal.ts'
+import { lockHome, readUpRecord, settingsInForce } from './up-record.ts'
+import { scriptsOf, waitUntilDown } from './up.ts'
+
+/** A guest has two minutes to shut down; then the agent ends it. */
+const STOP_TIMEOUT_MS = 180_000
+const END_TIMEOUT_MS = 30_000
+
+/** `hearth down`: stops the machines, then the cloud, then takes its network away. */
+export function addDown(program: Command, terminal: Terminal): void {
+  const command = newCommand(program, 'down', 'stop every machine, then the cloud itself; the disks stay', [
+    'hearth down', 'hearth down --home /srv/hearth',
+  ])
+  withSettings(command).action(() => down(settingsOf(command), terminal))
+}
+
+/** Idempotent: says so when nothing runs. */
+export async function down(asked: Settings, terminal: Terminal): Promise<void> {
+  if (!existsSync(homePaths(asked.home).database)) {
+    terminal.say(`there is no cloud in ${asked.home}; nothing to do`)
+    return
+  }
+  const settings = settingsInForce(asked)
+  await withStore(settings, async (store) => {
+    const engine = await engineOf(store)
+    const live = await countLive(store)
+    if (live > 0) {
+      terminal.say(`stopping ${live} machine${live === 1 ? '' : 's'}`)
+      const stop = () => withProgress(systemClock, terminal, 'machines shut down', () => stopAll(store))
+      if (readUpRecord(settings.home)?.isRunning) await stop()
+      else await withAgent({ ...settings, engine }, terminal, stop)
+    }
+    const hadSupervisor = await endSupervisor(settings.home, terminal)
+    if (engine === 'qemu') await removeHostNetwork({ ...settings, engine })
+    terminal.say(live > 0 || hadSupervisor ? 'everything is down' : 'nothing was running')
+  })
+}
+
+async function engineOf(store: Store): Promise<'qemu' | 'sim'> {
+  const host = await store.read((db) => db.selectFrom('hosts').select('doc').executeTakeFirst())
+  return host ? (JSON.parse(host.doc) as HostDoc).engine : 'sim'
+}
+
+/** Asks for the stop of whatever runs, until nothing does; what is still pending is stopped once it runs. */
+async function stopAll(store: Store): Promise<void> {
+  const what = 'every machine to stop (try again, or see logs/agent.log in the home)'
+  await waitFor(systemClock, what, STOP_TIMEOUT_MS, async () => {
+    await requestStops(store)
+    return (await countLive(store)) === 0
+  }, 250)
+}
+
+/** Writes what StopInstances writes, for the instances of every account. */
+async function requestStops(store: Store): Promise<void> {
+  await store.transaction('down', async (db) => {
+    const nowMs = systemClock.now()
+    for (const row of await db.selectFrom('instances').selectAll().where('state', '=', 'running').execute()) {
+      await moveInstance(db, row, 'stopping', nowMs, {
+        stateReason: STATE_REASONS.userShutdown, stateTransitionReason: userInitiated(nowMs), force: false,
+      })
+      await enqueue(db, { kind: 'instance', id: row.instance_id, hostId: row.host_id }, nowMs)
+    }
+  })
+}
+
+/** Runs the part of the cloud that touches machines for the time of `body`. */
+async function withAgent(settings: Settings, terminal: Terminal, body: () => Promise<void>): Promise<void> {
+  const unlock = lockHome(settings.home)
+  if (!unlock) throw new Error('hearth up is starting for this home; try again in a moment')
+  const { api: _, ...scripts } = scriptsOf(settings.engine === 'sim' ? 'sim' : 'qemu')
+  const supervisor = new Supervisor({
+    // Nobody is to find an API in the short life of the simulated cloud.
+    scripts, settings: { ...settings, port: 0, host: '127.0.0.1' },
+    logFolder: homePaths(settings.home).logs, clock: systemClock, say: terminal.say,
+  })
+  try {
+    await supervisor.start()
+    await body()
+  } finally {
+    await supervisor.stop()
+    unlock()
+  }
+}
+
+/** Ends `hearth up` and waits until it is gone; false when none ran. */
+async function endSupervisor(home: string, terminal: Terminal): Promise<boolean> {
+  const up = readUpRecord(home)
+  if (!up?.isRunning) return false
+  process.kill(up.record.supervisor.pid, 'SIGTERM')
+  await withProgress(systemClock, terminal, 'the cloud ends', () => waitUntilDown(home, END_TIMEOUT_MS))
+  return true
+}

@@ -1,0 +1,110 @@
+import type { Command } from 'commander'
+import { systemClock } from '../core/clock.ts'
+import type { HostDoc } from '../model/host.ts'
+import type { Settings } from '../settings.ts'
+import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { listInstances, type InstanceView } from './instances.ts'
+import { formatDuration, formatMib, formatTable, type Terminal } from './terminal.ts'
+import { endpointOf, readUpRecord } from './up-record.ts'
+
+/** What `hearth status --json` prints. */
+export interface Status {
+  home: string
+  isUp: boolean
+  endpoint: string | null
+  /** Pids of `hearth up` and its children; null while one is down. */
+  processes: Record<string, number | null>
+  region: string
+  host: {
+    engine: string
+    accelerator: string
+    acceleratorReason: string
+    cpus: number
+    memoryMib: number
+    /** What may be promised to instances, and what is. */
+    nominal: { vcpus: number; memoryMib: number }
+    used: { vcpus: number; memoryMib: number }
+    /** The most one guest gets. */
+    guestLimits: { vcpus: number; memoryMib: number }
+  } | null
+  instances: InstanceView[]
+  images: { imageId: string; name: string; state: string }[]
+}
+
+/** `hearth status`: what runs, on what, and how full it is. */
+export function addStatus(program: Command, terminal: Terminal): void {
+  const command = newCommand(program, 'status', 'show the cloud, its host, its instances and images', [
+    'hearth status', 'hearth status --json | jq .instances',
+  ])
+  withSettings(command.option('--json', 'print it as JSON')).action(async () => {
+    const status = await readStatus(settingsOf(command))
+    terminal.out(command.opts().json ? JSON.stringify(status, null, 2) : formatStatus(status, systemClock.now()))
+  })
+}
+
+/** The state of the home as its database and its supervisor's record tell it. */
+export function readStatus(settings: Settings): Promise<Status> {
+  return withStore(settings, async (store) => {
+    const up = readUpRecord(settings.home)
+    const isUp = up?.isRunning === true && up.record.isReady
+    const { host, images } = await store.read(async (db) => ({
+      host: await db.selectFrom('hosts').selectAll().executeTakeFirst(),
+      images: await db
+        .selectFrom('images').select(['image_id as imageId', 'name', 'state']).orderBy('created_ms', 'desc').execute(),
+    }))
+    const doc = host && (JSON.parse(host.doc) as HostDoc)
+    return {
+      home: settings.home,
+      isUp,
+      endpoint: up && isUp ? endpointOf(up.record.settings) : null,
+      processes: up?.isRunning ? { up: up.record.supervisor.pid, ...up.record.children } : {},
+      region: host?.region ?? settings.region,
+      host: host && doc ? {
+        engine: doc.engine, accelerator: doc.accelerator, acceleratorReason: doc.acceleratorReason,
+        cpus: doc.cpus, memoryMib: doc.memoryMib,
+        nominal: { vcpus: host.vcpus, memoryMib: host.memory_mib },
+        used: { vcpus: host.vcpus_used, memoryMib: host.memory_mib_used },
+        guestLimits: doc.guestLimits,
+      } : null,
+      instances: await listInstances(store),
+      images,
+    }
+  })
+}
+
+/** The status as a person reads it. */
+export function formatStatus(status: Status, nowMs: number): string {
+  const parts = [cloudLines(status).join('\n')]
+  parts.push(status.instances.length === 0 ? 'no instances' : formatTable([
+    ['INSTANCE', 'NAME', 'STATE', 'TYPE', 'GOT', 'PRIVATE', 'PUBLIC', 'LAUNCHED'],
+    ...status.instances.map((each) => instanceRow(each, nowMs)),
+  ]))
+  parts.push(status.images.length === 0
+    ? 'no images'
+    : formatTable([['IMAGE', 'NAME', 'STATE'], ...status.images.map((each) => [each.imageId, each.name, each.state])]))
+  return parts.join('\n\n')
+}
+
+function cloudLines({ home, isUp, endpoint, processes, region, host }: Status): string[] {
+  const pids = Object.entries(processes).map(([name, pid]) => `${name} ${pid ?? 'down'}`).join(', ')
+  const state = isUp ? `up at ${endpoint}` : Object.keys(processes).length > 0 ? 'starting' : 'down'
+  const lines = [`cloud     ${state}${pids ? ` (${pids})` : ''}`, `home      ${home}, region ${region}`]
+  if (!host) return lines
+  const engine = host.engine === 'sim' ? 'sim' : `${host.engine}, ${host.accelerator}`
+  return [
+    ...lines,
+    `engine    ${engine}: ${host.acceleratorReason}`,
+    `host      ${host.cpus} CPUs, ${formatMib(host.memoryMib)}; one guest gets at most ${host.guestLimits.vcpus} vCPUs, `
+      + formatMib(host.guestLimits.memoryMib),
+    `promised  ${host.used.vcpus} of ${host.nominal.vcpus} vCPUs, `
+      + `${formatMib(host.used.memoryMib)} of ${formatMib(host.nominal.memoryMib)}`,
+  ]
+}
+
+function instanceRow(each: InstanceView, nowMs: number): string[] {
+  const granted = each.granted ? `${each.granted.vcpus} vCPU, ${formatMib(each.granted.memoryMib)}` : 'all of it'
+  return [
+    each.instanceId, each.name ?? '-', each.state, each.type, each.state === 'running' ? granted : '-',
+    each.privateIp ?? '-', each.publicIp ?? '-', `${formatDuration(nowMs - each.launchMs)} ago`,
+  ]
+}

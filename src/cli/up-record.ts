@@ -1,0 +1,77 @@
+import BetterSqlite3 from 'better-sqlite3'
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { homePaths } from '../home.ts'
+import { isAlive, type ProcessId } from '../hypervisor/qemu/process.ts'
+import type { Engine } from '../main.ts'
+import { isLoopback, type Settings } from '../settings.ts'
+
+/** What the last `hearth up` of a home noted of itself in run/up.json; kept when it has ended. */
+export interface UpRecord {
+  supervisor: ProcessId
+  startedMs: number
+  engine: Engine
+  /** With the engine that was chosen, and the port that was found free. */
+  settings: Settings
+  /** Name of each child → its pid; null while it is down. */
+  children: Record<string, number | null>
+  /** Whether the API has answered. */
+  isReady: boolean
+}
+
+/** The last `hearth up` of the home, and whether it runs; undefined before the first. */
+export function readUpRecord(home: string): { record: UpRecord; isRunning: boolean } | undefined {
+  try {
+    const record = JSON.parse(readFileSync(homePaths(home).supervisor, 'utf8')) as UpRecord
+    return { record, isRunning: isAlive(record.supervisor) }
+  } catch (error) {
+    const isAbsent = (error as NodeJS.ErrnoException).code === 'ENOENT' || error instanceof SyntaxError
+    if (isAbsent) return undefined
+    throw error
+  }
+}
+
+/** Writes the record so that a reader sees the old one or the new one, whole. */
+export function writeUpRecord(home: string, record: UpRecord): void {
+  const file = homePaths(home).supervisor
+  writeFileSync(`${file}.new`, `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600 })
+  renameSync(`${file}.new`, file)
+}
+
+/**
+ * Takes the home for this process, until it ends in whatever way: the kernel holds the lock. Two
+ * supervisors that start at the same moment cannot both have it, as they could with a pid file.
+ *
+ * @returns a function that lets go of it, or undefined when another process has it.
+ */
+export function lockHome(home: string): (() => void) | undefined {
+  const database = new BetterSqlite3(path.join(homePaths(home).run, 'up.lock'), { timeout: 0 })
+  try {
+    database.exec('begin exclusive')
+    return () => database.close()
+  } catch (error) {
+    database.close()
+    if ((error as { code?: string }).code === 'SQLITE_BUSY') return undefined
+    throw error
+  }
+}
+
+/** Where clients on this machine reach the API. */
+export function endpointOf(settings: Pick<Settings, 'host' | 'port'>): string {
+  const wildcards: Record<string, string> = { '0.0.0.0': '127.0.0.1', '::': '::1' }
+  const host = wildcards[settings.host] ?? settings.host
+  return `http://${host.includes(':') ? `[${host}]` : host}:${settings.port}`
+}
+
+/** Settings of the cloud as it runs or last ran, so that only the home has to be given twice. */
+export function settingsInForce(settings: Settings): Settings {
+  const last = readUpRecord(settings.home)
+  if (!last) return settings
+  return { ...last.record.settings, home: settings.home }
+}
+
+/** A warning for a person whose API others can reach; undefined when only this machine can. */
+export function exposureWarning(settings: Pick<Settings, 'host'>): string | undefined {
+  if (isLoopback(settings.host)) return undefined
+  return `the API listens on ${settings.host} without TLS: everyone on that network can read what is sent`
+}

@@ -1,0 +1,121 @@
+import type { Command } from 'commander'
+import path from 'node:path'
+import { systemClock, waitFor } from '../core/clock.ts'
+import { messageOf } from '../core/errors.ts'
+import { silentLogger } from '../core/logger.ts'
+import { packageRoot } from '../core/package-root.ts'
+import { ensureHome, homePaths } from '../home.ts'
+import { processOf } from '../hypervisor/qemu/process.ts'
+import { buildImage } from '../images/build.ts'
+import { chooseEngine, type Engine } from '../main.ts'
+import type { Settings } from '../settings.ts'
+import { checkHomeFolder, hearthCommand, newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { engineOfHome } from './home-engine.ts'
+import { countLive } from './instances.ts'
+import { Supervisor } from './supervisor.ts'
+import type { Terminal } from './terminal.ts'
+import { endpointOf, exposureWarning, lockHome, readUpRecord, writeUpRecord } from './up-record.ts'
+import { welcome } from './welcome.ts'
+
+/** `hearth up`: brings the cloud up and keeps it up. */
+export function addUp(program: Command, terminal: Terminal): void {
+  const command = newCommand(program, 'up', 'bring the cloud up and keep it up; Ctrl-C ends it, its machines run on', [
+    'hearth up', 'hearth up --engine sim --instant --port 0', 'hearth up --home /srv/hearth --overcommit-memory 2',
+  ])
+  withSettings(command).action(() => up(settingsOf(command), terminal))
+}
+
+async function up(settings: Settings, terminal: Terminal): Promise<void> {
+  const ending = endingBySignal()
+  checkHomeFolder(settings.home)
+  await ensureHome(settings.home)
+  const unlock = lockHome(settings.home)
+  if (!unlock) {
+    const pid = readUpRecord(settings.home)?.record.supervisor.pid
+    const which = `${settings.home}${pid === undefined ? '' : ` (pid ${pid})`}`
+    throw new Error(`hearth up runs already for ${which}; end it first: ${hearthCommand('down', settings)}`)
+  }
+  try {
+    // Whoever ends this during a long build need not wait for the build.
+    const chosen = await Promise.race([prepare(settings, terminal), aborted(ending)])
+    if (chosen) await supervise({ ...settings, engine: chosen.engine }, chosen, terminal, ending)
+  } finally {
+    unlock()
+  }
+}
+
+/** Aborts at the first SIGINT, SIGTERM or SIGHUP. More change nothing: npm passes on a Ctrl-C that came here already. */
+function endingBySignal(): AbortSignal {
+  const controller = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => controller.abort())
+  return controller.signal
+}
+
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(undefined)
+    signal.addEventListener('abort', () => resolve(undefined), { once: true })
+  })
+}
+
+/** Chooses the engine, says so, and makes what it needs before anything is started. */
+async function prepare(settings: Settings, terminal: Terminal): Promise<Engine> {
+  const ambient = { clock: systemClock, log: silentLogger }
+  const chosen = await chooseEngine({ ...settings, engine: await engineOfHome(settings) }, ambient)
+  terminal.say(`engine: ${chosen.engine}${chosen.engine === 'sim' ? '' : `, ${chosen.accelerator}`} (${chosen.reason})`)
+  const warning = exposureWarning(settings)
+  if (warning) terminal.say(`warning: ${warning}`)
+  if (chosen.engine === 'qemu') await buildImage('tiny', { home: settings.home, ...ambient, progress: terminal.say })
+  return chosen
+}
+
+/** The scripts of an engine's processes. */
+export function scriptsOf(engine: Engine['engine']): Record<string, string> {
+  const names = engine === 'sim' ? ['sim'] : ['api', 'agent']
+  return Object.fromEntries(names.map((name) => [name, path.join(packageRoot(), 'dist', `${name}-process.js`)]))
+}
+
+async function supervise(settings: Settings, engine: Engine, terminal: Terminal, ending: AbortSignal): Promise<void> {
+  const { home } = settings
+  const self = processOf(process.pid)
+  if (!self) throw new Error('/proc is not there; Hearth runs on Linux only')
+  const startedMs = systemClock.now()
+  let isReady = false
+  const record = () => {
+    const { settings: inForce, pids: children } = supervisor
+    writeUpRecord(home, { supervisor: self, startedMs, engine, settings: inForce, children, isReady })
+  }
+  const supervisor = new Supervisor({
+    scripts: scriptsOf(engine.engine), settings, logFolder: homePaths(home).logs, clock: systemClock, say: terminal.say,
+    onChange: () => record(),
+  })
+  try {
+    await Promise.race([supervisor.start(), aborted(ending)])
+    if (!ending.aborted) {
+      isReady = true
+      record()
+      terminal.out(`ready ${endpointOf(supervisor.settings)}`)
+      greet(supervisor.settings, terminal, ending)
+      await aborted(ending)
+    }
+  } finally {
+    terminal.say('ending …')
+    await supervisor.stop()
+  }
+  const live = await withStore(settings, countLive)
+  terminal.say(engine.engine === 'sim' || live === 0
+    ? 'the cloud is down; its state is kept for the next up'
+    : `the cloud is down, its machines (${live}) run on; stop them too: ${hearthCommand('down', settings)}`)
+}
+
+/** Launches the first instance and says how to get in. Nothing that fails here takes the cloud down. */
+function greet(settings: Settings, terminal: Terminal, ending: AbortSignal): void {
+  welcome(settings, terminal, ending).catch((error: unknown) => {
+    if (!ending.aborted) terminal.say(`the first instance: ${messageOf(error)}. The cloud is up all the same.`)
+  })
+}
+
+/** Waits until no `hearth up` holds the home. */
+export async function waitUntilDown(home: string, timeoutMs: number): Promise<void> {
+  await waitFor(systemClock, 'hearth up to end', timeoutMs, () => !readUpRecord(home)?.isRunning)
+}

@@ -1,0 +1,24 @@
+import { open, rename, rm } from 'node:fs/promises'
+import path from 'node:path'
+
+/**
+ * Writes a file for its owner alone that a reader sees whole or not at all, and that is on the disk
+ * for good before this resolves.
+ */
+export async function writeDurably(file: string, content: string): Promise<void> {
+  const temporary = `${file}.new`
+  await rm(temporary, { force: true })
+  await writeAndFlush(temporary, 'wx', content)
+  await rename(temporary, file)
+  await writeAndFlush(path.dirname(file), 'r')
+}
+
+async function writeAndFlush(target: string, flags: string, content?: string): Promise<void> {
+  const handle = await open(target, flags, 0o600)
+  try {
+    if (content !== undefined) await handle.writeFile(content)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}

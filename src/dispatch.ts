@@ -1,0 +1,61 @@
+import type { Cidr } from './core/cidr.ts'
+import type { Clock } from './core/clock.ts'
+import { ApiError } from './core/errors.ts'
+import type { Random } from './core/random.ts'
+import { operations as ec2Operations } from './ec2/index.ts'
+import type { Context } from './ec2/context.ts'
+import type { Operation } from './ec2/operation.ts'
+import type { ApiCall, Dispatch } from './protocol/server.ts'
+import { operations as stsOperations } from './sts/index.ts'
+import type { Store } from './store/store.ts'
+
+export interface DispatchOptions {
+  store: Store
+  clock: Clock
+  random: Random
+  region: string
+  publicPool: Cidr
+  /** `--instant`: waits until what a call started has settled. The only place that knows of it. */
+  settle?: () => Promise<void>
+}
+
+const services: Record<ApiCall['service'], Record<string, Operation>> = { ec2: ec2Operations, sts: stsOperations }
+
+/** Whether an operation is there. */
+export function supports(service: string, action: string): boolean {
+  return (service === 'ec2' || service === 'sts') && Object.hasOwn(services[service], action)
+}
+
+/** From a decoded call to its output: one transaction or snapshot, DryRun, and nothing else. */
+export function createDispatch(options: DispatchOptions): Dispatch {
+  return async (call) => {
+    const operation = services[call.service][call.action]
+    if (!operation) throw new ApiError('InvalidAction', `The action ${call.action} is not valid for this web service.`)
+    const nowMs = options.clock.now()
+    const prepared = await operation.prepare?.(call.input)
+    const output = await inDatabase(options, operation, call, { nowMs, prepared })
+    if (!operation.mutates) return output ?? {}
+    await options.settle?.()
+    return (await operation.finish?.(options, nowMs, call.input)) ?? output ?? {}
+  }
+}
+
+function inDatabase(
+  options: DispatchOptions,
+  operation: Operation,
+  call: ApiCall,
+  { nowMs, prepared }: { nowMs: number; prepared: unknown },
+): Promise<object | void> {
+  const { store, random, region, publicPool } = options
+  const isDryRun = 'DryRun' in call.input && call.input.DryRun === true
+  const run = async (db: Context['db']) => {
+    const context: Context = {
+      db, account: call.account, region, nowMs, random, requestId: call.requestId, accessKeyId: call.accessKeyId, publicPool,
+    }
+    const output = await operation.handle(context, call.input, prepared)
+    // Everything was checked by doing it; throwing rolls it back.
+    if (isDryRun) throw new ApiError('DryRunOperation', 'Request would have succeeded, but DryRun flag is set.')
+    return output
+  }
+  return operation.mutates ? store.transaction(call.action, run) : store.read(run)
+}

@@ -1,0 +1,22 @@
+import type { Cidr } from '../core/cidr.ts'
+import type { Random } from '../core/random.ts'
+import type { Db } from '../store/store.ts'
+
+/**
+ * What a handler may use. A handler is a pure transaction: it awaits nothing but `db`, may be run
+ * again from the start, and everything it decides follows from these and its input.
+ */
+export interface Context {
+  /** The transaction (operations that change something) or snapshot (those that do not). */
+  db: Db
+  account: string
+  region: string
+  /** When the call began, milliseconds since the epoch. */
+  nowMs: number
+  random: Random
+  requestId: string
+  /** Who signed the call; null in permissive mode without a key. */
+  accessKeyId: string | null
+  /** Block that automatic public addresses come from. */
+  publicPool: Cidr
+}

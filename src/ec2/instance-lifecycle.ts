@@ -1,0 +1,157 @@
+import type {
+  InstanceStateChange, RebootInstancesRequest, StartInstancesRequest, StartInstancesResult, StopInstancesRequest,
+  StopInstancesResult, TerminateInstancesRequest, TerminateInstancesResult,
+} from '@aws-sdk/client-ec2'
+import { ApiError } from '../core/errors.ts'
+import { pickPublicAddress } from '../model/address.ts'
+import { interfaceDoc } from '../model/interface.ts'
+import {
+  changeInstanceDoc, moveInstance, STATE_CODES, STATE_REASONS, userInitiated, type InstanceState,
+} from '../model/instance.ts'
+import type { InstanceTable } from '../store/schema.ts'
+import { inBatches } from '../store/batch.ts'
+import { enqueue } from '../store/work.ts'
+import type { Context } from './context.ts'
+import { missingParameter, refuseParameters } from './parameters.ts'
+import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
+import { takeCapacity } from './run-instances.ts'
+
+/** StartInstances: stopped instances become pending, with a new public address where they have one. */
+export async function startInstances(context: Context, input: StartInstancesRequest): Promise<StartInstancesResult> {
+  refuseParameters(input, ['AdditionalInfo'])
+  const changes = await changeEach(context, input.InstanceIds, async (row) => {
+    if (row.state === 'pending' || row.state === 'running') return row
+    if (row.state !== 'stopped') {
+      throw incorrectState(`The instance '${row.instance_id}' is not in a state from which it can be started.`)
+    }
+    const type = { name: row.instance_type, vcpus: row.vcpus, memoryMib: row.memory_mib }
+    await takeCapacity(context, row.host_id, { type }, 1)
+    await wantInterfaces(context, row)
+    await context.db
+      .updateTable('instances').set({ launch_ms: context.nowMs, holds_capacity: 1 }).where('instance_id', '=', row.instance_id).execute()
+    return mustMove(context, row, 'pending', { stateReason: null, stateTransitionReason: '', startFailures: 0, force: false })
+  })
+  return { StartingInstances: changes }
+}
+
+/** Asks for the ports of an instance that starts; automatic public addresses are drawn anew. */
+async function wantInterfaces({ db, random, publicPool, nowMs }: Context, row: InstanceTable): Promise<void> {
+  const interfaces = await db
+    .selectFrom('interfaces').selectAll().where('instance_id', '=', row.instance_id).execute()
+  for (const each of interfaces) {
+    const publicIp = interfaceDoc(each).assignPublicIp ? await pickPublicAddress(db, random, publicPool) : null
+    await db
+      .updateTable('interfaces').set({ wanted: 1, ready: 0, public_ip: publicIp })
+      .where('interface_id', '=', each.interface_id).execute()
+  }
+  await enqueue(db, { kind: 'vpc', id: row.vpc_id, hostId: row.host_id }, nowMs)
+}
+
+/** StopInstances: the guest is asked to shut down; Force leaves it no time. */
+export async function stopInstances(context: Context, input: StopInstancesRequest): Promise<StopInstancesResult> {
+  refuseParameters(input, ['Hibernate', 'SkipOsShutdown'])
+  const changes = await changeEach(context, input.InstanceIds, async (row) => {
+    switch (row.state) {
+      case 'pending':
+        throw incorrectState(`Instance '${row.instance_id}' cannot be stopped as it has never reached the 'running' state.`)
+      case 'shutting-down':
+      case 'terminated':
+        throw incorrectState(`This instance '${row.instance_id}' is not in a state from which it can be stopped.`)
+      case 'stopped':
+        return row
+      case 'stopping':
+        if (input.Force) await changeInstanceDoc(context.db, row.instance_id, { force: true })
+        return row
+      case 'running':
+        return mustMove(context, row, 'stopping', {
+          stateReason: STATE_REASONS.userShutdown,
+          stateTransitionReason: userInitiated(context.nowMs),
+          force: input.Force ?? false,
+        })
+    }
+  })
+  return { StoppingInstances: changes }
+}
+
+/** TerminateInstances: idempotent, also on what is terminated already. One unknown id: nothing is terminated. */
+export async function terminateInstances(
+  context: Context,
+  input: TerminateInstancesRequest,
+): Promise<TerminateInstancesResult> {
+  refuseParameters(input, ['SkipOsShutdown'])
+  const changes = await changeEach(context, input.InstanceIds, async (row) => {
+    if (row.state === 'shutting-down' || row.state === 'terminated') {
+      if (input.Force && row.state === 'shutting-down') await changeInstanceDoc(context.db, row.instance_id, { force: true })
+      return row
+    }
+    return mustMove(context, row, 'shutting-down', {
+      stateReason: STATE_REASONS.userShutdown,
+      stateTransitionReason: userInitiated(context.nowMs),
+      force: input.Force ?? false,
+    })
+  })
+  return { TerminatingInstances: changes }
+}
+
+/** RebootInstances: one more requested generation; the agent completes it. */
+export async function rebootInstances(context: Context, input: RebootInstancesRequest): Promise<Record<string, never>> {
+  for (const row of await loadRows(context, input.InstanceIds)) {
+    // EC2 ignores terminated instances here; what has not booted or is going down cannot be rebooted.
+    if (row.state === 'terminated' || row.state === 'shutting-down') continue
+    if (row.state !== 'running') {
+      throw incorrectState(`The instance '${row.instance_id}' is not in the 'running' state.`)
+    }
+    await context.db
+      .updateTable('instances')
+      .set({ reboot_requested: row.reboot_requested + 1 })
+      .where('instance_id', '=', row.instance_id).execute()
+    await enqueue(context.db, { kind: 'instance', id: row.instance_id, hostId: row.host_id }, context.nowMs)
+  }
+  return {}
+}
+
+/** Applies `change` to every instance, marks it due and answers the changes of state. */
+async function changeEach(
+  context: Context,
+  ids: string[] | undefined,
+  change: (row: InstanceTable) => Promise<InstanceTable>,
+): Promise<InstanceStateChange[]> {
+  const changes: InstanceStateChange[] = []
+  for (const row of await loadRows(context, ids)) {
+    const after = await change(row)
+    await enqueue(context.db, { kind: 'instance', id: row.instance_id, hostId: row.host_id }, context.nowMs)
+    changes.push({
+      InstanceId: row.instance_id, CurrentState: stateToWire(after.state), PreviousState: stateToWire(row.state),
+    })
+  }
+  return changes
+}
+
+/** The rows of all ids, each once; nothing is changed when one is malformed or unknown. */
+async function loadRows({ db, account }: Context, ids: string[] | undefined): Promise<InstanceTable[]> {
+  if (!ids || ids.length === 0) throw missingParameter('InstanceId')
+  checkIds(RESOURCE_KINDS.instance, ids)
+  const rows = await inBatches([...new Set(ids)], (batch) =>
+    db.selectFrom('instances').selectAll().where('account_id', '=', account).where('instance_id', 'in', batch).execute())
+  requireAll(RESOURCE_KINDS.instance, ids, new Set(rows.map((row) => row.instance_id)))
+  return rows
+}
+
+async function mustMove(
+  { db, nowMs }: Context,
+  row: InstanceTable,
+  to: InstanceState,
+  change: Parameters<typeof moveInstance>[4],
+): Promise<InstanceTable> {
+  const moved = await moveInstance(db, row, to, nowMs, change)
+  if (!moved) throw new Error(`${row.instance_id} left ${row.state} inside a transaction`)
+  return moved
+}
+
+function stateToWire(state: InstanceState) {
+  return { Code: STATE_CODES[state], Name: state }
+}
+
+function incorrectState(message: string): ApiError {
+  return new ApiError('IncorrectInstanceState', message)
+}

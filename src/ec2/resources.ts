@@ -1,0 +1,118 @@
+import { sql } from 'kysely'
+import { ApiError } from '../core/errors.ts'
+import { isWellFormedId, type IdPrefix } from '../core/ids.ts'
+import { inBatches } from '../store/batch.ts'
+import type { Db } from '../store/store.ts'
+import { checkId } from './parameters.ts'
+
+/** One kind of resource that has ids and tags: where it is kept, and how EC2 says that it is not there. */
+export interface ResourceKind {
+  /** Name in tag specifications and DescribeTags. */
+  type: string
+  prefix: IdPrefix
+  table: string
+  idColumn: string
+  malformedCode: string
+  notFoundCode: string
+  /** The sentence for one id, and for several; the wording differs from noun to noun. */
+  notFound: (ids: string, isOne: boolean) => string
+}
+
+/** "The subnet ID 'x' does not exist", "The subnet IDs 'x, y' do not exist". */
+const idDoesNotExist = (noun: string) => (ids: string, isOne: boolean) =>
+  isOne ? `The ${noun} ID '${ids}' does not exist` : `The ${noun} IDs '${ids}' do not exist`
+
+/** "The volume 'x' does not exist", "The volumes 'x, y' do not exist". */
+const doesNotExist = (noun: string, end = '') => (ids: string, isOne: boolean) =>
+  `${isOne ? `The ${noun} '${ids}' does not exist` : `The ${noun}s '${ids}' do not exist`}${end}`
+
+export const RESOURCE_KINDS = {
+  instance: {
+    type: 'instance', prefix: 'i', table: 'instances', idColumn: 'instance_id',
+    malformedCode: 'InvalidInstanceID.Malformed', notFoundCode: 'InvalidInstanceID.NotFound',
+    notFound: idDoesNotExist('instance'),
+  },
+  volume: {
+    type: 'volume', prefix: 'vol', table: 'volumes', idColumn: 'volume_id',
+    malformedCode: 'InvalidVolumeID.Malformed', notFoundCode: 'InvalidVolume.NotFound',
+    notFound: doesNotExist('volume', '.'),
+  },
+  networkInterface: {
+    type: 'network-interface', prefix: 'eni', table: 'interfaces', idColumn: 'interface_id',
+    malformedCode: 'InvalidNetworkInterfaceId.Malformed', notFoundCode: 'InvalidNetworkInterfaceID.NotFound',
+    notFound: idDoesNotExist('networkInterface'),
+  },
+  image: {
+    type: 'image', prefix: 'ami', table: 'images', idColumn: 'image_id',
+    malformedCode: 'InvalidAMIID.Malformed', notFoundCode: 'InvalidAMIID.NotFound',
+    notFound: (ids, isOne) =>
+      isOne ? `The image id '[${ids}]' does not exist` : `The image ids '[${ids}]' do not exist`,
+  },
+  snapshot: {
+    type: 'snapshot', prefix: 'snap', table: 'snapshots', idColumn: 'snapshot_id',
+    malformedCode: 'InvalidSnapshotID.Malformed', notFoundCode: 'InvalidSnapshot.NotFound',
+    notFound: doesNotExist('snapshot', '.'),
+  },
+  keyPair: {
+    type: 'key-pair', prefix: 'key', table: 'key_pairs', idColumn: 'key_pair_id',
+    malformedCode: 'InvalidKeyPair.Format', notFoundCode: 'InvalidKeyPair.NotFound',
+    notFound: idDoesNotExist('key pair'),
+  },
+  securityGroup: {
+    type: 'security-group', prefix: 'sg', table: 'security_groups', idColumn: 'group_id',
+    malformedCode: 'InvalidGroupId.Malformed', notFoundCode: 'InvalidGroup.NotFound',
+    notFound: doesNotExist('security group'),
+  },
+  securityGroupRule: {
+    type: 'security-group-rule', prefix: 'sgr', table: 'security_group_rules', idColumn: 'rule_id',
+    malformedCode: 'InvalidSecurityGroupRuleId.Malformed', notFoundCode: 'InvalidSecurityGroupRuleId.NotFound',
+    notFound: idDoesNotExist('security group rule'),
+  },
+  vpc: {
+    type: 'vpc', prefix: 'vpc', table: 'vpcs', idColumn: 'vpc_id',
+    malformedCode: 'InvalidVpcID.Malformed', notFoundCode: 'InvalidVpcID.NotFound', notFound: idDoesNotExist('vpc'),
+  },
+  subnet: {
+    type: 'subnet', prefix: 'subnet', table: 'subnets', idColumn: 'subnet_id',
+    malformedCode: 'InvalidSubnetID.Malformed', notFoundCode: 'InvalidSubnetID.NotFound',
+    notFound: idDoesNotExist('subnet'),
+  },
+} as const satisfies Record<string, ResourceKind>
+
+/** The kind of resource that an id names by its form; undefined for anything else. */
+export function kindOfId(id: string): ResourceKind | undefined {
+  return Object.values(RESOURCE_KINDS).find((kind) => isWellFormedId(kind.prefix, id))
+}
+
+/** EC2's error for ids of that kind that do not exist, or not for this account. */
+export function notFoundError(kind: ResourceKind, ids: readonly string[]): ApiError {
+  return new ApiError(kind.notFoundCode, kind.notFound(ids.join(', '), ids.length === 1))
+}
+
+/** Checks the form of all ids. */
+export function checkIds(kind: ResourceKind, ids: readonly string[]): void {
+  for (const id of ids) checkId(kind.prefix, id, kind.malformedCode)
+}
+
+/** Throws the kind's NotFound error unless every id asked for is among those found. */
+export function requireAll(kind: ResourceKind, ids: readonly string[], found: ReadonlySet<string>): void {
+  const missing = [...new Set(ids)].filter((id) => !found.has(id))
+  if (missing.length > 0) throw notFoundError(kind, missing)
+}
+
+/** Which of the ids exist for the account: its own, and public images. */
+export async function existingIds(
+  db: Db,
+  account: string,
+  kind: ResourceKind,
+  ids: readonly string[],
+): Promise<Set<string>> {
+  const isMine = sql`account_id = ${account}`
+  const isVisible = kind.type === 'image' ? sql`(${isMine} or is_public = 1)` : isMine
+  const rows = await inBatches(ids, async (batch) => {
+    const result = await sql<{ id: string }>`select ${sql.ref(kind.idColumn)} as id from ${sql.table(kind.table)}
+      where ${isVisible} and ${sql.ref(kind.idColumn)} in (${sql.join(batch)})`.execute(db)
+    return result.rows
+  })
+  return new Set(rows.map((row) => row.id))
+}

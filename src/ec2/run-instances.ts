@@ -1,0 +1,263 @@
+import type { Reservation, RunInstancesRequest } from '@aws-sdk/client-ec2'
+import { ApiError } from '../core/errors.ts'
+import { newId } from '../core/ids.ts'
+import { claimPrivateAddress, pickPrivateAddress, pickPublicAddress } from '../model/address.ts'
+import { imageDoc } from '../model/image.ts'
+import type { InstanceDoc } from '../model/instance.ts'
+import { ensureSlot } from '../model/slot.ts'
+import { place } from '../scheduler/place.ts'
+import type { ImageTable, InstanceTable } from '../store/schema.ts'
+import { enqueue } from '../store/work.ts'
+import type { Context } from './context.ts'
+import { loadInstances } from './describe-instances.ts'
+import { requestedNetwork, type LaunchNetwork } from './launch-network.ts'
+import { toReservations } from '../model/instance-wire.ts'
+import { checkEnum } from './parameters.ts'
+import {
+  checkRunInstances, hashParameters, requestedMetadataOptions, requestedRootVolume, requestedType, requestedUserData,
+  type RootVolumeRequest,
+} from './run-instances-input.ts'
+import { insertTags, parseTagSpecifications, type TagInput } from './tags.ts'
+
+/** Everything that all instances of one call have in common. */
+interface Launch {
+  reservationId: string
+  image: ImageTable
+  type: { name: string; vcpus: number; memoryMib: number }
+  network: LaunchNetwork
+  root: RootVolumeRequest
+  keyName: string | null
+  clientToken: string | null
+  doc: Omit<InstanceDoc, 'uuid'>
+  tags: Map<string, TagInput[]>
+}
+
+/**
+ * RunInstances: decides, writes the rows of instances, interfaces and volumes, and marks them due.
+ * Nothing outside has happened when it answers `pending`.
+ */
+export async function runInstances(context: Context, input: RunInstancesRequest): Promise<Reservation> {
+  const { minCount, maxCount } = checkRunInstances(input)
+  const earlier = await earlierLaunch(context, input)
+  if (earlier) return answer(context, earlier)
+  const launch = await prepareLaunch(context, input)
+  if (launch.network.privateIp && maxCount > 1) {
+    throw new ApiError('InvalidParameterCombination', 'A private IP address can be given to one instance only; set MaxCount to 1.')
+  }
+  const hosts = await context.db.selectFrom('hosts').selectAll().where('region', '=', context.region).execute()
+  const placements = place(
+    hosts.map((host) => ({
+      hostId: host.host_id, vcpus: host.vcpus, memoryMib: host.memory_mib,
+      vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used,
+    })),
+    {
+      instanceType: launch.type.name, zone: launch.network.subnet.zone,
+      vcpus: launch.type.vcpus, memoryMib: launch.type.memoryMib, minCount, maxCount,
+    },
+  )
+  let launchIndex = 0
+  for (const { hostId, count } of placements) {
+    await takeCapacity(context, hostId, launch, count)
+    for (let each = 0; each < count; each++) await insertInstance(context, launch, hostId, launchIndex++)
+    await enqueue(context.db, { kind: 'vpc', id: launch.network.subnet.vpc_id, hostId }, context.nowMs)
+  }
+  if (input.ClientToken) {
+    await context.db
+      .insertInto('client_tokens')
+      .values({
+        account_id: context.account, operation: 'RunInstances', token: input.ClientToken,
+        parameters_hash: hashParameters(input), resource_id: launch.reservationId, created_ms: context.nowMs,
+      })
+      .execute()
+  }
+  return answer(context, launch.reservationId)
+}
+
+/** The reservation that an earlier call with the same ClientToken made; undefined when there was none. */
+async function earlierLaunch({ db, account }: Context, input: RunInstancesRequest): Promise<string | undefined> {
+  if (!input.ClientToken) return undefined
+  const row = await db
+    .selectFrom('client_tokens').selectAll()
+    .where('account_id', '=', account).where('operation', '=', 'RunInstances').where('token', '=', input.ClientToken)
+    .executeTakeFirst()
+  if (!row) return undefined
+  if (row.parameters_hash !== hashParameters(input)) {
+    throw new ApiError(
+      'IdempotentParameterMismatch',
+      'Arguments on this idempotent request are inconsistent with arguments used in previous request(s).',
+    )
+  }
+  const instances = await db
+    .selectFrom('instances').select('state').where('reservation_id', '=', row.resource_id).execute()
+  if (instances.every((each) => each.state === 'terminated')) {
+    throw new ApiError('IdempotentInstanceTerminated', 'The instances of the earlier request with this client token are terminated.')
+  }
+  return row.resource_id
+}
+
+async function answer({ db, region }: Context, reservationId: string): Promise<Reservation> {
+  const rows = await db
+    .selectFrom('instances').selectAll().where('reservation_id', '=', reservationId).orderBy('launch_index').execute()
+  const [reservation] = toReservations(rows, await loadInstances(db, region, rows))
+  if (!reservation) throw new Error(`reservation ${reservationId} has no instances`)
+  return reservation
+}
+
+async function prepareLaunch(context: Context, input: RunInstancesRequest): Promise<Launch> {
+  const image = await findImage(context, input.ImageId ?? '')
+  const { sizeGib, imdsSupport } = imageDoc(image)
+  const publicKey = await findPublicKey(context, input.KeyName || undefined)
+  return {
+    reservationId: newId(context.random, 'r'),
+    image,
+    type: requestedType(input),
+    network: await requestedNetwork(context, input),
+    root: requestedRootVolume(input, { rootDeviceName: image.root_device_name, sizeGib }),
+    keyName: input.KeyName || null,
+    clientToken: input.ClientToken ?? null,
+    tags: parseTagSpecifications(input.TagSpecifications, ['instance', 'volume', 'network-interface']),
+    doc: {
+      userData: requestedUserData(input),
+      shutdownBehavior:
+        checkEnum('InstanceInitiatedShutdownBehavior', input.InstanceInitiatedShutdownBehavior, ['stop', 'terminate']) ?? 'stop',
+      architecture: 'x86_64',
+      rootDeviceName: image.root_device_name,
+      publicKey,
+      metadataOptions: requestedMetadataOptions(input, imdsSupport),
+      stateReason: null,
+      stateTransitionReason: '',
+      platform: null,
+      granted: null,
+      force: false,
+      hasRun: false,
+      startFailures: 0,
+      reboot: null,
+      usageOperationUpdateMs: context.nowMs,
+    },
+  }
+}
+
+async function findImage({ db, account }: Context, imageId: string): Promise<ImageTable> {
+  if (!/^ami-([0-9a-f]{8}|[0-9a-f]{17})$/.test(imageId)) {
+    throw new ApiError('InvalidAMIID.Malformed', `Invalid id: "${imageId}" (expecting "ami-...")`)
+  }
+  const image = await db
+    .selectFrom('images').selectAll()
+    .where('image_id', '=', imageId).where((eb) => eb.or([eb('account_id', '=', account), eb('is_public', '=', 1)]))
+    .executeTakeFirst()
+  if (!image) throw new ApiError('InvalidAMIID.NotFound', `The image id '[${imageId}]' does not exist`)
+  if (image.state !== 'available') {
+    throw new ApiError('InvalidAMIID.Unavailable', `The image ID '${imageId}' is not available: it is ${image.state}.`)
+  }
+  return image
+}
+
+async function findPublicKey({ db, account }: Context, keyName: string | undefined): Promise<string | null> {
+  if (keyName === undefined) return null
+  const key = await db
+    .selectFrom('key_pairs').select('public_key').where('account_id', '=', account).where('name', '=', keyName)
+    .executeTakeFirst()
+  if (!key) throw new ApiError('InvalidKeyPair.NotFound', `The key pair '${keyName}' does not exist`)
+  return key.public_key
+}
+
+/** Counts what the type promises against the host; the guard holds however many callers there are. */
+export async function takeCapacity(
+  { db }: Pick<Context, 'db'>,
+  hostId: string,
+  launch: { type: { name: string; vcpus: number; memoryMib: number } },
+  count: number,
+): Promise<void> {
+  const { name, vcpus, memoryMib } = launch.type
+  const taken = await db
+    .updateTable('hosts')
+    .set((eb) => ({
+      vcpus_used: eb('vcpus_used', '+', vcpus * count),
+      memory_mib_used: eb('memory_mib_used', '+', memoryMib * count),
+    }))
+    .where('host_id', '=', hostId)
+    .where((eb) => eb(eb('vcpus_used', '+', vcpus * count), '<=', eb.ref('vcpus')))
+    .where((eb) => eb(eb('memory_mib_used', '+', memoryMib * count), '<=', eb.ref('memory_mib')))
+    .executeTakeFirst()
+  if (taken.numUpdatedRows === 0n) {
+    throw new ApiError(
+      'InsufficientInstanceCapacity',
+      `We currently do not have sufficient ${name} capacity. Terminate or stop instances, or choose a smaller type; ` +
+        '"hearth status" shows what is free.',
+    )
+  }
+}
+
+async function insertInstance(context: Context, launch: Launch, hostId: string, launchIndex: number): Promise<void> {
+  const { db, account, random, nowMs } = context
+  const { network } = launch
+  const instanceId = newId(random, 'i')
+  const slot = await ensureSlot(db, random, hostId, 'machine', instanceId)
+  const row: InstanceTable = {
+    instance_id: instanceId, account_id: account, reservation_id: launch.reservationId, launch_index: launchIndex,
+    client_token: launch.clientToken, state: 'pending', instance_type: launch.type.name,
+    image_id: launch.image.image_id, key_name: launch.keyName, vpc_id: network.subnet.vpc_id,
+    subnet_id: network.subnet.subnet_id, zone: network.subnet.zone, host_id: hostId, slot,
+    vcpus: launch.type.vcpus, memory_mib: launch.type.memoryMib, holds_capacity: 1, reboot_requested: 0, reboot_completed: 0,
+    state_ms: nowMs, launch_ms: nowMs, doc: JSON.stringify({ ...launch.doc, uuid: machineUuid(random) }),
+  }
+  await db.insertInto('instances').values(row).execute()
+  await insertTags(db, account, 'instance', instanceId, launch.tags.get('instance') ?? [])
+  await insertInterface(context, launch, row)
+  await insertRootVolume(context, launch, row)
+  await enqueue(db, { kind: 'instance', id: instanceId, hostId }, nowMs)
+}
+
+async function insertInterface(context: Context, launch: Launch, instance: InstanceTable): Promise<void> {
+  const { db, account, random, nowMs } = context
+  const { network } = launch
+  const interfaceId = newId(random, 'eni')
+  await db
+    .insertInto('interfaces')
+    .values({
+      interface_id: interfaceId, account_id: account, vpc_id: network.subnet.vpc_id,
+      subnet_id: network.subnet.subnet_id, zone: network.subnet.zone, instance_id: instance.instance_id,
+      host_id: instance.host_id, slot: instance.slot, device_index: 0,
+      private_ip: network.privateIp
+        ? await claimPrivateAddress(db, network.subnet, network.privateIp)
+        : await pickPrivateAddress(db, random, network.subnet),
+      mac: newMac(random),
+      public_ip: network.assignPublicIp ? await pickPublicAddress(db, random, context.publicPool) : null,
+      status: 'pending', wanted: 1, ready: 0, delete_on_termination: network.deleteOnTermination ? 1 : 0,
+      created_ms: nowMs,
+      doc: JSON.stringify({ description: network.description, attachmentId: newId(random, 'eni-attach'), attachMs: nowMs, assignPublicIp: network.assignPublicIp }),
+    })
+    .execute()
+  for (const [position, groupId] of network.groupIds.entries()) {
+    await db.insertInto('interface_groups').values({ interface_id: interfaceId, group_id: groupId, position }).execute()
+  }
+  await insertTags(db, account, 'network-interface', interfaceId, launch.tags.get('network-interface') ?? [])
+}
+
+async function insertRootVolume(context: Context, launch: Launch, instance: InstanceTable): Promise<void> {
+  const { db, account, random, nowMs } = context
+  const volumeId = newId(random, 'vol')
+  await db
+    .insertInto('volumes')
+    .values({
+      volume_id: volumeId, account_id: account, host_id: instance.host_id, zone: instance.zone,
+      size_gib: launch.root.sizeGib, volume_type: launch.root.volumeType, snapshot_id: launch.image.snapshot_id,
+      state: 'creating', ready: 0, instance_id: instance.instance_id, device: launch.root.deviceName,
+      attach_state: 'attaching', attached_ms: nowMs, delete_on_termination: launch.root.deleteOnTermination ? 1 : 0,
+      created_ms: nowMs, doc: JSON.stringify({ iops: null, throughputMibps: null }),
+    })
+    .execute()
+  await insertTags(db, account, 'volume', volumeId, launch.tags.get('volume') ?? [])
+  await enqueue(db, { kind: 'volume', id: volumeId, hostId: instance.host_id }, nowMs)
+}
+
+/** A uuid that starts with "ec2", by which cloud-init knows EC2. */
+function machineUuid(random: Context['random']): string {
+  const hex = `ec2${random.bytes(16).toString('hex').slice(3)}`
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20, 32)].join('-')
+}
+
+/** A locally administered unicast address, like EC2's that start with 02, 06, 0a or 0e. */
+function newMac(random: Context['random']): string {
+  return ['02', ...[...random.bytes(5)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':')
+}

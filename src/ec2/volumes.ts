@@ -1,0 +1,74 @@
+import type { DescribeVolumesRequest, DescribeVolumesResult, Volume } from '@aws-sdk/client-ec2'
+import { volumeToWire } from '../model/volume-wire.ts'
+import { inBatches } from '../store/batch.ts'
+import type { VolumeTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
+import type { Context } from './context.ts'
+import { compileFilters, exactValues, filterText as text, withoutValue, type FilterFields } from './filters.ts'
+import { paginate, refuseIdsWithMaxResults, timeKey } from './pagination.ts'
+import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
+import { fromWireTags, tagsOf, toWireTags } from './tags.ts'
+
+/** The wire form of volumes, in the order given. */
+export async function loadVolumes(db: Db, rows: readonly VolumeTable[]): Promise<Volume[]> {
+  const tags = await tagsOf(db, rows.map((row) => row.volume_id))
+  return rows.map((row) => volumeToWire(row, toWireTags(tags.get(row.volume_id))))
+}
+
+/** DescribeVolumes, oldest first. */
+export async function describeVolumes(context: Context, input: DescribeVolumesRequest): Promise<DescribeVolumesResult> {
+  refuseIdsWithMaxResults(input.VolumeIds, input.MaxResults, 'volumeSet')
+  const matches = compileFilters(input.Filters, FIELDS, (item: Volume) => fromWireTags(item.Tags))
+  const volumes = await loadVolumes(context.db, await selectRows(context, input))
+  const { page, nextToken } = paginate(volumes.filter(matches), {
+    maxResults: input.MaxResults, nextToken: input.NextToken, operation: 'DescribeVolumes',
+    keyOf: (each) => timeKey(each.CreateTime?.getTime() ?? 0, each.VolumeId ?? ''),
+  })
+  return { Volumes: page, NextToken: nextToken }
+}
+
+async function selectRows({ db, account }: Context, input: DescribeVolumesRequest): Promise<VolumeTable[]> {
+  const query = db.selectFrom('volumes').selectAll().where('account_id', '=', account)
+  const ids = input.VolumeIds ?? []
+  if (ids.length > 0) {
+    checkIds(RESOURCE_KINDS.volume, ids)
+    const rows = await inBatches(ids, (batch) => query.where('volume_id', 'in', batch).execute())
+    requireAll(RESOURCE_KINDS.volume, ids, new Set(rows.map((row) => row.volume_id)))
+    return rows
+  }
+  let narrowed = query
+  for (const [name, column] of COLUMNS) {
+    const values = exactValues(input.Filters, name)
+    if (values) narrowed = narrowed.where(column, 'in', values)
+  }
+  return narrowed.execute()
+}
+
+/** Filters that are columns. */
+const COLUMNS = [
+  ['volume-id', 'volume_id'],
+  ['attachment.instance-id', 'instance_id'],
+  ['snapshot-id', 'snapshot_id'],
+  ['availability-zone', 'zone'],
+] as const
+
+const FIELDS: FilterFields<Volume> = {
+  'attachment.attach-time': (each) => each.Attachments?.map((attachment) => text(attachment.AttachTime)),
+  'attachment.delete-on-termination': (each) =>
+    each.Attachments?.map((attachment) => text(attachment.DeleteOnTermination)),
+  'attachment.device': (each) => each.Attachments?.map((attachment) => attachment.Device),
+  'attachment.instance-id': (each) => each.Attachments?.map((attachment) => attachment.InstanceId),
+  'attachment.status': (each) => each.Attachments?.map((attachment) => attachment.State),
+  'availability-zone': (each) => each.AvailabilityZone,
+  'availability-zone-id': (each) => each.AvailabilityZoneId,
+  'create-time': (each) => text(each.CreateTime),
+  encrypted: (each) => text(each.Encrypted),
+  'multi-attach-enabled': (each) => text(each.MultiAttachEnabled),
+  'operator.managed': (each) => text(each.Operator?.Managed),
+  size: (each) => text(each.Size),
+  'snapshot-id': (each) => text(each.SnapshotId),
+  status: (each) => each.State,
+  'volume-id': (each) => each.VolumeId,
+  'volume-type': (each) => each.VolumeType,
+  ...withoutValue('fast-restored', 'operator.principal'),
+}

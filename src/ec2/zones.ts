@@ -1,0 +1,79 @@
+import type {
+  AvailabilityZone, DescribeAvailabilityZonesRequest, DescribeAvailabilityZonesResult, DescribeRegionsRequest,
+  DescribeRegionsResult, Region,
+} from '@aws-sdk/client-ec2'
+import { ApiError } from '../core/errors.ts'
+import { zoneIdOf, zonesOf } from '../model/zone.ts'
+import type { Context } from './context.ts'
+import { compileFilters, withoutValue, type FilterFields } from './filters.ts'
+
+/**
+ * DescribeAvailabilityZones: the three zones of the region. AllAvailabilityZones would add zones
+ * that one has to opt in to, of which there are none.
+ */
+export async function describeAvailabilityZones(
+  { region }: Context,
+  input: DescribeAvailabilityZonesRequest,
+): Promise<DescribeAvailabilityZonesResult> {
+  const matches = compileFilters(input.Filters, ZONE_FIELDS)
+  const zones = zonesOf(region).map((zone, index) => zoneToWire(region, zone, index))
+  const names = input.ZoneNames ?? []
+  const ids = input.ZoneIds ?? []
+  requireKnown('Invalid availability zone', names, zones.map((zone) => zone.ZoneName))
+  requireKnown('Invalid availability zone-id', ids, zones.map((zone) => zone.ZoneId))
+  const isAskedFor = (zone: AvailabilityZone) =>
+    (names.length === 0 || names.includes(zone.ZoneName ?? '')) && (ids.length === 0 || ids.includes(zone.ZoneId ?? ''))
+  return { AvailabilityZones: zones.filter((zone) => isAskedFor(zone) && matches(zone)) }
+}
+
+function zoneToWire(region: string, zone: string, index: number): AvailabilityZone {
+  return {
+    GroupName: `${region}-zg-${index + 1}`,
+    Messages: [],
+    NetworkBorderGroup: region,
+    OptInStatus: 'opt-in-not-required',
+    RegionName: region,
+    State: 'available',
+    ZoneId: zoneIdOf(zone),
+    ZoneName: zone,
+    ZoneType: 'availability-zone',
+  }
+}
+
+const ZONE_FIELDS: FilterFields<AvailabilityZone> = {
+  'group-name': (zone) => zone.GroupName,
+  'opt-in-status': (zone) => zone.OptInStatus,
+  'region-name': (zone) => zone.RegionName,
+  state: (zone) => zone.State,
+  'zone-id': (zone) => zone.ZoneId,
+  'zone-name': (zone) => zone.ZoneName,
+  'zone-type': (zone) => zone.ZoneType,
+  ...withoutValue('group-long-name', 'message', 'parent-zone-id', 'parent-zone-name'),
+}
+
+/**
+ * DescribeRegions: the one region that runs here. AllRegions would add regions that the account has
+ * not opted in to, of which there are none.
+ */
+export async function describeRegions(
+  { region }: Context,
+  input: DescribeRegionsRequest,
+): Promise<DescribeRegionsResult> {
+  const matches = compileFilters(input.Filters, REGION_FIELDS)
+  requireKnown('Invalid region provided', input.RegionNames ?? [], [region])
+  const regions: Region[] = [
+    { Endpoint: `ec2.${region}.amazonaws.com`, OptInStatus: 'opt-in-not-required', RegionName: region },
+  ]
+  return { Regions: regions.filter(matches) }
+}
+
+const REGION_FIELDS: FilterFields<Region> = {
+  endpoint: (region) => region.Endpoint,
+  'opt-in-status': (region) => region.OptInStatus,
+  'region-name': (region) => region.RegionName,
+}
+
+function requireKnown(message: string, asked: readonly string[], known: readonly (string | undefined)[]): void {
+  const unknown = asked.filter((each) => !known.includes(each))
+  if (unknown.length > 0) throw new ApiError('InvalidParameterValue', `${message}: [${unknown.join(', ')}]`)
+}

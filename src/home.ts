@@ -1,0 +1,57 @@
+import { createHash } from 'node:crypto'
+import { chmod, mkdir, readFile } from 'node:fs/promises'
+import path from 'node:path'
+import type { Random } from './core/random.ts'
+import { writeDurably } from './core/write-durably.ts'
+
+/**
+ * Folders of a home. Those that a guest's process passes on the way to its own files are 0711:
+ * passable, not readable.
+ */
+const FOLDERS: Record<string, number> = {
+  '.': 0o711, instances: 0o711, volumes: 0o711, layers: 0o711, images: 0o755, keys: 0o700, logs: 0o700, run: 0o700, tmp: 0o700,
+}
+
+/** Where things are in a home; docs/files.md explains each. */
+export function homePaths(home: string) {
+  return {
+    home,
+    database: path.join(home, 'hearth.db'),
+    credentials: path.join(home, 'credentials.json'),
+    keys: path.join(home, 'keys'),
+    logs: path.join(home, 'logs'),
+    run: path.join(home, 'run'),
+    /** Pid file of `hearth up`. */
+    supervisor: path.join(home, 'run', 'up.json'),
+  }
+}
+
+/** Makes the folders of a home, with the modes they must have. */
+export async function ensureHome(home: string): Promise<void> {
+  for (const [name, mode] of Object.entries(FOLDERS)) {
+    const folder = path.join(home, name)
+    await mkdir(folder, { recursive: true, mode })
+    await chmod(folder, mode)
+  }
+}
+
+/** Four hexadecimal digits that tell the kernel objects of one home from those of another. */
+export function homeIdOf(home: string): string {
+  return createHash('sha256').update(path.resolve(home)).digest('hex').slice(0, 4)
+}
+
+/**
+ * The id of the host that this home makes of the machine. Kept in a file and not made of the path:
+ * a home that is moved is still the same host, with the same instances and disks.
+ */
+export async function ensureHostId(home: string, random: Random): Promise<string> {
+  const file = path.join(home, 'host.json')
+  try {
+    return (JSON.parse(await readFile(file, 'utf8')) as { hostId: string }).hostId
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+  const hostId = `h-${random.bytes(9).toString('hex').slice(0, 17)}`
+  await writeDurably(file, `${JSON.stringify({ hostId })}\n`)
+  return hostId
+}

@@ -1,0 +1,59 @@
+/** What a machine is made of; everything QEMU would need, nothing of EC2. */
+export interface MachineSpec {
+  instanceId: string
+  /** SMBIOS and QEMU uuid; starts with "ec2", as cloud-init expects. */
+  uuid: string
+  /** Small number unique on this host; the machine's unprivileged uid derives from it. */
+  slot: number
+  vcpus: number
+  memoryMib: number
+  /** Versioned machine type, CPU model and accelerator, pinned when the instance first started. */
+  platform: MachinePlatform
+  /** In boot order; the first is the root volume. `path` as given by Volumes.pathOf. */
+  disks: { volumeId: string; path: string; deviceName: string }[]
+  nics: { interfaceId: string; mac: string; tap: string }[]
+  /** Path of the network namespace the taps live in; null for none (simulator). */
+  netnsPath: string | null
+}
+
+/** What of the virtual hardware must not change during an instance's life. */
+export interface MachinePlatform {
+  machineType: string
+  cpuModel: string
+  accelerator: 'kvm' | 'tcg' | 'sim'
+}
+
+/** What can be seen of a machine, whoever started it and whenever. */
+export type MachineObservation =
+  /** No process; nothing of it is running. */
+  | { status: 'absent' }
+  /** The guest runs (or is about to). `startedAtMs` is when its process began. */
+  | { status: 'running'; pid: number; startedAtMs: number }
+  /** The guest powered itself off (ACPI or from inside); its process still waits to be reaped. */
+  | { status: 'shutdown'; pid: number }
+
+/**
+ * Runs machines on this host. Every method is idempotent, may be called again after a crash at any
+ * point, and judges by what it observes, never by what it remembers.
+ */
+export interface Hypervisor {
+  /** What this host would pin on a new instance. */
+  platform(): Promise<MachinePlatform>
+  /** Starts the machine unless it runs already; a machine found in `shutdown` is started afresh. */
+  ensureRunning(spec: MachineSpec): Promise<void>
+  /** Presses the power button (ACPI). No effect on a machine that does not run. */
+  requestShutdown(instanceId: string): Promise<void>
+  /** Ends the machine's process, hard, and waits until it is gone. */
+  ensureStopped(instanceId: string): Promise<void>
+  observe(instanceId: string): Promise<MachineObservation>
+  /** Ids of every machine that has a process or a folder on this host. */
+  list(): Promise<string[]>
+  /** Stops the machine and deletes its folder, console log included. */
+  remove(instanceId: string): Promise<void>
+  /** The last `maxBytes` of what the guest wrote to its serial console, over all its boots. */
+  consoleOutput(instanceId: string, maxBytes: number): Promise<Buffer>
+  /** Calls `listener` with an instance id when something about its machine may have changed. */
+  onChange(listener: (instanceId: string) => void): void
+  /** Lets go of sockets and watchers; machines go on running. */
+  close(): Promise<void>
+}

@@ -1,0 +1,94 @@
+import { describe, expect, test } from 'vitest'
+import type { MachineSpec } from '../driver.ts'
+import { machineArguments } from './arguments.ts'
+
+const spec: MachineSpec = {
+  instanceId: 'i-0123456789abcdef0',
+  uuid: 'ec201234-5678-4000-8000-123456789abc',
+  slot: 3,
+  vcpus: 2,
+  memoryMib: 512,
+  platform: { machineType: 'pc-q35-7.2', cpuModel: 'max', accelerator: 'tcg' },
+  disks: [
+    { volumeId: 'vol-0123456789abcdef0', path: '/home/h/volumes/vol-0123456789abcdef0.qcow2', deviceName: '/dev/xvda' },
+    { volumeId: 'vol-0123456789abcdef1', path: '/home/h/volumes/vol-0123456789abcdef1.qcow2', deviceName: '/dev/sdf' },
+  ],
+  nics: [{ interfaceId: 'eni-0123456789abcdef0', mac: '0a:00:00:00:00:01', tap: 'tap7' }],
+  netnsPath: null,
+}
+const folder = '/home/h/instances/i-0123456789abcdef0'
+const words = machineArguments(spec, folder)
+const valuesOf = (flag: string, all = words) => all.filter((_, index) => all[index - 1] === flag)
+const deviceOf = (start: string, all = words) => valuesOf('-device', all).find((each) => each.startsWith(start))
+
+describe('the arguments of a machine', () => {
+  test('name it, so that its process is found', () => {
+    expect(words.slice(0, 4)).toEqual(['-name', 'guest=i-0123456789abcdef0,debug-threads=on', '-uuid', spec.uuid])
+  })
+
+  test('make it look like EC2 to cloud-init', () => {
+    const [, system] = valuesOf('-smbios')
+    expect(system).toContain('manufacturer=Amazon EC2')
+    expect(system).toContain(`uuid=${spec.uuid},serial=${spec.uuid}`)
+  })
+
+  test('pin what must not change in its life', () => {
+    expect([valuesOf('-machine'), valuesOf('-cpu'), valuesOf('-accel')]).toEqual([['pc-q35-7.2'], ['max'], ['tcg']])
+    const accelerated = { ...spec, platform: { ...spec.platform, cpuModel: 'host', accelerator: 'kvm' as const } }
+    const differing = machineArguments(accelerated, folder).filter((word, index) => word !== words[index])
+    expect(differing).toEqual(['kvm', 'host'])
+  })
+
+  test('give it its processors and memory', () => {
+    expect(valuesOf('-smp')).toEqual(['cpus=2,sockets=1,cores=2,threads=1'])
+    expect(valuesOf('-m')).toEqual(['512M'])
+  })
+
+  test('name no file by an absolute path', () => {
+    expect(words.filter((word) => word.includes(':/') || word.startsWith('/') || word.includes('=/'))).toEqual([])
+    expect(words.join(' ')).not.toContain('/home/')
+  })
+
+  test('attach its disks in boot order, with the serial number that EC2 gives them', () => {
+    const blocks = valuesOf('-blockdev').map((text) => JSON.parse(text) as { file: { filename: string } })
+    const files = blocks.map((block) => block.file.filename)
+    expect(files).toEqual(['../../volumes/vol-0123456789abcdef0.qcow2', '../../volumes/vol-0123456789abcdef1.qcow2'])
+    const [first, second] = spec.disks.map((disk) => deviceOf(`virtio-blk-pci,id=disk-${disk.volumeId}`))
+    expect(first).toContain('serial=vol0123456789abcdef0,bootindex=1,')
+    expect(second).toContain('serial=vol0123456789abcdef1,bootindex=2,')
+  })
+
+  test('attach its interface to the tap that is there, without scripts', () => {
+    expect(valuesOf('-netdev')).toEqual(['tap,id=net0,ifname=tap7,script=no,downscript=no'])
+    expect(deviceOf('virtio-net-pci')).toContain('netdev=net0,mac=0a:00:00:00:00:01,romfile=')
+  })
+
+  test('leave every device where it is when another disk or interface comes', () => {
+    const fewer = machineArguments({ ...spec, disks: spec.disks.slice(0, 1), nics: [] }, folder)
+    for (const device of valuesOf('-device', fewer)) expect(words).toContain(device)
+    const places = valuesOf('-device').map((device) => /addr=(\w+)/.exec(device)?.[1])
+    expect(new Set(places).size).toBe(places.length)
+    expect(places).not.toContain(undefined)
+  })
+
+  test('leave free ports for what is attached later', () => {
+    expect(valuesOf('-device').filter((device) => device.startsWith('pcie-root-port'))).toHaveLength(4)
+  })
+
+  test('keep a reboot in the process and a power-off visible', () => {
+    expect(valuesOf('-action')).toEqual(['reboot=reset,shutdown=pause'])
+  })
+
+  test('sandbox it fully', () => {
+    expect(valuesOf('-sandbox')).toEqual(['on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'])
+  })
+
+  test('are refused for what has no place in the machine', () => {
+    const disks = Array.from({ length: 11 }, () => spec.disks[0]!)
+    const nics = Array.from({ length: 9 }, () => spec.nics[0]!)
+    expect(() => machineArguments({ ...spec, disks }, folder)).toThrow('more than 10 disks')
+    expect(() => machineArguments({ ...spec, nics }, folder)).toThrow('more than 8 interfaces')
+    const platform = { machineType: 'sim', cpuModel: 'sim', accelerator: 'sim' as const }
+    expect(() => machineArguments({ ...spec, platform }, folder)).toThrow('pinned to the simulator')
+  })
+})

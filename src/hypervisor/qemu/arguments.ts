@@ -1,0 +1,111 @@
+import { relative } from 'node:path'
+import type { MachineSpec } from '../driver.ts'
+
+/** Free PCIe ports on every machine, for volumes and interfaces attached while it runs. */
+const HOTPLUG_PORTS = 4
+/** Where devices sit on the root bus; fixed, so that no disk or interface moves another one. */
+const PCI_SLOT = { vga: 0x1, rng: 0x2, firstNic: 0x5, firstDisk: 0x10, firstPort: 0x1a }
+const MAX_NICS = 8
+const MAX_DISKS = 10
+
+/** The sandbox of every QEMU that Hearth starts: no new privileges, no children, nothing obsolete. */
+export const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'
+
+/**
+ * The arguments of a machine's QEMU, which runs with `folder` as its working directory and names
+ * files relative to it only: it may not search the directories above Hearth's home.
+ *
+ * @throws Error for a spec that has no place on the machine's bus.
+ */
+export function machineArguments(spec: MachineSpec, folder: string): string[] {
+  if (spec.platform.accelerator === 'sim') throw new Error(`${spec.instanceId} is pinned to the simulator, not QEMU`)
+  if (spec.disks.length > MAX_DISKS) throw new Error(`${spec.instanceId} has more than ${MAX_DISKS} disks`)
+  if (spec.nics.length > MAX_NICS) throw new Error(`${spec.instanceId} has more than ${MAX_NICS} interfaces`)
+  return [
+    ...identity(spec),
+    ...processor(spec),
+    ...channels(),
+    ...spec.disks.flatMap((disk, index) => diskArguments(disk, index, folder)),
+    ...spec.nics.flatMap(nicArguments),
+    '-device', onBus('virtio-rng-pci', PCI_SLOT.rng),
+    ...Array.from({ length: HOTPLUG_PORTS }, (_, index) => portArguments(index)).flat(),
+    '-sandbox', SANDBOX,
+  ]
+}
+
+/** The words by which a running machine is recognised; the first ones on its command line. */
+export function nameArguments(instanceId: string): string[] {
+  return ['-name', `guest=${instanceId},debug-threads=on`]
+}
+
+function identity(spec: MachineSpec): string[] {
+  // cloud-init takes a guest for EC2's by the uuid and serial number, other agents by the makers' names.
+  const system = `type=1,manufacturer=Amazon EC2,product=Hearth,uuid=${spec.uuid},serial=${spec.uuid}`
+  return [
+    ...nameArguments(spec.instanceId),
+    '-uuid', spec.uuid,
+    '-smbios', 'type=0,vendor=Amazon EC2,version=1.0',
+    '-smbios', system,
+    '-smbios', 'type=3,manufacturer=Amazon EC2,asset=Amazon EC2',
+  ]
+}
+
+function processor(spec: MachineSpec): string[] {
+  const { machineType, cpuModel, accelerator } = spec.platform
+  return [
+    '-nodefaults', '-no-user-config',
+    '-machine', machineType,
+    '-accel', accelerator,
+    '-cpu', cpuModel,
+    '-smp', `cpus=${spec.vcpus},sockets=1,cores=${spec.vcpus},threads=1`,
+    '-m', `${spec.memoryMib}M`,
+    '-rtc', 'base=utc',
+    // A guest's reboot stays in the process; a power-off leaves it in `shutdown` for a late observer.
+    '-action', 'reboot=reset,shutdown=pause',
+  ]
+}
+
+function channels(): string[] {
+  return [
+    '-msg', 'timestamp=on',
+    '-qmp', 'unix:qmp.sock,server=on,wait=off',
+    '-qmp', 'unix:qmp2.sock,server=on,wait=off',
+    '-chardev', 'socket,id=serial0,path=serial.sock,server=on,wait=off,logfile=console.log,logappend=on',
+    '-serial', 'chardev:serial0',
+    '-device', onBus('VGA', PCI_SLOT.vga),
+    '-display', 'none',
+    '-vnc', 'unix:vnc.sock',
+  ]
+}
+
+function diskArguments(disk: MachineSpec['disks'][number], index: number, folder: string): string[] {
+  const block = {
+    driver: 'qcow2',
+    'node-name': disk.volumeId,
+    discard: 'unmap',
+    file: { driver: 'file', filename: relative(folder, disk.path), discard: 'unmap' },
+  }
+  // EC2's volume serial number: the id without its dash, which is also all that virtio has room for.
+  const serial = disk.volumeId.replace('-', '')
+  const device = `virtio-blk-pci,id=disk-${disk.volumeId},drive=${disk.volumeId},serial=${serial}`
+  const place = onBus(`${device},bootindex=${index + 1}`, PCI_SLOT.firstDisk + index)
+  return ['-blockdev', JSON.stringify(block), '-device', place]
+}
+
+function nicArguments(nic: MachineSpec['nics'][number], index: number): string[] {
+  const device = `virtio-net-pci,id=nic-${nic.interfaceId},netdev=net${index},mac=${nic.mac},romfile=`
+  return [
+    '-netdev', `tap,id=net${index},ifname=${nic.tap},script=no,downscript=no`,
+    '-device', onBus(device, PCI_SLOT.firstNic + index),
+  ]
+}
+
+function portArguments(index: number): string[] {
+  const number = index + 1
+  const device = `pcie-root-port,id=port${number},chassis=${number},slot=${number}`
+  return ['-device', onBus(device, PCI_SLOT.firstPort + index)]
+}
+
+function onBus(device: string, slot: number): string {
+  return `${device},bus=pcie.0,addr=0x${slot.toString(16)}`
+}

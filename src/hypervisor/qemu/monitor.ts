@@ -1,0 +1,75 @@
+import type { Clock } from '../../core/clock.ts'
+import { QmpClient } from './qmp.ts'
+
+const CONNECT_TIMEOUT_MS = 1000
+const COMMAND_TIMEOUT_MS = 1000
+
+/** One lasting QMP connection per machine, made when first needed and again after it was lost. */
+export class Monitors {
+  readonly #clock: Clock
+  readonly #onChange: (instanceId: string) => void
+  readonly #clients = new Map<string, Promise<QmpClient>>()
+  #closed = false
+
+  /** `onChange` is called on every event of a connected machine and when its connection is lost. */
+  constructor(clock: Clock, onChange: (instanceId: string) => void) {
+    this.#clock = clock
+    this.#onChange = onChange
+  }
+
+  /**
+   * Runs a command on the machine in `folder`.
+   *
+   * @throws Error when QEMU does not answer in time, on its first socket or (when that one is taken,
+   * by another agent for instance) on its spare one.
+   */
+  async execute(instanceId: string, folder: string, command: string): Promise<unknown> {
+    let client: QmpClient
+    try {
+      client = await this.#client(instanceId, folder)
+    } catch {
+      return this.#executeOnSpare(folder, command)
+    }
+    return client.execute(command, undefined, COMMAND_TIMEOUT_MS)
+  }
+
+  /** QEMU's run state ("running", "shutdown"…). */
+  async status(instanceId: string, folder: string): Promise<string> {
+    const answer = (await this.execute(instanceId, folder, 'query-status')) as { status?: unknown }
+    return String(answer.status)
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    const clients = await Promise.allSettled(this.#clients.values())
+    for (const client of clients) if (client.status === 'fulfilled') client.value.close()
+    this.#clients.clear()
+  }
+
+  #client(instanceId: string, folder: string): Promise<QmpClient> {
+    if (this.#closed) return Promise.reject(new Error('this hypervisor driver is closed'))
+    const known = this.#clients.get(instanceId)
+    if (known) return known
+    const connecting = QmpClient.connect(folder, 'qmp.sock', this.#clock, CONNECT_TIMEOUT_MS)
+    this.#clients.set(instanceId, connecting)
+    connecting.then((client) => this.#watch(instanceId, client), () => this.#clients.delete(instanceId))
+    return connecting
+  }
+
+  #watch(instanceId: string, client: QmpClient): void {
+    client.onEvent = () => this.#onChange(instanceId)
+    client.onClose = () => {
+      this.#clients.delete(instanceId)
+      this.#onChange(instanceId)
+    }
+  }
+
+  async #executeOnSpare(folder: string, command: string): Promise<unknown> {
+    const client = await QmpClient.connect(folder, 'qmp2.sock', this.#clock, CONNECT_TIMEOUT_MS)
+    try {
+      return await client.execute(command, undefined, COMMAND_TIMEOUT_MS)
+    } finally {
+      client.close()
+    }
+  }
+}

@@ -1,0 +1,105 @@
+import type { Clock } from '../core/clock.ts'
+import { isWellFormedId } from '../core/ids.ts'
+import type { Random } from '../core/random.ts'
+import type { Hypervisor, MachineObservation, MachinePlatform, MachineSpec } from './driver.ts'
+import { createPauses, type DelayRange, type SimWorld } from './sim-world.ts'
+
+/** How long the simulated hypervisor takes, each drawn from [min, max] milliseconds. */
+export interface SimHypervisorDelays {
+  startMs: DelayRange
+  stopMs: DelayRange
+}
+
+export interface SimHypervisorOptions {
+  world: SimWorld
+  clock: Clock
+  random: Random
+  delays: SimHypervisorDelays
+}
+
+/**
+ * A hypervisor over simulated machines. They belong to `world`, which outlives this driver: after
+ * `close`, calls under way end with an error and without effect, as a crash would leave them.
+ */
+export function createSimHypervisor(options: SimHypervisorOptions): Hypervisor {
+  return new SimHypervisor(options)
+}
+
+class SimHypervisor implements Hypervisor {
+  readonly #world: SimWorld
+  readonly #delays: SimHypervisorDelays
+  readonly #pauses: ReturnType<typeof createPauses>
+  readonly #unwatch: (() => void)[] = []
+
+  constructor({ world, clock, random, delays }: SimHypervisorOptions) {
+    this.#world = world
+    this.#delays = delays
+    this.#pauses = createPauses(clock, random)
+  }
+
+  async platform(): Promise<MachinePlatform> {
+    return { machineType: 'sim', cpuModel: 'sim', accelerator: 'sim' }
+  }
+
+  async ensureRunning(spec: MachineSpec): Promise<void> {
+    checkId(spec.instanceId)
+    if (this.#statusOf(spec.instanceId) === 'running') return
+    await this.#pauses.pause(this.#delays.startMs)
+    // Another call may have started it in the pause, and its guest may have powered off since.
+    if (this.#statusOf(spec.instanceId) === 'shutdown') this.#world.processDies(spec.instanceId)
+    this.#world.start(spec)
+  }
+
+  async requestShutdown(instanceId: string): Promise<void> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    this.#world.pressPowerButton(instanceId)
+  }
+
+  async ensureStopped(instanceId: string): Promise<void> {
+    checkId(instanceId)
+    if (this.#statusOf(instanceId) === undefined) return
+    await this.#pauses.pause(this.#delays.stopMs)
+    this.#world.processDies(instanceId)
+  }
+
+  async observe(instanceId: string): Promise<MachineObservation> {
+    checkId(instanceId)
+    const process = this.#world.machines.get(instanceId)?.process
+    if (!process) return { status: 'absent' }
+    if (process.status === 'shutdown') return { status: 'shutdown', pid: process.pid }
+    return { status: 'running', pid: process.pid, startedAtMs: process.startedAtMs }
+  }
+
+  async list(): Promise<string[]> {
+    return [...this.#world.machines.keys()].toSorted()
+  }
+
+  async remove(instanceId: string): Promise<void> {
+    await this.ensureStopped(instanceId)
+    this.#world.removeMachine(instanceId)
+  }
+
+  async consoleOutput(instanceId: string, maxBytes: number): Promise<Buffer> {
+    checkId(instanceId)
+    const output = Buffer.from(this.#world.machines.get(instanceId)?.console ?? '')
+    return output.subarray(Math.max(0, output.length - maxBytes))
+  }
+
+  onChange(listener: (instanceId: string) => void): void {
+    this.#unwatch.push(this.#world.watch(listener))
+  }
+
+  async close(): Promise<void> {
+    this.#pauses.close()
+    for (const unwatch of this.#unwatch.splice(0)) unwatch()
+  }
+
+  #statusOf(instanceId: string): 'running' | 'shutdown' | undefined {
+    return this.#world.machines.get(instanceId)?.process?.status
+  }
+}
+
+function checkId(instanceId: string): void {
+  if (!isWellFormedId('i', instanceId)) throw new Error(`not an instance id: ${instanceId}`)
+}

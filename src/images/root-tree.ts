@@ -1,0 +1,131 @@
+import { chmod, copyFile, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { cpioArchive, type CpioEntry } from './cpio.ts'
+import { elfNeeds } from './elf.ts'
+import type { KernelModule } from './modules.ts'
+import { filesBelow, type LoadedRecipe } from './recipe.ts'
+import { run } from './run.ts'
+
+/** Folders of the guest with their modes, whatever the umask of whoever builds; outer ones first. */
+const FOLDERS: Record<string, number> = {
+  dev: 0o755, proc: 0o755, sys: 0o755, run: 0o755, mnt: 0o755, home: 0o755, root: 0o700, 'root/.ssh': 0o700,
+  tmp: 0o1777, var: 0o755, 'var/tmp': 0o1777, 'var/log': 0o755, 'var/lib': 0o755, 'var/lib/hearth': 0o755,
+  etc: 0o755, 'etc/dropbear': 0o700, usr: 0o755, 'usr/bin': 0o755, 'usr/lib': 0o755, 'usr/lib/modules': 0o755,
+}
+
+/** One place for programs and one for libraries, under every name that scripts and loaders use. */
+const LINKS: Record<string, string> = {
+  bin: 'usr/bin', sbin: 'usr/bin', 'usr/sbin': 'bin', lib: 'usr/lib', lib64: 'usr/lib',
+  'usr/lib/x86_64-linux-gnu': '.', 'var/run': '../run',
+}
+
+/** Where packages keep shared libraries. */
+const LIBRARY_FOLDERS = ['lib/x86_64-linux-gnu', 'usr/lib/x86_64-linux-gnu']
+
+export interface GuestParts {
+  recipe: LoadedRecipe
+  /** Folder with the content of all packages. */
+  packages: string
+  /** To be loaded by the started system, in order. */
+  modules: KernelModule[]
+  /** Size of the root partition, in sectors of 512 bytes. */
+  rootSectors: number
+  /** Name → version of the packages it was made from. */
+  versions: Record<string, string>
+}
+
+/** Lays out the guest's root file system in `root`, a folder that does not exist yet. */
+export async function makeRootTree(root: string, parts: GuestParts): Promise<void> {
+  await mkdir(root)
+  await chmod(root, 0o755)
+  for (const [folder, mode] of Object.entries(FOLDERS)) {
+    await mkdir(path.join(root, folder))
+    await chmod(path.join(root, folder), mode)
+  }
+  for (const [link, target] of Object.entries(LINKS)) await symlink(target, path.join(root, link))
+  await copyPrograms(root, parts)
+  await copyRecipeFiles(path.join(parts.recipe.folder, 'root'), root)
+  await writeModules(path.join(root, 'usr/lib/modules'), parts.modules)
+  await writeFile(path.join(root, 'var/lib/hearth/root-sectors'), `${parts.rootSectors}\n`)
+  const packages = Object.entries(parts.versions).map(([name, version]) => `${name} ${version}\n`)
+  await writeFile(path.join(root, 'var/lib/hearth/packages'), packages.join(''))
+}
+
+/** The initial RAM disk: BusyBox, the recipe's init and the modules. */
+export async function makeInitrd(recipe: LoadedRecipe, busybox: string, modules: KernelModule[]): Promise<Buffer> {
+  const folders = ['bin', 'dev', 'proc', 'sys', 'root', 'modules']
+  return cpioArchive([
+    ...folders.map((name): CpioEntry => ({ name, kind: 'folder', mode: 0o755 })),
+    file('bin/busybox', 0o755, await readFile(busybox)),
+    file('init', 0o755, await readFile(path.join(recipe.folder, 'initrd/init'))),
+    file('modules/order', 0o644, orderOf(modules)),
+    ...modules.map((module) => file(`modules/${fileOf(module)}`, 0o644, module.data)),
+  ])
+}
+
+function file(name: string, mode: number, data: Buffer): CpioEntry {
+  return { name, kind: 'file', mode, data }
+}
+
+async function copyPrograms(root: string, { recipe, packages }: GuestParts): Promise<void> {
+  const libraries = new Set<string>()
+  for (const [destination, candidates] of Object.entries(recipe.programs)) {
+    await copyElf(findFile(packages, candidates), path.join(root, destination), 0o755, libraries)
+  }
+  // A set grows while it is walked: libraries of libraries are visited too.
+  for (const library of libraries) {
+    const source = findFile(packages, LIBRARY_FOLDERS.map((folder) => `${folder}/${library}`))
+    await copyElf(source, path.join(root, 'usr/lib', library), 0o755, libraries)
+  }
+  const commands = (await run(path.join(root, 'usr/bin/busybox'), ['--list'])).split('\n').filter(Boolean)
+  for (const command of commands) {
+    const link = path.join(root, 'usr/bin', command)
+    if (!existsSync(link)) await symlink('busybox', link)
+  }
+}
+
+/** Copies a program or library and notes what it needs. */
+async function copyElf(source: string, destination: string, mode: number, libraries: Set<string>): Promise<void> {
+  const needs = elfNeeds(await readFile(source))
+  for (const library of needs.libraries) libraries.add(library)
+  if (needs.interpreter) libraries.add(path.basename(needs.interpreter))
+  await copyFile(source, destination)
+  await chmod(destination, mode)
+}
+
+/** The recipe's own files; those that start with #! become programs. */
+async function copyRecipeFiles(from: string, root: string): Promise<void> {
+  for (const file of await filesBelow(from)) {
+    const data = await readFile(path.join(from, file))
+    const destination = path.join(root, file)
+    await mkdir(path.dirname(destination), { recursive: true })
+    await writeFile(destination, data)
+    const isProgram = data.toString('latin1', 0, 2) === '#!'
+    await chmod(destination, isProgram ? 0o755 : file === 'etc/shadow' ? 0o600 : 0o644)
+  }
+  for (const entry of await readdir(from, { recursive: true, withFileTypes: true })) {
+    const folder = path.join(root, path.relative(from, path.join(entry.parentPath, entry.name)))
+    if (entry.isDirectory() && !(path.relative(root, folder) in FOLDERS)) await chmod(folder, 0o755)
+  }
+}
+
+async function writeModules(folder: string, modules: KernelModule[]): Promise<void> {
+  for (const module of modules) await writeFile(path.join(folder, fileOf(module)), module.data)
+  await writeFile(path.join(folder, 'order'), orderOf(modules))
+}
+
+function fileOf(module: KernelModule): string {
+  return `${module.name}.ko`
+}
+
+function orderOf(modules: KernelModule[]): Buffer {
+  return Buffer.from(modules.map((module) => `${fileOf(module)}\n`).join(''))
+}
+
+/** The first of `candidates` that exists below `folder`, absolute. @throws Error that names them. */
+export function findFile(folder: string, candidates: string[]): string {
+  const found = candidates.map((candidate) => path.join(folder, candidate)).find((file) => existsSync(file))
+  if (!found) throw new Error(`none of the packages has ${candidates.join(' or ')}`)
+  return found
+}

@@ -1,0 +1,130 @@
+import { beforeEach, describe, expect, it } from 'vitest'
+import type { InstanceTable } from '../store/schema.ts'
+import {
+  fixedClock, insertInstance, insertInterface, insertVolume, NOW_MS, openTestStore, OTHER_ACCOUNT, REGION,
+  type TestStore,
+} from '../../test/support/rows.ts'
+import type { VpcServices } from '../network/driver.ts'
+import { createDatabaseServices } from './services.ts'
+import { loadInstanceMetadata } from './view.ts'
+
+const MAC = '0a:12:34:56:78:9a'
+const ADDRESS = '172.31.5.10'
+const PUBLIC = '198.18.0.9'
+
+let test: TestStore
+let services: VpcServices
+let instance: InstanceTable
+let vpcId: string
+let otherVpcId: string
+
+beforeEach(async () => {
+  test = await openTestStore()
+  services = createDatabaseServices({
+    store: test.store, clock: fixedClock, region: REGION, secret: Buffer.alloc(32, 1),
+  })
+  instance = await test.run(async (context) => {
+    const row = await insertInstance(context, { key_name: 'my-key' }, {
+      userData: Buffer.from('#!/bin/sh\n').toString('base64'), publicKey: 'ssh-ed25519 AAAA my-key',
+    })
+    await insertInterface(context, row, { private_ip: ADDRESS, mac: MAC, public_ip: PUBLIC })
+    await insertVolume(context, row)
+    await insertVolume(context, row, { device: '/dev/sdg' })
+    await insertVolume(context, row, { device: '/dev/sdf' })
+    await insertVolume(context, row, { device: '/dev/sdh', attach_state: 'detaching' })
+    await context.db.insertInto('tags').values({
+      account_id: row.account_id, resource_type: 'instance', resource_id: row.instance_id, key: 'Name', value: 'first',
+    }).execute()
+    return row
+  })
+  vpcId = instance.vpc_id
+  // Another account's VPC has the same addresses.
+  otherVpcId = await test.run(async (context) => {
+    const row = await insertInstance(context)
+    await insertInterface(context, row, { private_ip: ADDRESS, mac: '0a:00:00:00:00:01' })
+    return row.vpc_id
+  }, OTHER_ACCOUNT)
+})
+
+describe('a lease', () => {
+  it('is what the subnet and the VPC say', async () => {
+    expect(await services.leaseFor(vpcId, MAC)).toEqual({
+      address: ADDRESS, prefix: 20, gateway: '172.31.0.1', dns: ['172.31.0.2'], domainName: 'ec2.internal',
+      hostname: 'ip-172-31-5-10', mtu: 1500, leaseSeconds: 3600,
+    })
+  })
+
+  it('has the router of its own subnet and the resolver of the VPC', async () => {
+    await test.run(async (context) => {
+      const row = await insertInstance(context, { zone: `${REGION}b` })
+      await insertInterface(context, row, { private_ip: '172.31.20.7', mac: '0a:00:00:00:00:02' })
+    })
+    expect(await services.leaseFor(vpcId, '0a:00:00:00:00:02')).toMatchObject({
+      gateway: '172.31.16.1', dns: ['172.31.0.2'],
+    })
+  })
+
+  it('is not for a stranger, nor for a guest of another VPC', async () => {
+    expect(await services.leaseFor(vpcId, '0a:ff:ff:ff:ff:ff')).toBeUndefined()
+    expect(await services.leaseFor(otherVpcId, MAC)).toBeUndefined()
+  })
+})
+
+describe('a name', () => {
+  const privateName = 'ip-172-31-5-10.ec2.internal'
+  const publicName = 'ec2-198-18-0-9.compute-1.amazonaws.com'
+
+  it('is resolved to the private address inside its VPC, whatever its case', async () => {
+    expect(await services.resolveName(vpcId, privateName)).toBe(ADDRESS)
+    expect(await services.resolveName(vpcId, publicName.toUpperCase())).toBe(ADDRESS)
+  })
+
+  it('is the public address elsewhere', async () => {
+    expect(await services.resolveName(otherVpcId, publicName)).toBe(PUBLIC)
+  })
+
+  it.each([
+    'ip-172-31-5-11.ec2.internal', 'ip-172-031-5-10.ec2.internal', 'ip-172-31-5-10.compute.internal',
+    'ip-172-31-5-10.ec2.internal.evil', 'ip-300-1-1-1.ec2.internal', 'ec2-198-18-0-8.compute-1.amazonaws.com',
+    'ip-198-18-0-9.ec2.internal', 'example.org', '',
+  ])('%s is not ours', async (name) => {
+    expect(await services.resolveName(vpcId, name)).toBeUndefined()
+  })
+
+  it('is found by its address', async () => {
+    expect(await services.resolveAddress(vpcId, ADDRESS)).toBe(privateName)
+    expect(await services.resolveAddress(otherVpcId, PUBLIC)).toBe(publicName)
+    expect(await services.resolveAddress(vpcId, '172.31.5.11')).toBeUndefined()
+  })
+})
+
+const instanceIdOf = async (vpc: string, address: string) => {
+  const answer = await services.metadata(vpc, address, {
+    method: 'GET', path: '/latest/meta-data/instance-id', headers: {},
+  })
+  return [answer.status, answer.body.toString()]
+}
+
+describe('metadata', () => {
+  it('is of the instance with that address in that VPC', async () => {
+    expect(await instanceIdOf(vpcId, ADDRESS)).toEqual([200, instance.instance_id])
+    const [status, other] = await instanceIdOf(otherVpcId, ADDRESS)
+    expect(status).toBe(200)
+    expect(other).not.toBe(instance.instance_id)
+    expect((await instanceIdOf(vpcId, '172.31.5.11'))[0]).toBe(404)
+  })
+
+  it('is read from the rows', async () => {
+    const view = await test.store.read((db) => loadInstanceMetadata(db, REGION, vpcId, ADDRESS))
+    expect(view).toMatchObject({
+      region: REGION, accountId: instance.account_id, instanceId: instance.instance_id, instanceType: 't3.micro',
+      zone: `${REGION}a`, launchMs: NOW_MS, userData: Buffer.from('#!/bin/sh\n'), keyName: 'my-key',
+      publicKey: 'ssh-ed25519 AAAA my-key', rootDeviceName: '/dev/vda', dataDevices: ['/dev/sdf', '/dev/sdg'],
+      tags: [{ key: 'Name', value: 'first' }],
+    })
+    expect(view?.interfaces).toMatchObject([{
+      mac: MAC, privateIp: ADDRESS, publicIp: PUBLIC, deviceIndex: 0, subnetCidr: '172.31.0.0/20',
+      vpcCidr: '172.31.0.0/16', vpcId, groups: [{ name: 'default' }],
+    }])
+  })
+})

@@ -1,0 +1,172 @@
+import { privateDnsName, publicDnsName } from '../model/interface.ts'
+import { zoneIdOf } from '../model/zone.ts'
+import type { MetadataOptions } from '../model/instance.ts'
+
+/** Everything that the metadata service knows of one instance. */
+export interface InstanceMetadata {
+  region: string
+  accountId: string
+  instanceId: string
+  instanceType: string
+  imageId: string
+  reservationId: string
+  launchIndex: number
+  launchMs: number
+  architecture: string
+  zone: string
+  options: MetadataOptions
+  /** As decoded from what RunInstances got; null when there is none. */
+  userData: Buffer | null
+  keyName: string | null
+  publicKey: string | null
+  rootDeviceName: string
+  /** Devices of the attached volumes but the root, in order. */
+  dataDevices: string[]
+  /** By device index; the first is the primary one. */
+  interfaces: InterfaceMetadata[]
+  tags: { key: string; value: string }[]
+}
+
+export interface InterfaceMetadata {
+  interfaceId: string
+  accountId: string
+  deviceIndex: number
+  mac: string
+  privateIp: string
+  publicIp: string | null
+  groups: { groupId: string; name: string }[]
+  subnetId: string
+  subnetCidr: string
+  vpcId: string
+  vpcCidr: string
+}
+
+/** A directory; a value is a text or bytes, or a directory again. Maps, as tags may be called `__proto__`. */
+export type Directory = Map<string, Entry>
+export type Entry = string | Buffer | Directory
+
+/** What a version ("latest") holds: dynamic, meta-data and, when there is any, user-data. */
+export function buildTree(view: InstanceMetadata): Directory {
+  return directory({
+    dynamic: directory({
+      fws: directory({ 'instance-monitoring': 'disabled' }),
+      'instance-identity': directory({ document: identityDocument(view) }),
+    }),
+    'meta-data': metaData(view),
+    'user-data': view.userData ?? undefined,
+  })
+}
+
+/** A directory's listing: one entry a line, sub-directories with a slash, keys as "0=NAME". */
+export function listDirectory(entries: Directory): string {
+  return [...entries].map(([name, entry]) => (entry instanceof Map ? `${name}/` : name)).join('\n')
+}
+
+function directory(entries: Record<string, Entry | undefined>): Directory {
+  const present = Object.entries(entries).filter((pair): pair is [string, Entry] => pair[1] !== undefined)
+  return new Map(present)
+}
+
+function metaData(view: InstanceMetadata): Directory {
+  const [primary] = view.interfaces
+  const hostname = primary && privateDnsName(primary.privateIp, view.region)
+  const publicIp = primary?.publicIp ?? undefined
+  const macs = new Map(view.interfaces.map((each) => [each.mac, macOf(each, view.region)]))
+  return directory({
+    'ami-id': view.imageId,
+    'ami-launch-index': String(view.launchIndex),
+    'ami-manifest-path': '(unknown)',
+    'block-device-mapping': blockDevices(view),
+    events: directory({ maintenance: directory({ history: '[]', scheduled: '[]' }) }),
+    hostname,
+    'instance-action': 'none',
+    'instance-id': view.instanceId,
+    'instance-life-cycle': 'on-demand',
+    'instance-type': view.instanceType,
+    'local-hostname': hostname,
+    'local-ipv4': primary?.privateIp,
+    mac: primary?.mac,
+    network: directory({ interfaces: directory({ macs }) }),
+    placement: directory({
+      'availability-zone': view.zone,
+      'availability-zone-id': zoneIdOf(view.zone),
+      region: view.region,
+    }),
+    profile: 'default-hvm',
+    'public-hostname': publicIp === undefined ? undefined : publicDnsName(publicIp, view.region),
+    'public-ipv4': publicIp,
+    'public-keys': publicKeys(view),
+    'reservation-id': view.reservationId,
+    'security-groups': primary?.groups.map((group) => group.name).join('\n'),
+    services: directory({ domain: 'amazonaws.com', partition: 'aws' }),
+    system: 'nitro',
+    tags: tags(view),
+  })
+}
+
+function macOf(each: InterfaceMetadata, region: string): Directory {
+  const { publicIp } = each
+  return directory({
+    'device-number': String(each.deviceIndex),
+    'interface-id': each.interfaceId,
+    'ipv4-associations': publicIp === null ? undefined : new Map([[publicIp, each.privateIp]]),
+    'local-hostname': privateDnsName(each.privateIp, region),
+    'local-ipv4s': each.privateIp,
+    mac: each.mac,
+    'network-card-index': '0',
+    'owner-id': each.accountId,
+    'public-hostname': publicIp === null ? undefined : publicDnsName(publicIp, region),
+    'public-ipv4s': publicIp ?? undefined,
+    'security-group-ids': each.groups.map((group) => group.groupId).join('\n'),
+    'security-groups': each.groups.map((group) => group.name).join('\n'),
+    'subnet-id': each.subnetId,
+    'subnet-ipv4-cidr-block': each.subnetCidr,
+    'vpc-id': each.vpcId,
+    'vpc-ipv4-cidr-block': each.vpcCidr,
+    'vpc-ipv4-cidr-blocks': each.vpcCidr,
+  })
+}
+
+/** As EC2 shows them: `ami` and `root` whole, data volumes by their name below /dev. */
+function blockDevices(view: InstanceMetadata): Directory {
+  const volumes = view.dataDevices.map((device, index): [string, string] =>
+    [`ebs${index + 1}`, device.replace(/^\/dev\//, '')])
+  return new Map([['ami', view.rootDeviceName], ...volumes, ['root', view.rootDeviceName]])
+}
+
+/** The one directory whose listing is not of its entries: "0=NAME", but the path goes on with "0". */
+export const PUBLIC_KEYS_PATH = 'meta-data/public-keys'
+
+function publicKeys({ publicKey }: InstanceMetadata): Directory | undefined {
+  return publicKey === null ? undefined : directory({ '0': directory({ 'openssh-key': publicKey.trim() }) })
+}
+
+/** Tags that can be part of a path; EC2 refuses others where metadata tags are switched on. */
+function tags(view: InstanceMetadata): Directory | undefined {
+  if (view.options.instanceMetadataTags === 'disabled') return undefined
+  const shown = view.tags.filter(({ key }) => /^[\w+\-=.,:@]+$/.test(key) && !['.', '..', '_index'].includes(key))
+  if (shown.length === 0) return undefined
+  return directory({ instance: new Map(shown.map(({ key, value }) => [key, value])) })
+}
+
+function identityDocument(view: InstanceMetadata): string {
+  const document = {
+    accountId: view.accountId,
+    architecture: view.architecture,
+    availabilityZone: view.zone,
+    billingProducts: null,
+    devpayProductCodes: null,
+    marketplaceProductCodes: null,
+    imageId: view.imageId,
+    instanceId: view.instanceId,
+    instanceType: view.instanceType,
+    kernelId: null,
+    pendingTime: new Date(view.launchMs).toISOString().replace(/\.\d+Z$/, 'Z'),
+    privateIp: view.interfaces[0]?.privateIp ?? null,
+    ramdiskId: null,
+    region: view.region,
+    version: '2017-09-30',
+  }
+  // AWS writes it with a blank before each colon.
+  return JSON.stringify(document, null, 2).replace(/^( {2}"\w+"):/gm, '$1 :')
+}

@@ -1,0 +1,151 @@
+import { randomUUID } from 'node:crypto'
+import { link, rm, stat } from 'node:fs/promises'
+import { availableParallelism, totalmem } from 'node:os'
+import path from 'node:path'
+import { createAgent, type Agent } from './agent.ts'
+import { createApi } from './api.ts'
+import type { Clock } from './core/clock.ts'
+import { processCrashPoints, withCrashPoints } from './core/crash-points.ts'
+import { jsonLogger, silentLogger, type Logger } from './core/logger.ts'
+import { systemClock } from './core/clock.ts'
+import { systemRandom } from './core/random.ts'
+import { ensureCredentials } from './credentials.ts'
+import { ensureHome, ensureHostId, homeIdOf, homePaths } from './home.ts'
+import { probeAccelerator } from './hypervisor/qemu/probe.ts'
+import { createQemuHypervisor } from './hypervisor/qemu/index.ts'
+import { createDatabaseServices } from './imds/services.ts'
+import { listBuiltImages } from './images/build.ts'
+import { DEFAULT_ACCOUNT } from './model/account.ts'
+import { createLinuxNetwork } from './network/linux/index.ts'
+import { createVpcServices } from './network/services/index.ts'
+import type { Network } from './network/driver.ts'
+import type { ApiServer } from './protocol/server.ts'
+import type { ImageSource } from './reconcile/images.ts'
+import { registration, type Engine } from './registration.ts'
+import { publicPoolOf, type Settings } from './settings.ts'
+import { formatCidr } from './core/cidr.ts'
+import { withCommitCrashPoints } from './store/crash-points.ts'
+import { openSqlite } from './store/sqlite.ts'
+import type { Store } from './store/store.ts'
+import { createQcow2Volumes } from './volumes/qcow2/index.ts'
+
+// The only file that knows which concrete drivers, clock and database there are. The simulated
+// twin of it is sim-main.ts.
+
+/** One guest gets at most this part of the host's memory, so that the host itself can breathe. */
+const GUEST_MEMORY_SHARE = 0.75
+
+/** A logger on standard output, which `hearth up` appends to the home's logs. */
+export function processLogger(component: string): Logger {
+  return jsonLogger(systemClock, component, (line) => process.stdout.write(`${line}\n`))
+}
+
+/** The home's database. */
+export function openStore(settings: Settings, durability: 'full' | 'normal' = 'full'): Promise<Store> {
+  return openSqlite({ file: homePaths(settings.home).database, durability })
+}
+
+/**
+ * Which engine runs: the one asked for, or QEMU where it can run.
+ *
+ * @throws Error that says what is missing and what to do.
+ */
+export async function chooseEngine(settings: Settings, ambient: { clock: Clock; log: Logger }): Promise<Engine> {
+  if (settings.engine === 'sim') return { engine: 'sim', accelerator: 'sim', reason: 'asked for by --engine sim' }
+  if (process.getuid?.() !== 0) {
+    throw new Error('real machines and their network need root: run "sudo npm start", or try "npm start -- --engine sim"')
+  }
+  const isThere = await stat('/dev/net/tun').then(() => true, () => false)
+  if (!isThere) throw new Error('/dev/net/tun is missing: run "modprobe tun", or try "npm start -- --engine sim"')
+  const probe = await probeAccelerator({ home: settings.home, ...ambient })
+  return { engine: 'qemu', accelerator: probe.accelerator, reason: probe.reason }
+}
+
+/** The API process over the home's database. */
+export async function startApi(settings: Settings): Promise<{ api: ApiServer; port: number; store: Store }> {
+  const log = processLogger('api')
+  await ensureHome(settings.home)
+  const crashPoints = processCrashPoints(path.join(homePaths(settings.home).run, 'crash-api'))
+  const store = withCommitCrashPoints(await openStore(settings), crashPoints)
+  const credentials = await ensureCredentials(homePaths(settings.home).credentials, systemRandom, DEFAULT_ACCOUNT)
+  const api = await createApi({
+    store, clock: systemClock, random: systemRandom, log, region: settings.region, credentials, auth: settings.auth,
+    publicPool: publicPoolOf(settings, homeIdOf(settings.home)), allowedHosts: [settings.host],
+  })
+  return { api, port: await api.listen(settings.port, settings.host), store }
+}
+
+/** The agent process of this host, over QEMU and the kernel's network. */
+export async function startAgent(settings: Settings, onFatal: (error: unknown) => void): Promise<{ agent: Agent; store: Store }> {
+  const log = processLogger('agent')
+  const crashPoints = processCrashPoints(path.join(homePaths(settings.home).run, 'crash-agent'))
+  await ensureHome(settings.home)
+  // What the agent writes can be observed again after a power cut.
+  const store = withCommitCrashPoints(await openStore(settings, 'normal'), crashPoints)
+  const engine = await chooseEngine(settings, { clock: systemClock, log })
+  if (engine.accelerator === 'sim') throw new Error('the agent process runs real machines; the simulated engine has its own')
+  const hypervisor = createQemuHypervisor({
+    home: settings.home, clock: systemClock, log, random: systemRandom, accelerator: engine.accelerator,
+  })
+  const limits = { vcpus: availableParallelism(), memoryMib: Math.floor((totalmem() / 2 ** 20) * GUEST_MEMORY_SHARE) }
+  const agent = createAgent({
+    store, clock: systemClock, random: systemRandom, log, limits, onFatal,
+    hypervisor: withCrashPoints('hypervisor', hypervisor, crashPoints),
+    network: withCrashPoints('network', await createNetwork(settings, store, log), crashPoints),
+    volumes: withCrashPoints('volumes', createQcow2Volumes({ home: settings.home, log }), crashPoints),
+    images: builtImages(settings),
+    host: registration(await ensureHostId(settings.home, systemRandom), settings, engine, { cpus: limits.vcpus, memoryMib: Math.floor(totalmem() / 2 ** 20), guestLimits: limits }),
+  })
+  await agent.start()
+  return { agent, store }
+}
+
+async function createNetwork(settings: Settings, store: Store, log: Logger): Promise<Network> {
+  const homeId = homeIdOf(settings.home)
+  const services = createDatabaseServices({
+    store, clock: systemClock, region: settings.region, secret: await metadataSecret(store),
+  })
+  return createLinuxNetwork({
+    homeId, publicPool: formatCidr(publicPoolOf(settings, homeId)), clock: systemClock, log,
+    services: createVpcServices({ services, clock: systemClock, log }),
+  })
+}
+
+/** Signs metadata tokens; kept, so that tokens outlive a restart of the agent. */
+async function metadataSecret(store: Store): Promise<Buffer> {
+  const value = await store.transaction('agent.secret', async (db) => {
+    const row = await db.selectFrom('meta').select('value').where('key', '=', 'metadata-secret').executeTakeFirst()
+    if (row) return row.value
+    const fresh = systemRandom.bytes(32).toString('base64')
+    await db.insertInto('meta').values({ key: 'metadata-secret', value: fresh }).execute()
+    return fresh
+  })
+  return Buffer.from(value, 'base64')
+}
+
+/** The images of this home; a layer is a hard link to the built file, so both may be kept. */
+function builtImages(settings: Settings): ImageSource {
+  return {
+    list: () => listBuiltImages(settings.home),
+    async disk(image) {
+      const file = path.join(settings.home, 'tmp', `layer-${randomUUID()}.qcow2`)
+      await rm(file, { force: true })
+      await link(image.file, file)
+      return file
+    },
+  }
+}
+
+/** Removes every namespace, tap, rule and route of this home; its machines must have ended. */
+export async function removeHostNetwork(settings: Settings): Promise<void> {
+  const store = await openStore(settings)
+  try {
+    const network = await createNetwork(settings, store, silentLogger)
+    await network.removeAll()
+    await network.close()
+  } finally {
+    await store.close()
+  }
+}
+
+export type { Engine }

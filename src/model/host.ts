@@ -1,0 +1,60 @@
+import type { Db, Store } from '../store/store.ts'
+
+/** What an agent says of the host it runs on. */
+export interface HostRegistration {
+  hostId: string
+  region: string
+  /** Nominal capacity, overcommit included. */
+  vcpus: number
+  memoryMib: number
+  doc: HostDoc
+}
+
+/** What people are shown of a host. */
+export interface HostDoc {
+  engine: 'qemu' | 'sim'
+  accelerator: string
+  /** Why that accelerator. */
+  acceleratorReason: string
+  cpus: number
+  memoryMib: number
+  /** The most one guest gets. */
+  guestLimits: { vcpus: number; memoryMib: number }
+}
+
+/** Thrown to an agent whose host another agent has taken over; it must end. */
+export class HostLostError extends Error {}
+
+/** Writes the host's row with the next epoch, which fences every earlier agent of it. */
+export function registerHost(store: Store, host: HostRegistration, nowMs: number): Promise<number> {
+  return store.transaction('host.register', async (db) => {
+    const row = await db.selectFrom('hosts').select('epoch').where('host_id', '=', host.hostId).executeTakeFirst()
+    const epoch = (row?.epoch ?? 0) + 1
+    const values = {
+      epoch, region: host.region, vcpus: host.vcpus, memory_mib: host.memoryMib, heartbeat_ms: nowMs,
+      doc: JSON.stringify(host.doc),
+    }
+    if (row) await db.updateTable('hosts').set(values).where('host_id', '=', host.hostId).execute()
+    else await db.insertInto('hosts').values({ host_id: host.hostId, vcpus_used: 0, memory_mib_used: 0, ...values }).execute()
+    return epoch
+  })
+}
+
+/** A store whose transactions fail with HostLostError once the host has a newer epoch. */
+export function fenced(store: Store, hostId: string, epoch: number): Store {
+  return {
+    transaction: (name, body) =>
+      store.transaction(name, async (db) => {
+        await checkEpoch(db, hostId, epoch)
+        return body(db)
+      }),
+    read: (body) => store.read(body),
+    onCommit: (listener) => store.onCommit(listener),
+    close: () => store.close(),
+  }
+}
+
+async function checkEpoch(db: Db, hostId: string, epoch: number): Promise<void> {
+  const row = await db.selectFrom('hosts').select('epoch').where('host_id', '=', hostId).executeTakeFirst()
+  if (row?.epoch !== epoch) throw new HostLostError(`another agent has taken over ${hostId}; this one ends`)
+}

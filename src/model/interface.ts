@@ -1,0 +1,31 @@
+import type { InterfaceTable } from '../store/schema.ts'
+
+/** What of a network interface SQL never looks into. */
+export interface InterfaceDoc {
+  description: string
+  attachmentId: string
+  attachMs: number
+  /** Whether each start gives it a public address. */
+  assignPublicIp: boolean
+}
+
+/** The doc of an interface row. */
+export function interfaceDoc(row: Pick<InterfaceTable, 'doc'>): InterfaceDoc {
+  return JSON.parse(row.doc) as InterfaceDoc
+}
+
+/** Private name of an address, as the VPC's resolver and DescribeInstances give it. */
+export function privateDnsName(address: string, region: string): string {
+  return `ip-${address.replaceAll('.', '-')}.${privateDomain(region)}`
+}
+
+/** Domain of private names: ec2.internal in us-east-1, REGION.compute.internal elsewhere. */
+export function privateDomain(region: string): string {
+  return region === 'us-east-1' ? 'ec2.internal' : `${region}.compute.internal`
+}
+
+/** Public name of an address. */
+export function publicDnsName(address: string, region: string): string {
+  const domain = region === 'us-east-1' ? 'compute-1.amazonaws.com' : `${region}.compute.amazonaws.com`
+  return `ec2-${address.replaceAll('.', '-')}.${domain}`
+}

@@ -1,0 +1,65 @@
+/** Names of everything one home makes in the kernel. All begin with the home's id. */
+export interface Names {
+  /** Names of this home's network namespaces begin with this. */
+  netnsPrefix: string
+  netns(vpcSlot: number): string
+  /** Host end of the link to a VPC; `hostLinkPrefix` covers all of them. */
+  hostLink(vpcSlot: number): string
+  hostLinkPrefix: string
+  tap(interfaceSlot: number): string
+  tapPrefix: string
+  /** nftables table on the host, family inet. */
+  hostTable: string
+  /** Metric of the pool's unreachable route: how a home knows its own. */
+  poolMetric: number
+}
+
+/** Where iproute2 keeps named network namespaces. */
+export const NETNS_FOLDER = '/run/netns'
+/** VPC end of the link to the host, inside the namespace. */
+export const UPLINK = 'igw'
+/** nftables table inside a VPC's namespace, families inet and arp. */
+export const VPC_TABLE = 'hearth'
+
+/** The same on every link: a link's two ends see only each other. */
+export const LINK = {
+  hostAddress: '100.64.0.1',
+  vpcAddress: '100.64.0.2',
+  cidr: '100.64.0.0/30',
+  hostMac: '02:68:65:61:72:01',
+  vpcMac: '02:68:65:61:72:02',
+} as const
+
+export const METADATA_ADDRESS = '169.254.169.254'
+/** Answers DNS in every VPC, besides the VPC's base + 2. */
+export const LINK_LOCAL_RESOLVER = '169.254.169.253'
+export const MTU = 1500
+const IFNAME_MAX = 15
+const METRIC_BASE = 0x4800_0000
+
+/**
+ * @param homeId four hexadecimal digits, unique on the host.
+ * @throws Error when the id or a slot does not fit into the kernel's 15 characters.
+ */
+export function createNames(homeId: string): Names {
+  if (!/^[0-9a-f]{4}$/.test(homeId)) throw new Error(`home id must be 4 hexadecimal digits, not ${homeId}`)
+  const hostLinkPrefix = `hv${homeId}.`
+  const tapPrefix = `t${homeId}.`
+  const netnsPrefix = `hearth-${homeId}-`
+  return {
+    netnsPrefix,
+    netns: (slot) => netnsPrefix + numbered('', slot),
+    hostLinkPrefix,
+    hostLink: (slot) => numbered(hostLinkPrefix, slot),
+    tapPrefix,
+    tap: (slot) => numbered(tapPrefix, slot),
+    hostTable: `hearth_${homeId}`,
+    poolMetric: METRIC_BASE + Number.parseInt(homeId, 16),
+  }
+}
+
+function numbered(prefix: string, slot: number): string {
+  const name = `${prefix}${slot}`
+  if (!Number.isSafeInteger(slot) || slot < 0 || name.length > IFNAME_MAX) throw new Error(`bad slot ${slot}`)
+  return name
+}

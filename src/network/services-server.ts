@@ -1,0 +1,19 @@
+/**
+ * Answers DHCP, names and metadata inside the VPCs' network namespaces. Every method may be called
+ * again at any time; opening what is open as asked changes nothing.
+ */
+export interface VpcServicesServer {
+  /**
+   * Opens the services of a VPC in the network namespace at `netnsPath`: DHCP, DNS on the given
+   * addresses, and the metadata service. The addresses must be there.
+   */
+  open(
+    vpcId: string,
+    netnsPath: string,
+    listen: { dhcp: true; dns: string[]; metadata: '169.254.169.254' },
+  ): Promise<void>
+  /** Closes the services of one VPC. */
+  close(vpcId: string): Promise<void>
+  /** Closes the services of every VPC. */
+  closeAll(): Promise<void>
+}

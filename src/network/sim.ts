@@ -1,0 +1,106 @@
+import type { Clock } from '../core/clock.ts'
+import type { Random } from '../core/random.ts'
+import { createPauses, type DelayRange } from '../hypervisor/sim-world.ts'
+import type { Network, VpcSpec } from './driver.ts'
+import { createSerial } from './serial.ts'
+
+/** A port that is in force. */
+export interface SimPort {
+  vpcId: string
+  interfaceId: string
+  privateIp: string
+  publicIp: string | null
+  groupIds: string[]
+}
+
+/**
+ * The network of a simulated host: what stays in force whatever becomes of the agent. Drivers come
+ * and go over it.
+ */
+export class SimNetworkWorld {
+  /** What was last put in force, by VPC id. */
+  readonly vpcs = new Map<string, VpcSpec>()
+
+  /** Every port in force, ordered by VPC and interface id. */
+  ports(): SimPort[] {
+    return [...this.vpcs.values()]
+      .flatMap(({ vpcId, ports }) =>
+        ports.map(({ interfaceId, privateIp, publicIp, groupIds }) =>
+          ({ vpcId, interfaceId, privateIp, publicIp, groupIds: [...groupIds] })))
+      .toSorted((a, b) => compare(a.vpcId, b.vpcId) || compare(a.interfaceId, b.interfaceId))
+  }
+}
+
+/** A host without any VPC. */
+export function createSimNetworkWorld(): SimNetworkWorld {
+  return new SimNetworkWorld()
+}
+
+export interface SimNetworkOptions {
+  clock: Clock
+  random: Random
+  /** How long a change takes, in milliseconds; without it, or at [0, 0], there are no timers. */
+  delays?: { syncMs: DelayRange }
+  world: SimNetworkWorld
+}
+
+/**
+ * A network over simulated VPCs, which belong to `world`. After `close`, calls under way end with an
+ * error and without effect, as a crash would leave them. Calls for one VPC take effect in their order.
+ */
+export function createSimNetwork({ clock, random, delays, world }: SimNetworkOptions): Network {
+  const syncMs: DelayRange = delays?.syncMs ?? [0, 0]
+  const pauses = createPauses(clock, random)
+  const serial = createSerial()
+  return {
+    ensureHost: () => pauses.pause([0, 0]),
+    async syncVpc(spec) {
+      checkSpec(spec)
+      const wanted = structuredClone(spec)
+      await serial(wanted.vpcId, async () => {
+        await pauses.pause(syncMs)
+        world.vpcs.set(wanted.vpcId, wanted)
+      })
+    },
+    removeVpc: (vpcId) => serial(vpcId, async () => {
+      await pauses.pause(world.vpcs.has(vpcId) ? syncMs : [0, 0])
+      world.vpcs.delete(vpcId)
+    }),
+    async list() {
+      await pauses.pause([0, 0])
+      return [...world.vpcs.keys()].toSorted()
+    },
+    tapOf: (interfaceSlot) => `sim${interfaceSlot}`,
+    netnsPathOf: () => null,
+    close: async () => pauses.close(),
+    async removeAll() {
+      await pauses.pause(world.vpcs.size > 0 ? syncMs : [0, 0])
+      world.vpcs.clear()
+    },
+  }
+}
+
+/** @throws Error on what the kernel would refuse or confuse: a mistake of the caller. */
+function checkSpec({ vpcId, groups, subnets, ports }: VpcSpec): void {
+  const groupIds = new Set(groups.map((group) => group.groupId))
+  const subnetIds = new Set(subnets.map((subnet) => subnet.subnetId))
+  const seen = new Set<string>()
+  const unique = (what: string) => {
+    if (seen.has(what)) throw new Error(`${vpcId}: two ports with ${what}`)
+    seen.add(what)
+  }
+  for (const port of ports) {
+    unique(`address ${port.privateIp}`)
+    unique(`MAC ${port.mac}`)
+    unique(`slot ${port.slot}`)
+    if (port.publicIp !== null) unique(`public address ${port.publicIp}`)
+    if (!subnetIds.has(port.subnetId)) throw new Error(`${port.interfaceId}: no subnet ${port.subnetId} in ${vpcId}`)
+    for (const groupId of port.groupIds) {
+      if (!groupIds.has(groupId)) throw new Error(`${port.interfaceId}: no group ${groupId} in ${vpcId}`)
+    }
+  }
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}

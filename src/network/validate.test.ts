@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest'
+import type { PortSpec, RuleSpec, VpcSpec } from './driver.ts'
+import { refuseOverlap, validateVpcSpec } from './validate.ts'
+
+const port: PortSpec = {
+  interfaceId: 'eni-1', subnetId: 'subnet-1', slot: 1, mac: '02:00:00:00:00:01', privateIp: '10.0.0.5',
+  publicIp: null, groupIds: ['sg-1'], metadataHopLimit: 1,
+}
+const rule: RuleSpec = { protocol: 'tcp', fromPort: 22, toPort: 22, peer: { cidr: '0.0.0.0/0' } }
+const spec = (ports: PortSpec[] = [port], rules: RuleSpec[] = [rule]): VpcSpec => ({
+  vpcId: 'vpc-1', slot: 1, cidrs: ['10.0.0.0/16'], subnets: [{ subnetId: 'subnet-1', cidr: '10.0.0.0/20' }],
+  groups: [{ groupId: 'sg-1', ingress: rules, egress: [] }], ports,
+})
+
+describe('validateVpcSpec', () => {
+  it('takes what EC2 has', () => {
+    validateVpcSpec(spec([port], [rule, { ...rule, peer: { cidr: '::/0' } }, { ...rule, protocol: '254' }]))
+  })
+
+  it.each<[string, VpcSpec]>([
+    ['text in an address', spec([{ ...port, privateIp: '10.0.0.5 accept' }])],
+    ['text in a MAC address', spec([{ ...port, mac: '02:00:00:00:00:01"' }])],
+    ['text in an id', spec([{ ...port, interfaceId: 'eni-1\nlink del dev lo' }])],
+    ['text in a protocol', spec([port], [{ ...rule, protocol: 'tcp accept' }])],
+    ['text in a block', spec([port], [{ ...rule, peer: { cidr: '0.0.0.0/0 }' } }])],
+    ['text after an IPv6 block', spec([port], [{ ...rule, peer: { cidr: '::/0 accept' } }])],
+    ['a port above 65535', spec([port], [{ ...rule, toPort: 65536 }])],
+    ['a hop limit of 0', spec([{ ...port, metadataHopLimit: 0 }])],
+    ['an unknown subnet', spec([{ ...port, subnetId: 'subnet-2' }])],
+    ['an unknown group', spec([{ ...port, groupIds: ['sg-2'] }])],
+    ['an address twice', spec([port, { ...port, interfaceId: 'eni-2', slot: 2, mac: '02:00:00:00:00:02' }])],
+    ['a block with host bits', { ...spec(), cidrs: ['10.0.0.1/16'] }],
+    ['no block', { ...spec(), cidrs: [] }],
+  ])('refuses %s', (_what, bad) => {
+    expect(() => validateVpcSpec(bad)).toThrow('bad network spec')
+  })
+})
+
+it('keeps a VPC off the blocks that the host needs', () => {
+  expect(() => refuseOverlap(spec(), '10.0.128.0/22', 'the pool')).toThrow('overlaps 10.0.128.0/22, the pool')
+  refuseOverlap(spec(), '198.18.0.0/22', 'the pool')
+})

@@ -1,0 +1,144 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { Clock } from '../core/clock.ts'
+import { messageOf } from '../core/errors.ts'
+import { Api, response, uuid, type ApiOptions } from './api.ts'
+import { encodeError } from './encode.ts'
+import { loadServiceModel } from './model.ts'
+import { MAX_BODY_BYTES } from './query.ts'
+import type { RawRequest, RawResponse } from './request.ts'
+import { WebGuard } from './web-guard.ts'
+
+export type { ApiCall, Dispatch } from './api.ts'
+export type { RawRequest, RawResponse } from './request.ts'
+
+export interface ApiServer {
+  /**
+   * Listens on `host`; port 0 takes a free one. Resolves to the port.
+   *
+   * @throws Error that says what to do, when it cannot listen there.
+   */
+  listen(port: number, host: string): Promise<number>
+  /** Takes no more requests, finishes those that run, for five seconds at most. */
+  close(): Promise<void>
+  /** Answers a request without sockets. Rejects only with CrashError. */
+  handle(request: RawRequest): Promise<RawResponse>
+}
+
+export interface ApiServerOptions extends ApiOptions {
+  clock: Clock
+  /** Host names, beside those of loopback and the one listened on, that clients may use for it. */
+  allowedHosts?: string[]
+}
+
+const HEADERS_TIMEOUT_MS = 10_000
+const REQUEST_TIMEOUT_MS = 30_000
+const KEEP_ALIVE_TIMEOUT_MS = 60_000
+const CLOSE_TIMEOUT_MS = 5_000
+/** A GET carries its parameters in the request line. */
+const MAX_HEADER_BYTES = 64 * 1024
+/** A body beyond the limit is read (and dropped) up to here, so that its sender reads the answer. */
+const MAX_DISCARDED_BYTES = 64 * 1024 * 1024
+
+/** The endpoint of all services, over plain HTTP. */
+export function createApiServer(options: ApiServerOptions): ApiServer {
+  const { clock, log, random } = options
+  const guard = new WebGuard(options.allowedHosts)
+  const api = new Api(options, guard)
+  let isClosing = false
+
+  const serve = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
+    const body = await readBody(incoming)
+    const answer = await api.handle(rawRequest(incoming, body))
+    if (isClosing || body.length > MAX_BODY_BYTES) outgoing.setHeader('connection', 'close')
+    outgoing.writeHead(answer.status, answer.headers).end(answer.body)
+  }
+
+  const server = createServer({
+    maxHeaderSize: MAX_HEADER_BYTES,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    requireHostHeader: false,
+  }, (incoming, outgoing) => {
+    serve(incoming, outgoing).catch((error: unknown) => {
+      // Most often the client went away before its request was complete.
+      if (!incoming.destroyed || incoming.complete) log.error('request not answered', { detail: messageOf(error) })
+      incoming.destroy()
+    })
+  })
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket, uuid(random)))
+
+  return {
+    async listen(port, host) {
+      guard.allow(host)
+      await listening(server, port, host)
+      return (server.address() as AddressInfo).port
+    },
+    async close() {
+      isClosing = true
+      if (!server.listening) return
+      const timer = clock.after(CLOSE_TIMEOUT_MS, () => server.closeAllConnections())
+      await new Promise((resolve) => server.close(resolve))
+      timer.cancel()
+    },
+    handle: (request) => api.handle(request),
+  }
+}
+
+function listening(server: Server, port: number, host: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onError = (error: NodeJS.ErrnoException) => {
+      const taken = `port ${port} of ${host} is taken; stop what uses it or choose another port`
+      const reason = error.code === 'EADDRINUSE' ? taken : error.message
+      reject(new Error(`cannot listen: ${reason}`, { cause: error }))
+    }
+    server.once('error', onError)
+    server.listen(port, host, () => {
+      server.off('error', onError)
+      resolve()
+    })
+  })
+}
+
+/** The whole body; of one beyond the limit only so much that it is seen to be. */
+async function readBody(incoming: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let read = 0
+  for await (const chunk of incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    if (read <= MAX_BODY_BYTES) chunks.push(chunk)
+    read += chunk.length
+    if (read > MAX_DISCARDED_BYTES) break
+  }
+  return Buffer.concat(chunks)
+}
+
+function rawRequest(incoming: IncomingMessage, body: Buffer): RawRequest {
+  const headers: Record<string, string | undefined> = Object.create(null) as Record<string, undefined>
+  for (const [name, value] of Object.entries(incoming.headers)) {
+    headers[name] = Array.isArray(value) ? value.join(',') : value
+  }
+  return { method: incoming.method ?? '', url: incoming.url ?? '', headers, body }
+}
+
+/** What is not HTTP, too long or too slow to be a request, told in EC2's shape all the same. */
+function refuse(error: NodeJS.ErrnoException, socket: Duplex, requestId: string): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return
+  }
+  const [status, reason, message] = REFUSALS[error.code ?? ''] ?? [400, 'Bad Request', 'This is not an HTTP request.']
+  const xml = encodeError(loadServiceModel('ec2'), { code: 'InvalidRequest', message, isSender: true }, requestId)
+  const answer = response(status, xml, requestId)
+  const headers = { ...answer.headers, 'content-length': Buffer.byteLength(xml), connection: 'close' }
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+  socket.end(`HTTP/1.1 ${status} ${reason}\r\n${lines.join('')}\r\n${xml}`)
+}
+
+const REFUSALS: Record<string, [number, string, string]> = {
+  HPE_HEADER_OVERFLOW: [
+    431, 'Request Header Fields Too Large', `The headers are larger than ${MAX_HEADER_BYTES} bytes.`,
+  ],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'Request Timeout', 'The request did not arrive in time.'],
+}

@@ -1,0 +1,246 @@
+import type { Clock } from '../core/clock.ts'
+import { messageOf } from '../core/errors.ts'
+import type { Logger } from '../core/logger.ts'
+import type { Hypervisor, MachineSpec } from '../hypervisor/driver.ts'
+import {
+  changeInstanceDoc, instanceDoc, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated, type InstanceDoc,
+} from '../model/instance.ts'
+import { releaseSlot } from '../model/slot.ts'
+import type { Network } from '../network/driver.ts'
+import type { InstanceTable, InterfaceTable, VolumeTable } from '../store/schema.ts'
+import type { Db, Store } from '../store/store.ts'
+import type { Volumes } from '../volumes/driver.ts'
+import { again, DONE, type Outcome, type Reconciler } from './loop.ts'
+import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
+import { purgeInstance, releaseAttachments } from './release-instance.ts'
+import { shrinkToHost, type HostLimits } from './shrink.ts'
+
+export interface InstanceReconcilerOptions {
+  store: Store
+  clock: Clock
+  log: Logger
+  hypervisor: Hypervisor
+  /** Only for names and paths; interfaces and volumes have reconcilers of their own. */
+  network: Pick<Network, 'tapOf' | 'netnsPathOf'>
+  volumes: Pick<Volumes, 'pathOf'>
+  limits: HostLimits
+}
+
+interface Loaded {
+  row: InstanceTable
+  doc: InstanceDoc
+  interfaces: InterfaceTable[]
+  volumes: VolumeTable[]
+  vpcSlot: number | undefined
+}
+
+/** Owns the machine of an instance: the only caller of the hypervisor. */
+export function createInstanceReconciler(options: InstanceReconcilerOptions): Reconciler {
+  return { reconcile: (id) => reconcile(options, id) }
+}
+
+async function reconcile(options: InstanceReconcilerOptions, instanceId: string): Promise<Outcome> {
+  const loaded = await options.store.read((db) => load(db, instanceId))
+  if (!loaded) {
+    await options.hypervisor.remove(instanceId)
+    return DONE
+  }
+  const { row, doc, interfaces, volumes } = loaded
+  const step = planInstance({
+    state: row.state,
+    doc,
+    rebootRequested: row.reboot_requested,
+    rebootCompleted: row.reboot_completed,
+    inStateMs: options.clock.now() - row.state_ms,
+    isEquipped: interfaces.every((each) => each.ready === 1) && volumes.every((each) => each.ready === 1),
+    machine: await options.hypervisor.observe(instanceId),
+  })
+  return take(options, loaded, step)
+}
+
+async function load(db: Db, instanceId: string): Promise<Loaded | undefined> {
+  const row = await db
+    .selectFrom('instances').selectAll().where('instance_id', '=', instanceId).executeTakeFirst()
+  if (!row) return undefined
+  const slot = await db
+    .selectFrom('slots').select('slot')
+    .where('host_id', '=', row.host_id).where('kind', '=', 'vpc').where('owner_id', '=', row.vpc_id)
+    .executeTakeFirst()
+  return {
+    row,
+    doc: instanceDoc(row),
+    interfaces: await db
+      .selectFrom('interfaces').selectAll().where('instance_id', '=', instanceId).orderBy('device_index').execute(),
+    volumes: await db
+      .selectFrom('volumes').selectAll().where('instance_id', '=', instanceId).orderBy('attached_ms').execute(),
+    vpcSlot: slot?.slot,
+  }
+}
+
+async function take(options: InstanceReconcilerOptions, loaded: Loaded, step: InstanceStep): Promise<Outcome> {
+  const { store, clock, hypervisor } = options
+  const { row } = loaded
+  const id = row.instance_id
+  switch (step.step) {
+    case 'wait':
+      return again(step.afterMs)
+    case 'none':
+      return DONE
+    case 'start':
+      return start(options, loaded)
+    case 'record-running':
+      await store.transaction('instance.running', (db) => moveInstance(db, row, 'running', clock.now(), { hasRun: true, startFailures: 0 }))
+      return again(0)
+    case 'give-up':
+      return destroyThen(options, row, step.to, { stateReason: STATE_REASONS.serverError })
+    case 'press-power-button':
+      await hypervisor.requestShutdown(id)
+      return again(step.afterMs)
+    case 'destroy-then':
+      return destroyThen(options, row, step.to)
+    case 'reboot':
+      return reboot(options, loaded)
+    case 'record-shutdown':
+      return recordShutdown(options, row, step)
+    case 'purge':
+      return purge(options, row)
+  }
+}
+
+async function start(options: InstanceReconcilerOptions, loaded: Loaded): Promise<Outcome> {
+  const { store, hypervisor, log } = options
+  const { row } = loaded
+  try {
+    const pinned = await pinHardware(options, loaded)
+    await hypervisor.ensureRunning(machineSpec(options, loaded, pinned))
+  } catch (error) {
+    log.warn('machine did not start', { id: row.instance_id, error: messageOf(error) })
+    await store.transaction('instance.start-failed', (db) =>
+      changeInstanceDoc(db, row.instance_id, { startFailures: loaded.doc.startFailures + 1 }))
+    throw error
+  }
+  return again(0)
+}
+
+/** Writes down, before the first start, the hardware that must not change later. */
+async function pinHardware(options: InstanceReconcilerOptions, { row, doc }: Loaded): Promise<InstanceDoc> {
+  const promised = { vcpus: row.vcpus, memoryMib: row.memory_mib }
+  const real = shrinkToHost(promised, options.limits)
+  const isShrunk = real.vcpus < promised.vcpus || real.memoryMib < promised.memoryMib
+  const pinned: InstanceDoc = {
+    ...doc,
+    platform: doc.platform ?? (await options.hypervisor.platform()),
+    granted: isShrunk ? real : null,
+  }
+  if (JSON.stringify(pinned) === JSON.stringify(doc)) return doc
+  await options.store.transaction('instance.pin', async (db) => {
+    await changeInstanceDoc(db, row.instance_id, { platform: pinned.platform, granted: pinned.granted })
+    if (isShrunk) {
+      const value = `${real.vcpus} of ${promised.vcpus} vCPUs, ${real.memoryMib} of ${promised.memoryMib} MiB`
+      await db
+        .insertInto('tags')
+        .values({ account_id: row.account_id, resource_type: 'instance', resource_id: row.instance_id, key: 'hearth:shrunk', value })
+        .onConflict((conflict) => conflict.columns(['resource_id', 'account_id', 'key']).doUpdateSet({ value }))
+        .execute()
+    }
+  })
+  return pinned
+}
+
+function machineSpec(
+  { network, volumes }: InstanceReconcilerOptions,
+  loaded: Loaded,
+  doc: InstanceDoc,
+): MachineSpec {
+  const { row } = loaded
+  if (row.slot === null || doc.platform === null || loaded.vpcSlot === undefined) {
+    throw new Error(`${row.instance_id} has no slot on this host`)
+  }
+  return {
+    instanceId: row.instance_id,
+    uuid: doc.uuid,
+    slot: row.slot,
+    vcpus: doc.granted?.vcpus ?? row.vcpus,
+    memoryMib: doc.granted?.memoryMib ?? row.memory_mib,
+    platform: doc.platform,
+    disks: loaded.volumes.map((each) => ({
+      volumeId: each.volume_id, path: volumes.pathOf(each.volume_id), deviceName: each.device ?? '',
+    })),
+    nics: loaded.interfaces.map((each) => ({
+      interfaceId: each.interface_id, mac: each.mac, tap: network.tapOf(each.slot ?? 0),
+    })),
+    netnsPath: network.netnsPathOf(loaded.vpcSlot),
+  }
+}
+
+/** Ends the machine, then in one transaction everything that ends with it. */
+async function destroyThen(
+  { store, clock, hypervisor }: InstanceReconcilerOptions,
+  row: InstanceTable,
+  to: 'stopped' | 'terminated',
+  change: Partial<InstanceDoc> = {},
+): Promise<Outcome> {
+  await hypervisor.ensureStopped(row.instance_id)
+  if (row.state === to) return DONE
+  await store.transaction(`instance.${to}`, async (db) => {
+    const moved = await moveInstance(db, row, to, clock.now(), { force: false, ...change })
+    if (moved) await releaseAttachments(db, moved, clock.now())
+  })
+  return again(0)
+}
+
+/**
+ * A reboot that was asked for: the guest shuts down and is started again in the same place. A
+ * guest that does not listen is ended hard after the deadline, as EC2 does.
+ */
+async function reboot(options: InstanceReconcilerOptions, loaded: Loaded): Promise<Outcome> {
+  const { store, clock, hypervisor } = options
+  const { row, doc } = loaded
+  const id = row.instance_id
+  const machine = await hypervisor.observe(id)
+  const pid = machine.status === 'absent' ? null : machine.pid
+  const begun = doc.reboot ?? { begunMs: clock.now(), pid }
+  if (!doc.reboot) {
+    await store.transaction('instance.reboot-begun', (db) => changeInstanceDoc(db, id, { reboot: begun }))
+  }
+  if (machine.status === 'running' && pid === begun.pid) {
+    if (clock.now() - begun.begunMs < SHUTDOWN_DEADLINE_MS.reboot) {
+      await hypervisor.requestShutdown(id)
+      return again(POWER_BUTTON_INTERVAL_MS)
+    }
+    await hypervisor.ensureStopped(id)
+  }
+  await hypervisor.ensureRunning(machineSpec(options, loaded, doc))
+  await store.transaction('instance.rebooted', async (db) => {
+    await db
+      .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', id).execute()
+    await changeInstanceDoc(db, row.instance_id, { reboot: null })
+  })
+  return again(0)
+}
+
+async function recordShutdown(
+  { store, clock, log }: InstanceReconcilerOptions,
+  row: InstanceTable,
+  step: Extract<InstanceStep, { step: 'record-shutdown' }>,
+): Promise<Outcome> {
+  const reason = step.cause === 'guest' ? STATE_REASONS.guestShutdown : STATE_REASONS.hostFailure
+  if (step.cause === 'failure') log.warn('machine ended unexpectedly', { id: row.instance_id })
+  await store.transaction('instance.guest-shutdown', (db) =>
+    moveInstance(db, row, step.to, clock.now(), {
+      stateReason: reason,
+      stateTransitionReason: step.cause === 'guest' ? userInitiated(clock.now()) : reason.message,
+    }))
+  return again(0)
+}
+
+async function purge({ store, clock, hypervisor }: InstanceReconcilerOptions, row: InstanceTable): Promise<Outcome> {
+  const leftMs = row.state_ms + TERMINATED_RETENTION_MS - clock.now()
+  if (leftMs > 0) return again(leftMs)
+  await hypervisor.remove(row.instance_id)
+  await store.transaction('instance.purge', async (db) => {
+    await purgeInstance(db, row.instance_id)
+    await releaseSlot(db, row.host_id, 'machine', row.instance_id)
+  })
+  return DONE
+}

@@ -1,0 +1,174 @@
+import type { Clock, Timer } from '../core/clock.ts'
+import { CrashError, messageOf } from '../core/errors.ts'
+import type { Logger } from '../core/logger.ts'
+import { HostLostError } from '../model/host.ts'
+import type { WorkKind, WorkTable } from '../store/schema.ts'
+import type { Store } from '../store/store.ts'
+import { completeWork, dueWork, nextDueMs, postponeWork } from '../store/work.ts'
+
+/** How a run of a reconciler ended. A failure is thrown, and tried again with growing pauses. */
+export type Outcome =
+  | { kind: 'done' }
+  /** Look again after `afterMs`, or sooner when something asks for it. */
+  | { kind: 'again'; afterMs: number }
+
+export const DONE: Outcome = { kind: 'done' }
+export const again = (afterMs: number): Outcome => ({ kind: 'again', afterMs })
+
+/** Makes one thing of its kind as it should be. May crash anywhere and run again. */
+export interface Reconciler {
+  reconcile(id: string): Promise<Outcome>
+}
+
+export interface LoopOptions {
+  store: Store
+  clock: Clock
+  log: Logger
+  hostId: string
+  reconcilers: Record<WorkKind, Reconciler>
+  /** Called when the loop met an error that it must not survive: a crash point, or a lost host. */
+  onFatal: (error: unknown) => void
+  concurrency?: number
+}
+
+/** Longest time without a look at the table, hint or not. */
+const SCAN_INTERVAL_MS = 1000
+const BACKOFF_MS = { first: 200, most: 30_000 }
+
+/**
+ * Runs reconcilers for the host's due work: woken by hints (commits, drivers) and by a timer, each
+ * thing by one run at a time.
+ */
+export class ReconcileLoop {
+  readonly #options: LoopOptions
+  readonly #inFlight = new Map<string, Promise<void>>()
+  readonly #idleWaiters: (() => void)[] = []
+  #timer: Timer | undefined
+  #scanning = false
+  #scanAgain = false
+  #stopped = false
+
+  constructor(options: LoopOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    this.#options.store.onCommit(() => this.hint())
+    this.hint()
+  }
+
+  /** Something may be due: look now. */
+  hint(): void {
+    if (this.#stopped) return
+    if (this.#scanning) {
+      this.#scanAgain = true
+      return
+    }
+    this.#scanning = true
+    this.#scan().then(
+      () => this.#afterScan(),
+      (error: unknown) => {
+        this.#afterScan()
+        if (isFatal(error)) this.#options.onFatal(error)
+        else if (!this.#stopped) this.#options.log.error('scan failed', { error: messageOf(error) })
+      },
+    )
+  }
+
+  /** Takes no more work and waits for what runs. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#timer?.cancel()
+    await Promise.allSettled(this.#inFlight.values())
+  }
+
+  /** Stops at once, as a killed process does: nothing is waited for. */
+  abandon(): void {
+    this.#stopped = true
+    this.#timer?.cancel()
+  }
+
+  /** Resolves when nothing runs and nothing is due within `horizonMs`. */
+  async settled(horizonMs: number): Promise<void> {
+    const { store, clock, hostId } = this.#options
+    this.hint()
+    while (!this.#stopped) {
+      if (this.#isIdle()) {
+        const nextMs = await store.read((db) => nextDueMs(db, hostId))
+        if (this.#isIdle() && (nextMs === undefined || nextMs > clock.now() + horizonMs)) return
+      }
+      // Every scan and every run wakes the waiters, and a scan comes at least once a second.
+      await new Promise<void>((resolve) => this.#idleWaiters.push(resolve))
+    }
+  }
+
+  #isIdle(): boolean {
+    return this.#inFlight.size === 0 && !this.#scanning
+  }
+
+  #afterScan(): void {
+    this.#scanning = false
+    if (this.#scanAgain) {
+      this.#scanAgain = false
+      this.hint()
+    }
+    this.#wakeIdleWaiters()
+  }
+
+  #wakeIdleWaiters(): void {
+    for (const wake of this.#idleWaiters.splice(0)) wake()
+  }
+
+  async #scan(): Promise<void> {
+    const { store, clock, hostId, concurrency = 16 } = this.#options
+    this.#timer?.cancel()
+    const { due, nextMs } = await store.read(async (db) => ({
+      due: await dueWork(db, hostId, clock.now(), concurrency + this.#inFlight.size),
+      nextMs: await nextDueMs(db, hostId),
+    }))
+    if (this.#stopped) return
+    for (const row of due) {
+      const key = `${row.kind} ${row.id}`
+      if (this.#inFlight.has(key) || this.#inFlight.size >= concurrency) continue
+      const run = this.#run(row).finally(() => {
+        this.#inFlight.delete(key)
+        this.hint()
+        this.#wakeIdleWaiters()
+      })
+      this.#inFlight.set(key, run)
+    }
+    const isFull = due.length > 0
+    const delayMs = isFull || nextMs === undefined ? SCAN_INTERVAL_MS : Math.min(SCAN_INTERVAL_MS, nextMs - clock.now())
+    this.#timer?.cancel()
+    this.#timer = clock.after(Math.max(0, delayMs), () => this.hint())
+  }
+
+  async #run(row: WorkTable): Promise<void> {
+    const { store, clock, log, reconcilers } = this.#options
+    try {
+      const outcome = await reconcilers[row.kind].reconcile(row.id)
+      await store.transaction('work', (db) =>
+        outcome.kind === 'done' ? completeWork(db, row) : postponeWork(db, row, clock.now() + outcome.afterMs, null))
+    } catch (error) {
+      if (this.#stopped) return
+      if (isFatal(error)) return this.#options.onFatal(error)
+      const pauseMs = Math.min(BACKOFF_MS.most, BACKOFF_MS.first * 2 ** Math.min(row.attempts, 20))
+      log.warn('reconcile failed', { kind: row.kind, id: row.id, attempt: row.attempts + 1, error: messageOf(error) })
+      await this.#postpone(row, clock.now() + pauseMs, messageOf(error))
+    }
+  }
+
+  async #postpone(row: WorkTable, dueMs: number, error: string): Promise<void> {
+    try {
+      await this.#options.store.transaction('work', (db) => postponeWork(db, row, dueMs, error))
+    } catch (failure) {
+      if (isFatal(failure)) this.#options.onFatal(failure)
+      else this.#options.log.error('cannot record a failure', { kind: row.kind, id: row.id, error: messageOf(failure) })
+    }
+  }
+}
+
+/** Errors that the process must not survive: told to crash, or fenced by another agent. */
+export function isFatal(error: unknown): boolean {
+  return error instanceof CrashError || error instanceof HostLostError
+}

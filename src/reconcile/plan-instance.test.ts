@@ -1,0 +1,94 @@
+import { describe, expect, test } from 'vitest'
+import { MAX_START_FAILURES, planInstance, SHUTDOWN_DEADLINE_MS, type InstanceFacts } from './plan-instance.ts'
+import { STATE_CODES, TRANSITIONS, type InstanceState } from '../model/instance.ts'
+
+const ABSENT = { status: 'absent' } as const
+const RUNNING = { status: 'running', pid: 1, startedAtMs: 0 } as const
+const SHUTDOWN = { status: 'shutdown', pid: 1 } as const
+
+function facts(state: InstanceState, change: Partial<InstanceFacts> = {}): InstanceFacts {
+  return {
+    state, doc: { force: false, shutdownBehavior: 'stop', hasRun: true, startFailures: 0 }, rebootRequested: 0, rebootCompleted: 0,
+    inStateMs: 0, isEquipped: true, machine: ABSENT, ...change,
+  }
+}
+const step = (state: InstanceState, change: Partial<InstanceFacts> = {}) => planInstance(facts(state, change))
+
+describe('a pending instance', () => {
+  test('waits for its disks and ports, then starts', () => {
+    expect(step('pending', { isEquipped: false }).step).toBe('wait')
+    expect(step('pending').step).toBe('start')
+  })
+  test('whose machine runs is running, also after a crash between the two', () => {
+    expect(step('pending', { machine: RUNNING, isEquipped: false }).step).toBe('record-running')
+  })
+  test('whose machine was left shut down is started afresh', () => {
+    expect(step('pending', { machine: SHUTDOWN }).step).toBe('start')
+  })
+  test('that failed to start too often is given up: a launch is terminated, what ran before keeps its disk', () => {
+    const doc = { force: false, shutdownBehavior: 'stop', hasRun: false, startFailures: MAX_START_FAILURES } as const
+    expect(step('pending', { doc })).toEqual({ step: 'give-up', to: 'terminated' })
+    expect(step('pending', { doc: { ...doc, hasRun: true } })).toEqual({ step: 'give-up', to: 'stopped' })
+  })
+})
+
+describe('a running instance', () => {
+  test('is left alone while its machine runs', () => {
+    expect(step('running', { machine: RUNNING }).step).toBe('wait')
+  })
+  test('whose guest powered off follows its shutdown behaviour', () => {
+    const doc = { force: false, shutdownBehavior: 'terminate', hasRun: true, startFailures: 0 } as const
+    expect(step('running', { machine: SHUTDOWN })).toEqual({ step: 'record-shutdown', to: 'stopping', cause: 'guest' })
+    expect(step('running', { machine: SHUTDOWN, doc })).toEqual({ step: 'record-shutdown', to: 'shutting-down', cause: 'guest' })
+  })
+  test('whose process was killed stops, whatever its shutdown behaviour', () => {
+    const doc = { force: false, shutdownBehavior: 'terminate', hasRun: true, startFailures: 0 } as const
+    expect(step('running', { doc })).toEqual({ step: 'record-shutdown', to: 'stopping', cause: 'failure' })
+  })
+  test('is rebooted as long as a reboot is asked for and not done, and its shutdown then is no power-off', () => {
+    expect(step('running', { machine: RUNNING, rebootRequested: 1 }).step).toBe('reboot')
+    expect(step('running', { machine: SHUTDOWN, rebootRequested: 1 }).step).toBe('reboot')
+    expect(step('running', { machine: RUNNING, rebootRequested: 1, rebootCompleted: 1 }).step).toBe('wait')
+  })
+})
+
+describe.each([
+  ['stopping', 'stopped', SHUTDOWN_DEADLINE_MS.stop],
+  ['shutting-down', 'terminated', SHUTDOWN_DEADLINE_MS.terminate],
+] as const)('an instance that is %s', (state, to, deadlineMs) => {
+  test('has its power button pressed until the deadline, then is ended hard', () => {
+    expect(step(state, { machine: RUNNING }).step).toBe('press-power-button')
+    expect(step(state, { machine: RUNNING, inStateMs: deadlineMs - 1 })).toEqual({ step: 'press-power-button', afterMs: 1 })
+    expect(step(state, { machine: RUNNING, inStateMs: deadlineMs })).toEqual({ step: 'destroy-then', to })
+  })
+  test('is ended at once with Force, and when the guest is down', () => {
+    const doc = { force: true, shutdownBehavior: 'stop', hasRun: true, startFailures: 0 } as const
+    expect(step(state, { machine: RUNNING, doc })).toEqual({ step: 'destroy-then', to })
+    expect(step(state, { machine: SHUTDOWN })).toEqual({ step: 'destroy-then', to })
+    expect(step(state)).toEqual({ step: 'destroy-then', to })
+  })
+})
+
+test('a stopped instance has no machine; one that is found is ended', () => {
+  expect(step('stopped').step).toBe('none')
+  expect(step('stopped', { machine: RUNNING })).toEqual({ step: 'destroy-then', to: 'stopped' })
+})
+
+test('every step that changes the state is a legal move', () => {
+  const target = (planned: ReturnType<typeof planInstance>): InstanceState | undefined => {
+    if (planned.step === 'record-running') return 'running'
+    return 'to' in planned ? planned.to : undefined
+  }
+  for (const state of Object.keys(STATE_CODES) as InstanceState[]) {
+    for (const machine of [ABSENT, RUNNING, SHUTDOWN]) {
+      for (const inStateMs of [0, 1e9]) {
+        for (const startFailures of [0, MAX_START_FAILURES]) {
+          for (const shutdownBehavior of ['stop', 'terminate'] as const) {
+            const to = target(step(state, { machine, inStateMs, doc: { force: false, shutdownBehavior, hasRun: startFailures > 0, startFailures } }))
+            if (to !== undefined && to !== state) expect(TRANSITIONS[state]).toContain(to)
+          }
+        }
+      }
+    }
+  }
+})

@@ -1,0 +1,48 @@
+import type { InstanceTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
+import { enqueue } from '../store/work.ts'
+
+/**
+ * What ends with a machine, in the transaction that records its end. Stopped: the ports go and with
+ * them the automatic public addresses; private addresses and volumes stay. Terminated: interfaces
+ * go altogether and volumes are deleted or let go, as DeleteOnTermination says.
+ */
+export async function releaseAttachments(db: Db, row: InstanceTable, nowMs: number): Promise<void> {
+  await db
+    .updateTable('interfaces').set({ wanted: 0, ready: 0, public_ip: null })
+    .where('instance_id', '=', row.instance_id).execute()
+  await enqueue(db, { kind: 'vpc', id: row.vpc_id, hostId: row.host_id }, nowMs)
+  if (row.state !== 'terminated') return
+  await db
+    .updateTable('interfaces').set({ status: 'removing', instance_id: null })
+    .where('instance_id', '=', row.instance_id).where('delete_on_termination', '=', 1).execute()
+  await db
+    .updateTable('interfaces').set({ status: 'available', instance_id: null, host_id: null, slot: null })
+    .where('instance_id', '=', row.instance_id).execute()
+  const volumes = await db
+    .selectFrom('volumes').select(['volume_id', 'host_id', 'delete_on_termination'])
+    .where('instance_id', '=', row.instance_id).execute()
+  for (const volume of volumes) {
+    const isDeleted = volume.delete_on_termination === 1
+    await db
+      .updateTable('volumes')
+      .set({
+        instance_id: null, device: null, attach_state: null, attached_ms: null,
+        ...(isDeleted ? { state: 'deleting' as const } : {}),
+      })
+      .where('volume_id', '=', volume.volume_id).execute()
+    await enqueue(db, { kind: 'volume', id: volume.volume_id, hostId: volume.host_id }, nowMs)
+  }
+}
+
+/** Forgets a terminated instance: nothing refers to it any more. */
+export async function purgeInstance(db: Db, instanceId: string): Promise<void> {
+  const row = await db
+    .selectFrom('instances').select('reservation_id').where('instance_id', '=', instanceId).executeTakeFirst()
+  await db.deleteFrom('tags').where('resource_id', '=', instanceId).execute()
+  await db.deleteFrom('instances').where('instance_id', '=', instanceId).execute()
+  if (!row) return
+  const sibling = await db
+    .selectFrom('instances').select('instance_id').where('reservation_id', '=', row.reservation_id).executeTakeFirst()
+  if (!sibling) await db.deleteFrom('client_tokens').where('resource_id', '=', row.reservation_id).execute()
+}

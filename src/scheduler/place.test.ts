@@ -1,0 +1,45 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { place, type HostCapacity } from './place.ts'
+
+const host = (hostId: string, free: number): HostCapacity =>
+  ({ hostId, vcpus: free, memoryMib: free * 1024, vcpusUsed: 0, memoryMibUsed: 0 })
+const request = { instanceType: 't', zone: 'us-east-1a', vcpus: 1, memoryMib: 1024, minCount: 1, maxCount: 1 }
+
+describe('placement', () => {
+  test('takes the host with the most free memory first, and goes on to the next when it is full', () => {
+    expect(place([host('small', 1), host('large', 3)], { ...request, maxCount: 4 })).toEqual([
+      { hostId: 'large', count: 3 }, { hostId: 'small', count: 1 },
+    ])
+  })
+  test('gives as many as fit between the least and the most asked for', () => {
+    expect(place([host('a', 2)], { ...request, minCount: 1, maxCount: 5 })).toEqual([{ hostId: 'a', count: 2 }])
+  })
+  test('is refused when fewer than the least fit', () => {
+    expect(() => place([host('a', 2)], { ...request, minCount: 3, maxCount: 5 })).toThrow(/sufficient t capacity/)
+    expect(() => place([], request)).toThrow(expect.objectContaining({ code: 'InsufficientInstanceCapacity' }))
+  })
+  test('never promises more than a host has, and never fewer than the least', () => {
+    const hosts = fc.array(fc.record({ vcpus: fc.nat(64), memoryMib: fc.nat(65_536), used: fc.nat(32) }), { maxLength: 6 })
+    fc.assert(fc.property(hosts, fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 8192 }), fc.integer({ min: 1, max: 9 }), fc.nat(9),
+      (given, vcpus, memoryMib, minCount, more) => {
+        const all = given.map((each, index) => ({
+          hostId: String(index), vcpus: each.vcpus, memoryMib: each.memoryMib, vcpusUsed: each.used, memoryMibUsed: each.used * 64,
+        }))
+        const asked = { ...request, vcpus, memoryMib, minCount, maxCount: minCount + more }
+        let placements
+        try {
+          placements = place(all, asked)
+        } catch {
+          const room = all.map((each) => Math.max(0, Math.min(
+            Math.floor((each.vcpus - each.vcpusUsed) / vcpus), Math.floor((each.memoryMib - each.memoryMibUsed) / memoryMib))))
+          return room.reduce((sum, count) => sum + count, 0) < minCount
+        }
+        const total = placements.reduce((sum, each) => sum + each.count, 0)
+        return total >= minCount && total <= asked.maxCount && placements.every(({ hostId, count }) => {
+          const one = all[Number(hostId)]
+          return one !== undefined && one.vcpusUsed + count * vcpus <= one.vcpus && one.memoryMibUsed + count * memoryMib <= one.memoryMib
+        })
+      }))
+  })
+})

@@ -1,0 +1,146 @@
+import { homedir } from 'node:os'
+import path from 'node:path'
+import { parseCidr, parseIpv4, type Cidr } from './core/cidr.ts'
+
+/** How this Hearth runs; the same from flags, environment and defaults in every command. */
+export interface Settings {
+  /** Folder of everything that Hearth keeps. */
+  home: string
+  port: number
+  host: string
+  /** 'auto' takes QEMU where it works, and says why where it does not. */
+  engine: 'auto' | 'qemu' | 'sim'
+  auth: 'strict' | 'permissive'
+  /** Simulator only: a call answers when what it started has settled. */
+  instant: boolean
+  region: string
+  /** `hearth up` launches one instance in a new home. */
+  firstInstance: boolean
+  /** Block of public addresses; null picks one of 198.18.0.0/15 by the home's id. */
+  publicPool: string | null
+  /** How many times the host's vCPUs and memory are promised to instances. */
+  overcommitVcpus: number
+  overcommitMemory: number
+}
+
+/** One setting: its flag, its environment variable, and what help says of it. */
+export interface SettingOption {
+  flag: string
+  variable: string
+  description: string
+}
+
+/** Every setting; the CLI makes its flags from this table. */
+export const SETTING_OPTIONS: Record<keyof Settings, SettingOption> = {
+  home: { flag: '--home <folder>', variable: 'HEARTH_HOME', description: 'where everything is kept (default ~/.hearth)' },
+  port: { flag: '--port <number>', variable: 'HEARTH_PORT', description: 'port of the API (default 8773; 0 picks a free one)' },
+  host: { flag: '--host <address>', variable: 'HEARTH_HOST', description: 'address the API listens on (default 127.0.0.1)' },
+  engine: { flag: '--engine <name>', variable: 'HEARTH_ENGINE', description: 'auto, qemu or sim (default auto)' },
+  auth: { flag: '--auth <mode>', variable: 'HEARTH_AUTH', description: 'strict, or permissive: any key is good (default strict)' },
+  instant: { flag: '--instant', variable: 'HEARTH_INSTANT', description: 'sim only: calls answer when what they started has settled' },
+  region: { flag: '--region <name>', variable: 'HEARTH_REGION', description: 'region of this cloud (default us-east-1)' },
+  firstInstance: {
+    flag: '--no-first-instance', variable: 'HEARTH_FIRST_INSTANCE', description: 'launch no instance in a new home',
+  },
+  publicPool: {
+    flag: '--public-pool <cidr>', variable: 'HEARTH_PUBLIC_POOL',
+    description: 'block of public addresses (default: a part of 198.18.0.0/15)',
+  },
+  overcommitVcpus: {
+    flag: '--overcommit-vcpus <factor>', variable: 'HEARTH_OVERCOMMIT_VCPUS',
+    description: 'how many times the vCPUs of the host are promised (default 16)',
+  },
+  overcommitMemory: {
+    flag: '--overcommit-memory <factor>', variable: 'HEARTH_OVERCOMMIT_MEMORY',
+    description: 'how many times the memory of the host is promised (default 4)',
+  },
+}
+
+/** Addresses that only this machine can reach. */
+export function isLoopback(host: string): boolean {
+  const address = parseIpv4(host)
+  return host === 'localhost' || host === '::1' || (address !== undefined && address >>> 24 === 127)
+}
+
+type Given = Partial<Record<keyof Settings, unknown>>
+
+/**
+ * Settings from flags (as commander gives them: camelCase) over environment over defaults.
+ *
+ * @throws Error with one clear sentence on a value that makes no sense.
+ */
+export function readSettings(flags: Given, environment: Record<string, string | undefined>): Settings {
+  const value = (name: keyof Settings): string | undefined => {
+    const flag = flags[name]
+    if (flag !== undefined) return String(flag)
+    return environment[SETTING_OPTIONS[name].variable] || undefined
+  }
+  const settings: Settings = {
+    home: path.resolve(value('home') ?? path.join(homedir(), '.hearth')),
+    port: wholeNumber('port', value('port') ?? '8773', 0, 65_535),
+    host: value('host') ?? '127.0.0.1',
+    engine: oneOf('engine', value('engine') ?? 'auto', ['auto', 'qemu', 'sim']),
+    auth: oneOf('auth', value('auth') ?? 'strict', ['strict', 'permissive']),
+    instant: yesOrNo('instant', value('instant') ?? 'false'),
+    region: value('region') ?? 'us-east-1',
+    // Commander turns --no-first-instance into firstInstance: false and its absence into true, so
+    // only a flag of false says anything.
+    firstInstance: flags.firstInstance === false ? false : yesOrNo('firstInstance', environment.HEARTH_FIRST_INSTANCE || 'true'),
+    publicPool: value('publicPool') ?? null,
+    overcommitVcpus: factor('overcommitVcpus', value('overcommitVcpus') ?? '16'),
+    overcommitMemory: factor('overcommitMemory', value('overcommitMemory') ?? '4'),
+  }
+  return checked(settings)
+}
+
+function checked(settings: Settings): Settings {
+  if (settings.instant && settings.engine !== 'sim') throw new Error('--instant needs --engine sim: real machines take their time')
+  if (settings.auth === 'permissive' && !isLoopback(settings.host)) {
+    throw new Error(`--auth permissive accepts every key, so it needs a loopback address, not --host ${settings.host}`)
+  }
+  if (!/^[a-z]{2}(-[a-z]+)+-\d$/.test(settings.region)) throw new Error(`--region ${settings.region} is not of the form us-east-1`)
+  publicPoolOf(settings, '0000')
+  return settings
+}
+
+/** The block of public addresses: the one set, else a /22 of 198.18.0.0/15 (benchmarking, never routed). */
+export function publicPoolOf(settings: Pick<Settings, 'publicPool' | 'engine'>, homeId: string): Cidr {
+  if (settings.publicPool !== null) {
+    const pool = parseCidr(settings.publicPool)
+    if (!pool || pool.prefix > 29) throw new Error(`--public-pool ${settings.publicPool} is not an IPv4 block of at least 8 addresses`)
+    return pool
+  }
+  const all: Cidr = { base: (198 * 256 + 18) * 65_536, prefix: 15 }
+  if (settings.engine === 'sim') return all
+  return { base: all.base + (Number.parseInt(homeId, 16) % 128) * 1024, prefix: 22 }
+}
+
+function oneOf<T extends string>(name: keyof Settings, value: string, allowed: readonly T[]): T {
+  const found = allowed.find((each) => each === value)
+  if (found === undefined) throw new Error(`${flagOf(name)} must be one of ${allowed.join(', ')}, not ${value}`)
+  return found
+}
+
+function wholeNumber(name: keyof Settings, value: string, least: number, most: number): number {
+  const number = Number(value)
+  if (!Number.isInteger(number) || number < least || number > most) {
+    throw new Error(`${flagOf(name)} must be a whole number from ${least} to ${most}, not ${value}`)
+  }
+  return number
+}
+
+function factor(name: keyof Settings, value: string): number {
+  const number = Number(value)
+  if (!(number >= 1 && number <= 1000)) throw new Error(`${flagOf(name)} must be a number from 1 to 1000, not ${value}`)
+  return number
+}
+
+function yesOrNo(name: keyof Settings, value: string): boolean {
+  if (['true', '1', 'yes'].includes(value)) return true
+  if (['false', '0', 'no'].includes(value)) return false
+  throw new Error(`${SETTING_OPTIONS[name].variable} must be true or false, not ${value}`)
+}
+
+function flagOf(name: keyof Settings): string {
+  return SETTING_OPTIONS[name].flag.split(' ')[0] ?? name
+}

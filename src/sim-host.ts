@@ -1,0 +1,110 @@
+import { createAgent, type Agent } from './agent.ts'
+import type { Clock } from './core/clock.ts'
+import type { Logger } from './core/logger.ts'
+import type { Random } from './core/random.ts'
+import { createSimHypervisor } from './hypervisor/sim.ts'
+import { createSimWorld, type SimWorld } from './hypervisor/sim-world.ts'
+import type { BuiltImage } from './images/build.ts'
+import { createSimNetwork, createSimNetworkWorld, type SimNetworkWorld } from './network/sim.ts'
+import type { ImageSource } from './reconcile/images.ts'
+import { registration } from './registration.ts'
+import type { Settings } from './settings.ts'
+import type { Store } from './store/store.ts'
+import { createSimVolumes } from './volumes/sim.ts'
+
+/** What stands for the host and outlives an agent: its machines, disks and network. */
+export interface SimHost {
+  world: SimWorld
+  network: SimNetworkWorld
+}
+
+/** How long things take in a simulated cloud, milliseconds; about what EC2's users see, shortened. */
+export const REALISTIC = {
+  guest: { bootMs: [1500, 4000], shutdownMs: [800, 2500] },
+  hypervisor: { startMs: [300, 900], stopMs: [20, 80] },
+  volumes: { createMs: [50, 200], deleteMs: [20, 80], importMs: [50, 100] },
+  network: { syncMs: [20, 120] },
+} as const satisfies SimDelays
+
+export const INSTANT = {
+  guest: { bootMs: [0, 0], shutdownMs: [0, 0] },
+  hypervisor: { startMs: [0, 0], stopMs: [0, 0] },
+  volumes: { createMs: [0, 0], deleteMs: [0, 0], importMs: [0, 0] },
+  network: { syncMs: [0, 0] },
+} as const satisfies SimDelays
+
+type Range = readonly [number, number]
+
+export interface SimDelays {
+  guest: { bootMs: Range; shutdownMs: Range }
+  hypervisor: { startMs: Range; stopMs: Range }
+  volumes: { createMs: Range; deleteMs: Range; importMs: Range }
+  network: { syncMs: Range }
+}
+
+/** A simulated host promises as good as anything. */
+const SIM_CAPACITY = { cpus: 1_000_000, memoryMib: 4_000_000_000, guestLimits: { vcpus: 1024, memoryMib: 2 ** 25 } }
+
+/** The image that simulated instances boot. */
+const SIM_IMAGE: BuiltImage = {
+  name: 'hearth-tiny-sim-x86_64', description: 'Simulated tiny image: boots nothing', recipe: 'tiny',
+  recipeHash: 'sim', file: '/dev/null', sha256: '', sizeGib: 1, architecture: 'x86_64', rootDeviceName: '/dev/xvda',
+  bootMode: 'legacy-bios', user: 'root', packages: {}, builtAtMs: Date.UTC(2026, 0, 1),
+}
+
+const simImages: ImageSource = { list: async () => [SIM_IMAGE], disk: async () => SIM_IMAGE.file }
+
+/** A new simulated host with nothing on it. */
+export function createSimHost(ambient: { clock: Clock; random: Random }, delays: SimDelays): SimHost {
+  return { world: createSimWorld({ ...ambient, delays: mutable(delays.guest) }), network: createSimNetworkWorld() }
+}
+
+/** An agent over a simulated host. `wrap` puts crash points around the drivers. */
+export function createSimAgent(options: SimAgentOptions): { agent: Agent; closeDrivers: () => void } {
+  const { settings, store, clock, random, log, host, onFatal, wrap = (_name, driver) => driver } = options
+  const delays = mutable(options.delays)
+  const capacity = options.capacity ?? SIM_CAPACITY
+  const hypervisor = createSimHypervisor({ world: host.world, clock, random, delays: delays.hypervisor })
+  const network = createSimNetwork({ world: host.network, clock, random, delays: delays.network })
+  const volumes = createSimVolumes({ world: host.world, clock, random, delays: delays.volumes })
+  const agent = createAgent({
+    store, clock, random, log, onFatal,
+    hypervisor: wrap('hypervisor', hypervisor),
+    network: wrap('network', network),
+    volumes: wrap('volumes', volumes),
+    images: simImages,
+    host: registration(options.hostId ?? 'h-sim', settings, { engine: 'sim', accelerator: 'sim', reason: 'simulated' }, capacity),
+    limits: capacity.guestLimits,
+  })
+  return {
+    agent,
+    // What the drivers of a dead agent were doing must not go on.
+    closeDrivers() {
+      void hypervisor.close()
+      void network.close()
+      volumes.close()
+    },
+  }
+}
+
+export interface SimAgentOptions {
+  hostId?: string
+  settings: Settings
+  store: Store
+  clock: Clock
+  random: Random
+  log: Logger
+  host: SimHost
+  delays: SimDelays
+  capacity?: { cpus: number; memoryMib: number; guestLimits: { vcpus: number; memoryMib: number } }
+  wrap?: <T extends object>(name: string, driver: T) => T
+  onFatal: (error: unknown) => void
+}
+
+/** The drivers' types want ranges that may be written to; these are constants. */
+function mutable<T>(value: T): Mutable<T> {
+  return structuredClone(value) as Mutable<T>
+}
+
+type Mutable<T> = T extends readonly [infer A, infer B] ? [A, B] : { -readonly [K in keyof T]: Mutable<T[K]> }
+

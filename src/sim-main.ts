@@ -1,0 +1,62 @@
+import { createApi } from './api.ts'
+import { systemClock } from './core/clock.ts'
+import { systemRandom } from './core/random.ts'
+import { ensureCredentials } from './credentials.ts'
+import { ensureHome, ensureHostId, homeIdOf, homePaths } from './home.ts'
+import type { SimWorld } from './hypervisor/sim-world.ts'
+import { openStore, processLogger } from './main.ts'
+import { DEFAULT_ACCOUNT } from './model/account.ts'
+import { publicPoolOf, type Settings } from './settings.ts'
+import { createSimAgent, createSimHost, INSTANT, REALISTIC, type SimHost } from './sim-host.ts'
+import type { Store } from './store/store.ts'
+
+/** Nothing that `--instant` waits for is further away than this. */
+const SETTLE_HORIZON_MS = 10_000
+
+/** The whole cloud in this process over simulated machines: `--engine sim`. */
+export async function startSimulated(
+  settings: Settings,
+  onFatal: (error: unknown) => void,
+): Promise<{ port: number; stop: () => Promise<void>; host: SimHost }> {
+  const clock = systemClock
+  const random = systemRandom
+  const log = processLogger('sim')
+  await ensureHome(settings.home)
+  const store = await openStore(settings, 'normal')
+  const delays = settings.instant ? INSTANT : REALISTIC
+  const host = createSimHost({ clock, random }, delays)
+  await restoreMachines(store, host.world)
+  const { agent } = createSimAgent({ hostId: await ensureHostId(settings.home, random), settings, store, clock, random, log, host, delays, onFatal })
+  const credentials = await ensureCredentials(homePaths(settings.home).credentials, random, DEFAULT_ACCOUNT)
+  const api = await createApi({
+    store, clock, random, log, region: settings.region, credentials, auth: settings.auth,
+    publicPool: publicPoolOf({ ...settings, engine: 'sim' }, homeIdOf(settings.home)), allowedHosts: [settings.host],
+    ...(settings.instant ? { settle: () => agent.settled(SETTLE_HORIZON_MS) } : {}),
+  })
+  await agent.start()
+  // The image is registered before anybody asks for it.
+  await agent.settled(SETTLE_HORIZON_MS)
+  const port = await api.listen(settings.port, settings.host)
+  return {
+    port, host,
+    async stop() {
+      await api.close()
+      await agent.stop()
+      await store.close()
+    },
+  }
+}
+
+/** Simulated machines end with their process; those that the database says run are put back. */
+async function restoreMachines(store: Store, world: SimWorld): Promise<void> {
+  const rows = await store.read((db) =>
+    db.selectFrom('instances').selectAll().where('state', 'in', ['running', 'stopping', 'shutting-down']).execute())
+  // Their disks went too: the reconcilers make them again before anything starts from them.
+  await store.transaction('sim.restore', (db) => db.updateTable('volumes').set({ ready: 0 }).execute())
+  for (const row of rows) {
+    world.start({
+      instanceId: row.instance_id, uuid: '', slot: row.slot ?? 0, vcpus: row.vcpus, memoryMib: row.memory_mib,
+      platform: { machineType: 'sim', cpuModel: 'sim', accelerator: 'sim' }, disks: [], nics: [], netnsPath: null,
+    })
+  }
+}

@@ -1,0 +1,7 @@
+import { runChild } from './child-process.ts'
+import { startSimulated } from './sim-main.ts'
+
+await runChild(async (settings, onFatal) => {
+  const cloud = await startSimulated(settings, onFatal)
+  return { port: cloud.port, stop: cloud.stop }
+})

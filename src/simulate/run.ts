@@ -1,0 +1,227 @@
+import { createHash } from 'node:crypto'
+import type { Reservation } from '@aws-sdk/client-ec2'
+import { pick } from '../core/random.ts'
+import { checkAlways, checkSettled } from './invariants.ts'
+import { SimulatedCloud, type CallResult } from './simulator.ts'
+
+export interface SimulationReport {
+  seed: number
+  steps: number
+  calls: number
+  crashes: number
+  launched: number
+  /** Digest of everything that happened; equal for equal seeds. */
+  trace: string
+}
+
+/** Thrown with the seed and the step, so that the failure can be replayed. */
+export class SimulationError extends Error {
+  constructor(seed: number, step: number, problems: string[]) {
+    super(`seed ${seed} broke at step ${step}:\n  ${problems.join('\n  ')}\nreplay: npm run simulate -- --seed ${seed} --steps ${step}`)
+    this.name = 'SimulationError'
+  }
+}
+
+/** What the caller of the api knows, and so may rely on. */
+interface Expectation {
+  /** Where each acknowledged instance must end up; undefined while a call's end is unknown. */
+  state: Map<string, 'running' | 'stopped' | 'terminated' | undefined>
+  /** Launches by client token, to be repeated and to mean the same. */
+  tokens: Map<string, { input: object; instanceIds: string[] | undefined }>
+  tags: Map<string, string>
+  /** Guests that went down by themselves since all was settled: a start may have met them as running. */
+  disturbed: Set<string>
+}
+
+const SETTLE_EVERY_STEPS = 50
+const TYPES = ['t3.micro', 't3.small', 'm5.large', 'c5.xlarge']
+
+/**
+ * Drives a simulated cloud with random calls, guest events and crashes, and checks that nothing
+ * acknowledged is lost, nothing leaks and everything converges.
+ *
+ * @throws SimulationError that names the seed.
+ */
+export async function simulate(seed: number, steps: number): Promise<SimulationReport> {
+  const cloud = await SimulatedCloud.create(seed)
+  const run = new Run(cloud)
+  let step = 0
+  try {
+    cloud.mayCrash = true
+    for (step = 1; step <= steps; step++) {
+      await run.step()
+      const problems = await checkAlways(cloud)
+      if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
+        await cloud.converge()
+        problems.push(...(await checkSettled(cloud)), ...(await run.checkExpectations()))
+      }
+      if (problems.length > 0) throw new SimulationError(seed, step, problems)
+    }
+    return { seed, steps, calls: run.calls, crashes: cloud.crashes, launched: run.expected.state.size, trace: run.trace() }
+  } catch (error) {
+    if (error instanceof SimulationError) throw error
+    throw new SimulationError(seed, step, [error instanceof Error ? (error.stack ?? error.message) : String(error)])
+  } finally {
+    await cloud.close()
+  }
+}
+
+class Run {
+  readonly expected: Expectation = { state: new Map(), tokens: new Map(), tags: new Map(), disturbed: new Set() }
+  calls = 0
+  readonly #cloud: SimulatedCloud
+  readonly #digest = createHash('sha256')
+
+  constructor(cloud: SimulatedCloud) {
+    this.#cloud = cloud
+  }
+
+  trace(): string {
+    return this.#digest.digest('hex')
+  }
+
+  async step(): Promise<void> {
+    const { random, clock } = this.#cloud
+    const dice = random.next()
+    if (dice < 0.2) await this.#launch()
+    else if (dice < 0.28) await this.#launchAgain()
+    else if (dice < 0.4) await this.#command('StopInstances', 'stopped')
+    else if (dice < 0.5) await this.#command('StartInstances', 'running')
+    else if (dice < 0.62) await this.#command('TerminateInstances', 'terminated')
+    else if (dice < 0.68) await this.#command('RebootInstances', 'running')
+    else if (dice < 0.74) await this.#tag()
+    else if (dice < 0.8) await this.#look()
+    else if (dice < 0.84) this.#guestEvent()
+    else if (dice < 0.87) this.#cloud.killAgent()
+    else if (dice < 0.873) await clock.advance(61 * 60 * 1000)
+    else await clock.advance(random.int(4000))
+  }
+
+  async #call(action: string, input: object): Promise<CallResult> {
+    this.calls += 1
+    const result = await this.#cloud.call(action, input)
+    this.#digest.update(JSON.stringify([this.#cloud.clock.now(), action, input, result]))
+    return result
+  }
+
+  async #launch(): Promise<void> {
+    const { random } = this.#cloud
+    const images = await this.#cloud.store.read((db) => db.selectFrom('images').select('image_id').execute())
+    const token = random.int(2) === 0 ? `token-${random.int(1_000_000)}` : undefined
+    const input = {
+      ImageId: pick(random, images).image_id, InstanceType: pick(random, TYPES), MinCount: 1, MaxCount: 1 + random.int(3),
+      InstanceInitiatedShutdownBehavior: pick(random, ['stop', 'terminate']),
+      ...(token === undefined ? {} : { ClientToken: token }),
+      TagSpecifications: [{ ResourceType: 'instance', Tags: [{ Key: 'Name', Value: `n${random.int(5)}` }] }],
+    }
+    const result = await this.#call('RunInstances', input)
+    const ids = result.kind === 'answered' ? launchedIds(result.output) : undefined
+    for (const id of ids ?? []) this.expected.state.set(id, 'running')
+    if (token !== undefined && result.kind !== 'refused') this.expected.tokens.set(token, { input, instanceIds: ids })
+  }
+
+  /** The same token and parameters again: the same instances, or the launch whose end was unknown. */
+  async #launchAgain(): Promise<void> {
+    if (this.expected.tokens.size === 0) return
+    const [token, launch] = pick(this.#cloud.random, [...this.expected.tokens])
+    const result = await this.#call('RunInstances', launch.input)
+    if (result.kind === 'unknown') return
+    if (result.kind === 'refused') {
+      const isForgotten = result.code === 'InsufficientInstanceCapacity' || result.code === 'IdempotentInstanceTerminated'
+      if (isForgotten && (launch.instanceIds ?? []).every((id) => this.#mayBeGone(id))) return
+      throw new Error(`repeating ${token} was refused with ${result.code}, though ${JSON.stringify(launch.instanceIds)} live`)
+    }
+    const ids = launchedIds(result.output)
+    // Instances terminated long ago are forgotten; when all are, the token is, too.
+    const live = launch.instanceIds?.filter((id) => ids.includes(id) || !this.#mayBeGone(id))
+    const isSame = live === undefined || JSON.stringify(ids) === JSON.stringify(live)
+    if (!isSame && !launch.instanceIds?.every((id) => this.#mayBeGone(id))) {
+      throw new Error(`repeating ${token} launched ${ids.join()} instead of answering ${launch.instanceIds?.join()}`)
+    }
+    if (launch.instanceIds === undefined || !isSame) {
+      for (const id of ids) if (!this.expected.state.has(id)) this.expected.state.set(id, 'running')
+    }
+    this.expected.tokens.set(token, { ...launch, instanceIds: ids })
+  }
+
+  #mayBeGone(id: string): boolean {
+    const state = this.expected.state.get(id)
+    return state === 'terminated' || state === undefined
+  }
+
+  async #command(action: string, to: 'running' | 'stopped' | 'terminated'): Promise<void> {
+    const { random } = this.#cloud
+    const ids = [...this.expected.state.keys()]
+    if (ids.length === 0) return
+    const chosen = [...new Set([pick(random, ids), pick(random, ids)])].slice(0, 1 + random.int(2))
+    const force = action === 'StopInstances' && random.int(4) === 0 ? { Force: true } : {}
+    const result = await this.#call(action, { InstanceIds: chosen, ...force })
+    if (result.kind === 'refused') return
+    for (const id of chosen) {
+      const isUnsure = result.kind === 'unknown' || (action === 'StartInstances' && this.expected.disturbed.has(id))
+      if (isUnsure) this.expected.state.set(id, this.expected.state.get(id) === 'terminated' ? 'terminated' : undefined)
+      else if (action !== 'RebootInstances' && this.expected.state.get(id) !== 'terminated') this.expected.state.set(id, to)
+    }
+  }
+
+  async #tag(): Promise<void> {
+    const ids = [...this.expected.state.keys()]
+    if (ids.length === 0) return
+    const id = pick(this.#cloud.random, ids)
+    const value = String(this.#cloud.random.int(1000))
+    const result = await this.#call('CreateTags', { Resources: [id], Tags: [{ Key: 'k', Value: value }] })
+    if (result.kind === 'answered') this.expected.tags.set(id, value)
+    if (result.kind === 'unknown') this.expected.tags.delete(id)
+  }
+
+  async #look(): Promise<void> {
+    const action = pick(this.#cloud.random, ['DescribeInstances', 'DescribeVolumes', 'DescribeNetworkInterfaces', 'DescribeTags'])
+    const result = await this.#call(action, {})
+    if (result.kind === 'refused') throw new Error(`${action} was refused with ${result.code}`)
+    // Numbers out of range, ids of nothing: refused, and without effect (checked by the invariants).
+    const refused = await this.#call('TerminateInstances', { InstanceIds: [...this.expected.state.keys()].slice(0, 1).concat('i-00000000000000000') })
+    if (refused.kind === 'answered') throw new Error('an unknown id was accepted')
+  }
+
+  /** A guest that shuts itself down, or a process that is killed: the caller's wishes are overtaken. */
+  #guestEvent(): void {
+    const { random, host } = this.#cloud
+    const running = [...host.world.machines.values()].filter((machine) => machine.process?.status === 'running')
+    if (running.length === 0) return
+    const { instanceId } = pick(random, running)
+    if (this.expected.state.get(instanceId) !== 'terminated') this.expected.state.set(instanceId, undefined)
+    this.expected.disturbed.add(instanceId)
+    if (random.int(2) === 0) host.world.guestPowersOff(instanceId)
+    else host.world.processDies(instanceId)
+  }
+
+  /** Everything acknowledged has come about and nothing of it is lost. */
+  async checkExpectations(): Promise<string[]> {
+    const { rows, tags } = await this.#cloud.store.read(async (db) => ({
+      rows: await db.selectFrom('instances').select(['instance_id', 'state']).execute(),
+      tags: await db.selectFrom('tags').selectAll().where('key', '=', 'k').execute(),
+    }))
+    const states = new Map(rows.map((row) => [row.instance_id, row.state]))
+    const problems: string[] = []
+    for (const [id, expected] of this.expected.state) {
+      const state = states.get(id)
+      if (state === undefined && expected !== 'terminated' && expected !== undefined) problems.push(`${id} was acknowledged and is lost`)
+      else if (state !== undefined && expected !== undefined && state !== expected) problems.push(`${id} is ${state}, should be ${expected}`)
+      // From here on what it is is known again.
+      if (expected === undefined && (state === 'running' || state === 'stopped' || state === 'terminated')) {
+        this.expected.state.set(id, state)
+      }
+      if (state === undefined) this.expected.state.set(id, 'terminated')
+    }
+    this.expected.disturbed.clear()
+    for (const [id, value] of this.expected.tags) {
+      if (!states.has(id)) this.expected.tags.delete(id)
+      else if (tags.find((tag) => tag.resource_id === id)?.value !== value) problems.push(`${id} lost its tag`)
+    }
+    return problems
+  }
+}
+
+function launchedIds(output: object): string[] {
+  return ((output as Reservation).Instances ?? []).map((instance) => instance.InstanceId ?? '')
+}

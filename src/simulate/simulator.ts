@@ -1,0 +1,186 @@
+import type { Agent } from '../agent.ts'
+import { ApiError, CrashError, messageOf } from '../core/errors.ts'
+import { silentLogger } from '../core/logger.ts'
+import { parseCidr } from '../core/cidr.ts'
+import { withCrashPoints, type CrashPoints } from '../core/crash-points.ts'
+import { seededRandom, type Random } from '../core/random.ts'
+import { settlePromises, VirtualClock } from '../core/virtual-clock.ts'
+import { createDispatch } from '../dispatch.ts'
+import { DEFAULT_ACCOUNT, ensureAccount } from '../model/account.ts'
+import type { ApiCall, Dispatch } from '../protocol/server.ts'
+import { readSettings, type Settings } from '../settings.ts'
+import { createSimAgent, createSimHost, type SimDelays, type SimHost } from '../sim-host.ts'
+import { withCommitCrashPoints } from '../store/crash-points.ts'
+import { openSqlite } from '../store/sqlite.ts'
+import type { Store } from '../store/store.ts'
+
+/** A host small enough that launches sometimes find no room. */
+const CAPACITY = { cpus: 4, memoryMib: 12_288, guestLimits: { vcpus: 2, memoryMib: 2048 } }
+
+const DELAYS: SimDelays = {
+  guest: { bootMs: [100, 3000], shutdownMs: [0, 5000] },
+  hypervisor: { startMs: [0, 900], stopMs: [0, 80] },
+  volumes: { createMs: [0, 200], deleteMs: [0, 80], importMs: [0, 100] },
+  network: { syncMs: [0, 120] },
+}
+
+/** How likely a process dies at one of its crash points, while crashes are on. */
+const CRASH_PROBABILITY = 0.01
+
+/** An agent that died comes back after at most this long. */
+const RESTART_WITHIN_MS = 3000
+
+/** Virtual time in which everything asked for must have come about. */
+const CONVERGE_WITHIN_MS = 30 * 60 * 1000
+
+/** A process that may die at any of its crash points, and does nothing after. */
+class MortalProcess implements CrashPoints {
+  isAlive = true
+  readonly #random: Random
+  readonly #mayCrash: () => boolean
+
+  constructor(random: Random, mayCrash: () => boolean) {
+    this.#random = random
+    this.#mayCrash = mayCrash
+  }
+
+  hit(point: string): void {
+    if (this.isAlive && this.#mayCrash() && this.#random.next() < CRASH_PROBABILITY) this.isAlive = false
+    if (!this.isAlive) throw new CrashError(point)
+  }
+}
+
+/** How a call ended: acknowledged, refused with an error of EC2, or unknown because the api died. */
+export type CallResult =
+  | { kind: 'answered'; output: object }
+  | { kind: 'refused'; code: string }
+  | { kind: 'unknown' }
+
+/** One cloud on virtual time: api, agent and host in this process, every choice drawn from one seed. */
+export class SimulatedCloud {
+  readonly random: Random
+  readonly clock: VirtualClock
+  readonly settings: Settings
+  readonly store: Store
+  readonly host: SimHost
+  /** Deaths so far, for the report. */
+  crashes = 0
+  mayCrash = false
+  #agent: Agent | undefined
+  #closeDrivers: (() => void) | undefined
+  #process: MortalProcess | undefined
+  #isStarted = false
+
+  private constructor(seed: number, store: Store) {
+    this.random = seededRandom(seed)
+    this.clock = new VirtualClock(this.random)
+    this.settings = readSettings({ engine: 'sim', home: '/simulated', overcommitVcpus: 4, overcommitMemory: 2 }, {})
+    this.store = store
+    this.host = createSimHost(this, DELAYS)
+  }
+
+  static async create(seed: number): Promise<SimulatedCloud> {
+    const cloud = new SimulatedCloud(seed, await openSqlite({ file: ':memory:', durability: 'normal' }))
+    const ambient = { clock: cloud.clock, random: cloud.random, region: cloud.settings.region }
+    await cloud.store.transaction('setup', (db) => ensureAccount(db, ambient, { accountId: DEFAULT_ACCOUNT, name: 'default' }))
+    cloud.startAgent()
+    await cloud.converge()
+    return cloud
+  }
+
+  startAgent(): void {
+    const own = new MortalProcess(this.random, () => this.mayCrash)
+    const { agent, closeDrivers } = createSimAgent({
+      settings: this.settings, store: withCommitCrashPoints(this.store, own), clock: this.clock, random: this.random,
+      log: silentLogger, host: this.host, delays: DELAYS, capacity: CAPACITY,
+      wrap: (name, driver) => withCrashPoints(name, driver, own),
+      onFatal: (error) => {
+        if (!(error instanceof CrashError)) throw error
+        this.killAgent(own)
+      },
+    })
+    this.#process = own
+    this.#agent = agent
+    this.#closeDrivers = closeDrivers
+    this.#isStarted = false
+    agent.start().then(() => {
+      if (this.#process === own) this.#isStarted = true
+    }).catch((error: unknown) => {
+      if (!(error instanceof CrashError)) throw error
+      this.killAgent(own)
+    })
+  }
+
+  /** kill -9 of the agent, now; it is started again a while later. */
+  killAgent(which = this.#process): void {
+    if (!which || which !== this.#process) return
+    which.isAlive = false
+    this.#process = undefined
+    this.crashes += 1
+    this.#agent?.abandon()
+    this.#closeDrivers?.()
+    this.clock.after(this.random.int(RESTART_WITHIN_MS), () => this.startAgent())
+  }
+
+  /** One call to an api that may die before or after its commit, and is back for the next call. */
+  async call(action: string, input: object): Promise<CallResult> {
+    const own = new MortalProcess(this.random, () => this.mayCrash)
+    const dispatch: Dispatch = createDispatch({
+      store: withCommitCrashPoints(this.store, own), clock: this.clock, random: this.random,
+      region: this.settings.region, publicPool: parseCidr('198.18.0.0/24') ?? { base: 0, prefix: 0 },
+    })
+    const call: ApiCall = {
+      service: 'ec2', action, input, account: DEFAULT_ACCOUNT, accessKeyId: null, region: null, requestId: 'simulated',
+    }
+    const end: { result?: CallResult; failure?: unknown } = {}
+    const pending = dispatch(call).then(
+      (output) => {
+        end.result = { kind: 'answered', output }
+      },
+      (error: unknown) => {
+        if (error instanceof ApiError) end.result = { kind: 'refused', code: error.code }
+        else if (error instanceof CrashError) end.result = { kind: 'unknown' }
+        else end.failure = error
+      },
+    )
+    await settlePromises()
+    while (!end.result && end.failure === undefined && this.clock.step()) await settlePromises()
+    await pending
+    const { result, failure } = end
+    if (failure !== undefined) throw new Error(`${action} failed inside: ${messageOf(failure)}`, { cause: failure })
+    if (result?.kind === 'unknown') this.crashes += 1
+    return result ?? { kind: 'unknown' }
+  }
+
+  /** Runs until everything asked for has come about, without further crashes. */
+  async converge(): Promise<void> {
+    const mayCrash = this.mayCrash
+    this.mayCrash = false
+    const deadlineMs = this.clock.now() + CONVERGE_WITHIN_MS
+    while (!(await this.isSettled())) {
+      if (this.clock.now() > deadlineMs) throw new Error(`nothing settles: ${JSON.stringify(await this.#openWork())}`)
+      await this.clock.advance(500)
+    }
+    this.mayCrash = mayCrash
+  }
+
+  /** The agent lives, and no work is due within the next seconds. */
+  async isSettled(): Promise<boolean> {
+    if (!this.#process?.isAlive || !this.#isStarted) return false
+    const states = await this.store.read((db) =>
+      db.selectFrom('instances').select('state').where('state', 'in', ['pending', 'stopping', 'shutting-down']).execute())
+    return states.length === 0 && (await this.#openWork()).length === 0
+  }
+
+  async #openWork() {
+    const rows = await this.store.read((db) => db.selectFrom('work').selectAll().execute())
+    return rows.filter((row) => row.due_ms <= this.clock.now() + 10_000)
+  }
+
+  async close(): Promise<void> {
+    if (this.#process) this.#process.isAlive = false
+    this.#agent?.abandon()
+    this.#closeDrivers?.()
+    await this.store.close()
+  }
+}

@@ -1,0 +1,141 @@
+import BetterSqlite3 from 'better-sqlite3'
+import { utimesSync, watch, type FSWatcher } from 'node:fs'
+import { open } from 'node:fs/promises'
+import {
+  CompiledQuery, Kysely, SqliteDialect, SqliteDriver, type DatabaseConnection, type SqliteDatabase,
+  type SqliteDialectConfig, type SqliteStatement,
+} from 'kysely'
+import type { Database } from './schema.ts'
+import type { Db, Store } from './store.ts'
+import { migrate } from './migrations.ts'
+
+export interface SqliteOptions {
+  /** Path of the database file, or ':memory:'. */
+  file: string
+  /**
+   * 'full': a commit survives a power cut (intent). 'normal': it survives a crash of the process,
+   * which is enough for what can be observed again (the agent).
+   */
+  durability: 'full' | 'normal'
+}
+
+/** The name of a database that lives in this process alone. */
+const MEMORY = ':memory:'
+
+/** Touched after every commit; whoever watches it looks at the database. */
+function wakeFileOf(file: string): string {
+  return `${file}-wake`
+}
+
+/** How long a writer waits for the other process's transaction. */
+const BUSY_TIMEOUT_MS = 10_000
+
+/** Opens (and migrates) the embedded database: one writing connection and one for readers. */
+export async function openSqlite(options: SqliteOptions): Promise<Store> {
+  const inMemory = options.file === MEMORY
+  if (!inMemory) {
+    // It holds secrets; SQLite gives the files beside it the mode of the database itself.
+    for (const file of [options.file, wakeFileOf(options.file)]) await (await open(file, 'a', 0o600)).close()
+  }
+  const connect = () => {
+    const database = new BetterSqlite3(options.file, { timeout: BUSY_TIMEOUT_MS })
+    database.pragma('journal_mode = WAL')
+    database.pragma(`synchronous = ${options.durability === 'full' ? 'FULL' : 'NORMAL'}`)
+    database.pragma('foreign_keys = ON')
+    return keepStatements(database)
+  }
+  const writer = new Kysely<Database>({ dialect: new ImmediateSqliteDialect({ database: connect() }) })
+  await migrate(writer)
+  const reader = inMemory ? writer : new Kysely<Database>({ dialect: new SqliteDialect({ database: connect() }) })
+  return new SqliteStore(writer, reader, options)
+}
+
+/** Statements kept ready; the texts that Kysely makes for us are fewer, but for lists of many lengths. */
+const MAX_KEPT_STATEMENTS = 500
+
+/** A connection that compiles each text once: compiling costs more than most of our queries. */
+function keepStatements(database: BetterSqlite3.Database): SqliteDatabase {
+  const kept = new Map<string, BetterSqlite3.Statement>()
+  return {
+    close: () => void database.close(),
+    prepare(text) {
+      let statement = kept.get(text)
+      if (!statement) {
+        if (kept.size >= MAX_KEPT_STATEMENTS) kept.clear()
+        statement = database.prepare(text)
+        kept.set(text, statement)
+      }
+      return statement as unknown as SqliteStatement
+    },
+  }
+}
+
+class SqliteStore implements Store {
+  readonly #writer: Db
+  readonly #reader: Db
+  readonly #options: SqliteOptions
+  readonly #listeners: (() => void)[] = []
+  #watcher: FSWatcher | undefined
+
+  constructor(writer: Db, reader: Db, options: SqliteOptions) {
+    this.#writer = writer
+    this.#reader = reader
+    this.#options = options
+  }
+
+  async transaction<T>(_name: string, body: (db: Db) => Promise<T>): Promise<T> {
+    const result = await this.#writer.transaction().execute(body)
+    for (const listener of this.#listeners) listener()
+    this.#wakeOthers()
+    return result
+  }
+
+  read<T>(body: (db: Db) => Promise<T>): Promise<T> {
+    return this.#reader.transaction().execute(body)
+  }
+
+  onCommit(listener: () => void): void {
+    this.#listeners.push(listener)
+    if (this.#options.file === MEMORY || this.#watcher) return
+    this.#watcher = watch(wakeFileOf(this.#options.file), { persistent: false }, () => {
+      for (const each of this.#listeners) each()
+    })
+  }
+
+  /**
+   * Tells the other process that something was committed. The write-ahead log itself cannot be
+   * watched for that: it is written before the commit is durable, and so before it can be seen.
+   */
+  #wakeOthers(): void {
+    if (this.#options.file !== MEMORY) utimesSync(wakeFileOf(this.#options.file), 1, 1)
+  }
+
+  async close(): Promise<void> {
+    this.#watcher?.close()
+    await this.#reader.destroy()
+    if (this.#reader !== this.#writer) await this.#writer.destroy()
+  }
+}
+
+/**
+ * SQLite whose transactions take the write lock at once: a deferred one that reads first and
+ * writes later fails with SQLITE_BUSY_SNAPSHOT whenever the other process wrote in between.
+ */
+class ImmediateSqliteDialect extends SqliteDialect {
+  readonly #config: SqliteDialectConfig
+
+  constructor(config: SqliteDialectConfig) {
+    super(config)
+    this.#config = config
+  }
+
+  override createDriver(): SqliteDriver {
+    return new ImmediateSqliteDriver(this.#config)
+  }
+}
+
+class ImmediateSqliteDriver extends SqliteDriver {
+  override async beginTransaction(connection: DatabaseConnection): Promise<void> {
+    await connection.executeQuery(CompiledQuery.raw('begin immediate'))
+  }
+}

@@ -1,0 +1,166 @@
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { systemClock, waitFor } from '../../src/core/clock.ts'
+import { silentLogger } from '../../src/core/logger.ts'
+import { seededRandom, systemRandom } from '../../src/core/random.ts'
+import type { Hypervisor, MachineSpec } from '../../src/hypervisor/driver.ts'
+import { createQemuHypervisor } from '../../src/hypervisor/qemu/index.ts'
+import { createSimWorld } from '../../src/hypervisor/sim-world.ts'
+import { createSimHypervisor } from '../../src/hypervisor/sim.ts'
+import { createQcow2Volumes } from '../../src/volumes/qcow2/index.ts'
+import { createSimVolumes } from '../../src/volumes/sim.ts'
+import type { Volumes } from '../../src/volumes/driver.ts'
+import { testGuestDisk } from './test-guest.ts'
+
+/** A host to run the suite on; drivers made by `driver` share it, as agents that follow each other do. */
+export interface TestHost {
+  driver(): Hypervisor
+  volumes: Volumes
+  /** A machine of its own, with a disk that holds the test guest. */
+  spec(): Promise<MachineSpec>
+  guestPowersOff(instanceId: string): Promise<void>
+  killProcess(instanceId: string): Promise<void>
+  /** Processes that there are of that machine. */
+  countProcesses(instanceId: string): number
+  close(): Promise<void>
+}
+
+const SNAPSHOT_ID = 'snap-0123456789abcdef0'
+
+/** An instance id that no other machine of this host has, so that processes can be counted. */
+function newSpec(slot: number, pathOf: (id: string) => string): Omit<MachineSpec, 'platform'> {
+  const digits = systemRandom.bytes(9).toString('hex').slice(0, 17)
+  const volumeId = `vol-${digits}`
+  return {
+    instanceId: `i-${digits}`,
+    uuid: `ec2${digits.slice(0, 5)}-${digits.slice(5, 9)}-4000-8000-${digits.slice(5, 17)}`,
+    slot,
+    vcpus: 1,
+    memoryMib: 64,
+    disks: [{ volumeId, path: pathOf(volumeId), deviceName: '/dev/xvda' }],
+    nics: [],
+    netnsPath: null,
+  }
+}
+
+export async function simHost(): Promise<TestHost> {
+  const random = seededRandom(1)
+  const clock = systemClock
+  const world = createSimWorld({ clock, random, delays: { bootMs: [0, 5], shutdownMs: [5, 20] } })
+  const volumes = createSimVolumes({
+    world, clock, random, delays: { createMs: [0, 0], deleteMs: [0, 0], importMs: [0, 0] },
+  })
+  await volumes.importLayer(SNAPSHOT_ID, 'test guest')
+  const drivers: Hypervisor[] = []
+  const driver = () => {
+    const made = createSimHypervisor({ world, clock, random, delays: { startMs: [1, 10], stopMs: [1, 10] } })
+    drivers.push(made)
+    return made
+  }
+  let lastSlot = 0
+  return {
+    volumes,
+    driver,
+    async spec() {
+      const spec = { ...newSpec(++lastSlot, (id) => volumes.pathOf(id)), platform: await driver().platform() }
+      await volumes.ensureVolume({ volumeId: spec.disks[0]!.volumeId, sizeGib: 1, snapshotId: SNAPSHOT_ID })
+      return spec
+    },
+    guestPowersOff: async (instanceId) => world.guestPowersOff(instanceId),
+    killProcess: async (instanceId) => world.processDies(instanceId),
+    countProcesses: (instanceId) => (world.machines.get(instanceId)?.process ? 1 : 0),
+    async close() {
+      await Promise.all(drivers.map((driver) => driver.close()))
+    },
+  }
+}
+
+/** Why the suite cannot run on real QEMU here; undefined when it can. */
+export function whyNoQemu(): string | undefined {
+  for (const program of ['qemu-system-x86_64', 'qemu-img']) {
+    try {
+      execFileSync(program, ['--version'], { stdio: 'ignore' })
+    } catch {
+      return `${program} is not installed (apt install qemu-system-x86 qemu-utils)`
+    }
+  }
+  return process.getuid?.() === 0 ? undefined : 'only root can run machines under users of their own'
+}
+
+export async function qemuHost(): Promise<TestHost & { home: string; pidOf(instanceId: string): number }> {
+  const parent = mkdtempSync(join(tmpdir(), 'hearth-contract-'))
+  // As under /root: nobody but root may pass the folder above the home.
+  const home = join(parent, 'home')
+  mkdirSync(home)
+  const volumes = createQcow2Volumes({ home, log: silentLogger })
+  writeFileSync(join(parent, 'guest.raw'), testGuestDisk())
+  const files = [join(parent, 'guest.raw'), join(parent, 'guest.qcow2')]
+  execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', ...files])
+  await volumes.importLayer(SNAPSHOT_ID, join(parent, 'guest.qcow2'))
+  const drivers: Hypervisor[] = []
+  const driver = () => {
+    const made = createQemuHypervisor({
+      home, clock: systemClock, log: silentLogger, random: systemRandom, accelerator: 'tcg',
+    })
+    drivers.push(made)
+    return made
+  }
+  const pidOf = (instanceId: string) => {
+    const text = readFileSync(join(home, 'instances', instanceId, 'machine.json'), 'utf8')
+    return (JSON.parse(text) as { pid: number }).pid
+  }
+  let lastSlot = 0
+  return {
+    home,
+    volumes,
+    driver,
+    pidOf,
+    async spec() {
+      const spec = { ...newSpec(++lastSlot, (id) => volumes.pathOf(id)), platform: await driver().platform() }
+      await volumes.ensureVolume({ volumeId: spec.disks[0]!.volumeId, sizeGib: 1, snapshotId: SNAPSHOT_ID })
+      return spec
+    },
+    async guestPowersOff(instanceId) {
+      await consoleShows(driver(), instanceId, 'boot')
+      await writeToSerial(join(home, 'instances', instanceId), 'p')
+    },
+    async killProcess(instanceId) {
+      process.kill(pidOf(instanceId), 'SIGKILL')
+    },
+    countProcesses: (instanceId) => processesOf(instanceId).length,
+    async close() {
+      const last = driver()
+      for (const instanceId of await last.list()) await last.remove(instanceId)
+      await Promise.all(drivers.map((each) => each.close()))
+      rmSync(parent, { recursive: true, force: true })
+    },
+  }
+}
+
+export async function consoleShows(driver: Hypervisor, instanceId: string, text: string): Promise<string> {
+  return waitFor(systemClock, `"${text}" on the console`, 30_000, async () => {
+    const output = (await driver.consoleOutput(instanceId, 65_536)).toString()
+    return output.includes(text) ? output : undefined
+  })
+}
+
+/** Types on the machine's serial port, as `hearth console` does. */
+export async function writeToSerial(folder: string, text: string): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const socket = connect(join(folder, 'serial.sock'), () => socket.end(text))
+    socket.once('error', reject)
+    socket.once('close', () => resolve())
+    socket.resume()
+  })
+}
+
+/** Counted by other means than the driver's own: ps. Zombies do not count. */
+export function processesOf(instanceId: string): number[] {
+  const lines = execFileSync('ps', ['-eo', 'pid=,stat=,args='], { encoding: 'utf8' }).split('\n')
+  return lines
+    .filter((line) => line.includes(`guest=${instanceId},`) && !/^\s*\d+\s+Z/.test(line))
+    .map((line) => Number.parseInt(line, 10))
+}

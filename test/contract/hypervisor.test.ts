@@ -1,0 +1,380 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { systemClock, waitFor } from '../../src/core/clock.ts'
+import { silentLogger } from '../../src/core/logger.ts'
+import { systemRandom } from '../../src/core/random.ts'
+import type { Hypervisor, MachineSpec } from '../../src/hypervisor/driver.ts'
+import { createQemuHypervisor } from '../../src/hypervisor/qemu/index.ts'
+import { UID_BASE } from '../../src/core/machine-uid.ts'
+import { consoleShows, qemuHost, simHost, whyNoQemu, writeToSerial, type TestHost } from './hypervisor-hosts.ts'
+
+const noQemu = whyNoQemu()
+if (noQemu !== undefined) console.warn(`the hypervisor suite skips real QEMU: ${noQemu}`)
+
+function until(driver: Hypervisor, instanceId: string, status: 'absent' | 'running' | 'shutdown'): Promise<unknown> {
+  return waitFor(systemClock, `${instanceId} to be ${status}`, 30_000, async () =>
+    (await driver.observe(instanceId)).status === status,
+  )
+}
+
+function ip(...words: string[]): string {
+  return execFileSync('ip', words, { encoding: 'utf8' })
+}
+
+function contract(makeHost: () => Promise<TestHost>): void {
+  let host: TestHost
+  let driver: Hypervisor
+  beforeAll(async () => {
+    host = await makeHost()
+    driver = host.driver()
+  })
+  afterAll(() => host?.close())
+
+  const started = async (): Promise<MachineSpec> => {
+    const spec = await host.spec()
+    await driver.ensureRunning(spec)
+    return spec
+  }
+
+  test('a machine that was never started is absent, and stopping or removing it does nothing', async () => {
+    const { instanceId } = await host.spec()
+    expect(await driver.observe(instanceId)).toEqual({ status: 'absent' })
+    await driver.ensureStopped(instanceId)
+    await driver.requestShutdown(instanceId)
+    await driver.remove(instanceId)
+    expect(await driver.list()).not.toContain(instanceId)
+    expect((await driver.consoleOutput(instanceId, 100)).length).toBe(0)
+  })
+
+  test('starts a machine, which is running once the call returns', async () => {
+    const before = Date.now()
+    const { instanceId } = await started()
+    const seen = await driver.observe(instanceId)
+    expect(seen).toMatchObject({ status: 'running', pid: expect.any(Number) })
+    // The kernel tells the start of a process to about a second.
+    if (seen.status === 'running') expect(Math.abs(seen.startedAtMs - before)).toBeLessThan(30_000)
+    expect(await driver.list()).toContain(instanceId)
+    await consoleShows(driver, instanceId, 'guest')
+  })
+
+  test('starts once when called again and when called at the same time', async () => {
+    const spec = await host.spec()
+    await Promise.all([driver.ensureRunning(spec), driver.ensureRunning(spec), driver.ensureRunning(spec)])
+    const first = await driver.observe(spec.instanceId)
+    await driver.ensureRunning(spec)
+    expect(await driver.observe(spec.instanceId)).toEqual(first)
+    expect(host.countProcesses(spec.instanceId)).toBe(1)
+  })
+
+  test('two drivers at once start one machine', async () => {
+    const spec = await host.spec()
+    const others = [host.driver(), host.driver()]
+    await Promise.all([driver, ...others].map((each) => each.ensureRunning(spec)))
+    expect(host.countProcesses(spec.instanceId)).toBe(1)
+    const seen = await Promise.all([driver, ...others].map((each) => each.observe(spec.instanceId)))
+    expect(seen[0]?.status).toBe('running')
+    expect(seen[1]).toEqual(seen[0])
+    expect(seen[2]).toEqual(seen[0])
+    await Promise.all(others.map((each) => each.close()))
+  })
+
+  test('a new driver adopts what an earlier one started, which closing did not disturb', async () => {
+    const earlier = host.driver()
+    const spec = await host.spec()
+    await earlier.ensureRunning(spec)
+    const before = await earlier.observe(spec.instanceId)
+    await earlier.close()
+    const later = host.driver()
+    expect(await later.list()).toContain(spec.instanceId)
+    expect(await later.observe(spec.instanceId)).toEqual(before)
+    await later.ensureRunning(spec)
+    expect(await later.observe(spec.instanceId)).toEqual(before)
+    await later.ensureStopped(spec.instanceId)
+    expect(host.countProcesses(spec.instanceId)).toBe(0)
+  })
+
+  test('ensureStopped leaves no process, twice is once, and the console stays', async () => {
+    const { instanceId } = await started()
+    await consoleShows(driver, instanceId, 'guest')
+    await driver.ensureStopped(instanceId)
+    expect(host.countProcesses(instanceId)).toBe(0)
+    expect(await driver.observe(instanceId)).toEqual({ status: 'absent' })
+    await driver.ensureStopped(instanceId)
+    expect((await driver.consoleOutput(instanceId, 65_536)).toString()).toContain('guest')
+    expect(await driver.list()).toContain(instanceId)
+  })
+
+  test('the console keeps what all boots wrote, and gives its last bytes', async () => {
+    const spec = await started()
+    const first = await consoleShows(driver, spec.instanceId, 'guest')
+    await driver.ensureStopped(spec.instanceId)
+    await driver.ensureRunning(spec)
+    const whole = await waitFor(systemClock, 'a second boot on the console', 30_000, async () => {
+      const output = await driver.consoleOutput(spec.instanceId, 65_536)
+      return output.toString().split('guest').length > first.split('guest').length ? output : undefined
+    })
+    await driver.ensureStopped(spec.instanceId)
+    const all = await driver.consoleOutput(spec.instanceId, 65_536)
+    expect(all.subarray(0, whole.length)).toEqual(whole)
+    expect(await driver.consoleOutput(spec.instanceId, 7)).toEqual(all.subarray(-7))
+  })
+
+  test('a process that is killed is seen as absent, and is started again', async () => {
+    const spec = await started()
+    await host.killProcess(spec.instanceId)
+    await until(driver, spec.instanceId, 'absent')
+    await driver.ensureRunning(spec)
+    expect((await driver.observe(spec.instanceId)).status).toBe('running')
+    expect(host.countProcesses(spec.instanceId)).toBe(1)
+  })
+
+  test('a guest that powers itself off is seen in shutdown, also by a late driver, and starts afresh', async () => {
+    const spec = await started()
+    const before = await driver.observe(spec.instanceId)
+    await host.guestPowersOff(spec.instanceId)
+    await until(driver, spec.instanceId, 'shutdown')
+    await driver.close()
+    driver = host.driver()
+    expect(await driver.observe(spec.instanceId)).toMatchObject({ status: 'shutdown' })
+    await driver.ensureRunning(spec)
+    const after = await driver.observe(spec.instanceId)
+    expect(after.status).toBe('running')
+    expect(after).not.toEqual(before)
+    expect(host.countProcesses(spec.instanceId)).toBe(1)
+  })
+
+  test('the power button makes the guest shut down, and says so', async () => {
+    const spec = await started()
+    await consoleShows(driver, spec.instanceId, 'guest')
+    // A press before the guest listens is lost, as on any computer; so it is pressed until it works.
+    await waitFor(systemClock, 'the guest to shut down', 30_000, async () => {
+      await driver.requestShutdown(spec.instanceId)
+      return (await driver.observe(spec.instanceId)).status === 'shutdown'
+    }, 200)
+    expect((await driver.consoleOutput(spec.instanceId, 65_536)).toString().toLowerCase()).toContain('power button')
+    await driver.ensureStopped(spec.instanceId)
+    expect(await driver.observe(spec.instanceId)).toEqual({ status: 'absent' })
+  })
+
+  test('listeners hear of a power-off and of a death, also those of a driver that adopted', async () => {
+    const heard: string[] = []
+    const spec = await started()
+    await driver.close()
+    driver = host.driver()
+    driver.onChange((instanceId) => heard.push(instanceId))
+    await driver.list()
+    await driver.observe(spec.instanceId)
+    heard.length = 0
+    await host.guestPowersOff(spec.instanceId)
+    await waitFor(systemClock, 'news of the power-off', 10_000, () => heard.includes(spec.instanceId))
+    await until(driver, spec.instanceId, 'shutdown')
+    heard.length = 0
+    await host.killProcess(spec.instanceId)
+    await waitFor(systemClock, 'news of the death', 10_000, () => heard.includes(spec.instanceId))
+  })
+
+  test('remove stops the machine and leaves nothing of it', async () => {
+    const { instanceId } = await started()
+    await driver.remove(instanceId)
+    expect(host.countProcesses(instanceId)).toBe(0)
+    expect(await driver.list()).not.toContain(instanceId)
+    expect((await driver.consoleOutput(instanceId, 100)).length).toBe(0)
+    await driver.remove(instanceId)
+  })
+
+  test('a machine without its disk fails to start, with a reason, and leaves no process', async () => {
+    const spec = await host.spec()
+    await host.volumes.ensureDeleted(spec.disks[0]!.volumeId)
+    await expect(driver.ensureRunning(spec)).rejects.toThrow(spec.disks[0]!.volumeId)
+    expect(host.countProcesses(spec.instanceId)).toBe(0)
+    expect(await driver.observe(spec.instanceId)).toEqual({ status: 'absent' })
+  })
+
+  test('two machines cannot have one disk', async () => {
+    const spec = await started()
+    const thief = { ...(await host.spec()), disks: spec.disks }
+    await expect(driver.ensureRunning(thief)).rejects.toThrow(thief.instanceId)
+    expect(host.countProcesses(thief.instanceId)).toBe(0)
+    expect((await driver.observe(spec.instanceId)).status).toBe('running')
+  })
+
+  test.each(['', '..', 'i-', 'i-xyz', '../i-0123456789abcdef0', 'i-0123456789abcdef0/..'])(
+    'refuses %j as an instance id', async (instanceId) => {
+      await expect((async () => driver.observe(instanceId))()).rejects.toThrow('not an instance id')
+      await expect((async () => driver.remove(instanceId))()).rejects.toThrow('not an instance id')
+    },
+  )
+}
+
+describe('simulated hypervisor', () => contract(simHost))
+
+describe.skipIf(noQemu !== undefined)('QEMU hypervisor', () => contract(qemuHost))
+
+describe.skipIf(noQemu !== undefined)('QEMU hypervisor on this host', () => {
+  let host: Awaited<ReturnType<typeof qemuHost>>
+  let driver: Hypervisor
+  beforeAll(async () => {
+    host = await qemuHost()
+    driver = host.driver()
+  })
+  afterAll(() => host?.close())
+
+  const folderOf = (instanceId: string) => join(host.home, 'instances', instanceId)
+  const started = async (): Promise<MachineSpec> => {
+    const spec = await host.spec()
+    await driver.ensureRunning(spec)
+    return spec
+  }
+
+  test('runs unprivileged: own user, no capabilities, seccomp, own session, relative paths', async () => {
+    const spec = await started()
+    const pid = host.pidOf(spec.instanceId)
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+    const uid = UID_BASE + spec.slot
+    expect(status).toMatch(new RegExp(`^Uid:\\t${uid}\\t${uid}\\t${uid}\\t${uid}$`, 'm'))
+    expect(status).toMatch(new RegExp(`^Gid:\\t${uid}\\t${uid}\\t${uid}\\t${uid}$`, 'm'))
+    expect(status).toMatch(/^Groups:\s*$/m)
+    expect(status).toMatch(/^CapEff:\t0+$/m)
+    expect(status).toMatch(/^CapBnd:\t0+$/m)
+    expect(status).toMatch(/^NoNewPrivs:\t1$/m)
+    expect(status).toMatch(/^Seccomp:\t2$/m)
+    expect(execFileSync('ps', ['-o', 'sid=', '-p', String(pid)], { encoding: 'utf8' }).trim()).toBe(String(pid))
+    expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).not.toContain(host.home)
+    // Its disk is its own; its folder lets it make sockets, not replace what is not its own.
+    expect(statSync(spec.disks[0]!.path)).toMatchObject({ uid, mode: 0o100600 })
+    expect(statSync(folderOf(spec.instanceId))).toMatchObject({ uid: 0, gid: uid, mode: 0o41770 })
+    const cgroups = readFileSync(`/proc/${pid}/cgroup`, 'utf8').split('\n')
+    const joined = cgroups.filter((line) => line.endsWith(`/${spec.instanceId}`))
+    const offered = existsSync('/sys/fs/cgroup/cgroup.controllers') || existsSync('/sys/fs/cgroup/memory/cgroup.procs')
+    expect(joined.length > 0).toBe(offered)
+    const memoryFiles = ['/sys/fs/cgroup', '-path', `*/${spec.instanceId}/memory.*`]
+    const limits = execFileSync('find', memoryFiles, { encoding: 'utf8' }).split('\n')
+      .filter((file) => /memory\.(max|limit_in_bytes)$/.test(file))
+    for (const file of limits) expect(readFileSync(file, 'utf8').trim()).toBe(String((64 + 1536) * 1024 ** 2))
+  })
+
+  test.each([
+    ['garbage', 'not json at all'],
+    ['a stranger\'s pid', JSON.stringify({ pid: process.pid, startTicks: 1 })],
+    ['pid 1', JSON.stringify({ pid: 1, startTicks: 1 })],
+    ['only the mark of a start', JSON.stringify({ pid: null, startTicks: null })],
+    ['nothing', undefined],
+  ])('finds the process when machine.json holds %s', async (_what, text) => {
+    const spec = await started()
+    const before = await driver.observe(spec.instanceId)
+    const file = join(folderOf(spec.instanceId), 'machine.json')
+    if (text === undefined) rmSync(file)
+    else writeFileSync(file, text)
+    const later = host.driver()
+    expect(await later.observe(spec.instanceId)).toEqual(before)
+    await later.ensureRunning(spec)
+    expect(await later.observe(spec.instanceId)).toEqual(before)
+    expect(host.countProcesses(spec.instanceId)).toBe(1)
+    await later.remove(spec.instanceId)
+    expect(host.countProcesses(spec.instanceId)).toBe(0)
+  })
+
+  test('with all its traces gone, the lock still keeps a second QEMU from the disk', async () => {
+    const spec = await started()
+    const pid = host.pidOf(spec.instanceId)
+    for (const name of ['machine.json', 'qmp.sock', 'qmp2.sock', 'serial.sock', 'vnc.sock']) {
+      rmSync(join(folderOf(spec.instanceId), name))
+    }
+    const later = host.driver()
+    await later.ensureRunning(spec)
+    expect(await later.observe(spec.instanceId)).toMatchObject({ status: 'running', pid })
+    expect(host.countProcesses(spec.instanceId)).toBe(1)
+    await later.ensureStopped(spec.instanceId)
+    expect(host.countProcesses(spec.instanceId)).toBe(0)
+  })
+
+  test('a machine whose folder was deleted is listed, and can be ended', async () => {
+    const spec = await started()
+    rmSync(folderOf(spec.instanceId), { recursive: true })
+    expect(await driver.list()).toContain(spec.instanceId)
+    await driver.remove(spec.instanceId)
+    expect(host.countProcesses(spec.instanceId)).toBe(0)
+    expect(await driver.list()).not.toContain(spec.instanceId)
+  })
+
+  test('a machine whose QEMU hangs is running, and ends all the same', async () => {
+    const spec = await started()
+    process.kill(host.pidOf(spec.instanceId), 'SIGSTOP')
+    expect((await driver.observe(spec.instanceId)).status).toBe('running')
+    await driver.ensureStopped(spec.instanceId)
+    expect(host.countProcesses(spec.instanceId)).toBe(0)
+  })
+
+  test('a guest\'s power-off is seen while somebody else holds the first monitor socket', async () => {
+    const spec = await started()
+    await driver.close()
+    driver = host.driver()
+    const holder = connect(join(folderOf(spec.instanceId), 'qmp.sock'))
+    await new Promise((resolve) => holder.once('data', resolve))
+    await host.guestPowersOff(spec.instanceId)
+    await until(driver, spec.instanceId, 'shutdown')
+    holder.destroy()
+  })
+
+  test('a guest\'s reset stays in its process, and its disk keeps what it wrote', async () => {
+    const spec = await started()
+    const before = await driver.observe(spec.instanceId)
+    await consoleShows(driver, spec.instanceId, 'test guest, boot 1')
+    await writeToSerial(folderOf(spec.instanceId), 'r')
+    await consoleShows(driver, spec.instanceId, 'test guest, boot 2')
+    expect(await driver.observe(spec.instanceId)).toEqual(before)
+    await driver.ensureStopped(spec.instanceId)
+    await driver.ensureRunning(spec)
+    await consoleShows(driver, spec.instanceId, 'test guest, boot 3')
+  })
+
+  test('ensureStopped leaves only the logs and the lock, no cgroup', async () => {
+    const spec = await started()
+    await driver.ensureStopped(spec.instanceId)
+    expect(readdirSync(folderOf(spec.instanceId)).toSorted()).toEqual(['console.log', 'lock', 'qemu.log'])
+    expect(execFileSync('find', ['/sys/fs/cgroup', '-name', spec.instanceId], { encoding: 'utf8' })).toBe('')
+  })
+
+  test('a machine that QEMU refuses fails with what QEMU said', async () => {
+    const spec = await host.spec()
+    const odd = { ...spec, platform: { ...spec.platform, machineType: 'pc-q35-0.1' } }
+    await expect(driver.ensureRunning(odd)).rejects.toThrow(/did not start: .*exit code 1[^]*unsupported machine type/)
+    expect(await driver.observe(spec.instanceId)).toEqual({ status: 'absent' })
+    await driver.ensureRunning(spec)
+    expect((await driver.observe(spec.instanceId)).status).toBe('running')
+  })
+
+  test('runs in the network namespace it is given, on a tap that its user owns', async () => {
+    const spec = await host.spec()
+    const name = `hearth-hv-${process.pid}`
+    ip('netns', 'add', name)
+    try {
+      ip('-n', name, 'tuntap', 'add', 'dev', 'tap0', 'mode', 'tap', 'user', String(UID_BASE + spec.slot))
+      ip('-n', name, 'link', 'set', 'tap0', 'up')
+      const nics = [{ interfaceId: 'eni-0123456789abcdef0', mac: '0a:00:00:00:00:01', tap: 'tap0' }]
+      await driver.ensureRunning({ ...spec, nics, netnsPath: `/run/netns/${name}` })
+      const pid = host.pidOf(spec.instanceId)
+      expect(statSync(`/proc/${pid}/ns/net`).ino).toBe(statSync(`/run/netns/${name}`).ino)
+      // The carrier is there only while a process holds the tap.
+      expect(ip('-n', name, 'link', 'show', 'tap0')).toContain('LOWER_UP')
+      await driver.remove(spec.instanceId)
+    } finally {
+      ip('netns', 'del', name)
+    }
+  })
+
+  test('works in a home too deep for the path of a socket', async () => {
+    const home = join(host.home, 'd'.repeat(120))
+    const options = { home, clock: systemClock, log: silentLogger, random: systemRandom, accelerator: 'tcg' as const }
+    const deep = createQemuHypervisor(options)
+    const spec = await host.spec()
+    await deep.ensureRunning({ ...spec, disks: [] })
+    expect((await deep.observe(spec.instanceId)).status).toBe('running')
+    expect(existsSync(join(home, 'instances', spec.instanceId, 'qmp.sock'))).toBe(true)
+    await deep.remove(spec.instanceId)
+    await deep.close()
+  })
+})

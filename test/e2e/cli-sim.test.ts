@@ -1,0 +1,198 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { systemClock, waitFor } from '../../src/core/clock.ts'
+import { packageRoot } from '../../src/core/package-root.ts'
+import { createApiClient, type ApiClient } from '../../src/cli/api-client.ts'
+import type { Status } from '../../src/cli/status.ts'
+import type { UpRecord } from '../../src/cli/up-record.ts'
+
+// `hearth` as a person uses it, over simulated machines. The tests tell one story, in order.
+
+const hearth = path.join(packageRoot(), 'bin/hearth')
+const TIMEOUT_MS = 60_000
+let folder: string
+let home: string
+let running: Up | undefined
+
+interface Up {
+  child: ChildProcess
+  output: () => string
+  said: () => string
+  exit: Promise<number | null>
+}
+
+interface Result {
+  code: number
+  output: string
+  said: string
+}
+
+beforeAll(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'hearth-cli-sim-'))
+  home = path.join(folder, 'home')
+})
+
+afterEach(async () => {
+  running?.child.kill('SIGTERM')
+  await running?.exit
+  running = undefined
+})
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+/** Runs a command to its end. */
+function run(...words: string[]): Promise<Result> {
+  return new Promise((resolve) => {
+    execFile(hearth, words, { timeout: TIMEOUT_MS, env: { ...process.env, HEARTH_HOME: home } }, (error, output, said) => {
+      resolve({ code: error ? Number(error.code ?? -1) : 0, output, said })
+    })
+  })
+}
+
+/** Starts `hearth up` and waits for its line. */
+async function up(...words: string[]): Promise<Up> {
+  const child = spawn(hearth, ['up', '--engine', 'sim', '--port', '0', '--home', home, ...words], { stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  let said = ''
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
+  child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  const exit = new Promise<number | null>((resolve) => child.once('close', (code) => resolve(code)))
+  running = { child, output: () => output, said: () => said, exit }
+  await waitFor(systemClock, 'the line that says ready', TIMEOUT_MS, () => output.includes('\n') || child.exitCode !== null)
+  return running
+}
+
+async function status(): Promise<Status> {
+  const { code, output, said } = await run('status', '--json')
+  expect({ code, said }).toEqual({ code: 0, said: '' })
+  return JSON.parse(output) as Status
+}
+
+/** A client with the words of `hearth env`. */
+async function apiClient(): Promise<ApiClient> {
+  const environment = JSON.parse((await run('env', '--json')).output) as Record<string, string>
+  const credentials = {
+    accessKeyId: environment.AWS_ACCESS_KEY_ID ?? '', secretAccessKey: environment.AWS_SECRET_ACCESS_KEY ?? '', accountId: '',
+  }
+  return createApiClient(environment.AWS_ENDPOINT_URL ?? '', { credentials, region: 'us-east-1', clock: systemClock })
+}
+
+const record = () => JSON.parse(readFileSync(path.join(home, 'run/up.json'), 'utf8')) as UpRecord
+
+describe('hearth over simulated machines', () => {
+  it('says what to do before there is a cloud', async () => {
+    for (const command of ['status', 'env', 'ssh', 'console']) {
+      const { code, output, said } = await run(command, ...(command === 'ssh' || command === 'console' ? ['first'] : []))
+      expect({ command, code, output }).toEqual({ command, code: 1, output: '' })
+      expect(said).toMatch(/^hearth: there (is no cloud|are no credentials) in .* up/)
+    }
+    expect(existsSync(home)).toBe(false)
+  })
+
+  it('comes up with one line on standard output and launches the first instance', async () => {
+    const cloud = await up()
+    expect(cloud.output()).toMatch(/^ready http:\/\/127\.0\.0\.1:\d+\n$/)
+    await waitFor(systemClock, 'the last line of the welcome', TIMEOUT_MS, () => cloud.said().includes('aws ec2 describe-instances'))
+    expect(cloud.output().trim().split('\n')).toHaveLength(1)
+
+    const { output } = await run('env')
+    const endpoint = cloud.output().trim().split(' ')[1]
+    expect(output).toMatch(/^export AWS_ENDPOINT_URL=\S+ AWS_ACCESS_KEY_ID=AKIA[A-Z2-7]{16} AWS_SECRET_ACCESS_KEY=[\w+/]{40} AWS_/)
+    expect(output).toMatch(/ AWS_DEFAULT_REGION=us-east-1\n$/)
+    expect(output).toContain(`AWS_ENDPOINT_URL=${endpoint} `)
+    for (const file of ['credentials.json', 'keys/hearth.pem']) expect(statSync(path.join(home, file)).mode & 0o777).toBe(0o600)
+
+    const shown = await status()
+    expect(shown).toMatchObject({ home, isUp: true, endpoint, region: 'us-east-1' })
+    expect(shown.host).toMatchObject({ engine: 'sim', used: { vcpus: 2, memoryMib: 1024 } })
+    expect(shown.instances).toHaveLength(1)
+    expect(shown.instances[0]).toMatchObject({ name: 'first', state: 'running', type: 't3.micro' })
+    expect((await run('ssh', 'first')).said).toMatch(/^hearth: i-\w+ is simulated/)
+  })
+
+  it('keeps its state, refuses a second up, and starts a killed process again', async () => {
+    const cloud = await up()
+    const again = await run('up', '--engine', 'sim', '--port', '0')
+    expect(again).toMatchObject({ code: 1, output: '' })
+    expect(again.said).toMatch(/^hearth: hearth up runs already for .* \(pid \d+\)/)
+
+    const before = record()
+    process.kill(before.children.sim ?? 0, 'SIGKILL')
+    await waitFor(systemClock, 'another process', TIMEOUT_MS, () => cloud.said().includes('sim is back'))
+    expect(record().settings.port).toBe(before.settings.port)
+    const { instances } = await status()
+    expect(instances.map((each) => [each.name, each.state])).toEqual([['first', 'running']])
+
+    cloud.child.kill('SIGTERM')
+    expect(await cloud.exit).toBe(0)
+    expect(await status()).toMatchObject({ isUp: false, endpoint: null, processes: {} })
+  })
+
+  it('leaves no process behind when it is killed, and down stops what the database says runs', async () => {
+    const cloud = await up()
+    const { children } = record()
+    cloud.child.kill('SIGKILL')
+    await cloud.exit
+    await waitFor(systemClock, 'the child to end', TIMEOUT_MS, () => !existsSync(`/proc/${children.sim}`))
+    expect(await status()).toMatchObject({ isUp: false, instances: [{ state: 'running' }] })
+    const result = await run('down')
+    expect(result).toMatchObject({ code: 0, output: '' })
+    expect((await status()).instances.map((each) => each.state)).toEqual(['stopped'])
+  })
+
+  it('goes down with its machines, and twice is once', async () => {
+    const cloud = await up()
+    const instanceId = (await status()).instances[0]?.instanceId ?? ''
+    await (await apiClient()).call('StartInstances', { 'InstanceId.1': instanceId })
+    const result = await run('down')
+    expect(result).toMatchObject({ code: 0, output: '' })
+    expect(result.said).toContain('stopping 1 machine\n')
+    expect(await cloud.exit).toBe(0)
+    expect((await status()).instances.map((each) => each.state)).toEqual(['stopped'])
+    expect(await run('down')).toEqual({ code: 0, output: '', said: 'nothing was running\n' })
+  })
+
+  it.each([
+    [['up', '--port', 'abc'], 'hearth: --port must be a whole number from 0 to 65535, not abc\n'],
+    [['up', '--frob'], "hearth: unknown option '--frob'\n"],
+    [['frob'], "hearth: unknown command 'frob'\n"],
+    [['status', '--engine', 'bochs'], 'hearth: --engine must be one of auto, qemu, sim, not bochs\n'],
+    [['image', 'build', 'windows'], 'hearth: there is no recipe "windows"; there is: tiny\n'],
+    [['ssh'], "hearth: missing required argument 'instance'\n"],
+  ])('answers %j with one sentence', async (words, said) => {
+    expect(await run(...words)).toEqual({ code: 1, output: '', said })
+  })
+
+  it('has help with examples for every command', async () => {
+    const commands = [
+      '', 'up', 'down', 'status', 'env', 'ssh', 'console', 'image', 'image build', 'image list', 'doctor', 'reset',
+    ]
+    for (const words of commands) {
+      const { code, output } = await run(...words.split(' ').filter((word) => word !== ''), '--help')
+      expect({ words, code }).toEqual({ words, code: 0 })
+      expect(output).toContain('Examples:')
+    }
+  })
+
+  it('never takes over or deletes a folder with other things', async () => {
+    const other = path.join(folder, 'other')
+    const file = path.join(other, 'thesis.txt')
+    mkdirSync(other)
+    writeFileSync(file, 'years of work')
+    expect((await run('up', '--home', other, '--engine', 'sim')).said).toContain('holds other things')
+    expect((await run('reset', '--yes', '--home', other)).said).toContain('does not look like a home of Hearth')
+    expect(readFileSync(file, 'utf8')).toBe('years of work')
+  })
+
+  it('asks before a reset, and leaves nothing after it', async () => {
+    const unasked = await run('reset')
+    expect(unasked.code).toBe(1)
+    expect(unasked.said).toContain('--yes')
+    expect(existsSync(home)).toBe(true)
+    expect((await run('reset', '--yes')).code).toBe(0)
+    expect(existsSync(home)).toBe(false)
+  })
+})

@@ -1,0 +1,104 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { RealCloud, whyNotReal } from './real-cloud.ts'
+
+/** Every crash point that a launch passes: of the agent's driver calls and commits, and of the api's. */
+const AGENT_POINTS = [
+  'volumes.ensureVolume:before', 'volumes.ensureVolume:after', 'commit:volume.ready:before', 'commit:volume.ready:after',
+  'commit:vpc.slot:before', 'commit:vpc.slot:after', 'network.syncVpc:before', 'network.syncVpc:after',
+  'commit:vpc.synced:before', 'commit:vpc.synced:after', 'commit:instance.pin:before', 'commit:instance.pin:after',
+  'hypervisor.ensureRunning:before', 'hypervisor.ensureRunning:after', 'commit:instance.running:before',
+  'commit:instance.running:after', 'commit:work:before', 'commit:work:after',
+]
+const API_POINTS = ['commit:RunInstances:before', 'commit:RunInstances:after']
+
+describe.skipIf(whyNotReal !== undefined)(`kill -9${whyNotReal ? ` (skipped: ${whyNotReal})` : ''}`, () => {
+  const cloud = new RealCloud('crash')
+  let imageId: string
+
+  beforeAll(async () => {
+    await cloud.prepare()
+    await cloud.up()
+    await cloud.until('the first instance to answer', 120_000, () => cloud.stderr.includes('Open a shell there'))
+    const images = (await cloud.awsJson('ec2', 'describe-images')) as unknown as { Images: { ImageId: string }[] }
+    imageId = images.Images[0]?.ImageId ?? ''
+  })
+  afterAll(() => cloud.close())
+
+  const run = (token: string) =>
+    cloud.aws('ec2', 'run-instances', '--image-id', imageId, '--instance-type', 't3.nano', '--client-token', token)
+
+  async function instances(): Promise<{ InstanceId: string; ClientToken?: string; State: { Name: string } }[]> {
+    const answer = await cloud.awsJson('ec2', 'describe-instances')
+    return (answer as unknown as { Reservations: { Instances: { InstanceId: string; ClientToken?: string; State: { Name: string } }[] }[] })
+      .Reservations.flatMap((each) => each.Instances)
+  }
+
+  async function endsRunningOnce(token: string): Promise<string> {
+    const found = await cloud.until(`${token} to run`, 90_000, async () => {
+      const mine = (await instances()).filter((each) => each.ClientToken === token)
+      expect(mine.length).toBeLessThanOrEqual(1)
+      return mine[0]?.State.Name === 'running' ? mine[0] : undefined
+    })
+    return found.InstanceId
+  }
+
+  /** Asks for the end; that it came about is checked for all at the end. */
+  async function terminate(id: string): Promise<void> {
+    await cloud.awsJson('ec2', 'terminate-instances', '--instance-ids', id)
+  }
+
+  test('of the api, of the agent and of both: the guest goes on and metadata answers again', async () => {
+    const pids = cloud.machines()
+    let uptime = await cloud.uptime('first')
+    for (const victims of [['api'], ['agent'], ['api', 'agent'], ['agent'], ['agent', 'api']] as const) {
+      for (const victim of victims) process.kill(await cloud.pidOf(victim), 'SIGKILL')
+      await cloud.until('the guest to read its metadata', 30_000, async () => {
+        const result = await cloud.hearth('ssh', 'first', '--', 'wget -q -O - http://169.254.169.254/latest/meta-data/instance-id')
+        return result.code === 0 && result.stdout.startsWith('i-')
+      })
+      await cloud.answers()
+      const now = await cloud.uptime('first')
+      expect(now).toBeGreaterThan(uptime)
+      uptime = now
+    }
+    expect(cloud.machines()).toEqual(pids)
+  })
+
+  test.each(AGENT_POINTS)('of the agent at %s: the launch still comes about, once', async (point) => {
+    await cloud.crashAt('agent', point)
+    const before = await cloud.pidOf('agent')
+    const token = `t-${point.replaceAll(/[^a-z]/gi, '-')}`
+    expect((await run(token)).code).toBe(0)
+    const id = await endsRunningOnce(token)
+    expect(await cloud.pidOf('agent'), 'the agent died on the way').not.toBe(before)
+    expect(cloud.machines(id)).toHaveLength(1)
+    await terminate(id)
+  })
+
+  test.each(API_POINTS)('of the api at %s: the caller repeats its call and gets one instance', async (point) => {
+    await cloud.crashAt('api', point)
+    const before = await cloud.pidOf('api')
+    const token = `t-${point.replaceAll(/[^a-z]/gi, '-')}`
+    await cloud.until('the call to be answered', 60_000, async () => (await run(token)).code === 0)
+    const id = await endsRunningOnce(token)
+    expect(await cloud.pidOf('api'), 'the api died on the way').not.toBe(before)
+    await terminate(id)
+  })
+
+  test('of a machine itself is seen, and the instance stops', async () => {
+    expect((await run('t-victim')).code).toBe(0)
+    const id = await endsRunningOnce('t-victim')
+    for (const pid of cloud.machines(id)) process.kill(pid, 'SIGKILL')
+    await cloud.until('the instance to be stopped', 30_000, async () =>
+      (await instances()).find((each) => each.InstanceId === id)?.State.Name === 'stopped')
+    await terminate(id)
+  })
+
+  test('leaves nothing behind in the end', async () => {
+    await cloud.until('all but the first instance to be terminated', 120_000, async () =>
+      (await instances()).filter((each) => each.State.Name !== 'terminated').length === 1)
+    await cloud.until('their processes to be gone', 20_000, () => cloud.machines().length === 1)
+    expect((await cloud.hearth('down')).code).toBe(0)
+    expect(cloud.leftovers()).toEqual([])
+  })
+})

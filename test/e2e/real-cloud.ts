@@ -1,0 +1,215 @@
+import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { waitFor, systemClock } from '../../src/core/clock.ts'
+import { packageRoot } from '../../src/core/package-root.ts'
+import { ensureHome, homeIdOf } from '../../src/home.ts'
+import type { Settings } from '../../src/settings.ts'
+import { tinyImage } from '../support/tiny-image.ts'
+
+/** Why real guests cannot be tried here; undefined where they can. */
+export const whyNotReal =
+  process.getuid?.() !== 0 ? 'needs root'
+  : !existsSync('/usr/bin/qemu-system-x86_64') ? 'needs QEMU (npm run setup)'
+  : !existsSync('/dev/net/tun') ? 'needs /dev/net/tun'
+  : undefined
+
+export interface RunResult {
+  code: number
+  stdout: string
+  stderr: string
+}
+
+/**
+ * A Hearth as a user runs it, `hearth up` with real guests, whose "machine" is a network namespace:
+ * nothing it does can touch the network of the machine that runs the tests.
+ */
+export class RealCloud {
+  readonly namespace: string
+  readonly home: string
+  readonly port = 8773
+  stdout = ''
+  stderr = ''
+  #up: ChildProcess | undefined
+  #upEnd: Promise<unknown> | undefined
+
+  constructor(name: string) {
+    this.home = mkdtempSync(path.join(os.tmpdir(), `hearth-e2e-${name}-`))
+    this.namespace = `hearth-e2e-${name}-${process.pid}`
+  }
+
+  /** Makes the namespace and puts the built image where `hearth up` finds it. */
+  async prepare(): Promise<void> {
+    const { file } = await tinyImage()
+    await ensureHome(this.home)
+    // The cache may hold images of older recipes, too.
+    for (const each of [file, file.replace(/qcow2$/, 'json')]) cpSync(each, path.join(this.home, 'images', path.basename(each)))
+    execFileSync('ip', ['netns', 'add', this.namespace])
+    execFileSync('ip', ['-n', this.namespace, 'link', 'set', 'lo', 'up'])
+  }
+
+  /** A command inside the namespace. */
+  run(command: string, args: string[], options: { env?: Record<string, string>; timeoutMs?: number } = {}): Promise<RunResult> {
+    return new Promise((resolve) => {
+      const child = execFile(
+        'nsenter', [`--net=/run/netns/${this.namespace}`, command, ...args],
+        { env: { ...process.env, HEARTH_HOME: this.home, AWS_PAGER: '', ...options.env }, timeout: options.timeoutMs ?? 120_000 },
+        (error, stdout, stderr) => resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr }),
+      )
+      child.stdin?.end()
+    })
+  }
+
+  hearth(...args: string[]): Promise<RunResult> {
+    return this.run(process.execPath, [path.join(packageRoot(), 'bin/hearth'), ...args], { timeoutMs: 240_000 })
+  }
+
+  /** `hearth up` until it says ready. */
+  async up(...args: string[]): Promise<void> {
+    this.stdout = ''
+    this.stderr = ''
+    const child = spawn(
+      'nsenter',
+      [`--net=/run/netns/${this.namespace}`, process.execPath, path.join(packageRoot(), 'bin/hearth'), 'up', ...args],
+      { env: { ...process.env, HEARTH_HOME: this.home }, stdio: ['ignore', 'pipe', 'pipe'] },
+    )
+    this.#up = child
+    this.#upEnd = new Promise((resolve) => child.once('exit', resolve))
+    child.stdout.on('data', (data: Buffer) => (this.stdout += data.toString()))
+    child.stderr.on('data', (data: Buffer) => (this.stderr += data.toString()))
+    await this.until('hearth up to be ready', 120_000, () => {
+      if (child.exitCode !== null) throw new Error(`hearth up ended with ${child.exitCode}: ${this.stderr}`)
+      return this.stdout.includes('ready ')
+    })
+  }
+
+  /** Ends `hearth up` as Ctrl-C or a service manager does; machines run on. */
+  async endUp(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    this.#up?.kill(signal)
+    await this.#upEnd
+    return this.#up?.exitCode ?? null
+  }
+
+  until<T>(what: string, timeoutMs: number, check: () => Promise<T | undefined | false> | T | undefined | false): Promise<T> {
+    return waitFor(systemClock, what, timeoutMs, check, 100)
+  }
+
+  async status(): Promise<{ children: Record<string, number | null>; settings: Settings }> {
+    const record = JSON.parse(readFileSync(path.join(this.home, 'run', 'up.json'), 'utf8')) as {
+      children: Record<string, number | null>
+      settings: Settings
+    }
+    return record
+  }
+
+  /** Pid of the living api or agent. */
+  pidOf(name: 'api' | 'agent'): Promise<number> {
+    return this.until(`${name} to live`, 30_000, async () => {
+      const pid = (await this.status()).children[name]
+      return pid !== null && pid !== undefined && isAlive(pid) ? pid : undefined
+    })
+  }
+
+  /** kill -9 of a process of the cloud; resolves when another has taken its place and the API answers. */
+  async kill9(name: 'api' | 'agent'): Promise<void> {
+    const pid = await this.pidOf(name)
+    process.kill(pid, 'SIGKILL')
+    await this.until(`${name} to be started again`, 30_000, async () => (await this.pidOf(name)) !== pid)
+    await this.answers()
+  }
+
+  answers(): Promise<true> {
+    return this.until('the API to answer', 60_000, async () => ((await this.hearthGet()) ? true : undefined))
+  }
+
+  /** Has the process die at `point` when it gets there; it is restarted first, to read the order. */
+  async crashAt(name: 'api' | 'agent', point: string): Promise<void> {
+    writeFileSync(path.join(this.home, 'run', `crash-${name}`), point)
+    await this.kill9(name)
+    await this.until('the crash order to be read', 15_000, () => !existsSync(path.join(this.home, 'run', `crash-${name}`)))
+  }
+
+  credentials(): { accessKeyId: string; secretAccessKey: string } {
+    return JSON.parse(readFileSync(path.join(this.home, 'credentials.json'), 'utf8')) as {
+      accessKeyId: string
+      secretAccessKey: string
+    }
+  }
+
+  aws(...args: string[]): Promise<RunResult> {
+    const { accessKeyId, secretAccessKey } = this.credentials()
+    return this.run('/usr/bin/aws', ['--endpoint-url', `http://127.0.0.1:${this.port}`, '--output', 'json', ...args], {
+      env: { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey, AWS_DEFAULT_REGION: 'us-east-1' },
+    })
+  }
+
+  /** The AWS CLI's JSON answer; throws with its message when it failed. */
+  async awsJson(...args: string[]): Promise<Record<string, never>> {
+    const result = await this.aws(...args)
+    if (result.code !== 0) throw new Error(`aws ${args.join(' ')}: ${result.stderr}`)
+    return (result.stdout.trim() === '' ? {} : JSON.parse(result.stdout)) as Record<string, never>
+  }
+
+  /** A command in a guest, over SSH with the home's own key. */
+  async ssh(id: string, command: string): Promise<string> {
+    const result = await this.hearth('ssh', id, '--', command)
+    if (result.code !== 0) throw new Error(`ssh ${id} ${command}: ${result.stderr}`)
+    return result.stdout.trim()
+  }
+
+  /** Seconds a guest has been up; only a reboot or a loss of memory sets it back. */
+  async uptime(id: string): Promise<number> {
+    return Number((await this.ssh(id, 'cat /proc/uptime')).split(' ')[0])
+  }
+
+  /** Waits until the instance greets at port 22 of its public address. */
+  async sshAnswers(id: string): Promise<void> {
+    await this.until(`SSH of ${id}`, 90_000, async () => (await this.hearth('ssh', id, '--', 'true')).code === 0)
+  }
+
+  /** Pids of this home's QEMU processes, or of one instance's. */
+  machines(id = ''): number[] {
+    return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number).filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('qemu-system') &&
+          readlinkSync(`/proc/${pid}/cwd`).startsWith(path.join(this.home, 'instances', id))
+      } catch {
+        return false
+      }
+    })
+  }
+
+  /** What of this home is left in the kernel. */
+  leftovers(): string[] {
+    const id = homeIdOf(this.home)
+    const namespaces = execFileSync('ip', ['netns', 'list']).toString().split('\n').filter((line) => line.includes(`hearth-${id}`))
+    const links = execFileSync('ip', ['-n', this.namespace, '-o', 'link']).toString().split('\n').filter((line) => line.includes(`h${id}`))
+    const routes = execFileSync('ip', ['-n', this.namespace, 'route']).toString().split('\n').filter((line) => line.includes('198.1'))
+    return [...namespaces, ...links, ...routes, ...this.machines().map((pid) => `qemu ${pid}`)]
+  }
+
+  /** Ends everything, whatever state the test left it in. */
+  async close(): Promise<void> {
+    try {
+      if (this.#up && this.#up.exitCode === null && this.#up.signalCode === null) await this.endUp()
+      await this.hearth('down')
+    } finally {
+      execFileSync('ip', ['netns', 'del', this.namespace])
+      rmSync(this.home, { recursive: true, force: true })
+    }
+  }
+
+  async hearthGet(): Promise<boolean> {
+    const result = await this.run('bash', ['-c', `exec 3<>/dev/tcp/127.0.0.1/${this.port} && printf 'GET / HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 && head -c 5 <&3`], { timeoutMs: 5000 })
+    return result.stdout.startsWith('HTTP/')
+  }
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.[0] !== 'Z'
+  } catch {
+    return false
+  }
+}

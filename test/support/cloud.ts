@@ -1,0 +1,76 @@
+import { EC2Client } from '@aws-sdk/client-ec2'
+import { STSClient } from '@aws-sdk/client-sts'
+import { createApi } from '../../src/api.ts'
+import { parseCidr } from '../../src/core/cidr.ts'
+import { systemClock } from '../../src/core/clock.ts'
+import { silentLogger } from '../../src/core/logger.ts'
+import { systemRandom } from '../../src/core/random.ts'
+import { DEFAULT_ACCOUNT } from '../../src/model/account.ts'
+import { readSettings } from '../../src/settings.ts'
+import { createSimAgent, createSimHost, INSTANT, type SimHost } from '../../src/sim-host.ts'
+import { openSqlite } from '../../src/store/sqlite.ts'
+import type { Store } from '../../src/store/store.ts'
+
+export const TEST_KEY = { accessKeyId: 'AKIATESTTESTTESTTEST', secretAccessKey: 'test-secret' }
+
+/** A whole simulated cloud behind a real port, `--instant`, with the real SDK's clients for it. */
+export interface TestCloud {
+  endpoint: string
+  ec2: EC2Client
+  sts: STSClient
+  store: Store
+  host: SimHost
+  settle: () => Promise<void>
+  client: (overrides?: object) => EC2Client
+  close: () => Promise<void>
+}
+
+export interface TestCloudOptions {
+  auth?: 'strict' | 'permissive'
+  /** Nominal capacity of the host; endless by default. */
+  capacity?: { cpus: number; memoryMib: number; guestLimits: { vcpus: number; memoryMib: number } }
+}
+
+export async function startTestCloud(options: TestCloudOptions = {}): Promise<TestCloud> {
+  const ambient = { clock: systemClock, random: systemRandom, log: silentLogger }
+  const settings = readSettings({ engine: 'sim', instant: true, home: '/nowhere', overcommitVcpus: 1, overcommitMemory: 1 }, {})
+  const store = await openSqlite({ file: ':memory:', durability: 'normal' })
+  const host = createSimHost(ambient, INSTANT)
+  const fatal: unknown[] = []
+  const { agent } = createSimAgent({
+    ...ambient, settings, store, host, delays: INSTANT, onFatal: (error) => void fatal.push(error),
+    ...(options.capacity ? { capacity: options.capacity } : {}),
+  })
+  const settle = async () => {
+    await agent.settled(10_000)
+    if (fatal.length > 0) throw fatal[0]
+  }
+  const api = await createApi({
+    ...ambient, store, region: settings.region, auth: options.auth ?? 'strict', settle,
+    publicPool: parseCidr('198.18.0.0/15') ?? { base: 0, prefix: 0 },
+    credentials: { ...TEST_KEY, accountId: DEFAULT_ACCOUNT },
+  })
+  await agent.start()
+  await settle()
+  const endpoint = `http://127.0.0.1:${await api.listen(0, '127.0.0.1')}`
+  const client = (overrides: object = {}) =>
+    new EC2Client({ endpoint, region: 'us-east-1', credentials: TEST_KEY, maxAttempts: 1, ...overrides })
+  const ec2 = client()
+  const sts = new STSClient({ endpoint, region: 'us-east-1', credentials: TEST_KEY, maxAttempts: 1 })
+  return {
+    endpoint, ec2, sts, store, host, settle, client,
+    async close() {
+      ec2.destroy()
+      sts.destroy()
+      await api.close()
+      await agent.stop()
+      await store.close()
+    },
+  }
+}
+
+/** The AMI that simulated clouds have. */
+export async function tinyImageId(cloud: TestCloud): Promise<string> {
+  const row = await cloud.store.read((db) => db.selectFrom('images').select('image_id').executeTakeFirstOrThrow())
+  return row.image_id
+}

@@ -1,0 +1,26 @@
+import { defineConfig } from 'vitest/config'
+
+const suite = (name: string, include: string[], extra: Record<string, unknown> = {}) => ({
+  extends: true as const,
+  test: { name, include, ...extra },
+})
+
+// `npm test` runs every project; `npx vitest run --project unit` runs one. Groups run one after
+// another: nothing else competes with real guests for the processors.
+export default defineConfig({
+  test: {
+    globalSetup: ['test/global-setup.ts'],
+    projects: [
+      suite('unit', ['src/**/*.test.ts', 'test/property/**/*.test.ts', 'test/api/**/*.test.ts'], {
+        testTimeout: 30_000, maxWorkers: 2, sequence: { groupOrder: 0 },
+      }),
+      suite('simulate', ['test/simulate/**/*.test.ts'], { testTimeout: 600_000, maxWorkers: 2, sequence: { groupOrder: 1 } }),
+      suite('contract', ['test/contract/**/*.test.ts'], {
+        testTimeout: 120_000, hookTimeout: 120_000, maxWorkers: 1, sequence: { groupOrder: 2 },
+      }),
+      suite('e2e', ['test/e2e/**/*.test.ts'], {
+        testTimeout: 300_000, hookTimeout: 600_000, maxWorkers: 1, sequence: { groupOrder: 3 },
+      }),
+    ],
+  },
+})
