@@ -17,23 +17,19 @@ export interface CrashPoints {
 export const noCrashPoints: CrashPoints = { hit() {} }
 
 /**
- * Crash points of a real process, for tests: `order` holds "POINT" or "POINT#N" (the Nth time), and
- * is taken off the disk here, so that the process that follows lives. At the point the process
- * kills itself with SIGKILL, as a power cut would.
+ * Crash points of a real process, for tests: on SIGUSR2 it reads the file `order`, which holds the
+ * name of a point, and takes it off the disk, so that the process that follows lives. At the point
+ * the process kills itself with SIGKILL, as a power cut would.
  */
 export function processCrashPoints(order: string): CrashPoints {
-  let text: string
-  try {
-    text = readFileSync(order, 'utf8').trim()
+  let point: string | undefined
+  process.on('SIGUSR2', () => {
+    point = readFileSync(order, 'utf8').trim()
     unlinkSync(order)
-  } catch {
-    return noCrashPoints
-  }
-  const [point, count] = text.split('#')
-  let left = Number(count ?? 1)
+  })
   return {
     hit(name) {
-      if (name === point && --left === 0) process.kill(process.pid, 'SIGKILL')
+      if (name === point) process.kill(process.pid, 'SIGKILL')
     },
   }
 }

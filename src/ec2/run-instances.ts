@@ -199,7 +199,7 @@ async function insertInstance(context: Context, launch: Launch, hostId: string, 
     image_id: launch.image.image_id, key_name: launch.keyName, vpc_id: network.subnet.vpc_id,
     subnet_id: network.subnet.subnet_id, zone: network.subnet.zone, host_id: hostId, slot,
     vcpus: launch.type.vcpus, memory_mib: launch.type.memoryMib, holds_capacity: 1, reboot_requested: 0, reboot_completed: 0,
-    state_ms: nowMs, launch_ms: nowMs, doc: JSON.stringify({ ...launch.doc, uuid: machineUuid(random) }),
+    state_ms: nowMs, launch_ms: nowMs, created_ms: nowMs, doc: JSON.stringify({ ...launch.doc, uuid: machineUuid(random) }),
   }
   await db.insertInto('instances').values(row).execute()
   await insertTags(db, account, 'instance', instanceId, launch.tags.get('instance') ?? [])

@@ -92,6 +92,23 @@ export const migrations: { name: string; statements: string[] }[] = [
       `create index work_due on work (host_id, due_ms)`,
     ],
   },
+  {
+    name: '002-everyday',
+    statements: [
+      `alter table access_keys add column session_token text`,
+      `alter table access_keys add column expires_ms bigint`,
+      `alter table access_keys add column principal text`,
+      `create table account_settings (account_id text not null references accounts on delete restrict,
+        name text not null, value text not null, primary key (account_id, name))`,
+      `create table screenshots (instance_id text primary key references instances on delete cascade,
+        captured_ms bigint not null, image text not null)`,
+      `alter table instances add column created_ms bigint not null default 0`,
+      `update instances set created_ms = launch_ms`,
+      `drop index instances_by_account`,
+      `create index instances_by_account on instances (account_id, created_ms, instance_id)`,
+      `create index images_by_account on images (account_id)`,
+    ],
+  },
 ]
 
 /**

@@ -6,7 +6,9 @@
 export interface Database {
   meta: { key: string; value: string }
   accounts: { account_id: string; name: string; created_ms: number }
-  access_keys: { access_key_id: string; account_id: string; secret: string; created_ms: number }
+  access_keys: AccessKeyTable
+  /** Settings of an account that are one value each, by name. */
+  account_settings: { account_id: string; name: string; value: string }
   hosts: HostTable
   slots: { host_id: string; kind: 'machine' | 'vpc'; slot: number; owner_id: string }
   vpcs: VpcTable
@@ -23,7 +25,20 @@ export interface Database {
   tags: { account_id: string; resource_type: string; resource_id: string; key: string; value: string }
   client_tokens: ClientTokenTable
   console_outputs: { instance_id: string; captured_ms: number; output: string }
+  /** The newest picture of an instance's screen: JPEG, base64. */
+  screenshots: { instance_id: string; captured_ms: number; image: string }
   work: WorkTable
+}
+
+export interface AccessKeyTable {
+  access_key_id: string
+  account_id: string
+  secret: string
+  created_ms: number
+  /** A temporary key: the token that must come with it, its end, and the principal that it stands for. */
+  session_token: string | null
+  expires_ms: number | null
+  principal: string | null
 }
 
 export interface HostTable {
@@ -192,7 +207,10 @@ export interface InstanceTable {
   reboot_completed: number
   /** When the present state was entered. */
   state_ms: number
+  /** When it was started last; EC2's launchTime. */
   launch_ms: number
+  /** When the row was written; never changes. */
+  created_ms: number
   doc: string
 }
 

@@ -65,8 +65,7 @@ describe.skipIf(whyNotReal !== undefined)(`kill -9${whyNotReal ? ` (skipped: ${w
   })
 
   test.each(AGENT_POINTS)('of the agent at %s: the launch still comes about, once', async (point) => {
-    await cloud.crashAt('agent', point)
-    const before = await cloud.pidOf('agent')
+    const before = await cloud.crashAt('agent', point)
     const token = `t-${point.replaceAll(/[^a-z]/gi, '-')}`
     expect((await run(token)).code).toBe(0)
     const id = await endsRunningOnce(token)
@@ -76,8 +75,7 @@ describe.skipIf(whyNotReal !== undefined)(`kill -9${whyNotReal ? ` (skipped: ${w
   })
 
   test.each(API_POINTS)('of the api at %s: the caller repeats its call and gets one instance', async (point) => {
-    await cloud.crashAt('api', point)
-    const before = await cloud.pidOf('api')
+    const before = await cloud.crashAt('api', point)
     const token = `t-${point.replaceAll(/[^a-z]/gi, '-')}`
     await cloud.until('the call to be answered', 60_000, async () => (await run(token)).code === 0)
     const id = await endsRunningOnce(token)

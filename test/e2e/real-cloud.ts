@@ -2,9 +2,10 @@ import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_pro
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import Database from 'better-sqlite3'
 import { waitFor, systemClock } from '../../src/core/clock.ts'
 import { packageRoot } from '../../src/core/package-root.ts'
-import { ensureHome, homeIdOf } from '../../src/home.ts'
+import { ensureHome, homeIdOf, homePaths } from '../../src/home.ts'
 import type { Settings } from '../../src/settings.ts'
 import { tinyImage } from '../support/tiny-image.ts'
 
@@ -111,23 +112,33 @@ export class RealCloud {
     })
   }
 
-  /** kill -9 of a process of the cloud; resolves when another has taken its place and the API answers. */
-  async kill9(name: 'api' | 'agent'): Promise<void> {
-    const pid = await this.pidOf(name)
-    process.kill(pid, 'SIGKILL')
-    await this.until(`${name} to be started again`, 30_000, async () => (await this.pidOf(name)) !== pid)
-    await this.answers()
-  }
-
   answers(): Promise<true> {
     return this.until('the API to answer', 60_000, async () => ((await this.hearthGet()) ? true : undefined))
   }
 
-  /** Has the process die at `point` when it gets there; it is restarted first, to read the order. */
-  async crashAt(name: 'api' | 'agent', point: string): Promise<void> {
-    writeFileSync(path.join(this.home, 'run', `crash-${name}`), point)
-    await this.kill9(name)
-    await this.until('the crash order to be read', 15_000, () => !existsSync(path.join(this.home, 'run', `crash-${name}`)))
+  /**
+   * Has the living process die at `point` when it next gets there; answers its pid. What was begun
+   * before is waited for, so that it is the caller's next step that gets there.
+   */
+  async crashAt(name: 'api' | 'agent', point: string): Promise<number> {
+    await this.answers()
+    await this.until('the agent to have nothing to do', 120_000, () => this.#dueWork() === 0)
+    const order = path.join(this.home, 'run', `crash-${name}`)
+    const pid = await this.pidOf(name)
+    writeFileSync(order, point)
+    process.kill(pid, 'SIGUSR2')
+    await this.until('the crash order to be read', 15_000, () => !existsSync(order))
+    return pid
+  }
+
+  /** How many things the agent is to look at within the next seconds. */
+  #dueWork(): number {
+    const database = new Database(homePaths(this.home).database, { readonly: true })
+    try {
+      return database.prepare('select count(*) from work where due_ms < ?').pluck().get(systemClock.now() + 10_000) as number
+    } finally {
+      database.close()
+    }
   }
 
   credentials(): { accessKeyId: string; secretAccessKey: string } {
@@ -139,7 +150,7 @@ export class RealCloud {
 
   aws(...args: string[]): Promise<RunResult> {
     const { accessKeyId, secretAccessKey } = this.credentials()
-    return this.run('/usr/bin/aws', ['--endpoint-url', `http://127.0.0.1:${this.port}`, '--output', 'json', ...args], {
+    return this.run('aws', ['--endpoint-url', `http://127.0.0.1:${this.port}`, '--output', 'json', ...args], {
       env: { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey, AWS_DEFAULT_REGION: 'us-east-1' },
     })
   }
