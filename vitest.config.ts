@@ -5,6 +5,9 @@ const suite = (name: string, include: string[], extra: Record<string, unknown> =
   test: { name, include, ...extra },
 })
 
+/** For projects with tests on PostgreSQL: one server for all of them. */
+const POSTGRES = { globalSetup: ['test/global-setup.ts', 'test/postgres-setup.ts'] }
+
 // `npm test` runs every project; `npx vitest run --project unit` runs one. Groups run one after
 // another: nothing else competes with real guests for the processors.
 export default defineConfig({
@@ -16,7 +19,7 @@ export default defineConfig({
       }),
       suite('simulate', ['test/simulate/**/*.test.ts'], { testTimeout: 600_000, maxWorkers: 2, sequence: { groupOrder: 1 } }),
       suite('contract', ['test/contract/**/*.test.ts'], {
-        testTimeout: 120_000, hookTimeout: 120_000, maxWorkers: 1, sequence: { groupOrder: 2 },
+        ...POSTGRES, testTimeout: 120_000, hookTimeout: 120_000, maxWorkers: 1, sequence: { groupOrder: 2 },
       }),
       suite('e2e', ['test/e2e/**/*.test.ts'], {
         testTimeout: 300_000, hookTimeout: 600_000, maxWorkers: 1, sequence: { groupOrder: 3 },

@@ -16,6 +16,8 @@ const page = path.join(root, 'docs/coverage.md')
 const services = [
   { name: 'ec2', title: 'EC2' },
   { name: 'sts', title: 'STS' },
+  { name: 'iam', title: 'IAM' },
+  { name: 'ssm', title: 'Systems Manager' },
 ]
 
 /** Topics of the operations that are missing; the first that matches has it. */

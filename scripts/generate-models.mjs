@@ -1,11 +1,12 @@
-// Writes generated/ec2.json and generated/sts.json: AWS's own description of each operation, read
-// from the SDK's runtime schemas. At run time Hearth reads these files and never the SDK, whose
-// import alone takes about 95 MB of memory.
+// Writes generated/SERVICE.json: AWS's own description of each operation, read from the SDK's
+// runtime schemas. At run time Hearth reads these files and never the SDK, whose import alone takes
+// about 95 MB of memory.
 //
 //   node scripts/generate-models.mjs        (scripts/build.mjs calls it, too)
 //
-// Format. `operations` maps a name to the shapes of its input and output (null: it has none). A
-// shape is one of 'string', 'number', 'boolean', 'timestamp', 'blob', or an index into `shapes`:
+// Format. `operations` maps a name to the shapes of its input and output (null: it has none), or to
+// null where the service keeps only some of its shapes. `target` is what precedes the name in the
+// header X-Amz-Target of a JSON protocol. A shape is one of 'string', 'number', 'boolean', 'timestamp', 'blob', or an index into `shapes`:
 //   ['structure', REQUIRED, [MEMBER, …]]   the first REQUIRED members are required
 //       MEMBER = [NAME, SHAPE, QUERY, XML]: the SDK's name, the key in a request's form, and the
 //       element in a response; QUERY and XML are left out at the end where equal to NAME
@@ -17,11 +18,15 @@ import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
-const GENERATOR = 1
+const GENERATOR = 2
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 const require = createRequire(import.meta.url)
+// `shapesOf`: the operations whose shapes are kept, of services of which little is there; of the
+// others only the names are known. A test compares it with the service's table of operations.
 const services = [
   { name: 'ec2', protocol: 'ec2Query' },
+  { name: 'iam', protocol: 'awsQuery', shapesOf: ['GetUser'] },
+  { name: 'ssm', protocol: 'awsJson1_1', shapesOf: ['GetParameter', 'GetParameters', 'GetParametersByPath'] },
   { name: 'sts', protocol: 'awsQuery' },
 ]
 
@@ -35,10 +40,10 @@ export async function generateModels() {
 }
 
 /** What a model is made from; it is the first member of the file. */
-function sourceOf({ name }) {
+function sourceOf({ name, shapesOf }) {
   const module = `@aws-sdk/client-${name}`
   const { version } = JSON.parse(readFileSync(manifestOf(module), 'utf8'))
-  return `generator ${GENERATOR}, ${module} ${version}`
+  return `generator ${GENERATOR}, ${module} ${version}${shapesOf ? `, shapes of ${shapesOf.join(', ')}` : ''}`
 }
 
 function manifestOf(module) {
@@ -72,15 +77,16 @@ function writeModel(file, source, model) {
   renameSync(temporary, file)
 }
 
-function modelOf({ name, protocol }) {
+function modelOf({ name, protocol, shapesOf }) {
   const sdk = require(`@aws-sdk/client-${name}`)
-  const settings = settingsOf(sdk, name)
+  const settings = settingsOf(sdk, name, protocol)
   const table = shapeTable(protocol)
   const operations = {}
   for (const schema of Object.values(sdk)) {
     if (!Array.isArray(schema) || schema[0] !== OPERATION) continue
     const [, , operation, , input, output] = schema
-    operations[operation] = { input: table.shapeOf(input), output: table.shapeOf(output) }
+    const isKept = shapesOf === undefined || shapesOf.includes(operation)
+    operations[operation] = isKept ? { input: table.shapeOf(input), output: table.shapeOf(output) } : null
   }
   return { protocol, ...settings, operations, shapes: table.shapes }
 }
@@ -88,11 +94,12 @@ function modelOf({ name, protocol }) {
 /** First element of an operation's schema. */
 const OPERATION = 9
 
-/** Version and namespace, which only a client's configuration has. */
-function settingsOf(sdk, name) {
+/** Version, namespace and target, which only a client's configuration has. */
+function settingsOf(sdk, name, protocol) {
   const Client = sdk[`${name.toUpperCase()}Client`]
   const client = new Client({ region: 'us-east-1', credentials: { accessKeyId: 'none', secretAccessKey: 'none' } })
-  const { version, xmlNamespace } = client.config.protocolSettings
+  const { version, xmlNamespace, serviceTarget } = client.config.protocolSettings
+  if (protocol === 'awsJson1_1') return { apiVersion: version, target: serviceTarget }
   const isEc2 = name === 'ec2'
   // EC2 answers with a slash at the end of its namespace, which the SDK's setting has not.
   return { apiVersion: version, xmlNamespace: isEc2 ? `${xmlNamespace}/` : xmlNamespace }
@@ -127,7 +134,7 @@ function shapeTable(protocol) {
   const structure = (schema) => {
     if (schema.isUnionSchema()) throw new Error(`${schema.getName(true)}: unions are not known here`)
     const members = [...schema.structIterator()].map(([name, member]) => {
-      refuseTraits(member, ['xmlFlattened', 'xmlAttribute', 'timestampFormat'])
+      refuseTraits(member, ['xmlFlattened', 'xmlAttribute', 'timestampFormat', 'jsonName'])
       const { xmlName = name, ec2QueryName } = member.getMemberTraits()
       const query = protocol === 'ec2Query' ? (ec2QueryName ?? capitalised(xmlName)) : xmlName
       const row = [name, shapeOf(member), query, xmlName]
@@ -165,13 +172,13 @@ function scalarOf(schema) {
   return undefined
 }
 
-/** Traits that neither service has today: should an update bring one, the codec must learn it first. */
+/** Traits that no service here has today: should an update bring one, the codec must learn it first. */
 function refuseTraits(schema, names) {
   const traits = schema.getMergedTraits()
   for (const name of names) {
     if (name in traits) throw new Error(`${schema.getName(true)}: the trait ${name} is not known here`)
   }
-  // Every timestamp is ISO 8601; a schema above 4 would carry a format of its own.
+  // Every timestamp is in the protocol's own format; a schema above 4 would carry another.
   if (schema.isTimestampSchema() && schema.getSchema() !== 4) {
     throw new Error(`${schema.getName(true)}: a timestamp in a format that is not known here`)
   }

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from './core/clock.ts'
+import type { Clock } from './core/clock.ts'
 import { messageOf } from './core/errors.ts'
 import type { Logger } from './core/logger.ts'
 import type { Random } from './core/random.ts'
@@ -9,9 +9,12 @@ import { createImagesReconciler, type ImageSource } from './reconcile/images.ts'
 import { createInstanceReconciler } from './reconcile/instance.ts'
 import { isFatal, ReconcileLoop } from './reconcile/loop.ts'
 import { resync } from './reconcile/resync.ts'
+import { createResyncTimer, type ResyncTimer } from './reconcile/resync-timer.ts'
 import type { HostLimits } from './reconcile/shrink.ts'
+import { watchSleep, type SleepWatch } from './reconcile/sleep.ts'
+import { createScreenshotReconciler } from './reconcile/screenshot.ts'
 import { createVolumeReconciler } from './reconcile/volume.ts'
-import { createVpcReconciler } from './reconcile/vpc.ts'
+import { createVpcReconcilers } from './reconcile/vpc.ts'
 import { fenced, registerHost, type HostRegistration } from './model/host.ts'
 import type { Store } from './store/store.ts'
 import { enqueue } from './store/work.ts'
@@ -43,14 +46,12 @@ export interface Agent {
   settled(horizonMs: number): Promise<void>
 }
 
-/** Everything is compared with the world again this often, hint or not. */
-const RESYNC_INTERVAL_MS = 60_000
-
 /** The agent of one host: everything a guest touches is its business, and nobody else's. */
 export function createAgent(options: AgentOptions): Agent {
   const { clock, random, log, hypervisor, network, volumes, host, onFatal } = options
   let loop: ReconcileLoop | undefined
-  let timer: Timer | undefined
+  let resyncs: ResyncTimer | undefined
+  let sleep: SleepWatch | undefined
   let isStopped = false
 
   const start = async () => {
@@ -61,17 +62,18 @@ export function createAgent(options: AgentOptions): Agent {
     const running = new ReconcileLoop({
       store, clock, log, hostId: host.hostId, onFatal,
       reconcilers: {
-        instance: createInstanceReconciler({ ...common, limits: options.limits }),
+        instance: createInstanceReconciler({ ...common, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0 }),
         volume: createVolumeReconciler(common),
-        vpc: createVpcReconciler({ ...common, random, hostId: host.hostId }),
+        ...createVpcReconcilers({ ...common, random, hostId: host.hostId }),
         console: createConsoleReconciler(common),
+        screenshot: createScreenshotReconciler(common),
         images: createImagesReconciler({ ...common, images: options.images }),
       },
     })
     loop = running
     const report = (error: unknown) => {
       if (isFatal(error)) onFatal(error)
-      else if (!isStopped) log.error('resync failed', { error: messageOf(error) })
+      else log.error('resync failed', { error: messageOf(error) })
     }
     hypervisor.onChange((instanceId) => {
       if (isStopped) return
@@ -79,30 +81,31 @@ export function createAgent(options: AgentOptions): Agent {
         .transaction('hint', (db) => enqueue(db, { kind: 'instance', id: instanceId, hostId: host.hostId }, clock.now()))
         .catch(report)
     })
-    const resyncAndPlanNext = async () => {
-      try {
-        await resync({ ...common, hostId: host.hostId })
-      } catch (error) {
-        report(error)
-      }
-      if (!isStopped) timer = clock.after(RESYNC_INTERVAL_MS, () => void resyncAndPlanNext())
-    }
-    await resyncAndPlanNext()
+    resyncs = createResyncTimer({
+      store, clock, hostId: host.hostId, onError: report, resync: () => resync({ ...common, hostId: host.hostId }),
+    })
+    await resyncs.run()
     running.start()
+    sleep = watchSleep(clock, (sleptMs) => {
+      log.warn('the machine slept; everything is looked at again', { sleptMs })
+      void resyncs?.run()
+    })
   }
 
   return {
     start,
     async stop() {
       isStopped = true
-      timer?.cancel()
+      resyncs?.stop()
+      sleep?.stop()
       await loop?.stop()
       await hypervisor.close()
       await network.close()
     },
     abandon() {
       isStopped = true
-      timer?.cancel()
+      resyncs?.stop()
+      sleep?.stop()
       loop?.abandon()
     },
     async settled(horizonMs) {

@@ -24,7 +24,7 @@ export interface ApiOptions {
   settle?: () => Promise<void>
 }
 
-/** The API of the cloud: makes the default account if need be, and serves EC2 and STS. */
+/** The API of the cloud: makes the default account if need be, and serves all services. */
 export async function createApi(options: ApiOptions): Promise<ApiServer> {
   const { store, clock, random, log, region, credentials } = options
   await store.transaction('api.start', async (db) => {
@@ -42,7 +42,10 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
     store.read(async (db) => {
       const row = await db
         .selectFrom('access_keys').selectAll().where('access_key_id', '=', accessKeyId).executeTakeFirst()
-      return row && { secret: row.secret, account: row.account_id }
+      if (!row) return undefined
+      const { session_token: token, expires_ms: expiresMs } = row
+      const session = token !== null && expiresMs !== null ? { token, expiresMs } : undefined
+      return { secret: row.secret, account: row.account_id, session }
     })
   return createApiServer({
     authenticator:

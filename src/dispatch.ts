@@ -6,6 +6,8 @@ import { operations as ec2Operations } from './ec2/index.ts'
 import type { Context } from './ec2/context.ts'
 import type { Operation } from './ec2/operation.ts'
 import type { ApiCall, Dispatch } from './protocol/server.ts'
+import { operations as iamOperations } from './iam/index.ts'
+import { operations as ssmOperations } from './ssm/index.ts'
 import { operations as stsOperations } from './sts/index.ts'
 import type { Store } from './store/store.ts'
 
@@ -19,11 +21,13 @@ export interface DispatchOptions {
   settle?: () => Promise<void>
 }
 
-const services: Record<ApiCall['service'], Record<string, Operation>> = { ec2: ec2Operations, sts: stsOperations }
+const services: Record<ApiCall['service'], Record<string, Operation>> = {
+  ec2: ec2Operations, iam: iamOperations, ssm: ssmOperations, sts: stsOperations,
+}
 
 /** Whether an operation is there. */
-export function supports(service: string, action: string): boolean {
-  return (service === 'ec2' || service === 'sts') && Object.hasOwn(services[service], action)
+export function supports(service: ApiCall['service'], action: string): boolean {
+  return Object.hasOwn(services[service], action)
 }
 
 /** From a decoded call to its output: one transaction or snapshot, DryRun, and nothing else. */
@@ -36,6 +40,8 @@ export function createDispatch(options: DispatchOptions): Dispatch {
     const output = await inDatabase(options, operation, call, { nowMs, prepared })
     if (!operation.mutates) return output ?? {}
     await options.settle?.()
+    // A call that failed in part: an error that is returned keeps what was done, one that is thrown does not.
+    if (output instanceof ApiError) throw output
     return (await operation.finish?.(options, nowMs, call.input)) ?? output ?? {}
   }
 }
@@ -48,14 +54,17 @@ function inDatabase(
 ): Promise<object | void> {
   const { store, random, region, publicPool } = options
   const isDryRun = 'DryRun' in call.input && call.input.DryRun === true
-  const run = async (db: Context['db']) => {
-    const context: Context = {
-      db, account: call.account, region, nowMs, random, requestId: call.requestId, accessKeyId: call.accessKeyId, publicPool,
-    }
-    const output = await operation.handle(context, call.input, prepared)
+  const ambient: Omit<Context, 'db'> = {
+    account: call.account, region, nowMs, random, requestId: call.requestId, accessKeyId: call.accessKeyId, publicPool,
+    ...(call.remark ? { remark: call.remark } : {}),
+  }
+  const judge = (output: object | void) => {
     // Everything was checked by doing it; throwing rolls it back.
+    if (isDryRun && output instanceof ApiError) throw output
     if (isDryRun) throw new ApiError('DryRunOperation', 'Request would have succeeded, but DryRun flag is set.')
     return output
   }
+  if (operation.read) return operation.read({ ...ambient, read: (body) => store.read(body) }, call.input).then(judge)
+  const run = async (db: Context['db']) => judge(await operation.handle({ ...ambient, db }, call.input, prepared))
   return operation.mutates ? store.transaction(call.action, run) : store.read(run)
 }

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { chmod, mkdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Random } from './core/random.ts'
 import { writeDurably } from './core/write-durably.ts'
+import { settleOwner } from './home-owner.ts'
 
 /**
  * Folders of a home. Those that a guest's process passes on the way to its own files are 0711:
@@ -26,13 +28,15 @@ export function homePaths(home: string) {
   }
 }
 
-/** Makes the folders of a home, with the modes they must have. */
-export async function ensureHome(home: string): Promise<void> {
+/** Makes the folders of a home, with the modes and owners they must have. */
+export async function ensureHome(home: string, environment: NodeJS.ProcessEnv = process.env): Promise<void> {
+  const isNew = !existsSync(home)
   for (const [name, mode] of Object.entries(FOLDERS)) {
     const folder = path.join(home, name)
     await mkdir(folder, { recursive: true, mode })
     await chmod(folder, mode)
   }
+  settleOwner(home, isNew, environment)
 }
 
 /** Four hexadecimal digits that tell the kernel objects of one home from those of another. */

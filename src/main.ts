@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { link, rm, stat } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { link, readdir, rm, stat } from 'node:fs/promises'
 import { availableParallelism, totalmem } from 'node:os'
 import path from 'node:path'
 import { createAgent, type Agent } from './agent.ts'
@@ -13,6 +14,8 @@ import { ensureCredentials } from './credentials.ts'
 import { ensureHome, ensureHostId, homeIdOf, homePaths } from './home.ts'
 import { probeAccelerator } from './hypervisor/qemu/probe.ts'
 import { createQemuHypervisor } from './hypervisor/qemu/index.ts'
+import { publishCertificate } from './imds/certificate-file.ts'
+import { ensureIdentityKey } from './imds/identity-key.ts'
 import { createDatabaseServices } from './imds/services.ts'
 import { listBuiltImages } from './images/build.ts'
 import { DEFAULT_ACCOUNT } from './model/account.ts'
@@ -22,9 +25,10 @@ import type { Network } from './network/driver.ts'
 import type { ApiServer } from './protocol/server.ts'
 import type { ImageSource } from './reconcile/images.ts'
 import { registration, type Engine } from './registration.ts'
-import { publicPoolOf, type Settings } from './settings.ts'
+import { describeDatabase, publicPoolOf, type Settings } from './settings.ts'
 import { formatCidr } from './core/cidr.ts'
 import { withCommitCrashPoints } from './store/crash-points.ts'
+import { emptyPostgres, openPostgres, probePostgres } from './store/postgres.ts'
 import { openSqlite } from './store/sqlite.ts'
 import type { Store } from './store/store.ts'
 import { createQcow2Volumes } from './volumes/qcow2/index.ts'
@@ -40,9 +44,43 @@ export function processLogger(component: string): Logger {
   return jsonLogger(systemClock, component, (line) => process.stdout.write(`${line}\n`))
 }
 
-/** The home's database. */
+/** The cloud's database: PostgreSQL where one is given, else SQLite in the home. */
 export function openStore(settings: Settings, durability: 'full' | 'normal' = 'full'): Promise<Store> {
-  return openSqlite({ file: homePaths(settings.home).database, durability })
+  if (settings.database === null) {
+    const sharing = durability === 'full' ? { clock: systemClock } : {}
+    return openSqlite({ file: homePaths(settings.home).database, durability, ...sharing })
+  }
+  return openPostgres({ url: settings.database, durability, clock: systemClock, random: systemRandom })
+}
+
+/** Whether there may be a cloud to open a database for; opening it would begin one. */
+export function hasStore(settings: Settings): boolean {
+  return existsSync(settings.database === null ? homePaths(settings.home).database : homePaths(settings.home).supervisor)
+}
+
+/** What answers where the database should be ("PostgreSQL 15.14"), looking only. @throws Error that says what is wrong. */
+export async function probeStore(settings: Settings): Promise<string> {
+  return settings.database === null ? 'SQLite' : probePostgres(settings.database)
+}
+
+/** Deletes the cloud's rows from a PostgreSQL; SQLite's go with the home's files. */
+export async function deleteStore(settings: Settings): Promise<void> {
+  if (settings.database !== null) await emptyPostgres(settings.database)
+}
+
+/**
+ * Refuses a database that knows nothing of this host while the home holds disks: every one of them
+ * would be without a row, and removed. It is another database than the one that they were made with.
+ */
+export async function checkOwnDatabase(store: Store, settings: Settings, hostId: string): Promise<void> {
+  const host = await store.read((db) => db.selectFrom('hosts').select('host_id').where('host_id', '=', hostId).executeTakeFirst())
+  if (host) return
+  const disks = await readdir(path.join(settings.home, 'volumes'))
+  if (disks.length === 0) return
+  throw new Error(
+    `${settings.home} holds disks that ${describeDatabase(settings)} knows nothing of, and they would be deleted; `
+    + 'give the --database that they were made with, or another --home',
+  )
 }
 
 /**
@@ -84,6 +122,8 @@ export async function startAgent(settings: Settings, onFatal: (error: unknown) =
   const store = withCommitCrashPoints(await openStore(settings, 'normal'), crashPoints)
   const engine = await chooseEngine(settings, { clock: systemClock, log })
   if (engine.accelerator === 'sim') throw new Error('the agent process runs real machines; the simulated engine has its own')
+  const hostId = await ensureHostId(settings.home, systemRandom)
+  await checkOwnDatabase(store, settings, hostId)
   const hypervisor = createQemuHypervisor({
     home: settings.home, clock: systemClock, log, random: systemRandom, accelerator: engine.accelerator,
   })
@@ -94,8 +134,10 @@ export async function startAgent(settings: Settings, onFatal: (error: unknown) =
     network: withCrashPoints('network', await createNetwork(settings, store, log), crashPoints),
     volumes: withCrashPoints('volumes', createQcow2Volumes({ home: settings.home, log }), crashPoints),
     images: builtImages(settings),
-    host: registration(await ensureHostId(settings.home, systemRandom), settings, engine, { cpus: limits.vcpus, memoryMib: Math.floor(totalmem() / 2 ** 20), guestLimits: limits }),
+    host: registration(hostId, settings, engine, { cpus: limits.vcpus, memoryMib: Math.floor(totalmem() / 2 ** 20), guestLimits: limits }),
   })
+  const { certificate } = await ensureIdentityKey(store, { clock: systemClock, random: systemRandom })
+  await publishCertificate(settings.home, certificate)
   await agent.start()
   return { agent, store }
 }
@@ -104,6 +146,7 @@ async function createNetwork(settings: Settings, store: Store, log: Logger): Pro
   const homeId = homeIdOf(settings.home)
   const services = createDatabaseServices({
     store, clock: systemClock, region: settings.region, secret: await metadataSecret(store),
+    identityKey: await ensureIdentityKey(store, { clock: systemClock, random: systemRandom }),
   })
   return createLinuxNetwork({
     homeId, publicPool: formatCidr(publicPoolOf(settings, homeId)), clock: systemClock, log,

@@ -1,6 +1,6 @@
-import { homedir } from 'node:os'
 import path from 'node:path'
 import { parseCidr, parseIpv4, type Cidr } from './core/cidr.ts'
+import { defaultHome } from './home-owner.ts'
 
 /** How this Hearth runs; the same from flags, environment and defaults in every command. */
 export interface Settings {
@@ -16,6 +16,8 @@ export interface Settings {
   region: string
   /** `hearth up` launches one instance in a new home. */
   firstInstance: boolean
+  /** URL of a PostgreSQL database, which may hold a password: never shown. Null is SQLite in the home. */
+  database: string | null
   /** Block of public addresses; null picks one of 198.18.0.0/15 by the home's id. */
   publicPool: string | null
   /** How many times the host's vCPUs and memory are promised to instances. */
@@ -41,6 +43,10 @@ export const SETTING_OPTIONS: Record<keyof Settings, SettingOption> = {
   region: { flag: '--region <name>', variable: 'HEARTH_REGION', description: 'region of this cloud (default us-east-1)' },
   firstInstance: {
     flag: '--no-first-instance', variable: 'HEARTH_FIRST_INSTANCE', description: 'launch no instance in a new home',
+  },
+  database: {
+    flag: '--database <url>', variable: 'HEARTH_DATABASE',
+    description: 'keep state in this PostgreSQL, postgresql://… (default: the one that the home was up with, or SQLite in it)',
   },
   publicPool: {
     flag: '--public-pool <cidr>', variable: 'HEARTH_PUBLIC_POOL',
@@ -76,7 +82,7 @@ export function readSettings(flags: Given, environment: Record<string, string | 
     return environment[SETTING_OPTIONS[name].variable] || undefined
   }
   const settings: Settings = {
-    home: path.resolve(value('home') ?? path.join(homedir(), '.hearth')),
+    home: path.resolve(value('home') ?? defaultHome(environment)),
     port: wholeNumber('port', value('port') ?? '8773', 0, 65_535),
     host: value('host') ?? '127.0.0.1',
     engine: oneOf('engine', value('engine') ?? 'auto', ['auto', 'qemu', 'sim']),
@@ -86,6 +92,7 @@ export function readSettings(flags: Given, environment: Record<string, string | 
     // Commander turns --no-first-instance into firstInstance: false and its absence into true, so
     // only a flag of false says anything.
     firstInstance: flags.firstInstance === false ? false : yesOrNo('firstInstance', environment.HEARTH_FIRST_INSTANCE || 'true'),
+    database: databaseUrl(value('database')),
     publicPool: value('publicPool') ?? null,
     overcommitVcpus: factor('overcommitVcpus', value('overcommitVcpus') ?? '16'),
     overcommitMemory: factor('overcommitMemory', value('overcommitMemory') ?? '4'),
@@ -113,6 +120,29 @@ export function publicPoolOf(settings: Pick<Settings, 'publicPool' | 'engine'>, 
   const all: Cidr = { base: (198 * 256 + 18) * 65_536, prefix: 15 }
   if (settings.engine === 'sim') return all
   return { base: all.base + (Number.parseInt(homeId, 16) % 128) * 1024, prefix: 22 }
+}
+
+/** @throws Error that does not repeat the value, which may hold a password. */
+function databaseUrl(value: string | undefined): string | null {
+  if (value === undefined) return null
+  if (!/^postgres(ql)?:\/\//.test(value) || parseDatabaseUrl(value) === undefined) {
+    throw new Error('--database must be a URL of the form postgresql://user@host:5432/name')
+  }
+  return value
+}
+
+/** libpq knows URLs with a user and without a host, which is then a socket's folder; others do not. */
+function parseDatabaseUrl(value: string): URL | undefined {
+  const text = value.replace('@/', '@localhost/')
+  return URL.canParse(text) ? new URL(text) : undefined
+}
+
+/** What people may be told of the database: where it is, and no word of how to get in. */
+export function describeDatabase({ database, home }: Pick<Settings, 'database' | 'home'>): string {
+  if (database === null) return path.join(home, 'hearth.db')
+  const url = parseDatabaseUrl(database)
+  const name = url?.pathname.slice(1) ?? ''
+  return `the PostgreSQL database ${name === '' ? '' : `"${decodeURIComponent(name)}" `}at ${url?.searchParams.get('host') ?? url?.host ?? ''}`
 }
 
 function oneOf<T extends string>(name: keyof Settings, value: string, allowed: readonly T[]): T {

@@ -25,8 +25,9 @@ export async function startSimulated(
   const store = await openStore(settings, 'normal')
   const delays = settings.instant ? INSTANT : REALISTIC
   const host = createSimHost({ clock, random }, delays)
-  await restoreMachines(store, host.world)
-  const { agent } = createSimAgent({ hostId: await ensureHostId(settings.home, random), settings, store, clock, random, log, host, delays, onFatal })
+  const hostId = await ensureHostId(settings.home, random)
+  await restoreMachines(store, hostId, host.world)
+  const { agent } = createSimAgent({ hostId, settings, store, clock, random, log, host, delays, onFatal })
   const credentials = await ensureCredentials(homePaths(settings.home).credentials, random, DEFAULT_ACCOUNT)
   const api = await createApi({
     store, clock, random, log, region: settings.region, credentials, auth: settings.auth,
@@ -48,11 +49,14 @@ export async function startSimulated(
 }
 
 /** Simulated machines end with their process; those that the database says run are put back. */
-async function restoreMachines(store: Store, world: SimWorld): Promise<void> {
+async function restoreMachines(store: Store, hostId: string, world: SimWorld): Promise<void> {
   const rows = await store.read((db) =>
-    db.selectFrom('instances').selectAll().where('state', 'in', ['running', 'stopping', 'shutting-down']).execute())
+    db
+      .selectFrom('instances').selectAll()
+      .where('host_id', '=', hostId).where('state', 'in', ['running', 'stopping', 'shutting-down'])
+      .execute())
   // Their disks went too: the reconcilers make them again before anything starts from them.
-  await store.transaction('sim.restore', (db) => db.updateTable('volumes').set({ ready: 0 }).execute())
+  await store.transaction('sim.restore', (db) => db.updateTable('volumes').set({ ready: 0 }).where('host_id', '=', hostId).execute())
   for (const row of rows) {
     world.start({
       instanceId: row.instance_id, uuid: '', slot: row.slot ?? 0, vcpus: row.vcpus, memoryMib: row.memory_mib,

@@ -26,14 +26,31 @@ type JsonObject = { [key: string]: unknown }
 
 let catalogue: CompactCatalogue | undefined
 
-/** Read on first use and kept in its compact form; types are expanded anew each time. */
+/** Types in use are few; all of them expanded would be some ten megabytes. */
+const MAX_EXPANDED = 50
+const expanded = new Map<string, InstanceTypeInfo>()
+
+/** Read on first use and kept in its compact form. */
 function load(): CompactCatalogue {
   catalogue ??= JSON.parse(readFileSync(projectFile('data/instance-types.json'), 'utf8')) as CompactCatalogue
   return catalogue
 }
 
-/** Everything that DescribeInstanceTypes says about a type; undefined for a name that is none. */
-export function instanceType(name: string): InstanceTypeInfo | undefined {
+/**
+ * Everything that DescribeInstanceTypes says about a type; undefined for a name that is none. It
+ * is shared, so nobody may change it.
+ */
+export function instanceType(name: string): Readonly<InstanceTypeInfo> | undefined {
+  const known = expanded.get(name)
+  if (known) return known
+  const type = expand(name)
+  if (!type) return undefined
+  if (expanded.size >= MAX_EXPANDED) expanded.clear()
+  expanded.set(name, type)
+  return type
+}
+
+function expand(name: string): InstanceTypeInfo | undefined {
   const found = find(name)
   if (!found) return undefined
   const { columns, values } = load()

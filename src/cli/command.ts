@@ -4,10 +4,10 @@ import { homedir } from 'node:os'
 import path from 'node:path'
 import { messageOf } from '../core/errors.ts'
 import { packageRoot } from '../core/package-root.ts'
-import { homePaths } from '../home.ts'
-import { openStore } from '../main.ts'
-import { readSettings, SETTING_OPTIONS, type Settings } from '../settings.ts'
+import { hasStore, openStore } from '../main.ts'
+import { describeDatabase, readSettings, SETTING_OPTIONS, type Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
+import { readUpRecord } from './up-record.ts'
 
 /** A new command of `program` with every setting as an option, and examples under its help. */
 export function newCommand(program: Command, usage: string, description: string, examples: string[]): Command {
@@ -25,20 +25,26 @@ export function withSettings(command: Command): Command {
   return command
 }
 
-/** The settings that a command was given. @throws Error on a value that makes no sense. */
+/**
+ * The settings that a command was given. A home stays with the database that it was up with: with
+ * another one all that it holds would belong to nobody.
+ *
+ * @throws Error on a value that makes no sense.
+ */
 export function settingsOf(command: Command): Settings {
-  return readSettings(command.opts(), process.env)
+  const given = readSettings(command.opts(), process.env)
+  return { ...given, database: given.database ?? readUpRecord(given.home)?.record.settings.database ?? null }
 }
 
-/** Opens the home's database for the time of `body`. @throws Error where there is no cloud yet. */
+/** Opens the cloud's database for the time of `body`. @throws Error where there is no cloud yet. */
 export async function withStore<T>(settings: Settings, body: (store: Store) => Promise<T>): Promise<T> {
-  const file = homePaths(settings.home).database
-  if (!existsSync(file)) throw new Error(`there is no cloud in ${settings.home} yet; start one: ${hearthCommand('up', settings)}`)
+  if (!hasStore(settings)) throw new Error(`there is no cloud in ${settings.home} yet; start one: ${hearthCommand('up', settings)}`)
   let store: Store
   try {
     store = await openStore(settings)
   } catch (error) {
-    throw new Error(`cannot open ${file} (${messageOf(error)}); run this as the user that runs hearth up`, { cause: error })
+    const advice = settings.database === null ? '; run this as the user that runs hearth up' : ''
+    throw new Error(`cannot open ${describeDatabase(settings)} (${messageOf(error)})${advice}`, { cause: error })
   }
   try {
     return await body(store)
@@ -50,7 +56,7 @@ export async function withStore<T>(settings: Settings, body: (store: Store) => P
 /** Everything that Hearth puts into a home; what else lies there is left alone. */
 const CONTENT = [
   /^(instances|volumes|layers|images|keys|logs|run|tmp)$/, /^hearth\.db(-wal|-shm|-wake)?$/, /^credentials\.json(\.new)?$/,
-  /^probe\.json/, /^host\.json(\.new)?$/,
+  /^probe\.json/, /^host\.json(\.new)?$/, /^identity-certificate\.pem(\.new)?$/,
 ]
 
 /** Whether something of that name in a home is Hearth's. */

@@ -7,7 +7,8 @@ import { messageOf } from '../core/errors.ts'
 import { silentLogger } from '../core/logger.ts'
 import { probeAccelerator } from '../hypervisor/qemu/probe.ts'
 import { imageRecipes, listBuiltImages } from '../images/build.ts'
-import type { Settings } from '../settings.ts'
+import { probeStore } from '../main.ts'
+import { describeDatabase, type Settings } from '../settings.ts'
 import { mayBeHome } from './command.ts'
 import { endpointOf, readUpRecord } from './up-record.ts'
 
@@ -26,7 +27,7 @@ const LITTLE_SPACE = 2 * 2 ** 30
 
 /** Looks at everything that `hearth up` needs with these settings. Notes the probe's outcome, and changes nothing else. */
 export async function diagnose(settings: Settings, ambient: { clock: Clock; forceProbe: boolean }): Promise<Check[]> {
-  const common = [checkNode(), checkHome(settings.home), await checkPort(settings)]
+  const common = [checkNode(), checkHome(settings.home), await checkPort(settings), ...(await checkDatabase(settings))]
   const machines = settings.engine === 'sim' ? [] : [
     checkRoot(), checkTun(), ...checkPrograms(), await checkAcceleration(settings, ambient), checkCgroups(),
     await checkImage(settings.home),
@@ -36,6 +37,19 @@ export async function diagnose(settings: Settings, ambient: { clock: Clock; forc
 
 function checkNode(): Check {
   return { name: 'Node', status: 'ok', detail: process.versions.node }
+}
+
+/** SQLite needs nothing but the home. */
+async function checkDatabase(settings: Settings): Promise<Check[]> {
+  if (settings.database === null) return []
+  const name = 'database'
+  const where = describeDatabase(settings)
+  try {
+    return [{ name, status: 'ok', detail: `${await probeStore(settings)}, ${where}` }]
+  } catch (error) {
+    const remedy = 'see that it runs and lets this user in, or leave out --database'
+    return [{ name, status: 'missing', detail: `${where}: ${messageOf(error)}`, remedy }]
+  }
 }
 
 function checkRoot(): Check {

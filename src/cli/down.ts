@@ -1,8 +1,7 @@
 import type { Command } from 'commander'
-import { existsSync } from 'node:fs'
 import { systemClock, waitFor } from '../core/clock.ts'
 import { homePaths } from '../home.ts'
-import { removeHostNetwork } from '../main.ts'
+import { hasStore, removeHostNetwork } from '../main.ts'
 import type { HostDoc } from '../model/host.ts'
 import { moveInstance, STATE_REASONS, userInitiated } from '../model/instance.ts'
 import type { Settings } from '../settings.ts'
@@ -29,11 +28,11 @@ export function addDown(program: Command, terminal: Terminal): void {
 
 /** Idempotent: says so when nothing runs. */
 export async function down(asked: Settings, terminal: Terminal): Promise<void> {
-  if (!existsSync(homePaths(asked.home).database)) {
+  const settings = settingsInForce(asked)
+  if (!hasStore(settings)) {
     terminal.say(`there is no cloud in ${asked.home}; nothing to do`)
     return
   }
-  const settings = settingsInForce(asked)
   await withStore(settings, async (store) => {
     const engine = await engineOf(store)
     const live = await countLive(store)

@@ -1,6 +1,4 @@
-import { existsSync } from 'node:fs'
-import { homePaths } from '../home.ts'
-import { openStore } from '../main.ts'
+import { hasStore, openStore } from '../main.ts'
 import type { HostDoc } from '../model/host.ts'
 import type { Settings } from '../settings.ts'
 
@@ -11,7 +9,7 @@ import type { Settings } from '../settings.ts'
  * @throws Error when another one is asked for.
  */
 export async function engineOfHome(settings: Settings): Promise<Settings['engine']> {
-  if (!existsSync(homePaths(settings.home).database)) return settings.engine
+  if (!hasStore(settings)) return settings.engine
   const store = await openStore(settings)
   try {
     const found = await store.read(async (db) => {

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { systemClock } from '../core/clock.ts'
 import { silentLogger } from '../core/logger.ts'
 import { ensureHome, homePaths } from '../home.ts'
-import { buildImage, imageRecipes, listBuiltImages, type BuiltImage } from '../images/build.ts'
+import { buildImage, imageRecipes, listBuiltImages, type BuiltImage, type RecipeName } from '../images/build.ts'
 import type { Settings } from '../settings.ts'
 import { enqueue } from '../store/work.ts'
 import { checkHomeFolder, newCommand, settingsOf, withSettings, withStore } from './command.ts'
@@ -12,13 +12,13 @@ import { formatTable, type Terminal } from './terminal.ts'
 /** `hearth image build|list`. */
 export function addImage(program: Command, terminal: Terminal): void {
   const image = newCommand(program, 'image', 'build images of machines, or list those built', [
-    'hearth image build tiny', 'hearth image list --json',
+    'hearth image build debian-12', 'hearth image list --json',
   ])
   const recipes = imageRecipes.map((each) => each.name).join(', ')
   const build = newCommand(image, 'build', 'build an image from packages; a running cloud registers it', [
-    'hearth image build tiny', 'hearth image build tiny --force',
+    'hearth image build debian-12', 'hearth image build debian-12 --force',
   ])
-  build.argument('<recipe>', `what to build: ${recipes}`).option('--force', 'build it again although it is there')
+  build.argument('<recipe>', `what to build: ${recipes}`).option('--force', 'build it again although it is there, of the packages of today')
   withSettings(build).action(async (name: string) => {
     const recipe = imageRecipes.find((each) => each.name === name)
     if (!recipe) throw new Error(`there is no recipe "${name}"; there is: ${recipes}`)
@@ -31,12 +31,12 @@ export function addImage(program: Command, terminal: Terminal): void {
     await announce(settings)
     terminal.out(built.file)
   })
-  const list = newCommand(image, 'list', 'list the images that were built', [
+  const list = newCommand(image, 'list', 'list the images that were built, and those that can be', [
     'hearth image list', 'hearth image list --json',
   ])
   withSettings(list.option('--json', 'print it as JSON')).action(async () => {
     const images = await listBuiltImages(settingsOf(list).home)
-    terminal.out(list.opts().json ? JSON.stringify(images, null, 2) : formatImages(images))
+    terminal.out(list.opts().json ? JSON.stringify([...images, ...notBuilt(images)], null, 2) : formatImages(images))
   })
 }
 
@@ -50,13 +50,19 @@ async function announce(settings: Settings): Promise<void> {
     }))
 }
 
-/** Built images as a table. */
+/** What can be built and was not yet, in any form. */
+function notBuilt(images: readonly BuiltImage[]): { name: null; recipe: RecipeName; description: string; file: null }[] {
+  const missing = imageRecipes.filter((recipe) => !images.some((image) => image.recipe === recipe.name))
+  return missing.map((recipe) => ({ name: null, recipe: recipe.name, description: recipe.description, file: null }))
+}
+
+/** Built images as a table, then those that can be built. */
 export function formatImages(images: readonly BuiltImage[]): string {
-  if (images.length === 0) return 'no images; build one: hearth image build tiny'
   return formatTable([
     ['NAME', 'BUILT', 'DISK', 'DESCRIPTION'],
     ...images.map((each) => [
       each.name, new Date(each.builtAtMs).toISOString().slice(0, 16).replace('T', ' '), `${each.sizeGib} GiB`, each.description,
     ]),
+    ...notBuilt(images).map((each) => [each.recipe, 'not yet', '', `${each.description}; hearth image build ${each.recipe}`]),
   ])
 }

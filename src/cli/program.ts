@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { packageRoot } from '../core/package-root.ts'
+import { addCertificate } from './certificate.ts'
 import { addConsole } from './console.ts'
 import { addDoctor } from './doctor.ts'
 import { addDown } from './down.ts'
@@ -26,7 +27,10 @@ export function createProgram(terminal: Terminal): Command {
       outputError: (text, write) => write(text.replace(/^error: /, 'hearth: ')),
     })
     .addHelpText('after', '\nExamples:\n  hearth up\n  eval "$(hearth env)"\n  hearth ssh first\n  hearth down')
-  for (const add of [addUp, addDown, addStatus, addEnv, addSsh, addConsole, addImage, addDoctor, addReset]) add(program, terminal)
+  const commands = [
+    addUp, addDown, addStatus, addEnv, addSsh, addConsole, addImage, addCertificate, addDoctor, addReset,
+  ]
+  for (const add of commands) add(program, terminal)
   return program
 }
 

@@ -2,8 +2,11 @@ import type { Command } from 'commander'
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline/promises'
-import type { Settings } from '../settings.ts'
-import { isHome, isOurs, newCommand, settingsOf, withSettings } from './command.ts'
+import { ensureHostId } from '../home.ts'
+import { systemRandom } from '../core/random.ts'
+import { deleteStore, hasStore } from '../main.ts'
+import { describeDatabase, type Settings } from '../settings.ts'
+import { isHome, isOurs, newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { down } from './down.ts'
 import type { Terminal } from './terminal.ts'
 import { lockHome } from './up-record.ts'
@@ -21,10 +24,13 @@ async function reset(settings: Settings, isSure: boolean, terminal: Terminal): P
   const { home } = settings
   if (!existsSync(home)) return terminal.say(`there is no ${home}; nothing to do`)
   if (!isHome(home)) throw new Error(`${home} does not look like a home of Hearth, so nothing was deleted`)
-  if (!isSure && !(await confirm(home))) throw new Error('nothing was deleted')
+  await checkAlone(settings)
+  if (!isSure && !(await confirm(settings))) throw new Error('nothing was deleted')
   await down(settings, terminal)
   const unlock = lockHome(home)
   if (!unlock) throw new Error(`a new hearth up runs for ${home}, so nothing was deleted; try again`)
+  // Rows before files: the home knows where the rows are, so that a reset that was cut short can be repeated.
+  await deleteStore(settings)
   const { deleted, left } = splitContent(readdirSync(home))
   for (const name of deleted) rmSync(path.join(home, name), { recursive: true, force: true })
   unlock()
@@ -38,11 +44,23 @@ export function splitContent(names: readonly string[]): { deleted: string[]; lef
   return { deleted: names.filter(isOurs), left: names.filter((name) => !isOurs(name)) }
 }
 
-async function confirm(home: string): Promise<boolean> {
+/** @throws Error where other hosts have their machines in the same database, whose rows would go with it. */
+async function checkAlone(settings: Settings): Promise<void> {
+  if (settings.database === null || !hasStore(settings)) return
+  const own = await ensureHostId(settings.home, systemRandom)
+  const others = await withStore(settings, (store) => store.read((db) =>
+    db.selectFrom('hosts').select('host_id').where('host_id', '!=', own).orderBy('host_id').execute()))
+  if (others.length === 0) return
+  const ids = others.map((each) => each.host_id).join(', ')
+  throw new Error(`${describeDatabase(settings)} is also that of other hosts (${ids}), so nothing was deleted`)
+}
+
+async function confirm(settings: Settings): Promise<boolean> {
   if (!process.stdin.isTTY) throw new Error('there is nobody to ask here; say --yes to delete everything')
   const lines = createInterface({ input: process.stdin, output: process.stderr })
   try {
-    return /^y(es)?$/i.test((await lines.question(`Delete every machine, disk and key in ${home}? [y/N] `)).trim())
+    const rows = settings.database === null ? '' : `, and its rows in ${describeDatabase(settings)}`
+    return /^y(es)?$/i.test((await lines.question(`Delete every machine, disk and key in ${settings.home}${rows}? [y/N] `)).trim())
   } finally {
     lines.close()
   }

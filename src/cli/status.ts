@@ -1,9 +1,11 @@
 import type { Command } from 'commander'
+import { existsSync } from 'node:fs'
 import { systemClock } from '../core/clock.ts'
 import type { HostDoc } from '../model/host.ts'
 import type { Settings } from '../settings.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { listInstances, type InstanceView } from './instances.ts'
+import { readRoom, roomWarnings, type Room } from './room.ts'
 import { formatDuration, formatMib, formatTable, type Terminal } from './terminal.ts'
 import { endpointOf, readUpRecord } from './up-record.ts'
 
@@ -27,6 +29,10 @@ export interface Status {
     /** The most one guest gets. */
     guestLimits: { vcpus: number; memoryMib: number }
   } | null
+  /** What is left on the disk of the home and of the machine's memory. */
+  room: Room | null
+  /** What will soon be missing. */
+  warnings: string[]
   instances: InstanceView[]
   images: { imageId: string; name: string; state: string }[]
 }
@@ -53,19 +59,23 @@ export function readStatus(settings: Settings): Promise<Status> {
         .selectFrom('images').select(['image_id as imageId', 'name', 'state']).orderBy('created_ms', 'desc').execute(),
     }))
     const doc = host && (JSON.parse(host.doc) as HostDoc)
+    const promised = host && {
+      nominal: { vcpus: host.vcpus, memoryMib: host.memory_mib },
+      used: { vcpus: host.vcpus_used, memoryMib: host.memory_mib_used },
+    }
+    const room = existsSync(settings.home) ? readRoom(settings.home) : null
     return {
       home: settings.home,
       isUp,
       endpoint: up && isUp ? endpointOf(up.record.settings) : null,
       processes: up?.isRunning ? { up: up.record.supervisor.pid, ...up.record.children } : {},
       region: host?.region ?? settings.region,
-      host: host && doc ? {
+      host: doc && promised ? {
         engine: doc.engine, accelerator: doc.accelerator, acceleratorReason: doc.acceleratorReason,
-        cpus: doc.cpus, memoryMib: doc.memoryMib,
-        nominal: { vcpus: host.vcpus, memoryMib: host.memory_mib },
-        used: { vcpus: host.vcpus_used, memoryMib: host.memory_mib_used },
-        guestLimits: doc.guestLimits,
+        cpus: doc.cpus, memoryMib: doc.memoryMib, ...promised, guestLimits: doc.guestLimits,
       } : null,
+      room,
+      warnings: room ? roomWarnings(room, settings.home, promised).map((warning) => warning.text) : [],
       instances: await listInstances(store),
       images,
     }
@@ -85,19 +95,25 @@ export function formatStatus(status: Status, nowMs: number): string {
   return parts.join('\n\n')
 }
 
-function cloudLines({ home, isUp, endpoint, processes, region, host }: Status): string[] {
+function cloudLines({ home, isUp, endpoint, processes, region, host, room, warnings }: Status): string[] {
   const pids = Object.entries(processes).map(([name, pid]) => `${name} ${pid ?? 'down'}`).join(', ')
   const state = isUp ? `up at ${endpoint}` : Object.keys(processes).length > 0 ? 'starting' : 'down'
   const lines = [`cloud     ${state}${pids ? ` (${pids})` : ''}`, `home      ${home}, region ${region}`]
   if (!host) return lines
   const engine = host.engine === 'sim' ? 'sim' : `${host.engine}, ${host.accelerator}`
+  const left = {
+    vcpus: host.nominal.vcpus - host.used.vcpus, memory: formatMib(host.nominal.memoryMib - host.used.memoryMib),
+  }
   return [
     ...lines,
     `engine    ${engine}: ${host.acceleratorReason}`,
     `host      ${host.cpus} CPUs, ${formatMib(host.memoryMib)}; one guest gets at most ${host.guestLimits.vcpus} vCPUs, `
       + formatMib(host.guestLimits.memoryMib),
     `promised  ${host.used.vcpus} of ${host.nominal.vcpus} vCPUs, `
-      + `${formatMib(host.used.memoryMib)} of ${formatMib(host.nominal.memoryMib)}`,
+      + `${formatMib(host.used.memoryMib)} of ${formatMib(host.nominal.memoryMib)}; ${left.vcpus} vCPUs, ${left.memory} are left`,
+    ...(room ? [`room      ${formatMib(room.disk.freeMib)} of ${formatMib(room.disk.totalMib)} of disk free, `
+      + `${formatMib(room.memory.availableMib)} of ${formatMib(room.memory.totalMib)} of memory available`] : []),
+    ...warnings.map((warning) => `warning   ${warning}`),
   ]
 }
 

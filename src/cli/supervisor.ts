@@ -4,6 +4,7 @@ import path from 'node:path'
 import { CHILD_FLAGS, type ChildMessage } from '../child-process.ts'
 import type { Clock, Timer } from '../core/clock.ts'
 import { waitFor } from '../core/clock.ts'
+import { giveToFolderOwner } from '../core/file-owner.ts'
 import type { Settings } from '../settings.ts'
 
 export interface SupervisorOptions {
@@ -131,6 +132,7 @@ class SupervisedChild {
     const { clock, logFolder } = this.#options
     const environment: NodeJS.ProcessEnv = { ...process.env, HEARTH_SETTINGS: JSON.stringify(this.#settings()) }
     const log = openSync(this.#logFile(logFolder), 'a', 0o600)
+    giveToFolderOwner(this.#logFile(logFolder))
     // A session of its own: Ctrl-C in the terminal is for the supervisor, which decides what ends.
     const child = spawn(process.execPath, [...CHILD_FLAGS, this.#script], {
       detached: true, env: environment, stdio: ['ignore', log, log, 'ipc'],

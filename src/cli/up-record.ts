@@ -1,6 +1,7 @@
 import BetterSqlite3 from 'better-sqlite3'
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { giveToFolderOwner } from '../core/file-owner.ts'
 import { homePaths } from '../home.ts'
 import { isAlive, type ProcessId } from '../hypervisor/qemu/process.ts'
 import type { Engine } from '../main.ts'
@@ -35,6 +36,7 @@ export function readUpRecord(home: string): { record: UpRecord; isRunning: boole
 export function writeUpRecord(home: string, record: UpRecord): void {
   const file = homePaths(home).supervisor
   writeFileSync(`${file}.new`, `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600 })
+  giveToFolderOwner(`${file}.new`)
   renameSync(`${file}.new`, file)
 }
 
@@ -48,6 +50,7 @@ export function lockHome(home: string): (() => void) | undefined {
   const database = new BetterSqlite3(path.join(homePaths(home).run, 'up.lock'), { timeout: 0 })
   try {
     database.exec('begin exclusive')
+    giveToFolderOwner(database.name)
     return () => database.close()
   } catch (error) {
     database.close()
@@ -67,7 +70,8 @@ export function endpointOf(settings: Pick<Settings, 'host' | 'port'>): string {
 export function settingsInForce(settings: Settings): Settings {
   const last = readUpRecord(settings.home)
   if (!last) return settings
-  return { ...last.record.settings, home: settings.home }
+  // What an older Hearth did not note yet is as it is asked for now.
+  return { ...settings, ...last.record.settings, home: settings.home }
 }
 
 /** A warning for a person whose API others can reach; undefined when only this machine can. */

@@ -12,6 +12,7 @@ import type { Settings } from '../settings.ts'
 import { checkHomeFolder, hearthCommand, newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { engineOfHome } from './home-engine.ts'
 import { countLive } from './instances.ts'
+import { watchRoom } from './room.ts'
 import { Supervisor } from './supervisor.ts'
 import type { Terminal } from './terminal.ts'
 import { endpointOf, exposureWarning, lockHome, readUpRecord, writeUpRecord } from './up-record.ts'
@@ -96,7 +97,9 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
       record()
       terminal.out(`ready ${endpointOf(supervisor.settings)}`)
       greet(supervisor.settings, terminal, ending)
+      const watch = watchRoom(home, systemClock, terminal)
       await aborted(ending)
+      watch.cancel()
     }
   } finally {
     terminal.say('ending …')

@@ -12,6 +12,8 @@ export interface Clock {
   now(): number
   /** Calls `run` once after `delayMs`. The timer keeps the process alive. */
   after(delayMs: number, run: () => void): Timer
+  /** Calls `run` once what can run now has run: I/O that is ready, and promises. */
+  soon(run: () => void): void
   /** Resolves after `delayMs`; rejects with `signal.reason` when the signal aborts first. */
   sleep(delayMs: number, signal?: AbortSignal): Promise<void>
 }
@@ -23,6 +25,7 @@ export const systemClock: Clock = {
     const handle = setTimeout(run, delayMs)
     return { cancel: () => clearTimeout(handle) }
   },
+  soon: (run) => void setImmediate(run),
   sleep: (delayMs, signal) => sleepOn(systemClock, delayMs, signal),
 }
 

@@ -9,11 +9,26 @@ export interface Random {
   bytes(count: number): Buffer
 }
 
+/** Bytes drawn from the system at once: a call costs more than the bytes. */
+const POOL_BYTES = 4096
+
+let pool = Buffer.alloc(0)
+
+function systemBytes(count: number): Buffer {
+  if (count > POOL_BYTES / 4) return randomBytes(count)
+  if (pool.length < count) pool = randomBytes(POOL_BYTES)
+  // A copy: the pool must not stay behind what may be kept for long, and no byte is given twice.
+  const bytes = Buffer.from(pool.subarray(0, count))
+  pool.fill(0, 0, count)
+  pool = pool.subarray(count)
+  return bytes
+}
+
 /** The system's cryptographic randomness. */
 export const systemRandom: Random = {
-  next: () => randomBytes(6).readUIntBE(0, 6) / 2 ** 48,
+  next: () => systemBytes(6).readUIntBE(0, 6) / 2 ** 48,
   int: (maxExclusive) => Math.floor(systemRandom.next() * maxExclusive),
-  bytes: (count) => randomBytes(count),
+  bytes: systemBytes,
 }
 
 /** A reproducible generator (splitmix32) for tests and the simulator; never for secrets. */

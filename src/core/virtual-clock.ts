@@ -16,10 +16,13 @@ export class VirtualClock implements Clock {
   #nowMs: number
   #entries = new Set<Entry>()
   readonly #random: Random
+  readonly #settle: () => Promise<void>
 
-  constructor(random: Random, startMs = Date.UTC(2026, 0, 1)) {
+  /** `settle` resolves when all that a timer has set off has come to rest. */
+  constructor(random: Random, startMs = Date.UTC(2026, 0, 1), settle = settlePromises) {
     this.#random = random
     this.#nowMs = startMs
+    this.#settle = settle
   }
 
   now(): number {
@@ -30,6 +33,10 @@ export class VirtualClock implements Clock {
     const entry = { atMs: this.#nowMs + Math.max(0, delayMs), order: this.#random.next(), run }
     this.#entries.add(entry)
     return { cancel: () => void this.#entries.delete(entry) }
+  }
+
+  soon(run: () => void): void {
+    this.after(0, run)
   }
 
   sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
@@ -54,9 +61,15 @@ export class VirtualClock implements Clock {
   /** Runs everything due within `ms`, letting promises settle after each timer, and ends there. */
   async advance(ms: number): Promise<void> {
     const untilMs = this.#nowMs + ms
-    await settlePromises()
-    while (this.step(untilMs)) await settlePromises()
+    await this.#settle()
+    while (this.step(untilMs)) await this.#settle()
     this.#nowMs = Math.max(this.#nowMs, untilMs)
+  }
+
+  /** The machine is asleep for `ms`: time passes, and timers do not run down. */
+  suspend(ms: number): void {
+    this.#nowMs += ms
+    for (const entry of this.#entries) entry.atMs += ms
   }
 
   #earliest(): Entry | undefined {

@@ -1,5 +1,6 @@
 import { open, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { giveToFolderOwner } from './file-owner.ts'
 
 /**
  * Writes a file for its owner alone that a reader sees whole or not at all, and that is on the disk
@@ -9,6 +10,7 @@ export async function writeDurably(file: string, content: string): Promise<void>
   const temporary = `${file}.new`
   await rm(temporary, { force: true })
   await writeAndFlush(temporary, 'wx', content)
+  giveToFolderOwner(temporary)
   await rename(temporary, file)
   await writeAndFlush(path.dirname(file), 'r')
 }

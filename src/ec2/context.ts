@@ -17,6 +17,8 @@ export interface Context {
   requestId: string
   /** Who signed the call; null in permissive mode without a key. */
   accessKeyId: string | null
+  /** Puts a sentence into the log line of the call; the same one twice is one. */
+  remark?: (text: string) => void
   /** Block that automatic public addresses come from. */
   publicPool: Cidr
 }

@@ -137,7 +137,7 @@ describe('describeInstances', () => {
 
   it('puts the instances of one launch together, in the order of their launches', async () => {
     await test.run(async (context) => {
-      const late = await insertInstance(context, { reservation_id: 'r-1', launch_ms: NOW_MS + 1 })
+      const late = await insertInstance(context, { reservation_id: 'r-1', created_ms: NOW_MS + 1 })
       const second = await insertInstance(context, { reservation_id: 'r-2', launch_index: 1 })
       const first = await insertInstance(context, { reservation_id: 'r-2', launch_index: 0 })
       const { Reservations } = await list(context)
@@ -200,9 +200,9 @@ describe('pages', () => {
     await test.run(async (context) => {
       const rows = []
       for (let index = 0; index < 12; index++) {
-        rows.push(await insertInstance(context, { launch_ms: NOW_MS + (index % 4), instance_type: 't3.micro' }))
+        rows.push(await insertInstance(context, { created_ms: NOW_MS + (index % 4), instance_type: 't3.micro' }))
       }
-      await insertInstance(context, { instance_type: 't3.nano', launch_ms: NOW_MS + 9 })
+      await insertInstance(context, { instance_type: 't3.nano', created_ms: NOW_MS + 9 })
       const seen = []
       let NextToken: string | undefined
       do {
@@ -335,11 +335,11 @@ describe('loadInstances', () => {
       const count = async (some: InstanceTable[]) => {
         let queries = 0
         const db = context.db.withPlugin({
-          transformQuery: ({ node }) => {
+          transformQuery: ({ node }) => node,
+          transformResult: async ({ result }) => {
             queries++
-            return node
+            return result
           },
-          transformResult: async ({ result }) => result,
         })
         expect(await loadInstances(db, REGION, some)).toHaveLength(some.length)
         return queries

@@ -6,15 +6,15 @@ import { ApiError } from '../core/errors.ts'
 import { pickPublicAddress } from '../model/address.ts'
 import { interfaceDoc } from '../model/interface.ts'
 import {
-  changeInstanceDoc, moveInstance, STATE_CODES, STATE_REASONS, userInitiated, type InstanceState,
+  changeInstanceDoc, instanceDoc, moveInstance, STATE_CODES, STATE_REASONS, userInitiated, type InstanceState,
 } from '../model/instance.ts'
 import type { InstanceTable } from '../store/schema.ts'
-import { inBatches } from '../store/batch.ts'
 import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
-import { missingParameter, refuseParameters } from './parameters.ts'
-import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
+import { incorrectState, requireInstances } from './instance-rows.ts'
+import { refuseParameters } from './parameters.ts'
 import { takeCapacity } from './run-instances.ts'
+import { canBeEbsOptimized } from './run-instances-options.ts'
 
 /** StartInstances: stopped instances become pending, with a new public address where they have one. */
 export async function startInstances(context: Context, input: StartInstancesRequest): Promise<StartInstancesResult> {
@@ -23,6 +23,12 @@ export async function startInstances(context: Context, input: StartInstancesRequ
     if (row.state === 'pending' || row.state === 'running') return row
     if (row.state !== 'stopped') {
       throw incorrectState(`The instance '${row.instance_id}' is not in a state from which it can be started.`)
+    }
+    if (instanceDoc(row).options.ebsOptimized && !canBeEbsOptimized(row.instance_type)) {
+      throw new ApiError(
+        'Unsupported',
+        'The requested configuration is currently not supported. Please check the documentation for supported configurations.',
+      )
     }
     const type = { name: row.instance_type, vcpus: row.vcpus, memoryMib: row.memory_mib }
     await takeCapacity(context, row.host_id, { type }, 1)
@@ -41,10 +47,10 @@ async function wantInterfaces({ db, random, publicPool, nowMs }: Context, row: I
   for (const each of interfaces) {
     const publicIp = interfaceDoc(each).assignPublicIp ? await pickPublicAddress(db, random, publicPool) : null
     await db
-      .updateTable('interfaces').set({ wanted: 1, ready: 0, public_ip: publicIp })
+      .updateTable('interfaces').set((eb) => ({ wanted: 1, ready: 0, public_ip: publicIp, revision: eb('revision', '+', 1) }))
       .where('interface_id', '=', each.interface_id).execute()
   }
-  await enqueue(db, { kind: 'vpc', id: row.vpc_id, hostId: row.host_id }, nowMs)
+  await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.host_id }, nowMs)
 }
 
 /** StopInstances: the guest is asked to shut down; Force leaves it no time. */
@@ -63,6 +69,7 @@ export async function stopInstances(context: Context, input: StopInstancesReques
         if (input.Force) await changeInstanceDoc(context.db, row.instance_id, { force: true })
         return row
       case 'running':
+        if (instanceDoc(row).options.disableApiStop) throw protectedFrom('stopped', 'disableApiStop', row)
         return mustMove(context, row, 'stopping', {
           stateReason: STATE_REASONS.userShutdown,
           stateTransitionReason: userInitiated(context.nowMs),
@@ -73,13 +80,24 @@ export async function stopInstances(context: Context, input: StopInstancesReques
   return { StoppingInstances: changes }
 }
 
-/** TerminateInstances: idempotent, also on what is terminated already. One unknown id: nothing is terminated. */
+/**
+ * TerminateInstances: idempotent, also on what is terminated already. One unknown id: nothing is
+ * terminated. A protected instance spares all those named in its zone, while those in other zones
+ * are terminated; the call fails nevertheless, and so the error is returned, for what was done to stand.
+ * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html
+ */
 export async function terminateInstances(
   context: Context,
   input: TerminateInstancesRequest,
-): Promise<TerminateInstancesResult> {
+): Promise<TerminateInstancesResult | ApiError> {
   refuseParameters(input, ['SkipOsShutdown'])
+  const failures = new Map<string, ApiError>()
+  for (const row of await requireInstances(context, input.InstanceIds)) {
+    const failure = terminationFailure(row)
+    if (failure && !failures.has(row.zone)) failures.set(row.zone, failure)
+  }
   const changes = await changeEach(context, input.InstanceIds, async (row) => {
+    if (failures.has(row.zone)) return row
     if (row.state === 'shutting-down' || row.state === 'terminated') {
       if (input.Force && row.state === 'shutting-down') await changeInstanceDoc(context.db, row.instance_id, { force: true })
       return row
@@ -90,12 +108,28 @@ export async function terminateInstances(
       force: input.Force ?? false,
     })
   })
-  return { TerminatingInstances: changes }
+  const [failure] = failures.values()
+  return failure ?? { TerminatingInstances: changes }
+}
+
+/** Why an instance may not be terminated; undefined when it may, or is on its way already. */
+function terminationFailure(row: InstanceTable): ApiError | undefined {
+  if (row.state === 'shutting-down' || row.state === 'terminated') return undefined
+  const { disableApiTermination, disableApiStop } = instanceDoc(row).options
+  if (disableApiTermination) return protectedFrom('terminated', 'disableApiTermination', row)
+  return disableApiStop ? protectedFrom('terminated', 'disableApiStop', row) : undefined
+}
+
+function protectedFrom(verb: 'stopped' | 'terminated', attribute: string, row: InstanceTable): ApiError {
+  return new ApiError(
+    'OperationNotPermitted',
+    `The instance '${row.instance_id}' may not be ${verb}. Modify its '${attribute}' instance attribute and try again.`,
+  )
 }
 
 /** RebootInstances: one more requested generation; the agent completes it. */
 export async function rebootInstances(context: Context, input: RebootInstancesRequest): Promise<Record<string, never>> {
-  for (const row of await loadRows(context, input.InstanceIds)) {
+  for (const row of await requireInstances(context, input.InstanceIds)) {
     // EC2 ignores terminated instances here; what has not booted or is going down cannot be rebooted.
     if (row.state === 'terminated' || row.state === 'shutting-down') continue
     if (row.state !== 'running') {
@@ -117,7 +151,7 @@ async function changeEach(
   change: (row: InstanceTable) => Promise<InstanceTable>,
 ): Promise<InstanceStateChange[]> {
   const changes: InstanceStateChange[] = []
-  for (const row of await loadRows(context, ids)) {
+  for (const row of await requireInstances(context, ids)) {
     const after = await change(row)
     await enqueue(context.db, { kind: 'instance', id: row.instance_id, hostId: row.host_id }, context.nowMs)
     changes.push({
@@ -125,16 +159,6 @@ async function changeEach(
     })
   }
   return changes
-}
-
-/** The rows of all ids, each once; nothing is changed when one is malformed or unknown. */
-async function loadRows({ db, account }: Context, ids: string[] | undefined): Promise<InstanceTable[]> {
-  if (!ids || ids.length === 0) throw missingParameter('InstanceId')
-  checkIds(RESOURCE_KINDS.instance, ids)
-  const rows = await inBatches([...new Set(ids)], (batch) =>
-    db.selectFrom('instances').selectAll().where('account_id', '=', account).where('instance_id', 'in', batch).execute())
-  requireAll(RESOURCE_KINDS.instance, ids, new Set(rows.map((row) => row.instance_id)))
-  return rows
 }
 
 async function mustMove(
@@ -150,8 +174,4 @@ async function mustMove(
 
 function stateToWire(state: InstanceState) {
   return { Code: STATE_CODES[state], Name: state }
-}
-
-function incorrectState(message: string): ApiError {
-  return new ApiError('IncorrectInstanceState', message)
 }

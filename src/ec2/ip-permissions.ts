@@ -1,7 +1,11 @@
-import type { AuthorizeSecurityGroupIngressRequest, IpPermission, UserIdGroupPair } from '@aws-sdk/client-ec2'
+import type {
+  AuthorizeSecurityGroupEgressRequest, AuthorizeSecurityGroupIngressRequest, IpPermission, UserIdGroupPair,
+} from '@aws-sdk/client-ec2'
 import { formatCidr, parseCidr } from '../core/cidr.ts'
 import { ApiError } from '../core/errors.ts'
-import { missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
+import { canonicalIpv6Cidr } from '../core/ipv6-cidr.ts'
+import { ICMPV6 } from '../model/security-group-wire.ts'
+import { missingParameter, refuseParameters } from './parameters.ts'
 
 /** One rule that a call asks for, checked and in canonical form; its group is still to be looked up. */
 export interface RequestedRule {
@@ -10,9 +14,15 @@ export interface RequestedRule {
   /** Ports, or ICMP type and code; -1 for any, and where the protocol has none. */
   fromPort: number
   toPort: number
-  peer: { cidr: string } | { group: UserIdGroupPair }
+  /** A block of IPv4 or IPv6, a group, or a prefix list. */
+  peer: { cidr: string } | { group: UserIdGroupPair } | { prefixListId: string }
   description: string | null
 }
+
+/** What names rules by their properties: IpPermissions, or (ingress only) one of the two flat forms. */
+type FlatRule = Pick<AuthorizeSecurityGroupIngressRequest,
+  'IpPermissions' | 'CidrIp' | 'IpProtocol' | 'FromPort' | 'ToPort' | 'SourceSecurityGroupName' |
+  'SourceSecurityGroupOwnerId'>
 
 const MAX_DESCRIPTION_LENGTH = 255
 const MAX_PORT = 65_535
@@ -28,65 +38,106 @@ const WHOLE_PROTOCOLS: IpPermission[] = [
 /**
  * The rules that a call asks for, be it by IpPermissions or by one of the two flat forms.
  *
- * @throws ApiError when there is none, on protocols, ports or blocks that are wrong, and on what
- *   Hearth does not filter by yet (IPv6, prefix lists, peering).
+ * @throws ApiError when there is none, and on protocols, ports or blocks that are wrong.
  */
-export function requestedRules(input: AuthorizeSecurityGroupIngressRequest): RequestedRule[] {
+export function requestedRules(input: FlatRule): RequestedRule[] {
   const rules = permissionsOf(input).flatMap(rulesOf)
   if (rules.length === 0) throw missingParameter('ipPermissions')
   return rules
 }
 
+const FLAT_MEMBERS = [
+  'SourceSecurityGroupName', 'SourceSecurityGroupOwnerId', 'IpProtocol', 'FromPort', 'ToPort', 'CidrIp',
+] as const
+
+/**
+ * The rules of a call about egress: EC2 has the flat members there, but documents them as "Not
+ * supported. Use IP permissions instead."
+ *
+ * @throws ApiError as `requestedRules`, and InvalidParameterValue for a flat member.
+ */
+export function requestedEgressRules(input: Omit<AuthorizeSecurityGroupEgressRequest, 'GroupId'>): RequestedRule[] {
+  const flat = FLAT_MEMBERS.find((name) => input[name] !== undefined && input[name] !== '')
+  if (flat !== undefined) {
+    throw new ApiError(
+      'InvalidParameterValue',
+      `The parameter ${flat} is not supported for egress rules; use IpPermissions.`,
+    )
+  }
+  return requestedRules({ IpPermissions: input.IpPermissions })
+}
+
+/** Whether the call names rules by their properties. */
+export function namesProperties(input: FlatRule): boolean {
+  const source = input.SourceSecurityGroupName || input.SourceSecurityGroupOwnerId
+  return (input.IpPermissions ?? []).length > 0 || isFlat(input) || Boolean(source)
+}
+
+function isFlat({ CidrIp: cidr, IpProtocol: protocol, FromPort: fromPort, ToPort: toPort }: FlatRule): boolean {
+  return Boolean(cidr || protocol || fromPort !== undefined || toPort !== undefined)
+}
+
 /** The flat forms as permissions. */
-function permissionsOf(input: AuthorizeSecurityGroupIngressRequest): IpPermission[] {
+function permissionsOf(input: FlatRule): IpPermission[] {
   const { CidrIp: cidr, IpProtocol: protocol, FromPort: fromPort, ToPort: toPort } = input
   const sourceName = input.SourceSecurityGroupName
-  const isFlat = cidr || protocol || fromPort !== undefined || toPort !== undefined
   const permissions = input.IpPermissions ?? []
   if (permissions.length > 0) {
-    if (isFlat || sourceName) throw combination('ipPermissions', sourceName ? 'sourceSecurityGroupName' : 'cidrIp')
+    if (isFlat(input) || sourceName) {
+      throw combination('ipPermissions', sourceName ? 'sourceSecurityGroupName' : 'cidrIp')
+    }
     return permissions
   }
   if (sourceName) {
-    if (isFlat) throw combination('sourceSecurityGroupName', 'cidrIp, ipProtocol, fromPort or toPort')
+    if (isFlat(input)) throw combination('sourceSecurityGroupName', 'cidrIp, ipProtocol, fromPort or toPort')
     const pair = { GroupName: sourceName, UserId: input.SourceSecurityGroupOwnerId }
     return WHOLE_PROTOCOLS.map((permission) => ({ ...permission, UserIdGroupPairs: [pair] }))
   }
   if (input.SourceSecurityGroupOwnerId) throw missingParameter('sourceSecurityGroupName')
-  if (!isFlat) return []
+  if (!isFlat(input)) return []
   if (!cidr) throw missingParameter('cidrIp')
   return [{ IpProtocol: protocol, FromPort: fromPort, ToPort: toPort, IpRanges: [{ CidrIp: cidr }] }]
 }
 
-function combination(one: string, other: string): ApiError {
+/** EC2's error for two parameters that exclude one another. */
+export function combination(one: string, other: string): ApiError {
   return new ApiError('InvalidParameterCombination', `The parameter ${one} cannot be used with the parameter ${other}`)
 }
 
 function rulesOf(permission: IpPermission): RequestedRule[] {
-  refuseParameters(permission, ['Ipv6Ranges', 'PrefixListIds'])
   const protocol = protocolOf(permission.IpProtocol)
-  const ports = portsOf(protocol, permission)
-  const ranges = permission.IpRanges ?? []
-  const pairs = permission.UserIdGroupPairs ?? []
-  if (ranges.length === 0 && pairs.length === 0) {
-    throw new ApiError('MissingParameter', 'Every permission needs a source: one of IpRanges and UserIdGroupPairs.')
-  }
-  for (const pair of pairs) {
-    refuseParameters(pair, ['VpcPeeringConnectionId', 'PeeringStatus'])
-    if (!pair.GroupId && !pair.GroupName) throw new ApiError('MissingParameter', 'Source group ID missing.')
-  }
-  const common = { protocol, ...ports }
-  return [
-    ...ranges.map((range) => ({
-      ...common, peer: { cidr: canonicalCidr(range.CidrIp) }, description: descriptionOf(range.Description),
-    })),
-    ...pairs.map((group) => ({ ...common, peer: { group }, description: descriptionOf(group.Description) })),
+  const common = { protocol, ...portsOf(protocol, permission) }
+  const rules = [
+    ...(permission.IpRanges ?? []).map((range) => (
+      { ...common, peer: { cidr: canonicalCidr(range.CidrIp) }, description: descriptionOf(range.Description) })),
+    ...(permission.Ipv6Ranges ?? []).map((range) => (
+      { ...common, peer: { cidr: canonicalIpv6(range.CidrIpv6) }, description: descriptionOf(range.Description) })),
+    ...(permission.PrefixListIds ?? []).map(({ PrefixListId: id, Description }) => (
+      { ...common, peer: { prefixListId: prefixListOf(id) }, description: descriptionOf(Description) })),
+    ...(permission.UserIdGroupPairs ?? []).map((pair) => (
+      { ...common, peer: { group: checkedPair(pair) }, description: descriptionOf(pair.Description) })),
   ]
+  if (rules.length > 0) return rules
+  throw new ApiError(
+    'MissingParameter',
+    'Every permission needs a source: one of IpRanges, Ipv6Ranges, PrefixListIds and UserIdGroupPairs.',
+  )
+}
+
+function checkedPair(pair: UserIdGroupPair): UserIdGroupPair {
+  refuseParameters(pair, ['VpcPeeringConnectionId', 'PeeringStatus'])
+  if (!pair.GroupId && !pair.GroupName) throw new ApiError('MissingParameter', 'Source group ID missing.')
+  return pair
+}
+
+function prefixListOf(id: string | undefined): string {
+  if (!id) throw missingParameter('prefixListId')
+  return id
 }
 
 const PROTOCOL_NAMES: Record<string, string> = {
   tcp: 'tcp', 6: 'tcp', udp: 'udp', 17: 'udp', icmp: 'icmp', 1: 'icmp', '-1': '-1', all: '-1',
-  icmpv6: 'icmpv6', 58: 'icmpv6',
+  icmpv6: ICMPV6,
 }
 
 /** A protocol's name as EC2 stores it: a name where it has one, else the number as text. */
@@ -99,7 +150,6 @@ function protocolOf(given: string | undefined): string {
   }
   const text = /^\d{1,3}$/.test(given) ? String(Number(given)) : given.toLowerCase()
   const named = Object.hasOwn(PROTOCOL_NAMES, text) ? PROTOCOL_NAMES[text] : undefined
-  if (named === 'icmpv6') throw unsupportedParameter('IpProtocol=icmpv6')
   if (named !== undefined) return named
   if (/^\d+$/.test(text) && Number(text) <= 255) return text
   throw new ApiError('InvalidParameterValue', `Invalid value '${given}' for IP protocol. Unknown protocol.`)
@@ -122,7 +172,9 @@ function portsOf(protocol: string, permission: IpPermission): { fromPort: number
     }
     return { fromPort, toPort }
   }
-  if (protocol !== 'icmp') return { fromPort: -1, toPort: -1 }
+  if (protocol !== 'icmp' && protocol !== ICMPV6) return { fromPort: -1, toPort: -1 }
+  // Type and code may be left out for ICMPv6 only, and are then all.
+  if (protocol === ICMPV6 && fromPort === undefined && toPort === undefined) return { fromPort: -1, toPort: -1 }
   if (fromPort === undefined || toPort === undefined) {
     throw portRangeMissing('Must specify both type (FromPort) and code (ToPort) with ICMP; -1 means all.')
   }
@@ -150,7 +202,18 @@ function canonicalCidr(given: string | undefined): string {
   return formatCidr(cidr)
 }
 
-function descriptionOf(given: string | undefined): string | null {
+function canonicalIpv6(given: string | undefined): string {
+  const cidr = given === undefined ? undefined : canonicalIpv6Cidr(given)
+  if (cidr === undefined) throw new ApiError('InvalidParameterValue', `CIDR block ${given ?? ''} is malformed`)
+  return cidr
+}
+
+/**
+ * A rule's description as it is kept; null for none.
+ *
+ * @throws ApiError InvalidParameterValue when it is too long or has other characters than EC2 takes.
+ */
+export function descriptionOf(given: string | undefined): string | null {
   if (!given) return null
   if (given.length > MAX_DESCRIPTION_LENGTH || !/^[a-zA-Z0-9. _\-:/()#,@[\]+=&;{}!$*]*$/.test(given)) {
     throw new ApiError(

@@ -13,7 +13,7 @@ import type { Context } from './context.ts'
 import { compileFilters } from './filters.ts'
 import { paginate, timeKey } from './pagination.ts'
 import { checkEnum, invalidValue, missingParameter } from './parameters.ts'
-import { deleteTagsOf, insertTags, parseTagSpecifications, tagsOf, toWireTags } from './tags.ts'
+import { deleteTagsOf, insertTags, parseTagSpecifications, tagsOf, toWireTags, type TagInput } from './tags.ts'
 
 /** Longest name of a key pair, and longest public key, as EC2 documents them. */
 const MAX_NAME_LENGTH = 255
@@ -23,12 +23,13 @@ const MAX_MATERIAL_BYTES = 2048
  * Makes the key that `createKeyPair` stores. RSA takes some 100 ms, on a thread of its own, so this
  * comes before the transaction.
  *
- * @throws ApiError on a bad name, type or format, so that no key is made in vain.
+ * @throws ApiError on a bad name, type, format or tag, so that no key is made in vain.
  */
 export async function prepareCreateKeyPair(input: CreateKeyPairRequest): Promise<KeyMaterial> {
   const name = checkName(input.KeyName)
   const type = checkEnum('KeyType', input.KeyType, ['rsa', 'ed25519']) ?? 'rsa'
   const format = checkEnum('KeyFormat', input.KeyFormat, ['pem', 'ppk']) ?? 'pem'
+  requestedTags(input.TagSpecifications)
   return generateSshKey(type, format, name)
 }
 
@@ -61,6 +62,10 @@ export async function importKeyPair(context: Context, input: ImportKeyPairReques
   })
 }
 
+function requestedTags(specifications: TagSpecification[] | undefined): TagInput[] {
+  return parseTagSpecifications(specifications, ['key-pair']).get('key-pair') ?? []
+}
+
 function parseMaterial(material: Uint8Array): KeyObject {
   try {
     return parsePublicKey(material)
@@ -76,7 +81,7 @@ async function insertKeyPair(
   key: Pick<KeyMaterial, 'keyType' | 'fingerprint' | 'publicKey'>,
 ): Promise<ImportKeyPairResult> {
   const name = checkName(input.KeyName)
-  const tags = parseTagSpecifications(input.TagSpecifications, ['key-pair']).get('key-pair') ?? []
+  const tags = requestedTags(input.TagSpecifications)
   const existing = await db
     .selectFrom('key_pairs').select('key_pair_id')
     .where('account_id', '=', account).where('name', '=', name)

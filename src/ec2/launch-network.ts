@@ -15,7 +15,7 @@ export interface LaunchNetwork {
 }
 
 /** EC2's limit of groups on an interface. */
-const GROUP_LIMIT = 5
+export const GROUP_LIMIT = 5
 
 /** Finds subnet, groups and addresses of a launch, by its own parameters or those of its one interface. */
 export async function requestedNetwork(context: Context, input: RunInstancesRequest): Promise<LaunchNetwork> {
@@ -31,6 +31,13 @@ export async function requestedNetwork(context: Context, input: RunInstancesRequ
     deleteOnTermination: nic?.DeleteOnTermination ?? true,
     description: nic?.Description ?? '',
   }
+}
+
+/** The zone that a launch names, itself or by its subnet; undefined when it leaves that to us. */
+export async function launchZone(context: Context, input: RunInstancesRequest): Promise<string | undefined> {
+  const subnetId = input.NetworkInterfaces?.[0]?.SubnetId || input.SubnetId
+  if (!subnetId) return input.Placement?.AvailabilityZone || undefined
+  return (await findSubnet(context, subnetId, input.Placement)).zone
 }
 
 function requestedInterface(input: RunInstancesRequest): InstanceNetworkInterfaceSpecification | undefined {

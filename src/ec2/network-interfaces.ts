@@ -3,6 +3,7 @@ import type {
 } from '@aws-sdk/client-ec2'
 import { interfaceToWire } from '../model/interface-wire.ts'
 import { groupBy, inBatches } from '../store/batch.ts'
+import { preparedIn } from '../store/prepared.ts'
 import type { InterfaceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import type { Context } from './context.ts'
@@ -15,21 +16,21 @@ const MAX_RESULTS = 1000
 
 /** Security groups of the interfaces, by interface id, each in the order given at launch. */
 export async function loadGroups(db: Db, interfaceIds: Iterable<string>): Promise<Map<string, GroupIdentifier[]>> {
-  const rows = await inBatches(interfaceIds, (batch) =>
-    db
-      .selectFrom('interface_groups')
-      .innerJoin('security_groups', 'security_groups.group_id', 'interface_groups.group_id')
-      .select(['interface_groups.interface_id', 'security_groups.group_id', 'security_groups.name'])
-      .where('interface_groups.interface_id', 'in', batch)
-      .orderBy('interface_groups.interface_id').orderBy('interface_groups.position')
-      .execute(),
-  )
+  const rows = await groupsOf(db, interfaceIds)
   const groups = new Map<string, GroupIdentifier[]>()
   for (const [id, members] of groupBy(rows, (row) => row.interface_id)) {
     groups.set(id, members.map((row) => ({ GroupId: row.group_id, GroupName: row.name })))
   }
   return groups
 }
+
+const groupsOf = preparedIn((db, ids) =>
+  db
+    .selectFrom('interface_groups')
+    .innerJoin('security_groups', 'security_groups.group_id', 'interface_groups.group_id')
+    .select(['interface_groups.interface_id', 'security_groups.group_id', 'security_groups.name'])
+    .where('interface_groups.interface_id', 'in', ids)
+    .orderBy('interface_groups.interface_id').orderBy('interface_groups.position'))
 
 /** The wire form of interfaces, in the order given. */
 export async function loadNetworkInterfaces(

@@ -2,6 +2,12 @@ import type { Clock } from '../core/clock.ts'
 import type { Store } from '../store/store.ts'
 import type { Context } from './context.ts'
 
+/** What an operation has that reads in several snapshots, one after another. */
+export type ReadContext = Omit<Context, 'db'> & { read: Store['read'] }
+
+/** A list that is answered page by page while it is being read; a failure ends the connection. */
+export type Pages<T> = AsyncIterable<T[]>
+
 /**
  * One row of the table of operations. `prepare` does slow work that needs no database (making a
  * key) before the transaction; `handle` is the transaction or snapshot; `finish` waits, after the
@@ -9,6 +15,8 @@ import type { Context } from './context.ts'
  */
 export interface Operation {
   mutates: boolean
+  /** Instead of `handle`, for answers too large for one snapshot: it takes as many short ones as it needs. */
+  read?: (context: ReadContext, input: object) => Promise<object>
   prepare?: (input: object) => Promise<unknown>
   handle: (context: Context, input: object, prepared: unknown) => Promise<object | void>
   finish?: (ambient: { store: Store; clock: Clock }, nowMs: number, input: object) => Promise<object>
@@ -31,4 +39,15 @@ export function mutation<Input extends object, Prepared>(
 /** An operation that only reads. */
 export function query<Input extends object>(handle: (context: Context, input: Input) => Promise<object>): Operation {
   return { mutates: false, handle: (context, input) => handle(context, input as Input) }
+}
+
+/**
+ * An operation that only reads, and may answer more than one snapshot should hold: its output's
+ * members may be Pages. `handle` answers the same as a whole, from one snapshot.
+ */
+export function pagedQuery<Input extends object>(
+  handle: (context: Context, input: Input) => Promise<object>,
+  read: (context: ReadContext, input: Input) => Promise<object>,
+): Operation {
+  return { ...query(handle), read: (context, input) => read(context, input as Input) }
 }

@@ -57,7 +57,14 @@ export function timeKey(ms: number, ...rest: (string | number)[]): string {
   return [String(ms).padStart(15, '0'), ...parts].join('/')
 }
 
-function pageSize<T>({ maxResults, min = DEFAULT_MIN, max }: PageOptions<T>): number | undefined {
+/**
+ * How many items a page may have; undefined for all.
+ *
+ * @throws ApiError InvalidParameterValue for a MaxResults out of range.
+ */
+export function pageSize(
+  { maxResults, min = DEFAULT_MIN, max }: Pick<PageOptions<unknown>, 'maxResults' | 'min' | 'max'>,
+): number | undefined {
   if (maxResults === undefined) return undefined
   const refuse = (hint: string) =>
     new ApiError('InvalidParameterValue', `Value ( ${maxResults} ) for parameter maxResults is invalid. ${hint}`)
@@ -79,11 +86,13 @@ function checksum(operation: string, key: string): Buffer {
   return createHash('sha256').update(`${operation}\n${key}`).digest().subarray(0, CHECKSUM_BYTES)
 }
 
-function encodeToken(operation: string, key: string): string {
+/** The token after whose key the next page goes on. */
+export function encodeToken(operation: string, key: string): string {
   return Buffer.concat([checksum(operation, key), Buffer.from(key)]).toString('base64url')
 }
 
-function decodeToken(operation: string, token: string): string {
+/** The key in a token. @throws ApiError InvalidParameterValue for one that `operation` never gave. */
+export function decodeToken(operation: string, token: string): string {
   const bytes = Buffer.from(token, 'base64url')
   const key = bytes.subarray(CHECKSUM_BYTES).toString()
   if (encodeToken(operation, key) !== token) {

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
-import type { RunInstancesRequest } from '@aws-sdk/client-ec2'
+import type { InstanceMetadataOptionsRequest, InstanceTypeInfo, RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { instanceType, suggestType } from '../catalogue/instance-types.ts'
 import type { MetadataOptions } from '../model/instance.ts'
 import { checkEnum, invalidValue, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
+import { requestedCpu } from './run-instances-options.ts'
 
 /** EC2's default when no type is named. */
 const DEFAULT_INSTANCE_TYPE = 'm1.small'
@@ -16,24 +17,15 @@ const MAX_COUNT_LIMIT = 1000
 
 /** Parameters that Hearth knows and does not honour yet. */
 const REFUSED = [
-  'KernelId', 'RamdiskId', 'Monitoring', 'Ipv6AddressCount', 'Ipv6Addresses', 'AdditionalInfo', 'EbsOptimized',
-  'IamInstanceProfile', 'ElasticGpuSpecification', 'ElasticInferenceAccelerators', 'LaunchTemplate',
-  'InstanceMarketOptions', 'CreditSpecification', 'CpuOptions', 'CapacityReservationSpecification',
-  'HibernationOptions', 'LicenseSpecifications', 'EnclaveOptions', 'PrivateDnsNameOptions', 'MaintenanceOptions',
-  'DisableApiStop', 'DisableApiTermination', 'EnablePrimaryIpv6', 'NetworkPerformanceOptions', 'Operator',
-  'SecondaryInterfaces',
+  'KernelId', 'RamdiskId', 'Ipv6AddressCount', 'Ipv6Addresses', 'AdditionalInfo', 'IamInstanceProfile',
+  'ElasticGpuSpecification', 'ElasticInferenceAccelerators', 'LaunchTemplate', 'InstanceMarketOptions',
+  'HibernationOptions', 'LicenseSpecifications', 'EnclaveOptions', 'EnablePrimaryIpv6', 'NetworkPerformanceOptions',
+  'Operator', 'SecondaryInterfaces',
 ] as const satisfies readonly (keyof RunInstancesRequest)[]
-
-/** Structures whose parts may all be "off", which is what Hearth does anyway. */
-const OFF = {
-  Monitoring: (input: RunInstancesRequest) => input.Monitoring?.Enabled === false,
-  HibernationOptions: (input: RunInstancesRequest) => input.HibernationOptions?.Configured === false,
-  EnclaveOptions: (input: RunInstancesRequest) => input.EnclaveOptions?.Enabled === false,
-} as const
 
 /** Checks what can be checked without the database. */
 export function checkRunInstances(input: RunInstancesRequest): { minCount: number; maxCount: number } {
-  refuseParameters(input, REFUSED.filter((name) => !(name in OFF && OFF[name as keyof typeof OFF](input))))
+  refuseParameters(input, REFUSED.filter((name) => !asksForNothing(input[name])))
   const placement = input.Placement ?? {}
   for (const name of ['Affinity', 'GroupName', 'GroupId', 'HostId', 'HostResourceGroupArn', 'PartitionNumber', 'SpreadDomain'] as const) {
     if (placement[name]) throw unsupportedParameter(`Placement.${name}`)
@@ -49,14 +41,27 @@ export function checkRunInstances(input: RunInstancesRequest): { minCount: numbe
   if (input.MaxCount > MAX_COUNT_LIMIT) {
     throw new ApiError('InstanceLimitExceeded', `You may launch at most ${MAX_COUNT_LIMIT} instances in one call.`)
   }
-  if (input.ClientToken !== undefined && !/^[\x21-\x7e]{1,64}$/.test(input.ClientToken)) {
+  if (input.ClientToken && !/^[\x21-\x7e]{1,64}$/.test(input.ClientToken)) {
     throw invalidValue('ClientToken', input.ClientToken, 'It may have up to 64 ASCII characters.')
   }
   return { minCount: input.MinCount, maxCount: input.MaxCount }
 }
 
-/** The type asked for, with what it promises. */
-export function requestedType(input: RunInstancesRequest): { name: string; vcpus: number; memoryMib: number } {
+/** Whether a value is absent, empty or "off" in all its parts ("HibernationOptions.Configured=false"). */
+function asksForNothing(value: unknown): boolean {
+  if (typeof value === 'object' && value !== null) return Object.values(value).every(asksForNothing)
+  return value === undefined || value === '' || value === false
+}
+
+/** What a type promises to an instance. */
+export interface InstanceSize {
+  name: string
+  vcpus: number
+  memoryMib: number
+}
+
+/** The type asked for, with what it promises; CPU options may ask for fewer processors. */
+export function requestedType(input: RunInstancesRequest): InstanceSize {
   const name = input.InstanceType || DEFAULT_INSTANCE_TYPE
   const info = instanceType(name)
   if (!info) {
@@ -74,11 +79,22 @@ export function requestedType(input: RunInstancesRequest): { name: string; vcpus
         `'x86_64' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again.`,
     )
   }
+  const size = sizeOf(name, info)
+  const cpu = requestedCpu(input, info)
+  return cpu ? { ...size, vcpus: cpu.coreCount * cpu.threadsPerCore } : size
+}
+
+/** What a type of the catalogue promises. */
+export function sizeOf(name: string, info: InstanceTypeInfo): InstanceSize {
   return { name, vcpus: info.VCpuInfo?.DefaultVCpus ?? 1, memoryMib: info.MemoryInfo?.SizeInMiB ?? 1024 }
 }
 
-/** User data, base64 as it is kept; null when there is none. */
-export function requestedUserData(input: RunInstancesRequest): string | null {
+/**
+ * User data, base64 as it is kept; null when there is none.
+ *
+ * @throws ApiError InvalidParameterValue for what is not base64, or more than 16 KiB decoded.
+ */
+export function requestedUserData(input: { UserData?: string | undefined }): string | null {
   if (!input.UserData) return null
   const text = input.UserData.replaceAll(/\s/g, '')
   if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text) || text.length % 4 !== 0) {
@@ -90,70 +106,47 @@ export function requestedUserData(input: RunInstancesRequest): string | null {
   return text
 }
 
-/** Metadata options with EC2's defaults; images that say ImdsSupport v2.0 require tokens and get two hops. */
-export function requestedMetadataOptions(input: RunInstancesRequest, imdsSupport: 'v2.0' | null): MetadataOptions {
-  const options = input.MetadataOptions ?? {}
-  if (options.HttpProtocolIpv6 === 'enabled') throw unsupportedParameter('MetadataOptions.HttpProtocolIpv6=enabled')
-  const hopLimit = options.HttpPutResponseHopLimit ?? (imdsSupport === 'v2.0' ? 2 : 1)
+/**
+ * The metadata options of a launch: what it asks for, else what the account prefers, else EC2's
+ * defaults. Images that say ImdsSupport v2.0 require tokens and get two hops.
+ */
+export function requestedMetadataOptions(
+  input: RunInstancesRequest,
+  imdsSupport: 'v2.0' | null,
+  accountDefaults: Partial<MetadataOptions>,
+): MetadataOptions {
+  return changedMetadataOptions(input.MetadataOptions ?? {}, {
+    httpTokens: imdsSupport === 'v2.0' ? 'required' : 'optional',
+    httpPutResponseHopLimit: imdsSupport === 'v2.0' ? 2 : 1,
+    httpEndpoint: 'enabled',
+    instanceMetadataTags: 'disabled',
+    ...accountDefaults,
+  }, 'MetadataOptions.')
+}
+
+/**
+ * Metadata options after a change: what the change does not name stays. `prefix` is what stands
+ * before the names of the parameters in this call.
+ */
+export function changedMetadataOptions(
+  change: InstanceMetadataOptionsRequest,
+  current: MetadataOptions,
+  prefix = '',
+): MetadataOptions {
+  const ipv6 = checkEnum(`${prefix}HttpProtocolIpv6`, change.HttpProtocolIpv6, ['enabled', 'disabled'])
+  if (ipv6 === 'enabled') throw unsupportedParameter(`${prefix}HttpProtocolIpv6=enabled`)
+  const hopLimit = change.HttpPutResponseHopLimit ?? current.httpPutResponseHopLimit
   if (hopLimit < 1 || hopLimit > 64) {
-    throw invalidValue('MetadataOptions.HttpPutResponseHopLimit', hopLimit, 'It must be between 1 and 64.')
+    throw invalidValue(`${prefix}HttpPutResponseHopLimit`, hopLimit, 'It must be between 1 and 64.')
   }
   return {
-    httpTokens:
-      checkEnum('MetadataOptions.HttpTokens', options.HttpTokens, ['optional', 'required']) ??
-      (imdsSupport === 'v2.0' ? 'required' : 'optional'),
+    httpTokens: checkEnum(`${prefix}HttpTokens`, change.HttpTokens, ['optional', 'required']) ?? current.httpTokens,
     httpPutResponseHopLimit: hopLimit,
-    httpEndpoint: checkEnum('MetadataOptions.HttpEndpoint', options.HttpEndpoint, ['enabled', 'disabled']) ?? 'enabled',
+    httpEndpoint: checkEnum(`${prefix}HttpEndpoint`, change.HttpEndpoint, ['enabled', 'disabled']) ?? current.httpEndpoint,
     instanceMetadataTags:
-      checkEnum('MetadataOptions.InstanceMetadataTags', options.InstanceMetadataTags, ['enabled', 'disabled']) ??
-      'disabled',
+      checkEnum(`${prefix}InstanceMetadataTags`, change.InstanceMetadataTags, ['enabled', 'disabled']) ??
+      current.instanceMetadataTags,
   }
-}
-
-/** The root volume asked for. */
-export interface RootVolumeRequest {
-  deviceName: string
-  sizeGib: number
-  volumeType: 'gp2' | 'gp3' | 'standard'
-  deleteOnTermination: boolean
-}
-
-/** Volume sizes in GiB: https://docs.aws.amazon.com/ebs/latest/userguide/volume_constraints.html */
-const SIZE_LIMITS_GIB = { gp2: 16_384, gp3: 65_536, standard: 1024 } as const
-
-/** The root volume from the block device mappings; only the root device may be mapped yet. */
-export function requestedRootVolume(
-  input: RunInstancesRequest,
-  image: { rootDeviceName: string; sizeGib: number },
-): RootVolumeRequest {
-  const mappings = input.BlockDeviceMappings ?? []
-  if (mappings.length > 1) throw unsupportedParameter('BlockDeviceMapping of more than the root device')
-  const mapping = mappings[0]
-  const root: RootVolumeRequest = {
-    deviceName: image.rootDeviceName, sizeGib: image.sizeGib, volumeType: 'gp3', deleteOnTermination: true,
-  }
-  if (!mapping) return root
-  if (mapping.DeviceName === undefined) throw missingParameter('BlockDeviceMapping.1.DeviceName')
-  if (mapping.DeviceName !== image.rootDeviceName) {
-    throw unsupportedParameter(`BlockDeviceMapping of ${mapping.DeviceName} (only the root device ${image.rootDeviceName})`)
-  }
-  if (mapping.NoDevice !== undefined || mapping.VirtualName) throw unsupportedParameter('BlockDeviceMapping.NoDevice or VirtualName')
-  const ebs = mapping.Ebs ?? {}
-  for (const name of ['Encrypted', 'Iops', 'SnapshotId', 'KmsKeyId', 'Throughput', 'OutpostArn', 'VolumeInitializationRate'] as const) {
-    if (ebs[name]) throw unsupportedParameter(`BlockDeviceMapping.Ebs.${name}`)
-  }
-  const volumeType = checkEnum('VolumeType', ebs.VolumeType, ['gp2', 'gp3', 'standard']) ?? root.volumeType
-  const sizeGib = ebs.VolumeSize ?? root.sizeGib
-  if (sizeGib < image.sizeGib) {
-    throw new ApiError(
-      'InvalidBlockDeviceMapping',
-      `Volume of size ${sizeGib}GB is smaller than snapshot of the image, expect size >= ${image.sizeGib}GB`,
-    )
-  }
-  if (sizeGib > SIZE_LIMITS_GIB[volumeType]) {
-    throw invalidValue('BlockDeviceMapping.Ebs.VolumeSize', sizeGib, `${volumeType} volumes have at most ${SIZE_LIMITS_GIB[volumeType]} GiB.`)
-  }
-  return { ...root, sizeGib, volumeType, deleteOnTermination: ebs.DeleteOnTermination ?? true }
 }
 
 /** Identifies the parameters of a call, for ClientToken; independent of their order. */

@@ -10,13 +10,16 @@ import type { ImageTable, InstanceTable } from '../store/schema.ts'
 import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
 import { loadInstances } from './describe-instances.ts'
+import { checkTokensEnforced, metadataDefaults } from './instance-metadata-defaults.ts'
 import { requestedNetwork, type LaunchNetwork } from './launch-network.ts'
 import { toReservations } from '../model/instance-wire.ts'
 import { checkEnum } from './parameters.ts'
 import {
-  checkRunInstances, hashParameters, requestedMetadataOptions, requestedRootVolume, requestedType, requestedUserData,
-  type RootVolumeRequest,
+  checkRunInstances, requestedMetadataOptions, requestedType, requestedUserData,
 } from './run-instances-input.ts'
+import { requestedOptions } from './run-instances-options.ts'
+import { claimLaunchToken } from './run-instances-token.ts'
+import { insertVolumes, requestedVolumes, type VolumeRequest } from './run-instances-volumes.ts'
 import { insertTags, parseTagSpecifications, type TagInput } from './tags.ts'
 
 /** Everything that all instances of one call have in common. */
@@ -25,7 +28,7 @@ interface Launch {
   image: ImageTable
   type: { name: string; vcpus: number; memoryMib: number }
   network: LaunchNetwork
-  root: RootVolumeRequest
+  volumes: VolumeRequest[]
   keyName: string | null
   clientToken: string | null
   doc: Omit<InstanceDoc, 'uuid'>
@@ -38,9 +41,10 @@ interface Launch {
  */
 export async function runInstances(context: Context, input: RunInstancesRequest): Promise<Reservation> {
   const { minCount, maxCount } = checkRunInstances(input)
-  const earlier = await earlierLaunch(context, input)
+  const reservationId = newId(context.random, 'r')
+  const earlier = await claimLaunchToken(context, input, reservationId)
   if (earlier) return answer(context, earlier)
-  const launch = await prepareLaunch(context, input)
+  const launch = await prepareLaunch(context, input, reservationId)
   if (launch.network.privateIp && maxCount > 1) {
     throw new ApiError('InvalidParameterCombination', 'A private IP address can be given to one instance only; set MaxCount to 1.')
   }
@@ -59,40 +63,9 @@ export async function runInstances(context: Context, input: RunInstancesRequest)
   for (const { hostId, count } of placements) {
     await takeCapacity(context, hostId, launch, count)
     for (let each = 0; each < count; each++) await insertInstance(context, launch, hostId, launchIndex++)
-    await enqueue(context.db, { kind: 'vpc', id: launch.network.subnet.vpc_id, hostId }, context.nowMs)
-  }
-  if (input.ClientToken) {
-    await context.db
-      .insertInto('client_tokens')
-      .values({
-        account_id: context.account, operation: 'RunInstances', token: input.ClientToken,
-        parameters_hash: hashParameters(input), resource_id: launch.reservationId, created_ms: context.nowMs,
-      })
-      .execute()
+    await enqueue(context.db, { kind: 'ports', id: launch.network.subnet.vpc_id, hostId }, context.nowMs)
   }
   return answer(context, launch.reservationId)
-}
-
-/** The reservation that an earlier call with the same ClientToken made; undefined when there was none. */
-async function earlierLaunch({ db, account }: Context, input: RunInstancesRequest): Promise<string | undefined> {
-  if (!input.ClientToken) return undefined
-  const row = await db
-    .selectFrom('client_tokens').selectAll()
-    .where('account_id', '=', account).where('operation', '=', 'RunInstances').where('token', '=', input.ClientToken)
-    .executeTakeFirst()
-  if (!row) return undefined
-  if (row.parameters_hash !== hashParameters(input)) {
-    throw new ApiError(
-      'IdempotentParameterMismatch',
-      'Arguments on this idempotent request are inconsistent with arguments used in previous request(s).',
-    )
-  }
-  const instances = await db
-    .selectFrom('instances').select('state').where('reservation_id', '=', row.resource_id).execute()
-  if (instances.every((each) => each.state === 'terminated')) {
-    throw new ApiError('IdempotentInstanceTerminated', 'The instances of the earlier request with this client token are terminated.')
-  }
-  return row.resource_id
 }
 
 async function answer({ db, region }: Context, reservationId: string): Promise<Reservation> {
@@ -103,18 +76,21 @@ async function answer({ db, region }: Context, reservationId: string): Promise<R
   return reservation
 }
 
-async function prepareLaunch(context: Context, input: RunInstancesRequest): Promise<Launch> {
+async function prepareLaunch(context: Context, input: RunInstancesRequest, reservationId: string): Promise<Launch> {
   const image = await findImage(context, input.ImageId ?? '')
-  const { sizeGib, imdsSupport } = imageDoc(image)
+  const { imdsSupport } = imageDoc(image)
   const publicKey = await findPublicKey(context, input.KeyName || undefined)
+  const type = requestedType(input)
+  const metadataOptions = requestedMetadataOptions(input, imdsSupport, await metadataDefaults(context.db, context.account))
+  await checkTokensEnforced(context.db, context.account, metadataOptions)
   return {
-    reservationId: newId(context.random, 'r'),
+    reservationId,
     image,
-    type: requestedType(input),
+    type,
     network: await requestedNetwork(context, input),
-    root: requestedRootVolume(input, { rootDeviceName: image.root_device_name, sizeGib }),
+    volumes: await requestedVolumes(context, image, { typeName: type.name, mappings: input.BlockDeviceMappings }),
     keyName: input.KeyName || null,
-    clientToken: input.ClientToken ?? null,
+    clientToken: input.ClientToken || null,
     tags: parseTagSpecifications(input.TagSpecifications, ['instance', 'volume', 'network-interface']),
     doc: {
       userData: requestedUserData(input),
@@ -123,7 +99,7 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest): Prom
       architecture: 'x86_64',
       rootDeviceName: image.root_device_name,
       publicKey,
-      metadataOptions: requestedMetadataOptions(input, imdsSupport),
+      metadataOptions,
       stateReason: null,
       stateTransitionReason: '',
       platform: null,
@@ -133,6 +109,8 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest): Prom
       startFailures: 0,
       reboot: null,
       usageOperationUpdateMs: context.nowMs,
+      contactMs: null,
+      options: requestedOptions(input, type.name),
     },
   }
 }
@@ -204,8 +182,8 @@ async function insertInstance(context: Context, launch: Launch, hostId: string, 
   await db.insertInto('instances').values(row).execute()
   await insertTags(db, account, 'instance', instanceId, launch.tags.get('instance') ?? [])
   await insertInterface(context, launch, row)
-  await insertRootVolume(context, launch, row)
-  await enqueue(db, { kind: 'instance', id: instanceId, hostId }, nowMs)
+  await insertVolumes(context, launch.volumes, row, launch.tags.get('volume') ?? [])
+  // The reconcilers of its port and its volumes mark the instance due when the last of them is ready.
 }
 
 async function insertInterface(context: Context, launch: Launch, instance: InstanceTable): Promise<void> {
@@ -224,7 +202,7 @@ async function insertInterface(context: Context, launch: Launch, instance: Insta
       mac: newMac(random),
       public_ip: network.assignPublicIp ? await pickPublicAddress(db, random, context.publicPool) : null,
       status: 'pending', wanted: 1, ready: 0, delete_on_termination: network.deleteOnTermination ? 1 : 0,
-      created_ms: nowMs,
+      created_ms: nowMs, revision: 1, synced_revision: 0,
       doc: JSON.stringify({ description: network.description, attachmentId: newId(random, 'eni-attach'), attachMs: nowMs, assignPublicIp: network.assignPublicIp }),
     })
     .execute()
@@ -232,23 +210,6 @@ async function insertInterface(context: Context, launch: Launch, instance: Insta
     await db.insertInto('interface_groups').values({ interface_id: interfaceId, group_id: groupId, position }).execute()
   }
   await insertTags(db, account, 'network-interface', interfaceId, launch.tags.get('network-interface') ?? [])
-}
-
-async function insertRootVolume(context: Context, launch: Launch, instance: InstanceTable): Promise<void> {
-  const { db, account, random, nowMs } = context
-  const volumeId = newId(random, 'vol')
-  await db
-    .insertInto('volumes')
-    .values({
-      volume_id: volumeId, account_id: account, host_id: instance.host_id, zone: instance.zone,
-      size_gib: launch.root.sizeGib, volume_type: launch.root.volumeType, snapshot_id: launch.image.snapshot_id,
-      state: 'creating', ready: 0, instance_id: instance.instance_id, device: launch.root.deviceName,
-      attach_state: 'attaching', attached_ms: nowMs, delete_on_termination: launch.root.deleteOnTermination ? 1 : 0,
-      created_ms: nowMs, doc: JSON.stringify({ iops: null, throughputMibps: null }),
-    })
-    .execute()
-  await insertTags(db, account, 'volume', volumeId, launch.tags.get('volume') ?? [])
-  await enqueue(db, { kind: 'volume', id: volumeId, hostId: instance.host_id }, nowMs)
 }
 
 /** A uuid that starts with "ec2", by which cloud-init knows EC2. */

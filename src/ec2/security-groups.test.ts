@@ -4,8 +4,10 @@ import { DOCUMENTED_FILTERS } from '../../test/support/documented-filters.ts'
 import { openMemoryAccount, type MemoryAccount } from '../../test/support/memory-account.ts'
 import { OTHER_ACCOUNT } from '../../test/support/rows.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
-import { authorizeSecurityGroupIngress } from './authorize-security-group-ingress.ts'
-import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
+import { authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
+import { createSecurityGroup, deleteSecurityGroup, describeSecurityGroups } from './security-groups.ts'
+import { describeSubnets } from './subnets.ts'
+import { createTags, describeTags } from './tags.ts'
 
 let account: MemoryAccount
 beforeEach(async () => {
@@ -73,10 +75,90 @@ describe('createSecurityGroup', () => {
     expect(await namesOf({})).toEqual(['default'])
   })
 
+  it('makes as many groups as an account may have, and not one more', async () => {
+    await account.query(async (db) => {
+      const { vpc_id, account_id } = await db
+        .selectFrom('vpcs').selectAll().where('vpc_id', '=', account.defaultVpcId).executeTakeFirstOrThrow()
+      const group = (index: number) => ({
+        group_id: `sg-${index}`, account_id, vpc_id, name: `g${index}`, name_key: `g${index}`, description: 'x',
+        created_ms: 0,
+      })
+      for (let index = 2; index < 2500; index++) await db.insertInto('security_groups').values(group(index)).execute()
+    })
+    await create('the last')
+    expect(await account.failure(createSecurityGroup, { GroupName: 'another', Description: 'x' }))
+      .toMatch(/^SecurityGroupLimitExceeded: /)
+  })
+
   it('wants a VpcId where the account has no default VPC', async () => {
     await account.query((db) => db.updateTable('vpcs').set({ is_default: 0 }).execute())
     expect(await account.failure(createSecurityGroup, { GroupName: 'a', Description: 'x' }))
       .toMatch(/^VPCIdNotSpecified: No default VPC for this user/)
+  })
+})
+
+describe('deleteSecurityGroup', () => {
+  const dependent = (groupId: string) => `DependencyViolation: resource ${groupId} has a dependent object`
+  const referTo = (GroupId: string, peer: string) => account.call(authorizeSecurityGroupIngress, {
+    GroupId, IpPermissions: [{ IpProtocol: '-1', UserIdGroupPairs: [{ GroupId: peer }] }],
+  })
+
+  it('deletes by id, or by name in the default VPC, with the rules and the tags of both', async () => {
+    const web = await create('web')
+    const { SecurityGroupRules: [rule] = [] } = await referTo(web, web)
+    const Resources = [web, rule?.SecurityGroupRuleId ?? '']
+    await account.call(createTags, { Resources, Tags: [{ Key: 'a', Value: 'b' }] })
+    expect(await account.call(deleteSecurityGroup, { GroupId: web })).toEqual({ Return: true, GroupId: web })
+    expect(await account.failure(deleteSecurityGroup, { GroupId: web }))
+      .toBe(`InvalidGroup.NotFound: The security group '${web}' does not exist`)
+    const rules = await account.query((db) =>
+      db.selectFrom('security_group_rules').selectAll().where('group_id', '=', web).execute())
+    expect(rules).toEqual([])
+    expect((await account.call(describeTags, {})).Tags).toEqual([])
+    const db = await create('db')
+    expect(await account.call(deleteSecurityGroup, { GroupName: 'db' })).toEqual({ Return: true, GroupId: db })
+    expect(await namesOf({})).toEqual(['default'])
+  })
+
+  it('keeps the default group', async () => {
+    const [group] = await list()
+    const expected = `CannotDelete: the specified group: "${group?.GroupId}" name: "default" cannot be deleted by a user`
+    expect(await account.failure(deleteSecurityGroup, { GroupId: group?.GroupId })).toBe(expected)
+    expect(await account.failure(deleteSecurityGroup, { GroupName: 'default' })).toBe(expected)
+  })
+
+  it("keeps a group that another group's rule names, until the rule is gone", async () => {
+    const web = await create('web')
+    const db = await create('db')
+    await referTo(db, web)
+    expect(await account.failure(deleteSecurityGroup, { GroupId: web })).toBe(dependent(web))
+    await account.call(deleteSecurityGroup, { GroupId: db })
+    await account.call(deleteSecurityGroup, { GroupId: web })
+    expect(await namesOf({})).toEqual(['default'])
+  })
+
+  it('keeps a group that an interface is in, and wakes the hosts of its VPC when it goes', async () => {
+    const web = await create('web')
+    const { Subnets: [subnet] = [] } = await account.call(describeSubnets, {})
+    await account.addInterface(subnet?.SubnetId ?? '', '172.31.0.10', 'host-1')
+    await account.query(async (db) => {
+      const { interface_id: id } = await db.selectFrom('interfaces').select('interface_id').executeTakeFirstOrThrow()
+      await db.insertInto('interface_groups').values({ interface_id: id, group_id: web, position: 0 }).execute()
+    })
+    const work = () => account.query((db) => db.selectFrom('work').select(['kind', 'id']).execute())
+    expect(await account.failure(deleteSecurityGroup, { GroupId: web })).toBe(dependent(web))
+    expect(await work()).toEqual([])
+    await account.query((db) => db.deleteFrom('interface_groups').execute())
+    await account.call(deleteSecurityGroup, { GroupId: web })
+    expect(await work()).toEqual([{ kind: 'vpc', id: account.defaultVpcId }])
+  })
+
+  it('says what is missing or does not exist', async () => {
+    expect(await account.failure(deleteSecurityGroup, {}))
+      .toBe('MissingParameter: The request must contain the parameter groupName or groupId')
+    expect(await account.failure(deleteSecurityGroup, { GroupName: 'web' })).toBe(
+      `InvalidGroup.NotFound: The security group 'web' does not exist in default VPC '${account.defaultVpcId}'`)
+    expect(await account.failure(deleteSecurityGroup, { GroupId: 'web' })).toMatch(/^InvalidGroupId.Malformed/)
   })
 })
 
@@ -163,6 +245,16 @@ describe('describeSecurityGroups', () => {
 
   it.each(DOCUMENTED_FILTERS.DescribeSecurityGroups)('knows %s', async (Name) => {
     expect(await filter(Name, 'nothing')).toEqual([])
+  })
+
+  it('filters by IPv6 blocks and by ICMPv6', async () => {
+    const web = await create('web')
+    const IpPermissions = [{ IpProtocol: 'icmpv6', Ipv6Ranges: [{ CidrIpv6: '2001:db8::/32' }] }]
+    await account.call(authorizeSecurityGroupIngress, { GroupId: web, IpPermissions })
+    expect(await filter('ip-permission.ipv6-cidr', '2001:db8::/32')).toEqual(['web'])
+    expect(await filter('ip-permission.cidr', '2001:db8::/32')).toEqual([])
+    expect(await filter('ip-permission.protocol', 'icmpv6')).toEqual(['web'])
+    expect(await filter('egress.ip-permission.ipv6-cidr', '*')).toEqual([])
   })
 
   it('filters by egress, by ids, and by what nothing has', async () => {

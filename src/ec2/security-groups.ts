@@ -1,10 +1,11 @@
 import type {
-  CreateSecurityGroupRequest, CreateSecurityGroupResult, DescribeSecurityGroupsRequest, DescribeSecurityGroupsResult,
+  CreateSecurityGroupRequest, CreateSecurityGroupResult, DeleteSecurityGroupRequest, DeleteSecurityGroupResult,
+  DescribeSecurityGroupsRequest, DescribeSecurityGroupsResult,
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { insertGroup, insertRule } from '../model/account.ts'
-import { securityGroupArn, securityGroupToWire } from '../model/security-group-wire.ts'
+import { blocksOf, securityGroupArn, securityGroupToWire, wireProtocol } from '../model/security-group-wire.ts'
 import { groupBy, inBatches } from '../store/batch.ts'
 import type { SecurityGroupRuleTable, SecurityGroupTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
@@ -12,10 +13,14 @@ import { compileFilters, exactValues, filterText, withoutValue, type FilterField
 import { paginate, timeKey } from './pagination.ts'
 import { invalidValue, missingParameter } from './parameters.ts'
 import { checkIds, notFoundError, requireAll, RESOURCE_KINDS } from './resources.ts'
-import { insertTags, parseTagSpecifications, tagsOf, toWireTags } from './tags.ts'
+import { findGroup, requireDefaultVpc, wakeVpc } from './security-group-lookup.ts'
+import { deleteTagsOf, insertTags, parseTagSpecifications, tagsOf, toWireTags } from './tags.ts'
 
 /** Longest name and description; both are of the same characters. */
 const MAX_LENGTH = 255
+/** Groups that an account may have: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html */
+const MAX_GROUPS = 2500
+
 const ALLOWED_CHARACTERS = /^[a-zA-Z0-9. _\-:/()#,@[\]+=&;{}!$*]*$/
 
 /** CreateSecurityGroup: a group that lets everything out and nothing in. */
@@ -35,6 +40,7 @@ export async function createSecurityGroup(
   if (existing) {
     throw new ApiError('InvalidGroup.Duplicate', `The security group '${name}' already exists for VPC '${vpcId}'`)
   }
+  await checkGroupCount(context)
   const groupId = newId(random, 'sg')
   await insertGroup(db, { groupId, accountId: account, vpcId, name, description, createdMs: nowMs })
   await insertRule(db, random, { accountId: account, groupId, isEgress: true, protocol: '-1', cidr: '0.0.0.0/0' })
@@ -46,6 +52,47 @@ export async function createSecurityGroup(
   }
 }
 
+async function checkGroupCount({ db, account }: Context): Promise<void> {
+  const { count } = await db
+    .selectFrom('security_groups').select((eb) => eb.fn.countAll<number>().as('count'))
+    .where('account_id', '=', account)
+    .executeTakeFirstOrThrow()
+  if (count < MAX_GROUPS) return
+  throw new ApiError(
+    'SecurityGroupLimitExceeded',
+    'The maximum number of security groups for this account has been reached.',
+  )
+}
+
+/**
+ * DeleteSecurityGroup: with its rules and their tags, unless an interface is in it or a rule of
+ * another group names it. The default group goes with its VPC only.
+ */
+export async function deleteSecurityGroup(
+  context: Context,
+  input: DeleteSecurityGroupRequest,
+): Promise<DeleteSecurityGroupResult> {
+  const { db, nowMs } = context
+  const { group_id: groupId, vpc_id: vpcId, name } = await findGroup(context, input)
+  if (name === 'default') {
+    throw new ApiError('CannotDelete', `the specified group: "${groupId}" name: "${name}" cannot be deleted by a user`)
+  }
+  const member = await db
+    .selectFrom('interface_groups').select('interface_id').where('group_id', '=', groupId).executeTakeFirst()
+  const reference = await db
+    .selectFrom('security_group_rules').select('rule_id')
+    .where('peer_group_id', '=', groupId).where('group_id', '!=', groupId)
+    .executeTakeFirst()
+  if (member || reference) throw new ApiError('DependencyViolation', `resource ${groupId} has a dependent object`)
+  const rules = await db
+    .selectFrom('security_group_rules').select('rule_id').where('group_id', '=', groupId).execute()
+  await deleteTagsOf(db, [groupId, ...rules.map((rule) => rule.rule_id)])
+  await db.deleteFrom('security_group_rules').where('group_id', '=', groupId).execute()
+  await db.deleteFrom('security_groups').where('group_id', '=', groupId).execute()
+  await wakeVpc(db, vpcId, nowMs)
+  return { Return: true, GroupId: groupId }
+}
+
 async function requireVpc({ db, account }: Context, vpcId: string): Promise<string> {
   checkIds(RESOURCE_KINDS.vpc, [vpcId])
   const vpc = await db
@@ -54,23 +101,6 @@ async function requireVpc({ db, account }: Context, vpcId: string): Promise<stri
     .executeTakeFirst()
   if (!vpc) throw notFoundError(RESOURCE_KINDS.vpc, [vpcId])
   return vpcId
-}
-
-/**
- * Id of the account's default VPC, where security groups go by name.
- *
- * @throws ApiError VPCIdNotSpecified when the account has none.
- */
-export async function requireDefaultVpc({ db, account }: Pick<Context, 'db' | 'account'>): Promise<string> {
-  const vpc = await db
-    .selectFrom('vpcs').select('vpc_id')
-    .where('account_id', '=', account).where('is_default', '=', 1)
-    .executeTakeFirst()
-  if (vpc) return vpc.vpc_id
-  throw new ApiError(
-    'VPCIdNotSpecified',
-    'No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.',
-  )
 }
 
 function checkGroupName(name: string | undefined): string {
@@ -115,14 +145,15 @@ function ruleFilters(prefix: string, isEgress: number): FilterFields<GroupItem> 
   const any = (read: Read) => (item: GroupItem) =>
     item.rules.filter((rule) => rule.is_egress === isEgress).map((rule) => read(rule, item) ?? undefined)
   return {
-    [`${prefix}.cidr`]: any((rule) => rule.cidr),
+    [`${prefix}.cidr`]: any((rule) => blocksOf(rule).ipv4),
+    [`${prefix}.ipv6-cidr`]: any((rule) => blocksOf(rule).ipv6),
     [`${prefix}.from-port`]: any((rule) => filterText(rule.from_port)),
     [`${prefix}.to-port`]: any((rule) => filterText(rule.to_port)),
-    [`${prefix}.protocol`]: any((rule) => rule.protocol),
+    [`${prefix}.protocol`]: any((rule) => wireProtocol(rule.protocol)),
     [`${prefix}.group-id`]: any((rule) => rule.peer_group_id),
     [`${prefix}.group-name`]: any((rule, item) => item.nameOf(rule.peer_group_id)),
     [`${prefix}.user-id`]: any((rule) => (rule.peer_group_id === null ? undefined : rule.account_id)),
-    ...withoutValue(`${prefix}.ipv6-cidr`, `${prefix}.prefix-list-id`),
+    ...withoutValue(`${prefix}.prefix-list-id`),
   }
 }
 

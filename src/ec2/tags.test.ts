@@ -1,8 +1,12 @@
+import type { DeleteTagsRequest } from '@aws-sdk/client-ec2'
 import { beforeEach, describe, expect, it } from 'vitest'
 import {
   insertImage, insertInstance, insertVolume, openTestStore, OTHER_ACCOUNT, type TestStore,
 } from '../../test/support/rows.ts'
-import { createTags, deleteTagsOf, describeTags, insertTags, parseTagSpecifications, tagsOf } from './tags.ts'
+import { DOCUMENTED_FILTERS } from '../../test/support/documented-filters.ts'
+import { instanceDoc } from '../model/instance.ts'
+import type { Context } from './context.ts'
+import { createTags, deleteTags, deleteTagsOf, describeTags, insertTags, parseTagSpecifications, tagsOf } from './tags.ts'
 
 let test: TestStore
 beforeEach(async () => {
@@ -172,6 +176,24 @@ describe('createTags', () => {
     })
   })
 
+  it('tags as many resources as one call may name, and not one more', async () => {
+    await test.run(async (context) => {
+      const { db, account } = context
+      const key = (index: number) => ({
+        key_pair_id: `key-${String(index).padStart(17, '0')}`, account_id: account, name: `k${index}`,
+        key_type: 'rsa' as const, fingerprint: '', public_key: '', created_ms: 0,
+      })
+      const rows = Array.from({ length: 1001 }, (_, index) => key(index))
+      for (const row of rows) await db.insertInto('key_pairs').values(row).execute()
+      const Resources = rows.map((row) => row.key_pair_id)
+      await createTags(context, { Resources: Resources.slice(1), Tags: [{ Key: 'a' }] })
+      expect((await tagsOf(db, Resources)).size).toBe(1000)
+      await expect(createTags(context, { Resources, Tags: [{ Key: 'a' }] })).rejects.toMatchObject({
+        code: 'InvalidParameterValue', message: 'At most 1000 resources can be tagged in one call.',
+      })
+    })
+  })
+
   it('wants resources and tags', async () => {
     await test.run(async (context) => {
       await expect(createTags(context, { Resources: [], Tags: [{ Key: 'a' }] })).rejects.toMatchObject({
@@ -181,6 +203,98 @@ describe('createTags', () => {
         code: 'MissingParameter', message: 'The request must contain the parameter tagSet',
       })
     })
+  })
+})
+
+describe('createTags on what metadata shows', () => {
+  it.each(['a b', 'a/b', '.', '..', '_index', 'ü'])('refuses the key %j', async (Key) => {
+    await test.run(async (context) => {
+      const hidden = await insertInstance(context)
+      const shown = await insertInstance(context)
+      const doc = instanceDoc(shown)
+      const metadataOptions = { ...doc.metadataOptions, instanceMetadataTags: 'enabled' }
+      await context.db.updateTable('instances').set({ doc: JSON.stringify({ ...doc, metadataOptions }) })
+        .where('instance_id', '=', shown.instance_id).execute()
+      await createTags(context, { Resources: [hidden.instance_id], Tags: [{ Key }] })
+      const Resources = [hidden.instance_id, shown.instance_id]
+      await createTags(context, { Resources, Tags: [{ Key: 'a-b_c+=,.@:', Value: 'any thing/at all' }] })
+      await expect(createTags(context, { Resources, Tags: [{ Key }] })).rejects.toMatchObject({
+        code: 'InvalidParameterValue', message: expect.stringContaining(`'${Key}' is not a valid tag key.`),
+      })
+    })
+  })
+})
+
+describe('deleteTags', () => {
+  /** An instance and its volume, tagged alike, and what is left of their tags. */
+  const tagged = async (context: Context, tags: { key: string; value: string }[]) => {
+    const { db, account } = context
+    const instance = await insertInstance(context)
+    const ids = [instance.instance_id, (await insertVolume(context, instance)).volume_id]
+    await insertTags(db, account, 'instance', ids[0] ?? '', tags)
+    await insertTags(db, account, 'volume', ids[1] ?? '', tags)
+    const left = async () => {
+      const byId = await tagsOf(db, ids)
+      return ids.map((id) => (byId.get(id) ?? []).map((tag) => `${tag.key}=${tag.value}`).join(' '))
+    }
+    return { ids, left }
+  }
+  const abc = [{ key: 'a', value: '1' }, { key: 'b', value: '' }, { key: 'c', value: '3' }]
+
+  it.each<[string, { Key: string; Value?: string }[] | undefined, string]>([
+    ['any value of a key', [{ Key: 'a' }, { Key: 'c' }], 'b='],
+    ['an equal value', [{ Key: 'a', Value: '1' }], 'b= c=3'],
+    ['no other value', [{ Key: 'a', Value: '2' }, { Key: 'A' }], 'a=1 b= c=3'],
+    ['the empty value only', [{ Key: 'a', Value: '' }, { Key: 'b', Value: '' }], 'a=1 c=3'],
+    ['one of several values', [{ Key: 'a', Value: '2' }, { Key: 'a', Value: '1' }], 'b= c=3'],
+    ['what is not there', [{ Key: 'x' }], 'a=1 b= c=3'],
+    ['everything, without keys', undefined, ''],
+    ['everything, with an empty list of keys', [], ''],
+  ])('deletes %s, of every resource', async (_what, Tags, expected) => {
+    await test.run(async (context) => {
+      const { ids, left } = await tagged(context, abc)
+      await deleteTags(context, { Resources: ids, Tags })
+      expect(await left()).toEqual([expected, expected])
+      await deleteTags(context, { Resources: ids, Tags })
+      expect(await left()).toEqual([expected, expected])
+    })
+  })
+
+  it('keeps the tags that are EC2\'s own', async () => {
+    await test.run(async (context) => {
+      const { ids, left } = await tagged(context, [...abc, { key: 'aws:x', value: 'y' }])
+      await deleteTags(context, { Resources: ids })
+      expect(await left()).toEqual(['aws:x=y', 'aws:x=y'])
+      await expect(deleteTags(context, { Resources: ids, Tags: [{ Key: 'aws:x' }] })).rejects.toMatchObject({
+        code: 'InvalidParameterValue', message: expect.stringContaining("Tag keys starting with 'aws:' are reserved"),
+      })
+    })
+  })
+
+  it.each<[string, (ids: string[]) => DeleteTagsRequest, string]>([
+    ['no resource', () => ({ Resources: [] }), 'MissingParameter'],
+    ['what is no id', (ids) => ({ Resources: [...ids, 'nonsense'] }), 'InvalidID'],
+    ['a resource that does not exist', (ids) => ({ Resources: [...ids, 'vpc-0123456789abcdef0'] }), 'InvalidVpcID.NotFound'],
+    ['a tag without a key', (ids) => ({ Resources: ids, Tags: [{ Key: 'a' }, { Value: '1' }] }), 'InvalidParameterValue'],
+    ['a key that is too long', (ids) => ({ Resources: ids, Tags: [{ Key: 'k'.repeat(129) }] }), 'InvalidParameterValue'],
+    ['too many resources', () => ({ Resources: Array.from({ length: 1001 }, (_, n) => `i-${n}`) }), 'InvalidParameterValue'],
+    ['too many tags', (ids) => ({ Resources: ids, Tags: manyTags(1001) }), 'InvalidParameterValue'],
+  ])('refuses %s and deletes nothing', async (_what, input, code) => {
+    await test.run(async (context) => {
+      const { ids, left } = await tagged(context, abc)
+      await expect(deleteTags(context, input(ids))).rejects.toMatchObject({ code })
+      expect(await left()).toEqual(['a=1 b= c=3', 'a=1 b= c=3'])
+    })
+  })
+
+  it("leaves another account's tags of a public image alone", async () => {
+    const { image_id: id } = await test.run((context) => insertImage(context))
+    for (const account of [undefined, OTHER_ACCOUNT]) {
+      await test.run((context) => createTags(context, { Resources: [id], Tags: [{ Key: 'a', Value: 'b' }] }), account)
+    }
+    await test.run((context) => deleteTags(context, { Resources: [id] }))
+    expect((await test.run((context) => describeTags(context, {}))).Tags).toEqual([])
+    expect((await test.run((context) => describeTags(context, {}), OTHER_ACCOUNT)).Tags).toHaveLength(1)
   })
 })
 
@@ -196,6 +310,19 @@ describe('describeTags', () => {
       await insertTags(db, account, 'volume', 'vol-1', [{ key: 'a', value: 'x2' }])
       const { Tags } = await describeTags(context, { Filters: [{ Name: name, Values: values }] })
       expect(Tags?.map((tag) => `${tag.ResourceId}/${tag.Key}`)).toEqual(expected)
+    })
+  })
+
+  it('knows every documented filter', async () => {
+    await test.run(async (context) => {
+      await insertTags(context.db, context.account, 'instance', 'i-1', [{ key: 'a', value: '' }])
+      for (const Name of DOCUMENTED_FILTERS.DescribeTags) {
+        expect((await describeTags(context, { Filters: [{ Name, Values: ['nothing'] }] })).Tags).toEqual([])
+      }
+      expect((await describeTags(context, { Filters: [{ Name: 'value', Values: [''] }] })).Tags).toHaveLength(1)
+      expect((await describeTags(context, { Filters: [{ Name: 'tag:a', Values: [''] }] })).Tags).toHaveLength(1)
+      const call = describeTags(context, { Filters: [{ Name: 'owner', Values: ['x'] }] })
+      await expect(call).rejects.toMatchObject({ message: "The filter 'owner' is invalid" })
     })
   })
 

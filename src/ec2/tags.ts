@@ -1,14 +1,15 @@
 import type {
-  CreateTagsRequest, DescribeTagsRequest, DescribeTagsResult, ResourceType, Tag, TagSpecification,
+  CreateTagsRequest, DeleteTagsRequest, DescribeTagsRequest, DescribeTagsResult, ResourceType, Tag, TagSpecification,
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
+import { instanceDoc } from '../model/instance.ts'
 import { groupBy, inBatches } from '../store/batch.ts'
 import type { Db } from '../store/store.ts'
 import type { Context } from './context.ts'
 import { compileFilters, exactValues } from './filters.ts'
 import { paginate } from './pagination.ts'
 import { missingParameter } from './parameters.ts'
-import { existingIds, kindOfId, requireAll, type ResourceKind } from './resources.ts'
+import { existingIds, kindOfId, requireAll, RESOURCE_KINDS, type ResourceKind } from './resources.ts'
 
 /** A tag as rows and filters have it; the wire's has capitals. */
 export interface TagInput {
@@ -21,6 +22,11 @@ const MAX_TAGS = 50
 const MAX_KEY_LENGTH = 128
 const MAX_VALUE_LENGTH = 256
 const MAX_RESOURCES = 1000
+const MAX_DELETED_TAGS = 1000
+
+/** Keys of tags that an instance's metadata can show. */
+const METADATA_KEY = /^[0-9a-zA-Z\-_+=,.@:]{1,255}$/
+const RESERVED_METADATA_KEYS: readonly string[] = ['.', '..', '_index']
 
 /** Rows of one insert; each binds five variables. */
 const INSERT_ROWS = 100
@@ -52,31 +58,42 @@ export function parseTagSpecifications(
   return byType
 }
 
-/** Checks the tags of a call: keys, lengths, reserved prefix, duplicates and their number. */
+/**
+ * Checks the tags of a call: keys, lengths, reserved prefix, duplicates and their number. A tag
+ * without a value is one with the empty value.
+ */
 export function checkTags(tags: readonly Tag[]): TagInput[] {
   const byKey = new Map<string, TagInput>()
-  for (const { Key: key = '', Value: value = '' } of tags) {
-    if (key === '') throw new ApiError('InvalidParameterValue', 'Tag key cannot be null or empty')
-    if (lengthOf(key) > MAX_KEY_LENGTH) {
-      throw new ApiError('InvalidParameterValue', `Tag key exceeds the maximum length of ${MAX_KEY_LENGTH} characters`)
-    }
-    if (lengthOf(value) > MAX_VALUE_LENGTH) {
-      throw new ApiError(
-        'InvalidParameterValue',
-        `Tag value exceeds the maximum length of ${MAX_VALUE_LENGTH} characters`,
-      )
-    }
-    if (/^aws:/i.test(key)) {
-      throw new ApiError(
-        'InvalidParameterValue',
-        `Value ( ${key} ) for parameter key is invalid. Tag keys starting with 'aws:' are reserved for internal use`,
-      )
-    }
+  for (const { Key, Value: value = '' } of tags) {
+    const key = checkKey(Key)
+    checkValue(value)
     if (byKey.has(key)) throw new ApiError('InvalidParameterValue', `Duplicate tag key '${key}' specified.`)
     byKey.set(key, { key, value })
   }
   if (byKey.size > MAX_TAGS) throw new ApiError('TagLimitExceeded', `More than ${MAX_TAGS} tags specified`)
   return [...byKey.values()]
+}
+
+function checkKey(key: string | undefined): string {
+  if (!key) throw new ApiError('InvalidParameterValue', 'Tag key cannot be null or empty')
+  if (lengthOf(key) > MAX_KEY_LENGTH) {
+    throw new ApiError('InvalidParameterValue', `Tag key exceeds the maximum length of ${MAX_KEY_LENGTH} characters`)
+  }
+  if (!isReserved(key)) return key
+  throw new ApiError(
+    'InvalidParameterValue',
+    `Value ( ${key} ) for parameter key is invalid. Tag keys starting with 'aws:' are reserved for internal use`,
+  )
+}
+
+function checkValue(value: string): void {
+  if (lengthOf(value) <= MAX_VALUE_LENGTH) return
+  throw new ApiError('InvalidParameterValue', `Tag value exceeds the maximum length of ${MAX_VALUE_LENGTH} characters`)
+}
+
+/** Tags that only EC2 itself makes and removes. */
+function isReserved(key: string): boolean {
+  return /^aws:/i.test(key)
 }
 
 /** Characters, not UTF-16 units. */
@@ -148,26 +165,91 @@ export async function deleteTagsOf(db: Db, resourceIds: Iterable<string>): Promi
 /** CreateTags: every tag on every resource, or nothing when one of the ids does not exist. */
 export async function createTags(context: Context, input: CreateTagsRequest): Promise<Record<string, never>> {
   const { db, account } = context
-  const ids = [...new Set(input.Resources ?? [])]
-  if (ids.length === 0) throw missingParameter('resourceIdSet')
+  const ids = resourceIds(input.Resources)
   if (!input.Tags || input.Tags.length === 0) throw missingParameter('tagSet')
-  if (ids.length > MAX_RESOURCES) {
-    throw new ApiError('InvalidParameterValue', `At most ${MAX_RESOURCES} resources can be tagged in one call.`)
-  }
   const tags = checkTags(input.Tags)
-  const kinds = new Map(ids.map((id) => [id, kindOrThrow(id)]))
-  for (const [kind, group] of groupBy(ids, (id) => kinds.get(id))) {
-    if (kind) requireAll(kind, group, await existingIds(db, account, kind, group))
-  }
-  const present = await tagsOf(db, ids, account)
+  const kinds = await requireResources(context, ids)
+  await checkMetadataKeys(context, kinds, tags)
+  const present = await tagsOf(db, kinds.keys(), account)
   for (const [id, kind] of kinds) {
-    const keys = new Set([...(present.get(id) ?? []), ...tags].map((tag) => tag.key))
+    const keys = new Set([...(present.get(id) ?? []), ...tags].map((tag) => tag.key).filter((key) => !isReserved(key)))
     if (keys.size > MAX_TAGS) {
       throw new ApiError('TagLimitExceeded', 'The maximum number of Tags for a resource has been reached.')
     }
     await insertTags(db, account, kind.type, id, tags)
   }
   return {}
+}
+
+/**
+ * DeleteTags: of every resource those of the keys, where a value is given only when it is equal;
+ * without keys all. What is not there is as good as deleted.
+ */
+export async function deleteTags(context: Context, input: DeleteTagsRequest): Promise<Record<string, never>> {
+  const { db, account } = context
+  const ids = resourceIds(input.Resources)
+  const asked = input.Tags ?? []
+  if (asked.length > MAX_DELETED_TAGS) {
+    throw new ApiError('InvalidParameterValue', `At most ${MAX_DELETED_TAGS} tags can be deleted in one call.`)
+  }
+  for (const tag of asked) {
+    checkKey(tag.Key)
+    checkValue(tag.Value ?? '')
+  }
+  await requireResources(context, ids)
+  const doomed = (tag: TagInput) => (asked.length === 0
+    ? !isReserved(tag.key)
+    : asked.some(({ Key, Value }) => Key === tag.key && (Value === undefined || Value === tag.value)))
+  for (const [id, tags] of await tagsOf(db, ids, account)) {
+    await inBatches(tags.filter(doomed).map((tag) => tag.key), (keys) =>
+      db.deleteFrom('tags')
+        .where('resource_id', '=', id).where('account_id', '=', account).where('key', 'in', keys)
+        .execute())
+  }
+  return {}
+}
+
+/** The ids that a call names, each once; at least one and not too many. */
+function resourceIds(resources: readonly string[] | undefined): string[] {
+  const ids = [...new Set(resources ?? [])]
+  if (ids.length === 0) throw missingParameter('resourceIdSet')
+  if (ids.length <= MAX_RESOURCES) return ids
+  throw new ApiError('InvalidParameterValue', `At most ${MAX_RESOURCES} resources can be tagged in one call.`)
+}
+
+/**
+ * The kinds of the resources, by id.
+ *
+ * @throws ApiError InvalidID, or the NotFound of the kind, when one does not exist.
+ */
+async function requireResources(
+  { db, account }: Context,
+  ids: readonly string[],
+): Promise<Map<string, ResourceKind>> {
+  const kinds = new Map(ids.map((id) => [id, kindOrThrow(id)]))
+  for (const [kind, group] of groupBy(ids, (id) => kinds.get(id))) {
+    if (kind) requireAll(kind, group, await existingIds(db, account, kind, group))
+  }
+  return kinds
+}
+
+/** Tags that an instance's metadata shows are parts of paths there. */
+async function checkMetadataKeys(
+  { db }: Context,
+  kinds: ReadonlyMap<string, ResourceKind>,
+  tags: readonly TagInput[],
+): Promise<void> {
+  const ids = [...kinds].flatMap(([id, kind]) => (kind.type === RESOURCE_KINDS.instance.type ? [id] : []))
+  const rows = await inBatches(ids, (batch) =>
+    db.selectFrom('instances').select('doc').where('instance_id', 'in', batch).execute())
+  if (rows.every((row) => instanceDoc(row).metadataOptions.instanceMetadataTags === 'disabled')) return
+  const bad = tags.find(({ key }) => !METADATA_KEY.test(key) || RESERVED_METADATA_KEYS.includes(key))
+  if (!bad) return
+  throw new ApiError(
+    'InvalidParameterValue',
+    `'${bad.key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{1,255}), and must not ` +
+      "be a reserved name ('.', '..', '_index')",
+  )
 }
 
 function kindOrThrow(id: string): ResourceKind {

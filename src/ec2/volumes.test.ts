@@ -6,7 +6,7 @@ import {
 } from '../../test/support/rows.ts'
 import type { Context } from './context.ts'
 import { insertTags } from './tags.ts'
-import { describeVolumes } from './volumes.ts'
+import { deleteVolume, describeVolumes } from './volumes.ts'
 
 let test: TestStore
 beforeEach(async () => {
@@ -102,6 +102,33 @@ describe('describeVolumes', () => {
       const seen = [...(first.Volumes ?? []), ...(second.Volumes ?? [])].map((volume) => volume.VolumeId)
       expect([first.Volumes?.length, second.Volumes?.length, new Set(seen).size]).toEqual([5, 2, 7])
       expect(second.NextToken).toBeUndefined()
+    })
+  })
+})
+
+describe('deleteVolume', () => {
+  const failure = (promise: Promise<unknown>) =>
+    promise.then(() => 'no failure', (error: unknown) => (error as { code?: string }).code)
+
+  it('marks a free volume for the agent, twice as once', async () => {
+    await test.run(async (context) => {
+      const free = await insertVolume(context, undefined)
+      await deleteVolume(context, { VolumeId: free.volume_id })
+      await deleteVolume(context, { VolumeId: free.volume_id })
+      expect((await describeVolumes(context, {})).Volumes?.[0]?.State).toBe('deleting')
+      expect(await context.db.selectFrom('work').select(['kind', 'id']).execute()).toEqual([{ kind: 'volume', id: free.volume_id }])
+    })
+  })
+
+  it('refuses a volume in use, one that is being made, and what is not there', async () => {
+    await test.run(async (context) => {
+      const attached = await insertVolume(context, await insertInstance(context))
+      const unmade = await insertVolume(context, undefined, { state: 'creating', ready: 0 })
+      const foreign = await insertVolume({ ...context, account: OTHER_ACCOUNT }, undefined)
+      expect(await failure(deleteVolume(context, { VolumeId: attached.volume_id }))).toBe('VolumeInUse')
+      expect(await failure(deleteVolume(context, { VolumeId: unmade.volume_id }))).toBe('IncorrectState')
+      expect(await failure(deleteVolume(context, { VolumeId: foreign.volume_id }))).toBe('InvalidVolume.NotFound')
+      expect(await failure(deleteVolume(context, { VolumeId: 'vol-x' }))).toBe('InvalidVolumeID.Malformed')
     })
   })
 })

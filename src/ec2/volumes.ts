@@ -1,12 +1,15 @@
-import type { DescribeVolumesRequest, DescribeVolumesResult, Volume } from '@aws-sdk/client-ec2'
+import type { DeleteVolumeRequest, DescribeVolumesRequest, DescribeVolumesResult, Volume } from '@aws-sdk/client-ec2'
+import { ApiError } from '../core/errors.ts'
 import { volumeToWire } from '../model/volume-wire.ts'
 import { inBatches } from '../store/batch.ts'
 import type { VolumeTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
+import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
 import { compileFilters, exactValues, filterText as text, withoutValue, type FilterFields } from './filters.ts'
 import { paginate, refuseIdsWithMaxResults, timeKey } from './pagination.ts'
-import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
+import { missingParameter } from './parameters.ts'
+import { checkIds, notFoundError, requireAll, RESOURCE_KINDS } from './resources.ts'
 import { fromWireTags, tagsOf, toWireTags } from './tags.ts'
 
 /** The wire form of volumes, in the order given. */
@@ -42,6 +45,26 @@ async function selectRows({ db, account }: Context, input: DescribeVolumesReques
     if (values) narrowed = narrowed.where(column, 'in', values)
   }
   return narrowed.execute()
+}
+
+/** DeleteVolume: of one that nothing uses; again for one that is going already is the same. */
+export async function deleteVolume(
+  { db, account, nowMs }: Context,
+  { VolumeId: id }: DeleteVolumeRequest,
+): Promise<Record<string, never>> {
+  if (!id) throw missingParameter('VolumeId')
+  checkIds(RESOURCE_KINDS.volume, [id])
+  const row = await db
+    .selectFrom('volumes').selectAll().where('account_id', '=', account).where('volume_id', '=', id)
+    .executeTakeFirst()
+  if (!row) throw notFoundError(RESOURCE_KINDS.volume, [id])
+  if (row.instance_id !== null) {
+    throw new ApiError('VolumeInUse', `Volume ${id} is currently attached to ${row.instance_id}`)
+  }
+  if (row.state === 'creating') throw new ApiError('IncorrectState', `The volume '${id}' is not 'available'.`)
+  await db.updateTable('volumes').set({ state: 'deleting' }).where('volume_id', '=', id).execute()
+  await enqueue(db, { kind: 'volume', id, hostId: row.host_id }, nowMs)
+  return {}
 }
 
 /** Filters that are columns. */

@@ -1,3 +1,6 @@
+/** As many disks as every machine has places for. */
+export const MAX_DISKS = 10
+
 /** What a machine is made of; everything QEMU would need, nothing of EC2. */
 export interface MachineSpec {
   instanceId: string
@@ -52,6 +55,14 @@ export interface Hypervisor {
   remove(instanceId: string): Promise<void>
   /** The last `maxBytes` of what the guest wrote to its serial console, over all its boots. */
   consoleOutput(instanceId: string, maxBytes: number): Promise<Buffer>
+  /**
+   * The machine's screen as it is now, a binary PPM ("P6", 8 bits for each colour).
+   *
+   * @throws Error when the machine does not run.
+   */
+  screenshot(instanceId: string): Promise<Buffer>
+  /** Presses and lets go of a key that types nothing, so that a sleeping screen wakes up. Nothing happens without a machine. */
+  pressKey(instanceId: string): Promise<void>
   /** Calls `listener` with an instance id when something about its machine may have changed. */
   onChange(listener: (instanceId: string) => void): void
   /** Lets go of sockets and watchers; machines go on running. */

@@ -47,6 +47,8 @@ export class SimWorld {
   readonly volumes = new Map<string, VolumeSpec>()
   /** Snapshot id to the file it came from. */
   readonly layers = new Map<string, string>()
+  /** Which machine, by the path of a disk, has it open. */
+  readonly #users = new Map<string, string>()
   readonly #clock: Clock
   readonly #random: Random
   readonly #delays: SimGuestDelays
@@ -78,11 +80,11 @@ export class SimWorld {
     this.machines.set(spec.instanceId, machine)
     machine.spec = spec
     machine.boots += 1
+    for (const disk of spec.disks) this.#users.set(disk.path, spec.instanceId)
     machine.process = { pid: ++this.#lastPid, startedAtMs: this.#clock.now(), status: 'running' }
     machine.console += '[    0.000000] Hearth simulated guest: no kernel, no programs, only this text\n'
     machine.console += `[    0.000000] ${spec.instanceId}: ${spec.vcpus} vCPU, ${spec.memoryMib} MiB of memory\n`
     this.#later(machine, this.#delays.bootMs, () => this.#booted(machine))
-    this.#changed(spec.instanceId)
   }
 
   /** The power button: a running guest shuts itself down, in its own time. */
@@ -108,6 +110,7 @@ export class SimWorld {
     const machine = this.machines.get(instanceId)
     if (!machine?.process) return
     machine.process = null
+    for (const disk of machine.spec.disks) this.#users.delete(disk.path)
     this.#rest(machine)
     this.#changed(instanceId)
   }
@@ -120,28 +123,20 @@ export class SimWorld {
 
   /** @throws Error when a machine has it open: the driver was told to pull a disk from under a guest. */
   deleteVolume(path: string): void {
-    const user = this.#userOf(path)
-    if (user) throw new Error(`${path} is in use by ${user.instanceId}`)
+    const user = this.#users.get(path)
+    if (user !== undefined) throw new Error(`${path} is in use by ${user}`)
     this.volumes.delete(path)
   }
 
   #checkDisk(instanceId: string, path: string): void {
     if (!this.volumes.has(path)) throw new Error(`${instanceId}: there is no disk ${path}`)
-    const user = this.#userOf(path)
-    if (!user || user.instanceId === instanceId) return
-    throw new Error(`${instanceId}: ${path} is in use by ${user.instanceId}`)
-  }
-
-  #userOf(path: string): SimMachine | undefined {
-    return [...this.machines.values()].find(
-      (machine) => machine.process && machine.spec.disks.some((disk) => disk.path === path),
-    )
+    const user = this.#users.get(path)
+    if (user !== undefined && user !== instanceId) throw new Error(`${instanceId}: ${path} is in use by ${user}`)
   }
 
   #booted(machine: SimMachine): void {
     const mac = machine.spec.nics[0]?.mac ?? 'none'
     machine.console += `[    1.000000] eth0: ${mac} (simulated)\nsimulated login:\n`
-    this.#changed(machine.instanceId)
   }
 
   #later(machine: SimMachine, range: DelayRange, run: () => void): void {

@@ -1,8 +1,12 @@
 import type { Clock } from '../core/clock.ts'
 import { isWellFormedId } from '../core/ids.ts'
+import { plainPpm } from '../core/ppm.ts'
 import type { Random } from '../core/random.ts'
 import type { Hypervisor, MachineObservation, MachinePlatform, MachineSpec } from './driver.ts'
 import { createPauses, type DelayRange, type SimWorld } from './sim-world.ts'
+
+/** A VGA text screen, width and height in pixels: what a machine shows that draws nothing. */
+const TEXT_SCREEN = [720, 400] as const
 
 /** How long the simulated hypervisor takes, each drawn from [min, max] milliseconds. */
 export interface SimHypervisorDelays {
@@ -84,6 +88,17 @@ class SimHypervisor implements Hypervisor {
     checkId(instanceId)
     const output = Buffer.from(this.#world.machines.get(instanceId)?.console ?? '')
     return output.subarray(Math.max(0, output.length - maxBytes))
+  }
+
+  async screenshot(instanceId: string): Promise<Buffer> {
+    checkId(instanceId)
+    if (this.#statusOf(instanceId) !== 'running') throw new Error(`${instanceId} does not run: it has no screen`)
+    return plainPpm(...TEXT_SCREEN, [0, 0, 0])
+  }
+
+  async pressKey(instanceId: string): Promise<void> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
   }
 
   onChange(listener: (instanceId: string) => void): void {

@@ -1,25 +1,20 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync } from 'node:fs'
-import { chmod, copyFile, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { promisify } from 'node:util'
-import { gzip } from 'node:zlib'
 import type { Clock } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
-import { layOut, makeDisk } from './disk.ts'
-import { openModules, resolveModules } from './modules.ts'
-import { fetchPackages } from './packages.ts'
-import { loadRecipe, type LoadedRecipe, type RecipeName } from './recipe.ts'
-import { findFile, makeInitrd, makeRootTree } from './root-tree.ts'
-import { run } from './run.ts'
+import { withBuildLock } from './build-lock.ts'
+import { makeDebianDisk } from './debian.ts'
+import { imageRecipes, loadRecipe, type LoadedRecipe, type RecipeName } from './recipe.ts'
+import { steadyProgress } from './steady-progress.ts'
+import { makeTinyDisk } from './tiny.ts'
 import { checkTools } from './tools.ts'
 import { makeWorkFolder } from './work-folder.ts'
 
 export { imageRecipes, type ImageRecipe, type RecipeName } from './recipe.ts'
-
-const gzipped = promisify(gzip)
 
 /** An image as it lies in <home>/images: a disk file and, beside it, this description as JSON. */
 export interface BuiltImage {
@@ -28,6 +23,8 @@ export interface BuiltImage {
   description: string
   recipe: RecipeName
   recipeHash: string
+  /** Over the recipe's hash and the packages: the same for what was built twice. Older descriptions lack it. */
+  buildHash?: string
   /** The disk, qcow2, read-only; absolute. */
   file: string
   /** SHA-256 of the file, hexadecimal. */
@@ -39,9 +36,20 @@ export interface BuiltImage {
   bootMode: 'legacy-bios'
   /** The user that SSH lets in. */
   user: string
+  /** What the AMI says of the metadata service it needs. Older descriptions lack it. */
+  imdsSupport?: 'v2.0' | null
   /** Name → version of the packages it was made from. */
   packages: Record<string, string>
   builtAtMs: number
+}
+
+/** A finished disk in the work folder. */
+export interface MadeDisk {
+  /** qcow2 without a backing file. */
+  file: string
+  kernelVersion: string
+  /** Name → version of the packages it was made from. */
+  packages: Record<string, string>
 }
 
 export interface BuildOptions {
@@ -57,33 +65,67 @@ export interface BuildOptions {
 
 /**
  * Builds an image by its recipe, unless the recipe's present form was built before (which needs no
- * network to find out). May be interrupted at any point and run again, also by several processes.
+ * network to find out). May be interrupted at any point and run again. Of several who want the same
+ * image one builds it and the others wait.
  *
  * @throws Error that says what is missing on this host, or which step failed.
  */
 export async function buildImage(name: RecipeName, options: BuildOptions): Promise<BuiltImage> {
   const recipe = await loadRecipe(name)
-  const built = (await listBuiltImages(options.home)).find((image) => image.recipeHash === recipe.hash)
-  if (built && !options.force) return built
+  const present = await findBuilt(recipe, options.home)
+  if (present && !options.force) return present
 
-  const { clock, log, progress } = options
-  checkTools()
-  const startedMs = clock.now()
-  const work = await makeWorkFolder(path.join(path.resolve(options.home), 'tmp'), `image-${name}`)
+  const { clock, log } = options
+  for (const each of imageRecipes) if (each.name === name) checkTools(each)
+  const folder = path.join(path.resolve(options.home), 'images')
+  await mkdir(folder, { recursive: true })
+  const progress = steadyProgress(clock, options.progress)
+  const onWait = () => progress.say(`another process builds the image ${name}; waiting for it`)
   try {
-    progress(`building the image ${name} (recipe ${recipe.hash})`)
-    const made = await makeQcow2(recipe, work, progress)
-    const image = await publish(recipe, made, options)
-    const seconds = ((clock.now() - startedMs) / 1000).toFixed(1)
-    progress(`built ${image.name} in ${seconds} s: ${image.file}`)
-    log.info('image built', { image: image.name, file: image.file, seconds: Number(seconds) })
-    return image
+    return await withBuildLock(path.join(folder, `${name}.lock`), { clock, onWait }, async () => {
+      const since = await findBuilt(recipe, options.home)
+      return since && (!options.force || since.builtAtMs !== present?.builtAtMs)
+        ? since
+        : build(recipe, since, { ...options, progress: progress.say })
+    })
   } catch (error) {
     log.error('image build failed', { recipe: name, error: messageOf(error) })
     throw new Error(`the image ${name} could not be built: ${messageOf(error)}`, { cause: error })
   } finally {
+    progress.end()
+  }
+}
+
+async function build(recipe: LoadedRecipe, before: BuiltImage | undefined, options: BuildOptions): Promise<BuiltImage> {
+  const { clock, log, progress } = options
+  const { name } = recipe
+  const startedMs = clock.now()
+  const work = await makeWorkFolder(path.join(path.resolve(options.home), 'tmp'), `image-${name}`)
+  try {
+    const duration = imageRecipes.find((each) => each.name === name)?.duration ?? ''
+    progress(`building the image ${name} (recipe ${recipe.hash}): ${duration}`)
+    const made = await makeDisk(name, work, progress)
+    const image = await publish(recipe, made, before, options)
+    const seconds = ((clock.now() - startedMs) / 1000).toFixed(1)
+    progress(`built ${image.name} in ${seconds} s: ${image.file}`)
+    log.info('image built', { image: image.name, file: image.file, seconds: Number(seconds) })
+    return image
+  } finally {
     await rm(work, { recursive: true, force: true })
   }
+}
+
+async function makeDisk(name: RecipeName, work: string, progress: (line: string) => void): Promise<MadeDisk> {
+  switch (name) {
+    case 'tiny':
+      return makeTinyDisk(await loadRecipe(name), work, progress)
+    case 'debian-12':
+      return makeDebianDisk(await loadRecipe(name), work, progress)
+  }
+}
+
+async function findBuilt(recipe: LoadedRecipe, home: string): Promise<BuiltImage | undefined> {
+  return (await listBuiltImages(home)).find((image) => image.recipe === recipe.name && image.recipeHash === recipe.hash)
 }
 
 /** The images in <home>/images whose disk is there, newest first. */
@@ -101,60 +143,25 @@ export async function listBuiltImages(home: string): Promise<BuiltImage[]> {
   return images.toSorted((a, b) => b.builtAtMs - a.builtAtMs)
 }
 
-interface MadeDisk {
-  file: string
-  kernelVersion: string
-  packages: Record<string, string>
-}
-
-async function makeQcow2(recipe: LoadedRecipe, work: string, progress: (line: string) => void): Promise<MadeDisk> {
-  const { folder: packages, versions } = await fetchPackages(recipe, work, progress)
-  const busybox = findFile(packages, recipe.programs['usr/bin/busybox'] ?? [])
-  const tree = await openModules(packages, busybox)
-  const early = await resolveModules(tree, recipe.modules.initrd)
-  const late = await resolveModules(tree, recipe.modules.root, new Set(early.map((module) => module.name)))
-
-  progress('making the initial RAM disk and the root file system')
-  const boot = path.join(work, 'boot')
-  const bootFiles = {
-    'vmlinuz': path.join(boot, 'vmlinuz'),
-    'initrd.img': path.join(boot, 'initrd.img'),
-    'syslinux.cfg': path.join(boot, 'syslinux.cfg'),
-  }
-  await mkdir(boot)
-  const kernel = findFile(packages, [`boot/vmlinuz-${tree.kernelVersion}`, `usr/lib/modules/${tree.kernelVersion}/vmlinuz`])
-  await copyFile(kernel, bootFiles.vmlinuz)
-  // Compressed, it is read by the BIOS faster than it is unpacked; beyond gzip nothing is gained.
-  await writeFile(bootFiles['initrd.img'], await gzipped(await makeInitrd(recipe, busybox, early)))
-  await writeFile(bootFiles['syslinux.cfg'], syslinuxConfiguration(recipe))
-  const layout = layOut(recipe.sizeGib, await totalBytes(Object.values(bootFiles)))
-  const rootTree = path.join(work, 'root')
-  const parts = { recipe, packages, modules: late, rootSectors: layout.root.count, versions }
-  await makeRootTree(rootTree, parts)
-
-  progress(`making a disk of ${recipe.sizeGib} GiB`)
-  const raw = path.join(work, 'disk.raw')
-  await makeDisk(raw, { layout, bootFiles, rootTree })
-  const file = path.join(work, 'disk.qcow2')
-  await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, file])
-  return { file, kernelVersion: tree.kernelVersion, packages: versions }
-}
-
-function syslinuxConfiguration(recipe: LoadedRecipe): string {
-  const entry = `  LINUX /vmlinuz\n  INITRD /initrd.img\n  APPEND ${recipe.kernelCommandLine}\n`
-  return `DEFAULT linux\nPROMPT 0\nTIMEOUT 0\nLABEL linux\n${entry}`
-}
-
-/** Moves a finished disk into place: description last, since an image without one does not count. */
-async function publish(recipe: LoadedRecipe, made: MadeDisk, { home, clock }: BuildOptions): Promise<BuiltImage> {
+/**
+ * Moves a finished disk into place: description last, since an image without one does not count.
+ * What was built of the same packages `before` keeps its name: to the cloud it is the same image.
+ */
+async function publish(
+  recipe: LoadedRecipe,
+  made: MadeDisk,
+  before: BuiltImage | undefined,
+  { home, clock }: BuildOptions,
+): Promise<BuiltImage> {
   const folder = path.join(path.resolve(home), 'images')
-  await mkdir(folder, { recursive: true })
   const base = path.join(folder, `${recipe.name}-${recipe.hash}`)
+  const buildHash = hashOf(recipe, made)
   const image: BuiltImage = {
-    name: `hearth-${recipe.name}-${recipe.hash.slice(0, 8)}-x86_64`,
+    name: before?.buildHash === buildHash ? before.name : amiName(recipe.name, buildHash, clock.now()),
     description: `${recipe.description} (${made.kernelVersion})`,
     recipe: recipe.name,
     recipeHash: recipe.hash,
+    buildHash,
     file: `${base}.qcow2`,
     sha256: await sha256Of(made.file),
     sizeGib: recipe.sizeGib,
@@ -162,6 +169,7 @@ async function publish(recipe: LoadedRecipe, made: MadeDisk, { home, clock }: Bu
     rootDeviceName: '/dev/xvda',
     bootMode: 'legacy-bios',
     user: recipe.user,
+    imdsSupport: recipe.imdsSupport ?? null,
     packages: made.packages,
     builtAtMs: clock.now(),
   }
@@ -177,16 +185,23 @@ async function publish(recipe: LoadedRecipe, made: MadeDisk, { home, clock }: Bu
   return image
 }
 
+/** Tells builds of different packages apart, and takes those of the same packages for the same. */
+function hashOf(recipe: LoadedRecipe, made: MadeDisk): string {
+  const packages = Object.entries(made.packages).map(([name, version]) => `${name} ${version}\n`).toSorted()
+  return createHash('sha256').update(`${recipe.hash}\n${packages.join('')}`).digest('hex').slice(0, 16)
+}
+
+/** Debian's own AMIs are named by release and day ("debian-12-amd64-20240507-1740"); so are these. */
+function amiName(name: RecipeName, buildHash: string, nowMs: number): string {
+  const short = buildHash.slice(0, 8)
+  const day = new Date(nowMs).toISOString().slice(0, 10).replaceAll('-', '')
+  return name === 'tiny' ? `hearth-tiny-${short}-x86_64` : `hearth-${name}-amd64-${day}-${short}`
+}
+
 async function sha256Of(file: string): Promise<string> {
   const hash = createHash('sha256')
   await pipeline(createReadStream(file), hash)
   return hash.digest('hex')
-}
-
-async function totalBytes(files: string[]): Promise<number> {
-  let total = 0
-  for (const file of files) total += (await readFile(file)).length
-  return total
 }
 
 /** Waits until a file or folder is on the disk for good. */

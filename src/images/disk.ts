@@ -2,19 +2,25 @@ import { open, readdir, readFile, writeFile } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { run } from './run.ts'
 
-const SECTOR_BYTES = 512
+export const SECTOR_BYTES = 512
 const MIB_BYTES = 2 ** 20
-const MIB_SECTORS = MIB_BYTES / SECTOR_BYTES
+export const MIB_SECTORS = MIB_BYTES / SECTOR_BYTES
 /** syslinux-common's boot sector: starts the partition that is marked active. */
 const MBR_CODE = ['/usr/lib/syslinux/mbr/mbr.bin', '/usr/lib/SYSLINUX/mbr.bin', '/usr/share/syslinux/mbr.bin']
 /** File systems made from one recipe are copies of each other, as those of one AMI are. */
 const FILE_SYSTEM_UUID = '68656172-7468-4000-8000-000074696e79'
 
-/** Where the two partitions lie, in sectors of 512 bytes. */
+/** A part of a disk, in sectors of 512 bytes. */
+export interface Extent {
+  start: number
+  count: number
+}
+
+/** Where the two partitions lie. */
 export interface DiskLayout {
   diskSectors: number
-  boot: { start: number; count: number }
-  root: { start: number; count: number }
+  boot: Extent
+  root: Extent
 }
 
 /**
@@ -37,16 +43,23 @@ export function layOut(sizeGib: number, bootBytes: number): DiskLayout {
  * partition is number 1 although it lies behind the boot partition, number 2, which is active.
  */
 export function partitionTable(layout: DiskLayout): Buffer {
+  return tableOf([{ ...layout.root, type: 0x83, active: false }, { ...layout.boot, type: 0x0e, active: true }])
+}
+
+/** The same with one partition, which is active and Linux's. */
+export function singlePartitionTable(root: Extent): Buffer {
+  return tableOf([{ ...root, type: 0x83, active: true }])
+}
+
+function tableOf(entries: (Extent & { type: number; active: boolean })[]): Buffer {
   const table = Buffer.alloc(66)
-  const entry = (index: number, active: boolean, type: number, part: { start: number; count: number }) => {
+  entries.forEach(({ start, count, type, active }, index) => {
     const at = index * 16
     // Cylinder, head and sector say "see the sector numbers", as on every large disk.
     table.set([active ? 0x80 : 0, 0xfe, 0xff, 0xff, type, 0xfe, 0xff, 0xff], at)
-    table.writeUInt32LE(part.start, at + 8)
-    table.writeUInt32LE(part.count, at + 12)
-  }
-  entry(0, false, 0x83, layout.root)
-  entry(1, true, 0x0e, layout.boot)
+    table.writeUInt32LE(start, at + 8)
+    table.writeUInt32LE(count, at + 12)
+  })
   table.writeUInt16BE(0x55aa, 64)
   return table
 }
@@ -62,17 +75,21 @@ export interface DiskParts {
 /** Makes a raw, self-booting disk (legacy BIOS) in `disk`. Needs neither mounts nor special rights. */
 export async function makeDisk(disk: string, parts: DiskParts): Promise<void> {
   const { layout } = parts
+  await writeStart(disk, layout.diskSectors, [[await mbrCode(), 0], [partitionTable(layout), 446]])
+  await makeBootFileSystem(disk, layout, parts.bootFiles)
+  await makeRootFileSystem(disk, { extent: layout.root, tree: parts.rootTree, uuid: FILE_SYSTEM_UUID, journalMib: 8 })
+}
+
+/** Makes an empty raw disk with some bytes at some offsets. */
+export async function writeStart(disk: string, sectors: number, pieces: [data: Buffer, offset: number][]): Promise<void> {
   await writeFile(disk, '')
   const handle = await open(disk, 'r+')
   try {
-    await handle.truncate(layout.diskSectors * SECTOR_BYTES)
-    await handle.write(await mbrCode(), 0, 440, 0)
-    await handle.write(partitionTable(layout), 0, 66, 446)
+    await handle.truncate(sectors * SECTOR_BYTES)
+    for (const [data, offset] of pieces) await handle.write(data, 0, data.length, offset)
   } finally {
     await handle.close()
   }
-  await makeBootFileSystem(disk, layout, parts.bootFiles)
-  await makeRootFileSystem(disk, layout, parts.rootTree)
 }
 
 async function mbrCode(): Promise<Buffer> {
@@ -94,21 +111,35 @@ async function makeBootFileSystem(disk: string, layout: DiskLayout, files: Recor
   await run('syslinux', ['--install', '--offset', String(offset), disk])
 }
 
-async function makeRootFileSystem(disk: string, layout: DiskLayout, tree: string): Promise<void> {
+export interface RootFileSystem {
+  extent: Extent
+  /** Folder with the content. */
+  tree: string
+  uuid: string
+  journalMib: number
+  /** Features of ext4 for mke2fs, where the host's own defaults will not do. */
+  features?: string
+}
+
+/** Makes the ext4 file system `root` inside `disk`; its files are root's where a user builds. */
+export async function makeRootFileSystem(disk: string, root: RootFileSystem): Promise<void> {
+  const offset = root.extent.start * SECTOR_BYTES
   // Nothing is left for the guest to initialise in the background, where every instance would pay.
-  const extended = `offset=${layout.root.start * SECTOR_BYTES},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0`
+  const extended = `offset=${offset},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0`
+  const features = root.features === undefined ? [] : ['-O', root.features]
   await run('mke2fs', [
-    '-q', '-F', '-t', 'ext4', '-b', '4096', '-m', '1', '-J', 'size=8', '-L', 'root', '-U', FILE_SYSTEM_UUID,
-    '-E', extended, '-d', tree, disk, `${Math.floor((layout.root.count * SECTOR_BYTES) / 1024)}k`,
+    '-q', '-F', '-t', 'ext4', ...features, '-b', '4096', '-m', '1', '-J', `size=${root.journalMib}`, '-L', 'root',
+    '-U', root.uuid, '-E', extended, '-d', root.tree, disk,
+    `${Math.floor((root.extent.count * SECTOR_BYTES) / 1024)}k`,
   ])
-  if (process.getuid?.() !== 0) await giveToRoot(disk, layout, tree)
+  if (process.getuid?.() !== 0) await giveToRoot(disk, offset, root.tree)
 }
 
 /** Files copied by someone who is not root belong to them; in the guest they are root's. */
-async function giveToRoot(disk: string, layout: DiskLayout, tree: string): Promise<void> {
+async function giveToRoot(disk: string, offset: number, tree: string): Promise<void> {
   const names = (await readdir(tree, { recursive: true })).map((name) => `/${name}`)
   const commands = ['/', ...names].flatMap((name) => ['uid', 'gid'].map((field) => `sif "${name}" ${field} 0\n`))
   const script = `${disk}.owners`
   await writeFile(script, commands.join(''))
-  await run('debugfs', ['-w', '-f', script, `${disk}?offset=${layout.root.start * SECTOR_BYTES}`])
+  await run('debugfs', ['-w', '-f', script, `${disk}?offset=${offset}`])
 }

@@ -2,7 +2,7 @@ import { mkdir, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { messageOf } from '../core/errors.ts'
 import { run } from './run.ts'
-import type { LoadedRecipe } from './recipe.ts'
+import type { TinyRecipe } from './recipe.ts'
 
 export interface Unpacked {
   /** Folder with the content of all packages. */
@@ -17,7 +17,7 @@ export interface Unpacked {
  * missing or too old, lists are fetched into `work`. Needs no special rights.
  */
 export async function fetchPackages(
-  recipe: LoadedRecipe,
+  recipe: TinyRecipe,
   work: string,
   progress: (line: string) => void,
 ): Promise<Unpacked> {
@@ -34,7 +34,7 @@ export async function fetchPackages(
   return unpack(debs, path.join(work, 'packages'), progress)
 }
 
-async function download(apt: Apt, recipe: LoadedRecipe, debs: string, progress: (line: string) => void) {
+async function download(apt: Apt, recipe: TinyRecipe, debs: string, progress: (line: string) => void) {
   const kernel = await resolveKernel(apt, recipe.kernels)
   const libraries = await withLibraries(apt, recipe.packages)
   const names = [...new Set([...kernel, ...libraries, ...recipe.packagesAlone])]

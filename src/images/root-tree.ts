@@ -24,7 +24,7 @@ const LINKS: Record<string, string> = {
 const LIBRARY_FOLDERS = ['lib/x86_64-linux-gnu', 'usr/lib/x86_64-linux-gnu']
 
 export interface GuestParts {
-  recipe: LoadedRecipe
+  recipe: LoadedRecipe<'tiny'>
   /** Folder with the content of all packages. */
   packages: string
   /** To be loaded by the started system, in order. */
@@ -53,7 +53,7 @@ export async function makeRootTree(root: string, parts: GuestParts): Promise<voi
 }
 
 /** The initial RAM disk: BusyBox, the recipe's init and the modules. */
-export async function makeInitrd(recipe: LoadedRecipe, busybox: string, modules: KernelModule[]): Promise<Buffer> {
+export async function makeInitrd(recipe: LoadedRecipe<'tiny'>, busybox: string, modules: KernelModule[]): Promise<Buffer> {
   const folders = ['bin', 'dev', 'proc', 'sys', 'root', 'modules']
   return cpioArchive([
     ...folders.map((name): CpioEntry => ({ name, kind: 'folder', mode: 0o755 })),
@@ -94,8 +94,11 @@ async function copyElf(source: string, destination: string, mode: number, librar
   await chmod(destination, mode)
 }
 
-/** The recipe's own files; those that start with #! become programs. */
-async function copyRecipeFiles(from: string, root: string): Promise<void> {
+/**
+ * Copies a recipe's own files; those that start with #! become programs. Folders are open to read,
+ * whatever the umask of whoever builds, but for those that `FOLDERS` made.
+ */
+export async function copyRecipeFiles(from: string, root: string): Promise<void> {
   for (const file of await filesBelow(from)) {
     const data = await readFile(path.join(from, file))
     const destination = path.join(root, file)
@@ -105,8 +108,9 @@ async function copyRecipeFiles(from: string, root: string): Promise<void> {
     await chmod(destination, isProgram ? 0o755 : file === 'etc/shadow' ? 0o600 : 0o644)
   }
   for (const entry of await readdir(from, { recursive: true, withFileTypes: true })) {
-    const folder = path.join(root, path.relative(from, path.join(entry.parentPath, entry.name)))
-    if (entry.isDirectory() && !(path.relative(root, folder) in FOLDERS)) await chmod(folder, 0o755)
+    if (!entry.isDirectory()) continue
+    const folder = path.relative(from, path.join(entry.parentPath, entry.name))
+    await chmod(path.join(root, folder), FOLDERS[folder] ?? 0o755)
   }
 }
 

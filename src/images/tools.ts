@@ -1,29 +1,37 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
+import type { ImageRecipe } from './recipe.ts'
 
-/** Program → Debian package that has it. */
-const TOOLS: Record<string, string> = {
-  'apt-get': 'apt',
-  'apt-cache': 'apt',
-  'dpkg-deb': 'dpkg',
-  mke2fs: 'e2fsprogs',
-  debugfs: 'e2fsprogs',
-  mformat: 'mtools',
-  mcopy: 'mtools',
-  syslinux: 'syslinux',
-  'qemu-img': 'qemu-utils',
+/** Debian package → what of it a build uses: programs, or files by absolute path. */
+const NEEDED: Record<string, string[]> = {
+  'apt': ['apt-get', 'apt-cache', 'apt-config'],
+  'dpkg': ['dpkg-deb', 'dpkg-query'],
+  'e2fsprogs': ['mke2fs', 'debugfs'],
+  'mtools': ['mformat', 'mcopy'],
+  'syslinux': ['syslinux'],
+  'qemu-utils': ['qemu-img'],
+  'mmdebstrap': ['mmdebstrap'],
+  'debian-archive-keyring': ['/usr/share/keyrings/debian-archive-keyring.gpg'],
 }
 
 /**
- * Makes sure that the programs of a build are there before it starts.
+ * Makes sure that what a build uses is there before it starts.
  *
- * @throws Error that names what to install.
+ * @throws Error that names what to install, or who may build.
  */
-export function checkTools(): void {
-  const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/usr/bin', '/sbin', '/bin']
-  const missing = Object.keys(TOOLS).filter((tool) => !folders.some((folder) => existsSync(path.join(folder, tool))))
+export function checkTools(recipe: ImageRecipe): void {
+  if (recipe.needsRoot && process.getuid?.() !== 0) {
+    throw new Error(`only root can build the image ${recipe.name}: run the same with sudo`)
+  }
+  const missing = recipe.hostPackages
+    .map((name) => ({ name, files: (NEEDED[name] ?? []).filter((file) => !isThere(file)) }))
+    .filter((each) => each.files.length > 0)
   if (missing.length === 0) return
-  const packages = new Set(missing.map((tool) => TOOLS[tool]))
-  const remedy = `install them with: apt-get install ${[...packages].join(' ')}`
-  throw new Error(`images cannot be built without ${missing.join(', ')}; ${remedy}`)
+  const remedy = `install them with: apt-get install ${missing.map((each) => each.name).join(' ')}`
+  throw new Error(`the image ${recipe.name} cannot be built without ${missing.flatMap((each) => each.files).join(', ')}; ${remedy}`)
+}
+
+function isThere(file: string): boolean {
+  const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/usr/bin', '/sbin', '/bin']
+  return path.isAbsolute(file) ? existsSync(file) : folders.some((folder) => existsSync(path.join(folder, file)))
 }

@@ -8,6 +8,7 @@ const SECRET = Buffer.alloc(32, 1)
 const TTL = 'x-aws-ec2-metadata-token-ttl-seconds'
 const TOKEN = 'x-aws-ec2-metadata-token'
 const MAC = '0a:12:34:56:78:9a'
+const SIGNATURES = { signature: 'c2ln', pkcs7: 'cGtjcw==\ncHM=' }
 
 const networkInterface: InterfaceMetadata = {
   interfaceId: 'eni-1', accountId: '123456789012', deviceIndex: 0, mac: MAC, privateIp: '172.31.5.10',
@@ -26,6 +27,7 @@ function view(
       httpTokens: 'optional', httpPutResponseHopLimit: 1, httpEndpoint: 'enabled', instanceMetadataTags: 'disabled',
       ...options,
     },
+    monitoring: 'disabled',
     userData: Buffer.from([0x23, 0x21, 0, 0xff]), keyName: 'my-key', publicKey: 'ssh-ed25519 AAAA my-key\n',
     rootDeviceName: '/dev/vda', dataDevices: ['/dev/sdf'], interfaces: [networkInterface],
     tags: [
@@ -36,7 +38,7 @@ function view(
 }
 
 interface Asked {
-  of?: InstanceMetadata | undefined
+  of?: InstanceMetadata
   method?: string
   headers?: Record<string, string>
   nowMs?: number
@@ -44,8 +46,8 @@ interface Asked {
 }
 
 function ask(path: string, asked: Asked = {}) {
-  const { method = 'GET', headers = {}, nowMs = NOW_MS, secret = SECRET } = asked
-  const answer = answerMetadata('of' in asked ? asked.of : view(), { method, path, headers }, { nowMs, secret })
+  const { of = view(), method = 'GET', headers = {}, nowMs = NOW_MS, secret = SECRET } = asked
+  const answer = answerMetadata(of, { method, path, headers }, { nowMs, secret, signatures: SIGNATURES })
   return { status: answer.status, headers: answer.headers, text: answer.body.toString('latin1') }
 }
 
@@ -58,33 +60,46 @@ describe('the metadata service', () => {
     ['ami-id', 'ami-1'], ['ami-launch-index', '0'], ['ami-manifest-path', '(unknown)'],
     ['block-device-mapping/', 'ami\nebs1\nroot'], ['block-device-mapping/ami', '/dev/vda'],
     ['block-device-mapping/ebs1', 'sdf'], ['block-device-mapping/root', '/dev/vda'],
-    ['events/maintenance/scheduled', '[]'],
+    ['events/', 'maintenance/'], ['events/maintenance/', 'history\nscheduled'],
+    ['events/maintenance/history', '[]'], ['events/maintenance/scheduled', '[]'],
+    ['hibernation/', 'configured'], ['hibernation/configured', 'false'],
     ['hostname', 'ip-172-31-5-10.ec2.internal'], ['local-hostname', 'ip-172-31-5-10.ec2.internal'],
     ['instance-action', 'none'], ['instance-id', 'i-1'], ['instance-life-cycle', 'on-demand'],
     ['instance-type', 't3.micro'], ['local-ipv4', '172.31.5.10'], ['mac', MAC],
-    ['network/', 'interfaces/'], ['network/interfaces/macs/', `${MAC}/`],
+    ['network/', 'interfaces/'], ['network/interfaces/', 'macs/'], ['network/interfaces/macs/', `${MAC}/`],
     [`network/interfaces/macs/${MAC}/device-number`, '0'], [`network/interfaces/macs/${MAC}/interface-id`, 'eni-1'],
     [`network/interfaces/macs/${MAC}/ipv4-associations/`, '198.18.0.9'],
     [`network/interfaces/macs/${MAC}/ipv4-associations/198.18.0.9`, '172.31.5.10'],
+    [`network/interfaces/macs/${MAC}/local-hostname`, 'ip-172-31-5-10.ec2.internal'],
+    [`network/interfaces/macs/${MAC}/local-ipv4s`, '172.31.5.10'], [`network/interfaces/macs/${MAC}/mac`, MAC],
+    [`network/interfaces/macs/${MAC}/network-card-index`, '0'],
     [`network/interfaces/macs/${MAC}/owner-id`, '123456789012'],
+    [`network/interfaces/macs/${MAC}/public-hostname`, 'ec2-198-18-0-9.compute-1.amazonaws.com'],
+    [`network/interfaces/macs/${MAC}/public-ipv4s`, '198.18.0.9'],
     [`network/interfaces/macs/${MAC}/security-groups`, 'web\nssh'],
     [`network/interfaces/macs/${MAC}/security-group-ids`, 'sg-1\nsg-2'],
+    [`network/interfaces/macs/${MAC}/subnet-id`, 'subnet-1'],
     [`network/interfaces/macs/${MAC}/subnet-ipv4-cidr-block`, '172.31.0.0/20'],
+    [`network/interfaces/macs/${MAC}/vpc-id`, 'vpc-1'],
+    [`network/interfaces/macs/${MAC}/vpc-ipv4-cidr-block`, '172.31.0.0/16'],
     [`network/interfaces/macs/${MAC}/vpc-ipv4-cidr-blocks`, '172.31.0.0/16'],
     ['placement/', 'availability-zone\navailability-zone-id\nregion'], ['placement/availability-zone', 'us-east-1a'],
     ['placement/availability-zone-id', 'use1-az1'], ['placement/region', 'us-east-1'], ['profile', 'default-hvm'],
     ['public-hostname', 'ec2-198-18-0-9.compute-1.amazonaws.com'], ['public-ipv4', '198.18.0.9'],
-    ['public-keys/0/', 'openssh-key'], ['public-keys/0/openssh-key', 'ssh-ed25519 AAAA my-key'],
-    ['reservation-id', 'r-1'], ['security-groups', 'web\nssh'], ['services/domain', 'amazonaws.com'],
+    ['public-keys/0', 'openssh-key'], ['public-keys/0/', 'openssh-key'],
+    ['public-keys/0/openssh-key', 'ssh-ed25519 AAAA my-key'], ['public-keys/0/openssh-key/', 'ssh-ed25519 AAAA my-key'],
+    ['reservation-id', 'r-1'], ['security-groups', 'web\nssh'], ['services/', 'domain\npartition'],
+    ['services/domain', 'amazonaws.com'],
     ['services/partition', 'aws'], ['system', 'nitro'],
   ])('tells %s', (path, value) => {
-    expect(meta(path)).toMatchObject({ status: 200, headers: { 'content-type': 'text/plain' }, text: value })
+    const headers = { 'content-type': 'text/plain', 'accept-ranges': 'none', server: 'EC2ws' }
+    expect(meta(path)).toMatchObject({ status: 200, headers, text: value })
   })
 
   it('lists a directory with a slash after each sub-directory and no newline at the end', () => {
     const { text } = meta('')
     expect(text.split('\n')).toEqual([
-      'ami-id', 'ami-launch-index', 'ami-manifest-path', 'block-device-mapping/', 'events/', 'hostname',
+      'ami-id', 'ami-launch-index', 'ami-manifest-path', 'block-device-mapping/', 'events/', 'hibernation/', 'hostname',
       'instance-action', 'instance-id', 'instance-life-cycle', 'instance-type', 'local-hostname', 'local-ipv4', 'mac',
       'network/', 'placement/', 'profile', 'public-hostname', 'public-ipv4', 'public-keys/', 'reservation-id',
       'security-groups', 'services/', 'system',
@@ -94,7 +109,7 @@ describe('the metadata service', () => {
   it('lists the versions at the root, and holds the same in each', () => {
     const versions = ask('/').text.split('\n')
     expect(versions[0]).toBe('1.0')
-    expect(versions.at(-1)).toBe('latest')
+    expect(versions.slice(-5)).toEqual(['2021-03-23', '2021-07-15', '2022-09-24', '2024-04-11', 'latest'])
     for (const version of versions) {
       expect(ask(`/${version}/`).text).toBe('dynamic\nmeta-data\nuser-data')
       expect(ask(`/${version}/meta-data/instance-id`).text).toBe('i-1')
@@ -118,29 +133,68 @@ describe('the metadata service', () => {
     }
   })
 
-  it('takes a directory with and without its slash', () => {
-    for (const path of ['/latest/meta-data', '/latest/dynamic/instance-identity', '/latest']) {
+  it('takes a directory with and without its slash, and several slashes for one', () => {
+    for (const path of ['/latest/meta-data', '/latest/dynamic/instance-identity', '/latest', '/2009-04-04']) {
       expect(ask(path)).toEqual(ask(`${path}/`))
+      expect(ask(path)).toEqual(ask(`/${path.replaceAll('/', '//')}//`))
       expect(ask(path).status).toBe(200)
     }
+    expect(ask('//')).toEqual(ask('/'))
+    expect(ask('/latest/meta-data//instance-id').text).toBe('i-1')
+    expect(ask('/latest/meta-data/placement%2Fregion').status).toBe(404)
   })
 
   it('gives user-data byte for byte, and 404 when there is none', () => {
-    expect(ask('/latest/user-data').text).toBe('#!\0\xff')
+    expect(ask('/latest/user-data')).toMatchObject({
+      text: '#!\0\xff',
+      headers: { 'content-type': 'application/octet-stream', 'last-modified': 'Thu, 01 Jan 2026 00:00:00 GMT' },
+    })
     const without = view({ userData: null })
     expect(ask('/latest/user-data', { of: without }).status).toBe(404)
     expect(ask('/latest/', { of: without }).text).toBe('dynamic\nmeta-data')
   })
 
-  it('writes the identity document as AWS does, without a signature that it cannot make', () => {
-    const { text } = ask('/latest/dynamic/instance-identity/document')
+  it('writes the identity document as AWS does, with its signatures beside it', () => {
+    const identity = (name: string) => ask(`/latest/dynamic/instance-identity/${name}`)
+    expect(identity('').text).toBe('document\npkcs7\nrsa2048\nsignature')
+    const { text, headers } = identity('document')
+    expect(headers).toMatchObject({ 'last-modified': 'Thu, 01 Jan 2026 00:00:00 GMT' })
     expect(text).toContain('\n  "accountId" : "123456789012",\n')
-    expect(JSON.parse(text)).toMatchObject({
-      instanceId: 'i-1', pendingTime: '2026-01-01T00:00:00Z', privateIp: '172.31.5.10', version: '2017-09-30',
+    expect(JSON.parse(text)).toEqual({
+      accountId: '123456789012', architecture: 'x86_64', availabilityZone: 'us-east-1a', billingProducts: null,
+      devpayProductCodes: null, marketplaceProductCodes: null, imageId: 'ami-1', instanceId: 'i-1',
+      instanceType: 't3.micro', kernelId: null, pendingTime: '2026-01-01T00:00:00Z', privateIp: '172.31.5.10',
+      ramdiskId: null, region: 'us-east-1', version: '2017-09-30',
     })
-    for (const name of ['signature', 'pkcs7', 'rsa2048']) {
-      expect(ask(`/latest/dynamic/instance-identity/${name}`).status).toBe(404)
-    }
+    expect(identity('signature').text).toBe(SIGNATURES.signature)
+    expect(identity('pkcs7').text).toBe(SIGNATURES.pkcs7)
+    expect(identity('rsa2048').text).toBe(SIGNATURES.pkcs7)
+    expect(identity('dsa2048').status).toBe(404)
+  })
+
+  it('tells whether the instance is monitored', () => {
+    const monitoring = (of: InstanceMetadata) => ask('/latest/dynamic/fws/instance-monitoring', { of }).text
+    expect(ask('/latest/dynamic/').text).toBe('fws/\ninstance-identity/')
+    expect(monitoring(view())).toBe('disabled')
+    expect(monitoring(view({ monitoring: 'enabled' }))).toBe('enabled')
+  })
+
+  it('has every interface and every volume', () => {
+    const second = { ...networkInterface, interfaceId: 'eni-2', deviceIndex: 1, mac: '0a:0', privateIp: '172.31.5.11' }
+    const large = view({
+      interfaces: [networkInterface, { ...second, publicIp: null }], dataDevices: ['/dev/sdf', '/dev/xvdg', 'sdh'],
+    })
+    expect(meta('network/interfaces/macs/', large).text).toBe(`${MAC}/\n0a:0/`)
+    expect(meta('network/interfaces/macs/0a:0/', large).text.split('\n')).toEqual([
+      'device-number', 'interface-id', 'local-hostname', 'local-ipv4s', 'mac', 'network-card-index', 'owner-id',
+      'security-group-ids', 'security-groups', 'subnet-id', 'subnet-ipv4-cidr-block', 'vpc-id', 'vpc-ipv4-cidr-block',
+      'vpc-ipv4-cidr-blocks',
+    ])
+    expect(meta('network/interfaces/macs/0a:0/device-number', large).text).toBe('1')
+    expect(meta('local-ipv4', large).text).toBe('172.31.5.10')
+    expect(meta('block-device-mapping/', large).text).toBe('ami\nebs1\nebs2\nebs3\nroot')
+    expect(['ebs1', 'ebs2', 'ebs3'].map((name) => meta(`block-device-mapping/${name}`, large).text))
+      .toEqual(['sdf', 'xvdg', 'sdh'])
   })
 
   it('shows tags only where they were allowed, and only those that fit into a path', () => {
@@ -149,17 +203,22 @@ describe('the metadata service', () => {
     expect(meta('', allowed).text).toContain('\ntags/')
     expect(meta('tags/instance/', allowed).text).toBe('Name\n__proto__')
     expect(meta('tags/instance/Name', allowed).text).toBe('first')
+    expect(meta('tags/instance/a/b', allowed).status).toBe(404)
+    expect(meta('tags/instance/a%2Fb', allowed).status).toBe(404)
+    expect(meta('tags/', view({ tags: [] }, { instanceMetadataTags: 'enabled' })).status).toBe(404)
   })
 
-  it.each(['constructor', '__proto__', 'instance-id/more', 'spot/instance-action', 'iam/info', '/', '../user-data'])(
-    'answers 404 for %s, with a page as EC2 writes it', (path) => {
-      const answer = meta(path)
-      expect(answer).toMatchObject({ status: 404, headers: { 'content-type': 'text/html' } })
-      expect(answer.text).toMatch(/^<\?xml [^]*<title>404 - Not Found<\/title>/)
-    })
-
-  it('answers 404 to an address that nobody has', () => {
-    expect(ask('/latest/meta-data/', { of: undefined }).status).toBe(404)
+  it.each([
+    'constructor', '__proto__', 'instance-id/more', '../user-data', 'autoscaling/target-lifecycle-state',
+    'ancestor-ami-ids', 'events/recommendations/rebalance', 'iam/info', 'iam/security-credentials/',
+    'identity-credentials/ec2/info', 'identity-credentials/ec2/security-credentials/ec2-instance', 'ipv6', 'kernel-id',
+    'managed-ssh-keys/signer-cert', `network/interfaces/macs/${MAC}/ipv6s`, 'placement/group-name', 'placement/host-id',
+    'placement/partition-number', 'product-codes', 'ramdisk-id', 'spot/instance-action', 'spot/termination-time',
+    'block-device-mapping/ephemeral0', 'block-device-mapping/swap', 'public-keys/1/openssh-key',
+  ])('answers 404 for %s, with a page as EC2 writes it', (path) => {
+    const answer = meta(path)
+    expect(answer).toMatchObject({ status: 404, headers: { 'content-type': 'text/html', server: 'EC2ws' } })
+    expect(answer.text).toMatch(/^<\?xml [^]*<title>404 - Not Found<\/title>/)
   })
 
   it('refuses every request where the endpoint is switched off', () => {
@@ -169,11 +228,11 @@ describe('the metadata service', () => {
   })
 
   it.each(['POST', 'DELETE', 'OPTIONS', 'TRACE', 'PATCH'])('refuses %s', (method) => {
-    expect(ask('/latest/meta-data/', { method }).status).toBe(405)
+    expect(ask('/latest/meta-data/', { method })).toMatchObject({ status: 405, headers: { allow: 'GET, HEAD' }, text: '' })
   })
 
   it('refuses to GET a token, and to PUT anything else', () => {
-    expect(ask('/latest/api/token').status).toBe(405)
+    expect(ask('/latest/api/token')).toMatchObject({ status: 405, headers: { allow: 'OPTIONS, PUT' }, text: '' })
     expect(ask('/latest/user-data', { method: 'PUT', headers: { [TTL]: '60' } }).status).toBe(405)
   })
 })
@@ -190,6 +249,12 @@ describe('a session token', () => {
     expect(answer).toMatchObject({ status: 200, headers: { [TTL]: seconds } })
     expect(get(answer.text, { nowMs: NOW_MS + Number(seconds) * 1000 - 1 })).toBe(200)
     expect(get(answer.text, { nowMs: NOW_MS + Number(seconds) * 1000 })).toBe(401)
+  })
+
+  it('comes back with the seconds that it has left', () => {
+    const headers = { [TOKEN]: newToken() }
+    const left = (nowMs: number) => ask('/latest/user-data', { headers, nowMs }).headers[TTL]
+    expect([left(NOW_MS), left(NOW_MS + 1), left(NOW_MS + 59_999)]).toEqual(['60', '60', '1'])
   })
 
   const badTtls = [undefined, '', '0', '21601', '-1', '1.5', '1e3', 'soon', '99999999999']

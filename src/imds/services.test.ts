@@ -1,10 +1,13 @@
-import { beforeEach, describe, expect, it } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { systemRandom } from '../core/random.ts'
+import { changeInstanceDoc, instanceDoc, type MetadataOptions } from '../model/instance.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import {
-  fixedClock, insertInstance, insertInterface, insertVolume, NOW_MS, openTestStore, OTHER_ACCOUNT, REGION,
+  defaultNetwork, fixedClock, insertInstance, insertInterface, insertVolume, NOW_MS, openTestStore, OTHER_ACCOUNT, REGION,
   type TestStore,
 } from '../../test/support/rows.ts'
 import type { VpcServices } from '../network/driver.ts'
+import { makeIdentityKey, type IdentityKey } from './identity-key.ts'
 import { createDatabaseServices } from './services.ts'
 import { loadInstanceMetadata } from './view.ts'
 
@@ -18,10 +21,15 @@ let instance: InstanceTable
 let vpcId: string
 let otherVpcId: string
 
+let identityKey: IdentityKey
+beforeAll(async () => {
+  identityKey = await makeIdentityKey(systemRandom, NOW_MS)
+})
+
 beforeEach(async () => {
   test = await openTestStore()
   services = createDatabaseServices({
-    store: test.store, clock: fixedClock, region: REGION, secret: Buffer.alloc(32, 1),
+    store: test.store, clock: fixedClock, region: REGION, secret: Buffer.alloc(32, 1), identityKey,
   })
   instance = await test.run(async (context) => {
     const row = await insertInstance(context, { key_name: 'my-key' }, {
@@ -29,6 +37,7 @@ beforeEach(async () => {
     })
     await insertInterface(context, row, { private_ip: ADDRESS, mac: MAC, public_ip: PUBLIC })
     await insertVolume(context, row)
+    await insertVolume(context, row, { device: '/dev/sdaa' })
     await insertVolume(context, row, { device: '/dev/sdg' })
     await insertVolume(context, row, { device: '/dev/sdf' })
     await insertVolume(context, row, { device: '/dev/sdh', attach_state: 'detaching' })
@@ -119,12 +128,45 @@ describe('metadata', () => {
     expect(view).toMatchObject({
       region: REGION, accountId: instance.account_id, instanceId: instance.instance_id, instanceType: 't3.micro',
       zone: `${REGION}a`, launchMs: NOW_MS, userData: Buffer.from('#!/bin/sh\n'), keyName: 'my-key',
-      publicKey: 'ssh-ed25519 AAAA my-key', rootDeviceName: '/dev/vda', dataDevices: ['/dev/sdf', '/dev/sdg'],
-      tags: [{ key: 'Name', value: 'first' }],
+      publicKey: 'ssh-ed25519 AAAA my-key', rootDeviceName: '/dev/vda', dataDevices: ['/dev/sdf', '/dev/sdg', '/dev/sdaa'],
+      monitoring: 'disabled', tags: [],
     })
     expect(view?.interfaces).toMatchObject([{
       mac: MAC, privateIp: ADDRESS, publicIp: PUBLIC, deviceIndex: 0, subnetCidr: '172.31.0.0/20',
       vpcCidr: '172.31.0.0/16', vpcId, groups: [{ name: 'default' }],
     }])
+  })
+
+  it('has every interface with its own subnet and groups, in order', async () => {
+    await test.run(async (context) => {
+      const { subnet } = await defaultNetwork(context, `${REGION}b`)
+      await insertInterface(context, instance, {
+        private_ip: '172.31.20.7', mac: '0a:00:00:00:00:03', device_index: 1, subnet_id: subnet.subnet_id,
+      })
+    })
+    const view = await test.store.read((db) => loadInstanceMetadata(db, REGION, vpcId, '172.31.20.7'))
+    expect(view?.instanceId).toBe(instance.instance_id)
+    expect(view?.interfaces).toMatchObject([
+      { mac: MAC, deviceIndex: 0, subnetCidr: '172.31.0.0/20', groups: [{ name: 'default' }] },
+      { mac: '0a:00:00:00:00:03', deviceIndex: 1, subnetCidr: '172.31.16.0/20', groups: [{ name: 'default' }] },
+    ])
+  })
+
+  it('heeds options and tags from the next request on', async () => {
+    const status = async (path: string) =>
+      (await services.metadata(vpcId, ADDRESS, { method: 'GET', path, headers: {} })).status
+    const change = (metadataOptions: MetadataOptions) =>
+      test.run(({ db }) => changeInstanceDoc(db, instance.instance_id, { metadataOptions }))
+    const options: MetadataOptions = instanceDoc(instance).metadataOptions
+    const tag = '/latest/meta-data/tags/instance/Name'
+    expect([await status('/'), await status(tag)]).toEqual([200, 404])
+    await change({ ...options, instanceMetadataTags: 'enabled' })
+    expect(await status(tag)).toBe(200)
+    await test.run(({ db }) => db.deleteFrom('tags').where('resource_id', '=', instance.instance_id).execute())
+    expect(await status(tag)).toBe(404)
+    await change({ ...options, httpTokens: 'required' })
+    expect(await status('/')).toBe(401)
+    await change({ ...options, httpEndpoint: 'disabled' })
+    expect(await status('/')).toBe(403)
   })
 })

@@ -3,7 +3,10 @@ import type { Clock } from '../core/clock.ts'
 import { privateDnsName, privateDomain, publicDnsName } from '../model/interface.ts'
 import type { Lease, VpcServices } from '../network/driver.ts'
 import type { Db, Store } from '../store/store.ts'
-import { answerMetadata } from './server.ts'
+import { noteContact } from './contact.ts'
+import { createIdentitySigner, identityDocument } from './identity.ts'
+import type { IdentityKey } from './identity-key.ts'
+import { answerMetadata, answerStranger } from './server.ts'
 import { loadInstanceMetadata } from './view.ts'
 
 /** EC2's leases last an hour; a guest renews after half of it. */
@@ -17,15 +20,24 @@ export function createDatabaseServices(options: {
   region: string
   /** Signs the metadata service's tokens; the same after a restart, so that they stay good. */
   secret: Buffer
+  /** Signs identity documents. */
+  identityKey: IdentityKey
 }): VpcServices {
-  const { store, clock, region, secret } = options
+  const { store, clock, region, secret, identityKey } = options
+  const signIdentity = createIdentitySigner(identityKey)
   return {
-    leaseFor: (vpcId, mac) => store.read((db) => findLease(db, region, vpcId, mac)),
+    async leaseFor(vpcId, mac) {
+      const lease = await store.read((db) => findLease(db, region, vpcId, mac))
+      if (lease) await noteContact(options, vpcId, mac)
+      return lease
+    },
     resolveName: (vpcId, name) => store.read((db) => resolveName(db, region, vpcId, name)),
     resolveAddress: (vpcId, address) => store.read((db) => resolveAddress(db, region, vpcId, address)),
     async metadata(vpcId, address, request) {
       const view = await store.read((db) => loadInstanceMetadata(db, region, vpcId, address))
-      return answerMetadata(view, request, { nowMs: clock.now(), secret })
+      if (!view) return answerStranger()
+      const signatures = await signIdentity(identityDocument(view), view.launchMs)
+      return answerMetadata(view, request, { nowMs: clock.now(), secret, signatures })
     },
   }
 }

@@ -19,14 +19,14 @@ export function issueToken(secret: Buffer, instanceId: string, expiresMs: number
   return Buffer.concat([head, sign(secret, instanceId, head)]).toString('base64')
 }
 
-/** Whether the token was issued to this instance and has not expired. */
-export function isValidToken(secret: Buffer, instanceId: string, token: string, nowMs: number): boolean {
+/** When the token's time is over, in milliseconds since the epoch; undefined when it was not issued to this instance. */
+export function tokenExpiry(secret: Buffer, instanceId: string, token: string): number | undefined {
   const bytes = Buffer.from(token, 'base64')
   // Node skips characters that are not base64; only the one spelling is a token.
-  if (bytes.length !== TOKEN_BYTES || bytes.toString('base64') !== token) return false
+  if (bytes.length !== TOKEN_BYTES || bytes.toString('base64') !== token) return undefined
   const head = bytes.subarray(0, HEAD_BYTES)
-  if (!timingSafeEqual(bytes.subarray(HEAD_BYTES), sign(secret, instanceId, head))) return false
-  return head.readUInt8(0) === VERSION && nowMs < head.readUIntBE(1, 6)
+  if (!timingSafeEqual(bytes.subarray(HEAD_BYTES), sign(secret, instanceId, head))) return undefined
+  return head.readUInt8(0) === VERSION ? head.readUIntBE(1, 6) : undefined
 }
 
 function sign(secret: Buffer, instanceId: string, head: Buffer): Buffer {

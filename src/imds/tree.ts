@@ -1,6 +1,7 @@
 import { privateDnsName, publicDnsName } from '../model/interface.ts'
 import { zoneIdOf } from '../model/zone.ts'
-import type { MetadataOptions } from '../model/instance.ts'
+import type { InstanceOptions, MetadataOptions } from '../model/instance.ts'
+import { identityDocument, type IdentitySignatures } from './identity.ts'
 
 /** Everything that the metadata service knows of one instance. */
 export interface InstanceMetadata {
@@ -15,6 +16,7 @@ export interface InstanceMetadata {
   architecture: string
   zone: string
   options: MetadataOptions
+  monitoring: InstanceOptions['monitoring']
   /** As decoded from what RunInstances got; null when there is none. */
   userData: Buffer | null
   keyName: string | null
@@ -24,6 +26,7 @@ export interface InstanceMetadata {
   dataDevices: string[]
   /** By device index; the first is the primary one. */
   interfaces: InterfaceMetadata[]
+  /** Of no meaning where the options do not let the guest see them. */
   tags: { key: string; value: string }[]
 }
 
@@ -45,19 +48,23 @@ export interface InterfaceMetadata {
 export type Directory = Map<string, Entry>
 export type Entry = string | Buffer | Directory
 
-/** What a version ("latest") holds: dynamic, meta-data and, when there is any, user-data. */
-export function buildTree(view: InstanceMetadata): Directory {
+/**
+ * What a version ("latest") holds: dynamic, meta-data and, when there is any, user-data.
+ * What the instance has no value for is not there.
+ */
+export function buildTree(view: InstanceMetadata, { signature, pkcs7 }: IdentitySignatures): Directory {
   return directory({
     dynamic: directory({
-      fws: directory({ 'instance-monitoring': 'disabled' }),
-      'instance-identity': directory({ document: identityDocument(view) }),
+      fws: directory({ 'instance-monitoring': view.monitoring }),
+      // AWS has a key for each of the three signatures; here one RSA key makes them all.
+      'instance-identity': directory({ document: identityDocument(view), pkcs7, rsa2048: pkcs7, signature }),
     }),
     'meta-data': metaData(view),
     'user-data': view.userData ?? undefined,
   })
 }
 
-/** A directory's listing: one entry a line, sub-directories with a slash, keys as "0=NAME". */
+/** A directory's listing: one entry a line, sub-directories with a slash. */
 export function listDirectory(entries: Directory): string {
   return [...entries].map(([name, entry]) => (entry instanceof Map ? `${name}/` : name)).join('\n')
 }
@@ -78,6 +85,7 @@ function metaData(view: InstanceMetadata): Directory {
     'ami-manifest-path': '(unknown)',
     'block-device-mapping': blockDevices(view),
     events: directory({ maintenance: directory({ history: '[]', scheduled: '[]' }) }),
+    hibernation: directory({ configured: 'false' }),
     hostname,
     'instance-action': 'none',
     'instance-id': view.instanceId,
@@ -147,26 +155,4 @@ function tags(view: InstanceMetadata): Directory | undefined {
   const shown = view.tags.filter(({ key }) => /^[\w+\-=.,:@]+$/.test(key) && !['.', '..', '_index'].includes(key))
   if (shown.length === 0) return undefined
   return directory({ instance: new Map(shown.map(({ key, value }) => [key, value])) })
-}
-
-function identityDocument(view: InstanceMetadata): string {
-  const document = {
-    accountId: view.accountId,
-    architecture: view.architecture,
-    availabilityZone: view.zone,
-    billingProducts: null,
-    devpayProductCodes: null,
-    marketplaceProductCodes: null,
-    imageId: view.imageId,
-    instanceId: view.instanceId,
-    instanceType: view.instanceType,
-    kernelId: null,
-    pendingTime: new Date(view.launchMs).toISOString().replace(/\.\d+Z$/, 'Z'),
-    privateIp: view.interfaces[0]?.privateIp ?? null,
-    ramdiskId: null,
-    region: view.region,
-    version: '2017-09-30',
-  }
-  // AWS writes it with a blank before each colon.
-  return JSON.stringify(document, null, 2).replace(/^( {2}"\w+"):/gm, '$1 :')
 }

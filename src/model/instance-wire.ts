@@ -1,9 +1,10 @@
 import type {
-  CpuOptions, Instance, InstanceMetadataOptionsResponse, InstanceNetworkInterface, InstanceTypeInfo, Reservation, Tag,
-  _InstanceType,
+  CpuOptions, Instance, InstanceBlockDeviceMapping, InstanceMetadataOptionsResponse, InstanceMetadataOptionsState, InstanceNetworkInterface,
+  InstanceTypeInfo, Reservation, Tag, _InstanceType,
 } from '@aws-sdk/client-ec2'
 import type { InstanceTable, VolumeTable } from '../store/schema.ts'
-import { instanceDoc, STATE_CODES, type InstanceDoc } from './instance.ts'
+import { instanceDoc, STATE_CODES, type InstanceDoc, type MetadataOptions } from './instance.ts'
+import { inDiskOrder } from './volume.ts'
 import { isAttached, volumeToInstanceWire } from './volume-wire.ts'
 import { zoneIdOf } from './zone.ts'
 
@@ -22,22 +23,21 @@ export interface InstanceRelated {
 /** An instance as DescribeInstances and RunInstances show it: EBS, HVM, Linux. */
 export function instanceToWire(row: InstanceTable, related: InstanceRelated): Instance {
   const doc = instanceDoc(row)
-  return {
-    ...identityToWire(row, doc),
-    ...networkToWire(row, related),
-    ...platformToWire(doc, related),
-    BlockDeviceMappings: row.state === 'terminated' ? [] : related.volumes.filter(isAttached).map(volumeToInstanceWire),
-    CpuOptions: cpuOptions(row, related.type),
-    MetadataOptions: metadataToWire(row, doc),
+  // Not by spreading: V8 takes thirty times as long for several spreads in one literal.
+  return Object.assign(identityToWire(row, doc), networkToWire(row, related), platformToWire(doc, related), optionsToWire(row, doc), {
+    BlockDeviceMappings: row.state === 'terminated' ? [] : blockDevicesToWire(doc, related),
+    CpuOptions: cpuOptions(row, doc, related.type),
+    MetadataOptions: metadataOptionsToWire(doc.metadataOptions, row.state === 'pending' ? 'pending' : 'applied'),
     Tags: related.tags.length > 0 ? related.tags : undefined,
-    CapacityReservationSpecification: { CapacityReservationPreference: 'open' },
     EnclaveOptions: { Enabled: false },
     HibernationOptions: { Configured: false },
-    MaintenanceOptions: { AutoRecovery: 'default', RebootMigration: 'default' },
-    Monitoring: { State: 'disabled' },
     Operator: { Managed: false },
     ProductCodes: [],
-  }
+  } satisfies Instance)
+}
+
+function blockDevicesToWire(doc: InstanceDoc, { volumes }: InstanceRelated): InstanceBlockDeviceMapping[] {
+  return inDiskOrder(volumes.filter(isAttached), doc.rootDeviceName).map(volumeToInstanceWire)
 }
 
 function identityToWire(row: InstanceTable, doc: InstanceDoc): Instance {
@@ -86,29 +86,43 @@ function platformToWire(doc: InstanceDoc, { bootMode }: InstanceRelated): Instan
     Architecture: doc.architecture,
     BootMode: bootMode,
     CurrentInstanceBootMode: bootMode ?? 'legacy-bios',
-    EbsOptimized: false,
+    EbsOptimized: doc.options.ebsOptimized,
     EnaSupport: true,
     Hypervisor: 'xen',
     PlatformDetails: 'Linux/UNIX',
     RootDeviceName: doc.rootDeviceName,
     RootDeviceType: 'ebs',
+    SriovNetSupport: doc.options.sriovNetSupport ?? undefined,
     UsageOperation: 'RunInstances',
     UsageOperationUpdateTime: new Date(doc.usageOperationUpdateMs),
     VirtualizationType: 'hvm',
   }
 }
 
-function cpuOptions(row: InstanceTable, type: InstanceTypeInfo | undefined): CpuOptions {
+function optionsToWire(row: InstanceTable, { options }: InstanceDoc): Instance {
+  const monitored = row.state === 'pending' ? 'pending' : 'enabled'
+  return {
+    CapacityReservationSpecification: { CapacityReservationPreference: options.capacityReservationPreference },
+    MaintenanceOptions: { AutoRecovery: options.autoRecovery, RebootMigration: 'default' },
+    Monitoring: { State: options.monitoring === 'enabled' ? monitored : 'disabled' },
+  }
+}
+
+function cpuOptions(row: InstanceTable, { options }: InstanceDoc, type: InstanceTypeInfo | undefined): CpuOptions {
+  if (options.cpu) return { CoreCount: options.cpu.coreCount, ThreadsPerCore: options.cpu.threadsPerCore }
   const { DefaultCores: cores, DefaultThreadsPerCore: threads } = type?.VCpuInfo ?? {}
   return cores === undefined || threads === undefined
     ? { CoreCount: row.vcpus, ThreadsPerCore: 1 }
     : { CoreCount: cores, ThreadsPerCore: threads }
 }
 
-function metadataToWire(row: InstanceTable, doc: InstanceDoc): InstanceMetadataOptionsResponse {
-  const options = doc.metadataOptions
+/** The metadata options; `pending` until they are in force: while it launches, and in the answer to a change. */
+export function metadataOptionsToWire(
+  options: MetadataOptions,
+  state: InstanceMetadataOptionsState,
+): InstanceMetadataOptionsResponse {
   return {
-    State: row.state === 'pending' ? 'pending' : 'applied',
+    State: state,
     HttpTokens: options.httpTokens,
     HttpPutResponseHopLimit: options.httpPutResponseHopLimit,
     HttpEndpoint: options.httpEndpoint,

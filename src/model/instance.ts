@@ -62,6 +62,33 @@ export interface InstanceDoc {
   /** The reboot in progress: when it began, and the process that it ends; null when there is none. */
   reboot: { begunMs: number; pid: number | null } | null
   usageOperationUpdateMs: number
+  /** When the guest first asked for its address, the newest start counting; null when it never has. */
+  contactMs: number | null
+  options: InstanceOptions
+}
+
+/** What RunInstances, ModifyInstanceAttribute and their kin set, and the machine does not depend on. */
+export interface InstanceOptions {
+  monitoring: 'disabled' | 'enabled'
+  /** Protection against TerminateInstances, and against StopInstances and TerminateInstances. */
+  disableApiTermination: boolean
+  disableApiStop: boolean
+  /** As asked for; null means the default of the type. */
+  cpuCredits: CpuCredits | null
+  ebsOptimized: boolean
+  sriovNetSupport: 'simple' | null
+  autoRecovery: 'default' | 'disabled'
+  capacityReservationPreference: 'open' | 'none'
+  /** As asked for; null means the default of the type. */
+  cpu: { coreCount: number; threadsPerCore: number } | null
+}
+
+export type CpuCredits = 'standard' | 'unlimited'
+
+/** EC2's defaults of all options. */
+export const DEFAULT_INSTANCE_OPTIONS: InstanceOptions = {
+  monitoring: 'disabled', disableApiTermination: false, disableApiStop: false, cpuCredits: null, ebsOptimized: false,
+  sriovNetSupport: null, autoRecovery: 'default', capacityReservationPreference: 'open', cpu: null,
 }
 
 export interface MetadataOptions {
@@ -71,9 +98,24 @@ export interface MetadataOptions {
   instanceMetadataTags: 'enabled' | 'disabled'
 }
 
-/** The doc of an instance row. */
+/** The doc of an instance row; what rows of older versions lack has its default. */
 export function instanceDoc(row: { doc: string }): InstanceDoc {
-  return JSON.parse(row.doc) as InstanceDoc
+  const doc = JSON.parse(row.doc) as InstanceDoc & Partial<Pick<InstanceDoc, 'contactMs' | 'options'>>
+  return { ...doc, contactMs: doc.contactMs ?? null, options: { ...DEFAULT_INSTANCE_OPTIONS, ...doc.options } }
+}
+
+/**
+ * The credit option that a burstable instance has: what was asked for, else the default of its
+ * family (T2 standard, later ones unlimited); null for types without CPU credits.
+ */
+export function cpuCreditsOf(row: { instance_type: string; doc: string }): CpuCredits | null {
+  if (!isBurstable(row.instance_type)) return null
+  return instanceDoc(row).options.cpuCredits ?? (row.instance_type.startsWith('t2.') ? 'standard' : 'unlimited')
+}
+
+/** Whether a type has CPU credits: T2, T3, T3a, T4g. */
+export function isBurstable(instanceType: string): boolean {
+  return /^t(2|3|3a|4g)\./.test(instanceType)
 }
 
 /** "User initiated (2026-01-01 00:00:00 GMT)", as StateTransitionReason words it. */
@@ -125,8 +167,8 @@ export async function moveInstance(
     await db
       .updateTable('hosts')
       .set((eb) => ({
-        vcpus_used: eb('vcpus_used', '-', row.vcpus),
-        memory_mib_used: eb('memory_mib_used', '-', row.memory_mib),
+        vcpus_used: eb('vcpus_used', '-', current.vcpus),
+        memory_mib_used: eb('memory_mib_used', '-', current.memory_mib),
       }))
       .where('host_id', '=', row.host_id)
       .execute()
@@ -143,4 +185,15 @@ export async function changeInstanceDoc(db: Db, instanceId: string, change: Part
     .updateTable('instances').set({ doc: JSON.stringify({ ...instanceDoc(current), ...change }) })
     .where('instance_id', '=', instanceId)
     .execute()
+}
+
+/** Rewrites some of an instance's options, as they are in this transaction. */
+export async function changeInstanceOptions(
+  db: Db,
+  instanceId: string,
+  change: Partial<InstanceOptions>,
+): Promise<void> {
+  const current = await db
+    .selectFrom('instances').select('doc').where('instance_id', '=', instanceId).executeTakeFirst()
+  if (current) await changeInstanceDoc(db, instanceId, { options: { ...instanceDoc(current).options, ...change } })
 }

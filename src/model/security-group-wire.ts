@@ -1,9 +1,32 @@
-import type { IpPermission, SecurityGroup, SecurityGroupRule, Tag } from '@aws-sdk/client-ec2'
+import type {
+  IpPermission, RevokedSecurityGroupRule, SecurityGroup, SecurityGroupRule, Tag,
+} from '@aws-sdk/client-ec2'
 import type { SecurityGroupRuleTable, SecurityGroupTable } from '../store/schema.ts'
 import { ec2Arn } from './arn.ts'
 
+/** How rows have ICMPv6; the wire has it by name. */
+export const ICMPV6 = '58'
+
 /** Protocols whose rules have ports, or ICMP type and code; all others are allowed whole. */
-const HAS_PORTS: readonly string[] = ['tcp', 'udp', 'icmp']
+const HAS_PORTS: readonly string[] = ['tcp', 'udp', 'icmp', ICMPV6]
+
+/** What a rule allows, apart from whose it is. A peer that is neither block nor group is a prefix list. */
+export type RulePermission = Omit<SecurityGroupRuleTable, 'rule_id' | 'group_id' | 'is_egress'>
+
+/** A protocol as the wire and filters have it. */
+export function wireProtocol(protocol: string): string {
+  return protocol === ICMPV6 ? 'icmpv6' : protocol
+}
+
+/** Whether a rule's block is one of IPv6. */
+export function isIpv6Block(cidr: string | null): cidr is string {
+  return cidr !== null && cidr.includes(':')
+}
+
+/** The block as IPv4 and as IPv6; at most one of them is there. */
+export function blocksOf({ cidr }: RulePermission): { ipv4: string | undefined; ipv6: string | undefined } {
+  return isIpv6Block(cidr) ? { ipv4: undefined, ipv6: cidr } : { ipv4: cidr ?? undefined, ipv6: undefined }
+}
 
 /** A security group with its rules, as DescribeSecurityGroups shows it. */
 export function securityGroupToWire(
@@ -30,48 +53,79 @@ export function securityGroupArn(row: Pick<SecurityGroupTable, 'account_id' | 'g
   return ec2Arn(region, row.account_id, 'security-group', row.group_id)
 }
 
+/** A permission of which every kind of peer is there, if only as an empty list. */
+type WholePermission = IpPermission &
+  Required<Pick<IpPermission, 'IpRanges' | 'Ipv6Ranges' | 'PrefixListIds' | 'UserIdGroupPairs'>>
+
 /** Rules of one direction, those of the same protocol and ports in one permission, as EC2 groups them. */
-export function permissionsToWire(rules: readonly SecurityGroupRuleTable[]): IpPermission[] {
-  const permissions = new Map<string, Required<Pick<IpPermission, 'IpRanges' | 'UserIdGroupPairs'>> & IpPermission>()
+export function permissionsToWire(rules: readonly RulePermission[]): IpPermission[] {
+  const permissions = new Map<string, WholePermission>()
   for (const rule of rules.toSorted(compareRules)) {
     const key = `${rule.protocol}/${rule.from_port}/${rule.to_port}`
     let permission = permissions.get(key)
     if (!permission) {
       const ports = HAS_PORTS.includes(rule.protocol) ? { FromPort: rule.from_port, ToPort: rule.to_port } : {}
       permission = {
-        IpProtocol: rule.protocol, ...ports, IpRanges: [], Ipv6Ranges: [], PrefixListIds: [], UserIdGroupPairs: [],
+        IpProtocol: wireProtocol(rule.protocol), ...ports,
+        IpRanges: [], Ipv6Ranges: [], PrefixListIds: [], UserIdGroupPairs: [],
       }
       permissions.set(key, permission)
     }
-    const Description = rule.description ?? undefined
-    if (rule.cidr !== null) permission.IpRanges.push({ CidrIp: rule.cidr, Description })
-    // Both groups are in one VPC, and so of one account.
-    else permission.UserIdGroupPairs.push({ GroupId: rule.peer_group_id ?? '', UserId: rule.account_id, Description })
+    addPeer(permission, rule)
   }
   return [...permissions.values()]
 }
 
+function addPeer(permission: WholePermission, rule: RulePermission): void {
+  const Description = rule.description ?? undefined
+  const { ipv4, ipv6 } = blocksOf(rule)
+  if (ipv4 !== undefined) permission.IpRanges.push({ CidrIp: ipv4, Description })
+  else if (ipv6 !== undefined) permission.Ipv6Ranges.push({ CidrIpv6: ipv6, Description })
+  else if (rule.peer_group_id === null) permission.PrefixListIds.push({ PrefixListId: rule.peer_key, Description })
+  // Both groups are in one VPC, and so of one account.
+  else permission.UserIdGroupPairs.push({ GroupId: rule.peer_group_id, UserId: rule.account_id, Description })
+}
+
 /** Any fixed order, so that two answers never differ without reason. */
-function compareRules(a: SecurityGroupRuleTable, b: SecurityGroupRuleTable): number {
+function compareRules(a: RulePermission, b: RulePermission): number {
   if (a.protocol !== b.protocol) return a.protocol < b.protocol ? -1 : 1
   return a.from_port - b.from_port || a.to_port - b.to_port || (a.peer_key < b.peer_key ? -1 : 1)
 }
 
 /** One rule by itself, as AuthorizeSecurityGroupIngress answers; -1 stands for ports it has not. */
 export function securityGroupRuleToWire(row: SecurityGroupRuleTable, tags: Tag[], region: string): SecurityGroupRule {
+  const { ipv4, ipv6 } = blocksOf(row)
   return {
     SecurityGroupRuleId: row.rule_id,
     SecurityGroupRuleArn: ec2Arn(region, row.account_id, 'security-group-rule', row.rule_id),
     GroupId: row.group_id,
     GroupOwnerId: row.account_id,
     IsEgress: row.is_egress === 1,
-    IpProtocol: row.protocol,
+    IpProtocol: wireProtocol(row.protocol),
     FromPort: row.from_port,
     ToPort: row.to_port,
-    CidrIpv4: row.cidr ?? undefined,
+    CidrIpv4: ipv4,
+    CidrIpv6: ipv6,
     ReferencedGroupInfo:
       row.peer_group_id === null ? undefined : { GroupId: row.peer_group_id, UserId: row.account_id },
     Description: row.description ?? undefined,
     Tags: tags,
+  }
+}
+
+/** A rule that is gone, as RevokeSecurityGroupIngress and -Egress answer it. */
+export function revokedRuleToWire(row: SecurityGroupRuleTable): RevokedSecurityGroupRule {
+  const { ipv4, ipv6 } = blocksOf(row)
+  return {
+    SecurityGroupRuleId: row.rule_id,
+    GroupId: row.group_id,
+    IsEgress: row.is_egress === 1,
+    IpProtocol: wireProtocol(row.protocol),
+    FromPort: row.from_port,
+    ToPort: row.to_port,
+    CidrIpv4: ipv4,
+    CidrIpv6: ipv6,
+    ReferencedGroupId: row.peer_group_id ?? undefined,
+    Description: row.description ?? undefined,
   }
 }

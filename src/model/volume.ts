@@ -10,3 +10,20 @@ export interface VolumeDoc {
 export function volumeDoc(row: Pick<VolumeTable, 'doc'>): VolumeDoc {
   return JSON.parse(row.doc) as VolumeDoc
 }
+
+/**
+ * The volumes of an instance in the order of its disks: the root, from which it boots, then the
+ * others as they were attached, by device name where that was at once.
+ */
+export function inDiskOrder<Row extends Pick<VolumeTable, 'attached_ms' | 'device'>>(
+  rows: readonly Row[],
+  rootDeviceName: string,
+): Row[] {
+  const ranks = (row: Row) => [row.device === rootDeviceName ? 0 : 1, row.attached_ms ?? 0, (row.device ?? '').length]
+  return rows.toSorted((a, b) => {
+    const [ranksA, ranksB] = [ranks(a), ranks(b)]
+    const differing = ranksA.findIndex((rank, index) => rank !== ranksB[index])
+    if (differing >= 0) return (ranksA[differing] ?? 0) - (ranksB[differing] ?? 0)
+    return (a.device ?? '') < (b.device ?? '') ? -1 : 1
+  })
+}

@@ -9,6 +9,14 @@ export interface VpcSpec {
   ports: PortSpec[]
 }
 
+/** What of a VPC differs from the spec that the same caller had put in force before. */
+export interface VpcChange {
+  /** Ports that are new or not as they were. */
+  ports: PortSpec[]
+  /** Interfaces that have no port any more. */
+  removed: string[]
+}
+
 /** A security group; members are the ports that name it. */
 export interface GroupSpec {
   groupId: string
@@ -87,8 +95,12 @@ export interface MetadataResponse {
 export interface Network {
   /** Prepares the host: forwarding, the address pool, its own firewall table. */
   ensureHost(): Promise<void>
-  /** Makes the VPC match `spec` and its services answer; returns when the rules are in force. */
-  syncVpc(spec: VpcSpec): Promise<void>
+  /**
+   * Makes the VPC match `spec` and its services answer; returns when the rules are in force. Where
+   * `change` is given, nothing else differs from the caller's last spec that is in force, and a
+   * driver may apply only that.
+   */
+  syncVpc(spec: VpcSpec, change?: VpcChange): Promise<void>
   /** Removes the VPC and everything in it. */
   removeVpc(vpcId: string): Promise<void>
   /** Ids of every VPC that exists on this host. */

@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import type { Random } from '../core/random.ts'
 import { createPauses, type DelayRange } from '../hypervisor/sim-world.ts'
-import type { Network, VpcSpec } from './driver.ts'
+import type { Network, PortSpec, VpcChange, VpcSpec } from './driver.ts'
 import { createSerial } from './serial.ts'
 
 /** A port that is in force. */
@@ -13,19 +13,24 @@ export interface SimPort {
   groupIds: string[]
 }
 
+/** A VPC in force, its ports by interface id. */
+export interface SimVpc extends Omit<VpcSpec, 'ports'> {
+  ports: Map<string, PortSpec>
+}
+
 /**
  * The network of a simulated host: what stays in force whatever becomes of the agent. Drivers come
  * and go over it.
  */
 export class SimNetworkWorld {
-  /** What was last put in force, by VPC id. */
-  readonly vpcs = new Map<string, VpcSpec>()
+  /** What is in force, by VPC id. */
+  readonly vpcs = new Map<string, SimVpc>()
 
   /** Every port in force, ordered by VPC and interface id. */
   ports(): SimPort[] {
     return [...this.vpcs.values()]
       .flatMap(({ vpcId, ports }) =>
-        ports.map(({ interfaceId, privateIp, publicIp, groupIds }) =>
+        [...ports.values()].map(({ interfaceId, privateIp, publicIp, groupIds }) =>
           ({ vpcId, interfaceId, privateIp, publicIp, groupIds: [...groupIds] })))
       .toSorted((a, b) => compare(a.vpcId, b.vpcId) || compare(a.interfaceId, b.interfaceId))
   }
@@ -54,12 +59,12 @@ export function createSimNetwork({ clock, random, delays, world }: SimNetworkOpt
   const serial = createSerial()
   return {
     ensureHost: () => pauses.pause([0, 0]),
-    async syncVpc(spec) {
-      checkSpec(spec)
-      const wanted = structuredClone(spec)
-      await serial(wanted.vpcId, async () => {
+    async syncVpc(spec, change) {
+      const known = world.vpcs.get(spec.vpcId)
+      const effect = known && change ? changing(known, change) : replacing(world, spec)
+      await serial(spec.vpcId, async () => {
         await pauses.pause(syncMs)
-        world.vpcs.set(wanted.vpcId, wanted)
+        effect()
       })
     },
     removeVpc: (vpcId) => serial(vpcId, async () => {
@@ -77,6 +82,24 @@ export function createSimNetwork({ clock, random, delays, world }: SimNetworkOpt
       await pauses.pause(world.vpcs.size > 0 ? syncMs : [0, 0])
       world.vpcs.clear()
     },
+  }
+}
+
+/** Puts a whole spec in force; what the caller does to it later has no effect. */
+function replacing(world: SimNetworkWorld, spec: VpcSpec): () => void {
+  checkSpec(spec)
+  const { ports, ...wanted } = structuredClone({ ...spec })
+  const vpc = { ...wanted, ports: new Map(ports.map((port) => [port.interfaceId, port])) }
+  return () => void world.vpcs.set(spec.vpcId, vpc)
+}
+
+/** Applies a change to what is in force. */
+function changing(vpc: SimVpc, change: VpcChange): () => void {
+  checkSpec({ ...vpc, ports: change.ports })
+  const { ports, removed } = structuredClone(change)
+  return () => {
+    for (const interfaceId of removed) vpc.ports.delete(interfaceId)
+    for (const port of ports) vpc.ports.set(port.interfaceId, port)
   }
 }
 

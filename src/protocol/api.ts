@@ -1,13 +1,15 @@
+import type { Clock } from '../core/clock.ts'
 import { ApiError, CrashError } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
 import type { Authenticator } from './authenticator.ts'
-import { checkVersion, decodeInput } from './decode.ts'
-import { encodeError, encodeOutput } from './encode.ts'
-import { loadServiceModel, type ServiceModel, type ServiceName } from './model.ts'
-import { bodyText, buildForm, excerpt, parseParameters, type FormNode } from './query.ts'
-import { pathOf, urlParameters, type RawRequest, type RawResponse } from './request.ts'
-import { readClaim } from './sigv4.ts'
+import { encodeOutput, encodePages, hasPages } from './encode.ts'
+import { formOf, guessForm, XML_TYPE, type ErrorForm } from './error-forms.ts'
+import { encodeJsonOutput } from './json.ts'
+import { loadServiceModel, type ServiceName } from './model.ts'
+import { excerpt } from './query.ts'
+import { operationOf, readCall } from './read-call.ts'
+import type { AnswerBody, RawRequest, RawResponse } from './request.ts'
 import type { WebGuard } from './web-guard.ts'
 
 /** One call of an operation, authenticated and decoded. */
@@ -23,6 +25,8 @@ export interface ApiCall {
   /** Region the request was signed for; null when it is not signed. */
   region: string | null
   requestId: string
+  /** Puts a sentence into the log line of the request. */
+  remark?: (text: string) => void
 }
 
 /** Runs a call and resolves to its typed output; rejects with ApiError for what the client is to see. */
@@ -32,13 +36,21 @@ export interface ApiOptions {
   authenticator: Authenticator
   dispatch: Dispatch
   /** Whether dispatch knows the operation. */
-  supports: (service: string, action: string) => boolean
+  supports: (service: ServiceName, action: string) => boolean
+  clock: Clock
   random: Random
   log: Logger
 }
 
-/** All services of the endpoint; the first that knows an action has it when a request is not signed. */
-const SERVICES: readonly ServiceName[] = ['ec2', 'sts']
+/** What is known of a request so far: for its log line, and for the form of an error. */
+interface Progress {
+  form: ErrorForm
+  service: string | null
+  action: string
+  account: string | null
+  /** What a handler wants the log to say of the call. */
+  remarks: Set<string>
+}
 
 /** From a request to its response, without sockets. */
 export class Api {
@@ -51,45 +63,70 @@ export class Api {
   }
 
   /** Answers every request; rejects only with CrashError. */
-  async handle(request: RawRequest): Promise<RawResponse> {
-    const requestId = uuid(this.#options.random)
+  async handle(request: RawRequest): Promise<RawResponse<AnswerBody>> {
+    const { clock, random } = this.#options
+    const startMs = clock.now()
+    const requestId = uuid(random)
     // Until the service is known, errors are told in EC2's shape.
-    const answer = { model: loadServiceModel('ec2'), action: '' }
+    const progress: Progress = {
+      form: formOf(loadServiceModel('ec2')), service: null, action: '', account: null, remarks: new Set(),
+    }
+    const form = () => progress.form
     try {
-      return response(200, await this.#answer(request, requestId, answer), requestId)
+      const body = await this.#answer(request, requestId, progress)
+      return this.#logged(progress, response(200, body, requestId, form().contentType), { requestId, startMs })
     } catch (error) {
       if (error instanceof CrashError) throw error
-      const told = error instanceof ApiError ? error : this.#internalError(error, answer.action, requestId)
+      const told = error instanceof ApiError ? error : this.#internalError(error, progress.action, requestId)
       const { code, message, httpStatus } = told
-      const body = encodeError(answer.model, { code, message, isSender: httpStatus < 500 }, requestId)
-      return response(httpStatus, body, requestId)
+      const body = form().encode({ code, message, isSender: httpStatus < 500 }, requestId)
+      const answer = response(httpStatus, body, requestId, form().contentType)
+      return this.#logged(progress, answer, { requestId, startMs, code })
     }
   }
 
-  /** The body of a successful response; fills `answer` in as it learns what is called. */
-  async #answer(
-    request: RawRequest,
-    requestId: string,
-    answer: { model: ServiceModel; action: string },
-  ): Promise<string> {
+  /** The body of a successful response; fills `progress` in as it learns what is called, and by whom. */
+  async #answer(request: RawRequest, requestId: string, progress: Progress): Promise<AnswerBody> {
     const { authenticator, dispatch, supports } = this.#options
+    progress.form = guessForm(request)
     this.#guard.check(request)
-    checkEndpoint(request)
-    const form = buildForm([...urlParameters(request), ...parseParameters(bodyText(request.body))])
-    const action = form.children?.get('Action')?.value ?? ''
-    const model = modelFor(request, action)
-    answer.model = model
-    answer.action = action
-    const identity = await authenticator.authenticate(request)
-    const operation = operationOf(model, action, form)
+    const { model, action, decode } = readCall(request)
+    Object.assign(progress, { form: formOf(model), service: model.service, action })
+    const { account, accessKeyId, region } = await authenticator.authenticate(request)
+    progress.account = account
+    const operation = operationOf(model, action)
     if (!supports(model.service, action)) {
       const message = `The operation ${action} is not supported by Hearth yet; see docs/coverage.md.`
       throw new ApiError('UnsupportedOperation', message)
     }
-    const input = decodeInput(model, operation, form)
-    const { account, accessKeyId, region } = identity
-    const output = await dispatch({ service: model.service, action, input, account, accessKeyId, region, requestId })
-    return encodeOutput(model, operation, output, requestId)
+    const input = decode(operation)
+    const remark = (text: string) => void progress.remarks.add(text)
+    const output = await dispatch({ service: model.service, action, input, account, accessKeyId, region, requestId, remark })
+    if (model.protocol === 'awsJson1_1') return encodeJsonOutput(operation, output)
+    const encode = hasPages(output) ? encodePages : encodeOutput
+    return encode(model, operation, output, requestId)
+  }
+
+  /**
+   * The answer as it is; its line in the log is written when all of it is made. A line has nothing
+   * of what the request carried but the name of its operation.
+   */
+  #logged(
+    { service, action, account, remarks }: Progress,
+    answer: RawResponse<AnswerBody>,
+    { requestId, startMs, code }: { requestId: string; startMs: number; code?: string },
+  ): RawResponse<AnswerBody> {
+    const { clock, log } = this.#options
+    const write = (bytes: number, isWhole: boolean) => log.info('request', {
+      requestId, service, action: action === '' ? null : excerpt(action), account, status: answer.status, code,
+      durationMs: clock.now() - startMs, bytes,
+      ...(isWhole ? {} : { cut: true }),
+      ...(remarks.size > 0 ? { remarks: [...remarks] } : {}),
+    })
+    const { body } = answer
+    if (typeof body !== 'string') return { ...answer, body: counted(body, write) }
+    write(Buffer.byteLength(body), true)
+    return answer
   }
 
   /** A bug of ours: the client learns the request id, the log the rest. */
@@ -100,47 +137,38 @@ export class Api {
   }
 }
 
-function checkEndpoint(request: RawRequest): void {
-  if (request.method !== 'GET' && request.method !== 'POST') {
-    throw new ApiError('InvalidRequest', `Use POST or GET, not ${excerpt(request.method)}.`, 405)
-  }
-  if (pathOf(request) !== '/') {
-    throw new ApiError('InvalidRequest', `There is nothing at ${excerpt(pathOf(request))}; the API is at /.`, 404)
-  }
-}
-
-/** By the credential scope; for a request without one, the service that has the action. */
-function modelFor(request: RawRequest, action: string): ServiceModel {
-  const models = SERVICES.map(loadServiceModel)
-  const claim = readClaim(request)
-  if (claim === undefined || claim === 'malformed') {
-    return models.find((model) => model.operation(action)) ?? loadServiceModel('ec2')
-  }
-  const model = models.find(({ service }) => service === claim.scope.service)
-  if (model) return model
-  const message = `The service ${claim.scope.service} is not supported by Hearth yet; see docs/coverage.md.`
-  throw new ApiError('UnsupportedOperation', message)
-}
-
-function operationOf(model: ServiceModel, action: string, form: FormNode) {
-  if (action === '') {
-    throw new ApiError('MissingAction', 'The request is missing an action: it must contain the parameter Action.')
-  }
-  checkVersion(model, form.children?.get('Version')?.value)
-  const operation = model.operation(action)
-  if (operation) return operation
-  throw new ApiError('InvalidAction', `The action ${excerpt(action)} is not valid for this web service.`)
-}
-
 /** A response in the manner of EC2. */
-export function response(status: number, body: string, requestId: string): RawResponse {
+export function response<Body extends AnswerBody>(
+  status: number,
+  body: Body,
+  requestId: string,
+  contentType = XML_TYPE,
+): RawResponse<Body> {
   const headers = {
     'x-amzn-requestid': requestId,
-    'content-type': 'text/xml;charset=UTF-8',
+    'content-type': contentType,
     'cache-control': 'no-cache, no-store',
     server: 'AmazonEC2',
   }
   return { status, headers, body }
+}
+
+/** The pieces as they are; `done` hears how many bytes they were, and whether it was all of them. */
+async function* counted(
+  pieces: AsyncIterable<string>,
+  done: (bytes: number, isWhole: boolean) => void,
+): AsyncGenerator<string> {
+  let bytes = 0
+  let isWhole = false
+  try {
+    for await (const piece of pieces) {
+      bytes += Buffer.byteLength(piece)
+      yield piece
+    }
+    isWhole = true
+  } finally {
+    done(bytes, isWhole)
+  }
 }
 
 /** A random (version 4) UUID. */

@@ -1,5 +1,6 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
-import { ApiError } from '../core/errors.ts'
+import { authError } from './auth-errors.ts'
 import { isSignedWith, readClaim, timeOf, type SignatureClaim } from './sigv4.ts'
 import type { RawRequest } from './request.ts'
 
@@ -26,6 +27,8 @@ export interface Authenticator {
 export interface AccessKey {
   secret: string
   account: string
+  /** Of a temporary key: the token that must come with it, and its end in milliseconds since the epoch. */
+  session?: { token: string; expiresMs: number } | undefined
 }
 
 /** How far a client's clock may be from ours, as AWS has it. */
@@ -42,17 +45,24 @@ export function strictAuthenticator(
   return {
     async authenticate(request) {
       const claim = readClaim(request)
-      if (claim === undefined) throw missingToken()
-      if (claim === 'malformed') throw incomplete()
-      const isEc2 = claim.scope.service === 'ec2'
+      const service = serviceOf(request, claim)
+      if (claim === undefined) throw authError(service, 'missing')
+      if (claim === 'malformed') throw authError(service, 'malformed')
+      const nowMs = clock.now()
       const key = await lookup(claim.accessKeyId)
-      if (!key) throw unknownKey(isEc2)
-      checkTime(claim, clock.now())
-      if (!isSignedWith(key.secret, claim, request)) throw wrongSignature(isEc2)
-      if (claim.securityToken !== undefined) throw unknownToken(isEc2)
+      if (!key) throw authError(service, 'unknown-key')
+      checkTime(claim, nowMs)
+      if (!isSignedWith(key.secret, claim, request)) throw authError(service, 'wrong-signature')
+      checkSession(key, claim, nowMs)
       return { account: key.account, accessKeyId: claim.accessKeyId, region: claim.scope.region }
     },
   }
+}
+
+/** Whose words a request without a readable claim is answered in: only JSON is sent with a target. */
+function serviceOf(request: RawRequest, claim: SignatureClaim | 'malformed' | undefined): string {
+  if (claim !== undefined && claim !== 'malformed') return claim.scope.service
+  return request.headers['x-amz-target'] === undefined ? 'ec2' : 'ssm'
 }
 
 /** Accepts any key and none; only for an endpoint that nobody else can reach. */
@@ -71,47 +81,29 @@ export const permissiveAuthenticator: Authenticator = {
 function checkTime(claim: SignatureClaim, nowMs: number): void {
   const signedMs = timeOf(claim.time)
   const lifetimeMs = claim.expiresS === undefined ? MAX_SKEW_MS : claim.expiresS * 1000
-  if (signedMs - nowMs > MAX_SKEW_MS) {
-    throw expired(`Request is not valid yet: it was signed at ${claim.time}, and it is ${isoTime(nowMs)} here.`)
+  const times = `it was signed at ${claim.time}, and it is ${isoTime(nowMs)} here.`
+  const wrong = (detail: string) => authError(claim.scope.service, 'wrong-time', { detail })
+  if (signedMs - nowMs > MAX_SKEW_MS) throw wrong(`Request is not valid yet: ${times}`)
+  if (nowMs - signedMs > lifetimeMs) throw wrong(`Request has expired: ${times}`)
+}
+
+/** A temporary key comes with its token and is good until its end; any other comes without one. */
+function checkSession({ session }: AccessKey, claim: SignatureClaim, nowMs: number): void {
+  const { securityToken, scope } = claim
+  if (!session) {
+    if (securityToken === undefined) return
+    throw authError(scope.service, 'unknown-key', { hint: 'This key has no session token; unset AWS_SESSION_TOKEN.' })
   }
-  if (nowMs - signedMs > lifetimeMs) {
-    throw expired(`Request has expired: it was signed at ${claim.time}, and it is ${isoTime(nowMs)} here.`)
-  }
+  if (securityToken === undefined || !isEqual(securityToken, session.token)) throw authError(scope.service, 'unknown-key')
+  if (nowMs >= session.expiresMs) throw authError(scope.service, 'expired-session')
+}
+
+/** In a time that tells nothing of where two texts differ, nor of their lengths. */
+function isEqual(given: string, expected: string): boolean {
+  const digest = (text: string) => createHash('sha256').update(text).digest()
+  return timingSafeEqual(digest(given), digest(expected))
 }
 
 function isoTime(ms: number): string {
   return new Date(ms).toISOString()
-}
-
-function expired(message: string): ApiError {
-  return new ApiError('RequestExpired', message, 400)
-}
-
-function missingToken(): ApiError {
-  return new ApiError('MissingAuthenticationToken', 'Request is missing Authentication Token', 403)
-}
-
-function incomplete(): ApiError {
-  return new ApiError('AuthFailure', 'Authorization header or parameters are not formatted correctly.', 401)
-}
-
-const NOT_VALIDATED = 'AWS was not able to validate the provided access credentials'
-
-function unknownKey(isEc2: boolean): ApiError {
-  if (isEc2) return new ApiError('AuthFailure', NOT_VALIDATED, 401)
-  return new ApiError('InvalidClientTokenId', 'The security token included in the request is invalid.', 403)
-}
-
-function wrongSignature(isEc2: boolean): ApiError {
-  if (isEc2) return new ApiError('AuthFailure', NOT_VALIDATED, 401)
-  const message = 'The request signature we calculated does not match the signature you provided. '
-    + 'Check your AWS Secret Access Key and signing method.'
-  return new ApiError('SignatureDoesNotMatch', message, 403)
-}
-
-/** Our keys have no session token, so one that comes with them belongs to other credentials. */
-function unknownToken(isEc2: boolean): ApiError {
-  const { code, message, httpStatus } = unknownKey(isEc2)
-  const hint = 'This key has no session token; unset AWS_SESSION_TOKEN.'
-  return new ApiError(code, `${message.replace(/\.$/, '')}. ${hint}`, httpStatus)
 }

@@ -120,10 +120,14 @@ class Decoder {
 export function checkVersion(model: ServiceModel, version: string | undefined): void {
   if (!version || version === model.apiVersion) return
   refuseIllegalCharacters(version, 'Version')
-  const name = model.service === 'ec2' ? 'AmazonEC2' : 'AWSSecurityTokenService'
-  const requested = `The requested version (${excerpt(version)}) of service ${name}`
+  const requested = `The requested version (${excerpt(version)}) of service ${VERSIONED_NAMES[model.service]}`
   const message = `${requested} does not exist; use ${model.apiVersion}.`
   throw new ApiError('NoSuchVersion', message)
+}
+
+/** What AWS calls the services where it speaks of their versions. */
+const VERSIONED_NAMES: Record<ServiceModel['service'], string> = {
+  ec2: 'AmazonEC2', iam: 'AWSIdentityManagement', ssm: 'AmazonSSM', sts: 'AWSSecurityTokenService',
 }
 
 function join(path: string, key: string): string {

@@ -2,7 +2,10 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { packageRoot } from '../core/package-root.ts'
 
-export type ServiceName = 'ec2' | 'sts'
+/** The services of the endpoint; the first that knows an action has it when a request is not signed. */
+export const SERVICES = ['ec2', 'sts', 'iam', 'ssm'] as const
+export type ServiceName = (typeof SERVICES)[number]
+export type Protocol = 'ec2Query' | 'awsQuery' | 'awsJson1_1'
 export type Scalar = 'string' | 'number' | 'boolean' | 'timestamp' | 'blob'
 export type Shape = Scalar | StructureShape | ListShape | MapShape
 
@@ -37,9 +40,11 @@ export interface Member {
   shape: Shape
 }
 
-/** One operation; input and output are undefined where the operation has none. */
+/** One operation; input and output are undefined where the operation has none, and where hasShapes is false. */
 export interface Operation {
   name: string
+  /** Whether the model knows more than the name: of some services it keeps the shapes of what is there only. */
+  hasShapes: boolean
   input: StructureShape | undefined
   output: StructureShape | undefined
 }
@@ -47,9 +52,12 @@ export interface Operation {
 /** AWS's model of one service. */
 export interface ServiceModel {
   service: ServiceName
-  protocol: 'ec2Query' | 'awsQuery'
+  protocol: Protocol
   apiVersion: string
+  /** Of answers in XML; '' where they are JSON. */
   xmlNamespace: string
+  /** What precedes the operation in the header X-Amz-Target ("AmazonSSM"); '' for query protocols. */
+  target: string
   /** Names of all operations that AWS has. */
   operationNames(): string[]
   /** The operation of that name; undefined when AWS has none. */
@@ -65,10 +73,11 @@ type RawShape =
 
 /** The file's format is described in scripts/generate-models.mjs. */
 interface RawModel {
-  protocol: 'ec2Query' | 'awsQuery'
+  protocol: Protocol
   apiVersion: string
-  xmlNamespace: string
-  operations: Record<string, { input: Reference; output: Reference }>
+  xmlNamespace?: string
+  target?: string
+  operations: Record<string, { input: Reference; output: Reference } | null>
   shapes: RawShape[]
 }
 
@@ -136,13 +145,15 @@ function resolved(service: ServiceName, raw: RawModel): ServiceModel {
   const operation = (name: string): Operation | undefined => {
     const known = operations.get(name)
     if (known || !Object.hasOwn(raw.operations, name)) return known
-    const found = raw.operations[name]
-    if (!found) return undefined
-    const made = { name, input: structureOf(found.input), output: structureOf(found.output) }
+    const found = raw.operations[name] ?? null
+    const made = found === null
+      ? { name, hasShapes: false, input: undefined, output: undefined }
+      : { name, hasShapes: true, input: structureOf(found.input), output: structureOf(found.output) }
     operations.set(name, made)
     return made
   }
 
-  const { protocol, apiVersion, xmlNamespace } = raw
-  return { service, protocol, apiVersion, xmlNamespace, operation, operationNames: () => Object.keys(raw.operations) }
+  const { protocol, apiVersion, xmlNamespace = '', target = '' } = raw
+  const operationNames = () => Object.keys(raw.operations)
+  return { service, protocol, apiVersion, xmlNamespace, target, operation, operationNames }
 }

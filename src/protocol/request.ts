@@ -9,11 +9,14 @@ export interface RawRequest {
   body: Buffer
 }
 
-export interface RawResponse {
+export interface RawResponse<Body = string> {
   status: number
   headers: Record<string, string>
-  body: string
+  body: Body
 }
+
+/** The body of a long answer comes bit by bit; a failure of it means that there is no whole answer. */
+export type AnswerBody = string | AsyncIterable<string>
 
 /** The path of a request's URL, without its query string. */
 export function pathOf(request: RawRequest): string {

@@ -78,13 +78,20 @@ function decodeBlob(text: string, path: string): Uint8Array {
 // oxlint-disable-next-line no-control-regex
 export const ILLEGAL_IN_XML = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|\p{Surrogate}/gu
 
+/** Whether the text holds any of them; most texts are told by one look without Unicode's rules. */
+export function hasIllegalCharacters(text: string): boolean {
+  // oxlint-disable-next-line no-control-regex
+  if (!/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ud800-\udfff\ufffe\uffff]/.test(text)) return false
+  return text.search(ILLEGAL_IN_XML) !== -1
+}
+
 /**
  * Refused on the way in, since a resource that held such text could not be described again.
  *
  * @throws ApiError InvalidCharacter.
  */
 export function refuseIllegalCharacters(text: string, path: string): void {
-  if (text.search(ILLEGAL_IN_XML) === -1) return
+  if (!hasIllegalCharacters(text)) return
   throw new ApiError('InvalidCharacter', `The value of the parameter ${path} holds a control character.`)
 }
 

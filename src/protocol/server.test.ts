@@ -65,7 +65,7 @@ describe('an API server and the AWS SDK', () => {
     expect(output).toMatchObject(launched.Reservations[0] ?? {})
     expect(calls).toEqual([{
       service: 'ec2', action: 'RunInstances', input, account: '111122223333', accessKeyId: 'AKIAEXAMPLE',
-      region: 'eu-west-1', requestId: output.$metadata.requestId,
+      region: 'eu-west-1', requestId: output.$metadata.requestId, remark: expect.any(Function),
     }])
   })
 

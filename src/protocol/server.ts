@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Clock } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import { Api, response, uuid, type ApiOptions } from './api.ts'
@@ -52,7 +53,9 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     const body = await readBody(incoming)
     const answer = await api.handle(rawRequest(incoming, body))
     if (isClosing || body.length > MAX_BODY_BYTES) outgoing.setHeader('connection', 'close')
-    outgoing.writeHead(answer.status, answer.headers).end(answer.body)
+    outgoing.writeHead(answer.status, answer.headers)
+    if (typeof answer.body === 'string') outgoing.end(answer.body)
+    else await sendPieces(outgoing, answer.body)
   }
 
   const server = createServer({
@@ -83,7 +86,10 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
       await new Promise((resolve) => server.close(resolve))
       timer.cancel()
     },
-    handle: (request) => api.handle(request),
+    async handle(request) {
+      const answer = await api.handle(request)
+      return { ...answer, body: typeof answer.body === 'string' ? answer.body : await joined(answer.body) }
+    },
   }
 }
 
@@ -103,15 +109,55 @@ function listening(server: Server, port: number, host: string): Promise<void> {
 }
 
 /** The whole body; of one beyond the limit only so much that it is seen to be. */
-async function readBody(incoming: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  let read = 0
-  for await (const chunk of incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    if (read <= MAX_BODY_BYTES) chunks.push(chunk)
-    read += chunk.length
-    if (read > MAX_DISCARDED_BYTES) break
+function readBody(incoming: IncomingMessage): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let read = 0
+    const finish = () => resolve(Buffer.concat(chunks))
+    incoming.on('data', (chunk: Buffer) => {
+      if (read <= MAX_BODY_BYTES) chunks.push(chunk)
+      read += chunk.length
+      if (read <= MAX_DISCARDED_BYTES) return
+      incoming.pause()
+      finish()
+    })
+    incoming.on('end', finish)
+    incoming.on('error', reject)
+    incoming.on('close', () => reject(new Error('the connection was closed before the request was complete')))
+  })
+}
+
+/**
+ * Sends an answer as it is made: no faster than the client reads, and with a turn for everybody
+ * else after each piece. When a piece fails, so does this, and the connection ends in the middle of
+ * the answer: the client must not take it for a whole one.
+ */
+async function sendPieces(outgoing: ServerResponse, pieces: AsyncIterable<string>): Promise<void> {
+  for await (const piece of pieces) {
+    if (outgoing.destroyed) return
+    if (outgoing.write(piece)) await nextTurn()
+    else await drained(outgoing)
   }
-  return Buffer.concat(chunks)
+  outgoing.end()
+}
+
+/** Resolves when the client has read what was written, or is gone. */
+function drained(outgoing: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const finish = () => {
+      outgoing.off('drain', finish)
+      outgoing.off('close', finish)
+      resolve()
+    }
+    outgoing.on('drain', finish)
+    outgoing.on('close', finish)
+  })
+}
+
+async function joined(pieces: AsyncIterable<string>): Promise<string> {
+  let whole = ''
+  for await (const piece of pieces) whole += piece
+  return whole
 }
 
 function rawRequest(incoming: IncomingMessage, body: Buffer): RawRequest {

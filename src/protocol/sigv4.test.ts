@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { strictAuthenticator, permissiveAuthenticator } from './authenticator.ts'
+import { strictAuthenticator, permissiveAuthenticator, type AccessKey } from './authenticator.ts'
 import { presign, sign } from './sigv4.ts'
 import type { RawRequest } from './request.ts'
 
@@ -14,10 +14,13 @@ const post = (changes: Partial<RawRequest> = {}): RawRequest => ({
 const signed = (request: RawRequest, service = 'ec2', nowMs = NOW): RawRequest =>
   ({ ...request, headers: sign(request, credentials, { ...target, service }, nowMs) })
 
-function authenticate(request: RawRequest, { secret = 'secret', nowMs = NOW } = {}) {
-  const clock = { now: () => nowMs, after: () => ({ cancel() {} }), sleep: () => Promise.resolve() }
+function authenticate(
+  request: RawRequest,
+  { secret = 'secret', nowMs = NOW, session }: { secret?: string; nowMs?: number; session?: AccessKey['session'] } = {},
+) {
+  const clock = { now: () => nowMs, after: () => ({ cancel() {} }), soon() {}, sleep: () => Promise.resolve() }
   const authenticator = strictAuthenticator(clock, async (id) =>
-    id === 'AKIAEXAMPLE' ? { secret, account: '111122223333' } : undefined)
+    id === 'AKIAEXAMPLE' ? { secret, account: '111122223333', session } : undefined)
   return authenticator.authenticate(request)
 }
 
@@ -99,6 +102,40 @@ describe('strict authentication', () => {
 
   it('refuses a request without a signature', async () => {
     await expect(authenticate(post())).rejects.toMatchObject({ code: 'MissingAuthenticationToken', httpStatus: 403 })
+    const json = post({ headers: { host: 'localhost', 'x-amz-target': 'AmazonSSM.GetParameter' } })
+    await expect(authenticate(json)).rejects.toMatchObject({ code: 'MissingAuthenticationTokenException', httpStatus: 400 })
+  })
+
+  describe('with a temporary key', () => {
+    const session = { token: 'the-token', expiresMs: NOW + MINUTE }
+    const carrying = (token: string) => post({ headers: { host: 'localhost', 'x-amz-security-token': token } })
+
+    it('takes its token in a header or a URL', async () => {
+      expect(await authenticate(signed(carrying('the-token')), { session })).toEqual(identity)
+      const get = post({ method: 'GET', url: '/?Action=DescribeVpcs&X-Amz-Security-Token=the-token', body: Buffer.alloc(0) })
+      expect(await authenticate({ ...get, url: presign(get, credentials, target, NOW, 60) }, { session })).toEqual(identity)
+    })
+
+    it.each([
+      ['ec2', 'AuthFailure', 401, 'RequestExpired', 400],
+      ['sts', 'InvalidClientTokenId', 403, 'ExpiredToken', 403],
+      ['iam', 'InvalidClientTokenId', 403, 'ExpiredToken', 403],
+      ['ssm', 'UnrecognizedClientException', 400, 'ExpiredTokenException', 400],
+    ])('refuses in the words of %s what comes without the token, with another, or too late', async (
+      service, wrongCode, wrongStatus, lateCode, lateStatus,
+    ) => {
+      for (const request of [post(), carrying('the-toke'), carrying('another-1'), carrying('')]) {
+        const wrong = authenticate(signed(request, service), { session })
+        await expect(wrong).rejects.toMatchObject({ code: wrongCode, httpStatus: wrongStatus })
+      }
+      const atEnd = authenticate(signed(carrying('the-token'), service), { session, nowMs: NOW + MINUTE })
+      await expect(atEnd).rejects.toMatchObject({ code: lateCode, httpStatus: lateStatus })
+    })
+
+    it('does not tell that a key has expired to who cannot sign with it', async () => {
+      const stale = authenticate(signed(carrying('the-token')), { session, nowMs: NOW + 2 * MINUTE, secret: 'other' })
+      await expect(stale).rejects.toMatchObject({ code: 'AuthFailure' })
+    })
   })
 
   const authorization = signed(post()).headers['authorization'] ?? ''

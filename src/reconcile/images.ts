@@ -44,7 +44,7 @@ export function createImagesReconciler(options: {
               created_ms: image.builtAtMs,
               doc: JSON.stringify({
                 description: image.description, recipe: image.recipe, sizeGib: image.sizeGib, bootMode: image.bootMode,
-                sshUser: image.user, imdsSupport: null,
+                sshUser: image.user, imdsSupport: image.imdsSupport ?? null,
               }),
             })
             .execute()
@@ -55,8 +55,11 @@ export function createImagesReconciler(options: {
   }
 }
 
-/** Ids that follow from what was built: the same on every host, and the same after a crash. */
+/**
+ * Ids that follow from what was built: the same on every host, and the same after a crash. An image
+ * that was built again of newer packages is another one.
+ */
 function idsOf(image: BuiltImage): { imageId: string; snapshotId: string } {
-  const hex = createHash('sha256').update(`${image.recipe} ${image.recipeHash}`).digest('hex')
+  const hex = createHash('sha256').update(`${image.recipe} ${image.buildHash ?? image.recipeHash}`).digest('hex')
   return { imageId: `ami-${hex.slice(0, 17)}`, snapshotId: `snap-${hex.slice(17, 34)}` }
 }

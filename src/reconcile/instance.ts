@@ -6,11 +6,12 @@ import {
   changeInstanceDoc, instanceDoc, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated, type InstanceDoc,
 } from '../model/instance.ts'
 import { releaseSlot } from '../model/slot.ts'
+import { inDiskOrder } from '../model/volume.ts'
 import type { Network } from '../network/driver.ts'
 import type { InstanceTable, InterfaceTable, VolumeTable } from '../store/schema.ts'
 import type { Db, Store } from '../store/store.ts'
 import type { Volumes } from '../volumes/driver.ts'
-import { again, DONE, type Outcome, type Reconciler } from './loop.ts'
+import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
 import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
 import { purgeInstance, releaseAttachments } from './release-instance.ts'
 import { shrinkToHost, type HostLimits } from './shrink.ts'
@@ -24,6 +25,8 @@ export interface InstanceReconcilerOptions {
   network: Pick<Network, 'tapOf' | 'netnsPathOf'>
   volumes: Pick<Volumes, 'pathOf'>
   limits: HostLimits
+  /** When the machine last woke from sleep; deadlines of guests that were under way begin anew then. */
+  awakeSinceMs: () => number
 }
 
 interface Loaded {
@@ -51,7 +54,7 @@ async function reconcile(options: InstanceReconcilerOptions, instanceId: string)
     doc,
     rebootRequested: row.reboot_requested,
     rebootCompleted: row.reboot_completed,
-    inStateMs: options.clock.now() - row.state_ms,
+    inStateMs: options.clock.now() - Math.max(row.state_ms, options.awakeSinceMs()),
     isEquipped: interfaces.every((each) => each.ready === 1) && volumes.every((each) => each.ready === 1),
     machine: await options.hypervisor.observe(instanceId),
   })
@@ -66,31 +69,29 @@ async function load(db: Db, instanceId: string): Promise<Loaded | undefined> {
     .selectFrom('slots').select('slot')
     .where('host_id', '=', row.host_id).where('kind', '=', 'vpc').where('owner_id', '=', row.vpc_id)
     .executeTakeFirst()
+  const doc = instanceDoc(row)
+  const volumes = await db.selectFrom('volumes').selectAll().where('instance_id', '=', instanceId).execute()
   return {
     row,
-    doc: instanceDoc(row),
+    doc,
     interfaces: await db
       .selectFrom('interfaces').selectAll().where('instance_id', '=', instanceId).orderBy('device_index').execute(),
-    volumes: await db
-      .selectFrom('volumes').selectAll().where('instance_id', '=', instanceId).orderBy('attached_ms').execute(),
+    volumes: inDiskOrder(volumes, doc.rootDeviceName),
     vpcSlot: slot?.slot,
   }
 }
 
 async function take(options: InstanceReconcilerOptions, loaded: Loaded, step: InstanceStep): Promise<Outcome> {
-  const { store, clock, hypervisor } = options
+  const { hypervisor } = options
   const { row } = loaded
   const id = row.instance_id
   switch (step.step) {
-    case 'wait':
-      return again(step.afterMs)
     case 'none':
       return DONE
     case 'start':
       return start(options, loaded)
     case 'record-running':
-      await store.transaction('instance.running', (db) => moveInstance(db, row, 'running', clock.now(), { hasRun: true, startFailures: 0 }))
-      return again(0)
+      return recordRunning(options, row)
     case 'give-up':
       return destroyThen(options, row, step.to, { stateReason: STATE_REASONS.serverError })
     case 'press-power-button':
@@ -119,7 +120,11 @@ async function start(options: InstanceReconcilerOptions, loaded: Loaded): Promis
       changeInstanceDoc(db, row.instance_id, { startFailures: loaded.doc.startFailures + 1 }))
     throw error
   }
-  return again(0)
+  return recordRunning(options, row)
+}
+
+function recordRunning({ clock }: InstanceReconcilerOptions, row: InstanceTable): Outcome {
+  return recording('instance.running', (db) => moveInstance(db, row, 'running', clock.now(), { hasRun: true, startFailures: 0 }))
 }
 
 /** Writes down, before the first start, the hardware that must not change later. */
@@ -175,18 +180,17 @@ function machineSpec(
 
 /** Ends the machine, then in one transaction everything that ends with it. */
 async function destroyThen(
-  { store, clock, hypervisor }: InstanceReconcilerOptions,
+  { clock, hypervisor }: InstanceReconcilerOptions,
   row: InstanceTable,
   to: 'stopped' | 'terminated',
   change: Partial<InstanceDoc> = {},
 ): Promise<Outcome> {
   await hypervisor.ensureStopped(row.instance_id)
   if (row.state === to) return DONE
-  await store.transaction(`instance.${to}`, async (db) => {
+  return recording(`instance.${to}`, async (db) => {
     const moved = await moveInstance(db, row, to, clock.now(), { force: false, ...change })
     if (moved) await releaseAttachments(db, moved, clock.now())
-  })
-  return again(0)
+  }, again(0))
 }
 
 /**
@@ -204,43 +208,40 @@ async function reboot(options: InstanceReconcilerOptions, loaded: Loaded): Promi
     await store.transaction('instance.reboot-begun', (db) => changeInstanceDoc(db, id, { reboot: begun }))
   }
   if (machine.status === 'running' && pid === begun.pid) {
-    if (clock.now() - begun.begunMs < SHUTDOWN_DEADLINE_MS.reboot) {
+    if (clock.now() - Math.max(begun.begunMs, options.awakeSinceMs()) < SHUTDOWN_DEADLINE_MS.reboot) {
       await hypervisor.requestShutdown(id)
       return again(POWER_BUTTON_INTERVAL_MS)
     }
     await hypervisor.ensureStopped(id)
   }
   await hypervisor.ensureRunning(machineSpec(options, loaded, doc))
-  await store.transaction('instance.rebooted', async (db) => {
+  return recording('instance.rebooted', async (db) => {
     await db
       .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', id).execute()
     await changeInstanceDoc(db, row.instance_id, { reboot: null })
-  })
-  return again(0)
+  }, again(0))
 }
 
-async function recordShutdown(
-  { store, clock, log }: InstanceReconcilerOptions,
+function recordShutdown(
+  { clock, log }: InstanceReconcilerOptions,
   row: InstanceTable,
   step: Extract<InstanceStep, { step: 'record-shutdown' }>,
-): Promise<Outcome> {
+): Outcome {
   const reason = step.cause === 'guest' ? STATE_REASONS.guestShutdown : STATE_REASONS.hostFailure
   if (step.cause === 'failure') log.warn('machine ended unexpectedly', { id: row.instance_id })
-  await store.transaction('instance.guest-shutdown', (db) =>
+  return recording('instance.guest-shutdown', (db) =>
     moveInstance(db, row, step.to, clock.now(), {
       stateReason: reason,
       stateTransitionReason: step.cause === 'guest' ? userInitiated(clock.now()) : reason.message,
-    }))
-  return again(0)
+    }), again(0))
 }
 
-async function purge({ store, clock, hypervisor }: InstanceReconcilerOptions, row: InstanceTable): Promise<Outcome> {
+async function purge({ clock, hypervisor }: InstanceReconcilerOptions, row: InstanceTable): Promise<Outcome> {
   const leftMs = row.state_ms + TERMINATED_RETENTION_MS - clock.now()
   if (leftMs > 0) return again(leftMs)
   await hypervisor.remove(row.instance_id)
-  await store.transaction('instance.purge', async (db) => {
+  return recording('instance.purge', async (db) => {
     await purgeInstance(db, row.instance_id)
     await releaseSlot(db, row.host_id, 'machine', row.instance_id)
   })
-  return DONE
 }

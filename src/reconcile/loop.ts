@@ -4,16 +4,28 @@ import type { Logger } from '../core/logger.ts'
 import { HostLostError } from '../model/host.ts'
 import type { WorkKind, WorkTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
-import { completeWork, dueWork, nextDueMs, postponeWork } from '../store/work.ts'
+import type { Db } from '../store/store.ts'
+import { completeWork, nextDueMs, nextWork, postponeWork } from '../store/work.ts'
+
+/** What a run saw or did, to be written in the transaction that also ends its work. */
+export interface Observation {
+  /** Name of the transaction, for its crash points. */
+  name: string
+  write: (db: Db) => Promise<unknown>
+}
 
 /** How a run of a reconciler ended. A failure is thrown, and tried again with growing pauses. */
-export type Outcome =
+export type Outcome = { observed?: Observation } & (
   | { kind: 'done' }
   /** Look again after `afterMs`, or sooner when something asks for it. */
   | { kind: 'again'; afterMs: number }
+)
 
 export const DONE: Outcome = { kind: 'done' }
 export const again = (afterMs: number): Outcome => ({ kind: 'again', afterMs })
+/** The outcome, with what must be written down along with it. */
+export const recording = (name: string, write: Observation['write'], outcome: Outcome = DONE): Outcome =>
+  ({ ...outcome, observed: { name, write } })
 
 /** Makes one thing of its kind as it should be. May crash anywhere and run again. */
 export interface Reconciler {
@@ -46,6 +58,7 @@ export class ReconcileLoop {
   #timer: Timer | undefined
   #scanning = false
   #scanAgain = false
+  #isHinted = false
   #stopped = false
 
   constructor(options: LoopOptions) {
@@ -57,9 +70,17 @@ export class ReconcileLoop {
     this.hint()
   }
 
-  /** Something may be due: look now. */
+  /** Something may be due: look soon. Hints that come before that look are one. */
   hint(): void {
-    if (this.#stopped) return
+    if (this.#stopped || this.#isHinted) return
+    this.#isHinted = true
+    this.#options.clock.soon(() => {
+      this.#isHinted = false
+      if (!this.#stopped) this.#startScan()
+    })
+  }
+
+  #startScan(): void {
     if (this.#scanning) {
       this.#scanAgain = true
       return
@@ -103,7 +124,7 @@ export class ReconcileLoop {
   }
 
   #isIdle(): boolean {
-    return this.#inFlight.size === 0 && !this.#scanning
+    return this.#inFlight.size === 0 && !this.#scanning && !this.#isHinted
   }
 
   #afterScan(): void {
@@ -122,11 +143,11 @@ export class ReconcileLoop {
   async #scan(): Promise<void> {
     const { store, clock, hostId, concurrency = 16 } = this.#options
     this.#timer?.cancel()
-    const { due, nextMs } = await store.read(async (db) => ({
-      due: await dueWork(db, hostId, clock.now(), concurrency + this.#inFlight.size),
-      nextMs: await nextDueMs(db, hostId),
-    }))
+    const limit = concurrency + this.#inFlight.size
+    const next = await store.read((db) => nextWork(db, hostId, limit + 1))
     if (this.#stopped) return
+    const nowMs = clock.now()
+    const due = next.slice(0, limit).filter((row) => row.due_ms <= nowMs)
     for (const row of due) {
       const key = `${row.kind} ${row.id}`
       if (this.#inFlight.has(key) || this.#inFlight.size >= concurrency) continue
@@ -137,8 +158,9 @@ export class ReconcileLoop {
       })
       this.#inFlight.set(key, run)
     }
-    const isFull = due.length > 0
-    const delayMs = isFull || nextMs === undefined ? SCAN_INTERVAL_MS : Math.min(SCAN_INTERVAL_MS, nextMs - clock.now())
+    // What is due and was not taken is taken when a run ends; only what is not due yet needs the clock.
+    const nextMs = due.length > 0 ? undefined : next[0]?.due_ms
+    const delayMs = nextMs === undefined ? SCAN_INTERVAL_MS : Math.min(SCAN_INTERVAL_MS, nextMs - nowMs)
     this.#timer?.cancel()
     this.#timer = clock.after(Math.max(0, delayMs), () => this.hint())
   }
@@ -147,8 +169,11 @@ export class ReconcileLoop {
     const { store, clock, log, reconcilers } = this.#options
     try {
       const outcome = await reconcilers[row.kind].reconcile(row.id)
-      await store.transaction('work', (db) =>
-        outcome.kind === 'done' ? completeWork(db, row) : postponeWork(db, row, clock.now() + outcome.afterMs, null))
+      await store.transaction(outcome.observed?.name ?? 'work', async (db) => {
+        await outcome.observed?.write(db)
+        if (outcome.kind === 'done') await completeWork(db, row)
+        else await postponeWork(db, row, clock.now() + outcome.afterMs, null)
+      })
     } catch (error) {
       if (this.#stopped) return
       if (isFatal(error)) return this.#options.onFatal(error)

@@ -16,7 +16,7 @@ const step = (state: InstanceState, change: Partial<InstanceFacts> = {}) => plan
 
 describe('a pending instance', () => {
   test('waits for its disks and ports, then starts', () => {
-    expect(step('pending', { isEquipped: false }).step).toBe('wait')
+    expect(step('pending', { isEquipped: false }).step).toBe('none')
     expect(step('pending').step).toBe('start')
   })
   test('whose machine runs is running, also after a crash between the two', () => {
@@ -34,7 +34,7 @@ describe('a pending instance', () => {
 
 describe('a running instance', () => {
   test('is left alone while its machine runs', () => {
-    expect(step('running', { machine: RUNNING }).step).toBe('wait')
+    expect(step('running', { machine: RUNNING }).step).toBe('none')
   })
   test('whose guest powered off follows its shutdown behaviour', () => {
     const doc = { force: false, shutdownBehavior: 'terminate', hasRun: true, startFailures: 0 } as const
@@ -48,7 +48,7 @@ describe('a running instance', () => {
   test('is rebooted as long as a reboot is asked for and not done, and its shutdown then is no power-off', () => {
     expect(step('running', { machine: RUNNING, rebootRequested: 1 }).step).toBe('reboot')
     expect(step('running', { machine: SHUTDOWN, rebootRequested: 1 }).step).toBe('reboot')
-    expect(step('running', { machine: RUNNING, rebootRequested: 1, rebootCompleted: 1 }).step).toBe('wait')
+    expect(step('running', { machine: RUNNING, rebootRequested: 1, rebootCompleted: 1 }).step).toBe('none')
   })
 })
 

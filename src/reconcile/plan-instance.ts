@@ -16,7 +16,6 @@ export interface InstanceFacts {
 
 /** The one next step towards what is wanted. */
 export type InstanceStep =
-  | { step: 'wait'; afterMs: number }
   | { step: 'start' }
   | { step: 'record-running' }
   /** It cannot be started: a launch ends terminated, what ran before goes back to stopped. */
@@ -38,17 +37,14 @@ export const MAX_START_FAILURES = 5
 /** A guest that is still booting misses the power button; it is pressed again this often. */
 export const POWER_BUTTON_INTERVAL_MS = 2000
 
-/** How often a running machine is looked at without a hint. */
-const HEALTH_INTERVAL_MS = 60_000
-
 /** Decides the next step; pure, so that every combination can be tested. */
 export function planInstance(facts: InstanceFacts): InstanceStep {
   switch (facts.state) {
     case 'pending':
       if (facts.machine.status === 'running') return { step: 'record-running' }
       if (facts.doc.startFailures >= MAX_START_FAILURES) return { step: 'give-up', to: facts.doc.hasRun ? 'stopped' : 'terminated' }
-      // The reconcilers of volumes and interfaces mark the instance due when they are ready.
-      return facts.isEquipped ? { step: 'start' } : { step: 'wait', afterMs: HEALTH_INTERVAL_MS }
+      // The reconcilers of volumes and interfaces mark the instance due when the last of them is ready.
+      return facts.isEquipped ? { step: 'start' } : { step: 'none' }
     case 'running':
       return planRunning(facts)
     case 'stopping':
@@ -65,7 +61,8 @@ export function planInstance(facts: InstanceFacts): InstanceStep {
 function planRunning(facts: InstanceFacts): InstanceStep {
   const isRebooting = facts.rebootRequested > facts.rebootCompleted
   if (isRebooting) return { step: 'reboot' }
-  if (facts.machine.status === 'running') return { step: 'wait', afterMs: HEALTH_INTERVAL_MS }
+  // The driver tells of a change, and a resync looks again now and then.
+  if (facts.machine.status === 'running') return { step: 'none' }
   const cause = facts.machine.status === 'shutdown' ? 'guest' : 'failure'
   const to = cause === 'guest' && facts.doc.shutdownBehavior === 'terminate' ? 'shutting-down' : 'stopping'
   return { step: 'record-shutdown', to, cause }

@@ -1,4 +1,4 @@
-import type { InstanceTable } from '../store/schema.ts'
+import type { InstanceTable, VolumeTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 
@@ -9,9 +9,9 @@ import { enqueue } from '../store/work.ts'
  */
 export async function releaseAttachments(db: Db, row: InstanceTable, nowMs: number): Promise<void> {
   await db
-    .updateTable('interfaces').set({ wanted: 0, ready: 0, public_ip: null })
+    .updateTable('interfaces').set((eb) => ({ wanted: 0, ready: 0, public_ip: null, revision: eb('revision', '+', 1) }))
     .where('instance_id', '=', row.instance_id).execute()
-  await enqueue(db, { kind: 'vpc', id: row.vpc_id, hostId: row.host_id }, nowMs)
+  await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.host_id }, nowMs)
   if (row.state !== 'terminated') return
   await db
     .updateTable('interfaces').set({ status: 'removing', instance_id: null })
@@ -20,19 +20,24 @@ export async function releaseAttachments(db: Db, row: InstanceTable, nowMs: numb
     .updateTable('interfaces').set({ status: 'available', instance_id: null, host_id: null, slot: null })
     .where('instance_id', '=', row.instance_id).execute()
   const volumes = await db
-    .selectFrom('volumes').select(['volume_id', 'host_id', 'delete_on_termination'])
+    .selectFrom('volumes').select(['volume_id', 'host_id', 'delete_on_termination', 'ready'])
     .where('instance_id', '=', row.instance_id).execute()
   for (const volume of volumes) {
-    const isDeleted = volume.delete_on_termination === 1
     await db
       .updateTable('volumes')
       .set({
         instance_id: null, device: null, attach_state: null, attached_ms: null,
-        ...(isDeleted ? { state: 'deleting' as const } : {}),
+        ...releasedState(volume),
       })
       .where('volume_id', '=', volume.volume_id).execute()
     await enqueue(db, { kind: 'volume', id: volume.volume_id, hostId: volume.host_id }, nowMs)
   }
+}
+
+/** What becomes of a volume whose instance is gone; one that has no file yet is still being made. */
+function releasedState(volume: { delete_on_termination: number; ready: number }): Partial<Pick<VolumeTable, 'state'>> {
+  if (volume.delete_on_termination === 1) return { state: 'deleting' }
+  return volume.ready === 1 ? { state: 'available' } : {}
 }
 
 /** Forgets a terminated instance: nothing refers to it any more. */

@@ -1,9 +1,13 @@
 import type { Clock } from '../core/clock.ts'
 import type { Hypervisor } from '../hypervisor/driver.ts'
 import type { Network } from '../network/driver.ts'
+import { inPages } from '../store/batch.ts'
 import type { Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import type { Volumes } from '../volumes/driver.ts'
+
+/** Marks made in one transaction; more would keep other callers waiting. */
+const ITEMS_AT_ONCE = 250
 
 /**
  * Compares the host with the database from scratch: everything the database knows of this host and
@@ -23,26 +27,45 @@ export async function resync(options: {
   const machines = await options.hypervisor.list()
   const vpcs = await options.network.list()
   const volumes = await options.volumes.list()
-  await store.transaction('resync', async (db) => {
-    const dueMs = clock.now()
-    const instances = await db
-      .selectFrom('instances').select(['instance_id', 'vpc_id', 'state']).where('host_id', '=', hostId).execute()
-    const living = instances.filter((row) => row.state !== 'terminated')
-    // A terminated instance keeps its folder, for the console, until it is purged.
-    const terminated = new Set(instances.filter((row) => row.state === 'terminated').map((row) => row.instance_id))
-    // Of all hosts: only a file that no row anywhere speaks of is garbage.
-    const known = await db.selectFrom('volumes').select(['volume_id', 'host_id', 'ready', 'state']).execute()
-    const unsettled = known.filter((row) => row.host_id === hostId && (row.ready === 0 || row.state === 'deleting'))
-    const rows = new Set(known.map((row) => row.volume_id))
-    const due = {
-      instance: new Set([...living.map((row) => row.instance_id), ...machines.filter((id) => !terminated.has(id))]),
-      // Existing volumes are looked at only when the row and the file may disagree.
-      volume: new Set([...unsettled.map((row) => row.volume_id), ...volumes.filter((id) => !rows.has(id))]),
-      vpc: new Set([...living.map((row) => row.vpc_id), ...vpcs]),
-      images: new Set(['built']),
+  const due: Due = {
+    // What exists without a row is garbage, unless it turns up below.
+    instance: new Set(machines), volume: new Set(volumes), vpc: new Set(vpcs), images: new Set(['built']),
+  }
+  for await (const page of inPages({ store, clock }, (db, after, limit) =>
+    db.selectFrom('instances').select(['instance_id', 'host_id', 'vpc_id', 'state'])
+      .where('instance_id', '>', after).orderBy('instance_id').limit(limit).execute(), (row) => row.instance_id)) {
+    for (const row of page) {
+      // A terminated instance keeps its folder, for the console, until it is purged.
+      if (row.state === 'terminated') due.instance.delete(row.instance_id)
+      else if (row.host_id === hostId) {
+        due.instance.add(row.instance_id)
+        due.vpc.add(row.vpc_id)
+      }
     }
-    for (const [kind, ids] of Object.entries(due) as [keyof typeof due, Set<string>][]) {
-      for (const id of ids) await enqueue(db, { kind, id, hostId }, dueMs)
+  }
+  for await (const page of inPages({ store, clock }, (db, after, limit) =>
+    db.selectFrom('volumes').select(['volume_id', 'host_id', 'ready', 'state'])
+      .where('volume_id', '>', after).orderBy('volume_id').limit(limit).execute(), (row) => row.volume_id)) {
+    for (const row of page) {
+      // Volumes are looked at only when the row and the file may disagree.
+      const isUnsettled = row.host_id === hostId && (row.ready === 0 || row.state === 'deleting')
+      if (isUnsettled) due.volume.add(row.volume_id)
+      else due.volume.delete(row.volume_id)
     }
-  })
+  }
+  await enqueueAll({ store, clock, hostId }, due)
+}
+
+type Due = Record<'instance' | 'volume' | 'vpc' | 'images', Set<string>>
+
+/** Marks everything due, some at a time. */
+async function enqueueAll({ store, clock, hostId }: { store: Store; clock: Clock; hostId: string }, due: Due): Promise<void> {
+  const items = (Object.keys(due) as (keyof Due)[]).flatMap((kind) => [...due[kind]].map((id) => ({ kind, id, hostId })))
+  const dueMs = clock.now()
+  for (let start = 0; start < items.length; start += ITEMS_AT_ONCE) {
+    await store.transaction('resync', async (db) => {
+      for (const item of items.slice(start, start + ITEMS_AT_ONCE)) await enqueue(db, item, dueMs)
+    })
+    await new Promise<void>((resolve) => clock.soon(resolve))
+  }
 }

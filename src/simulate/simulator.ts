@@ -4,7 +4,7 @@ import { silentLogger } from '../core/logger.ts'
 import { parseCidr } from '../core/cidr.ts'
 import { withCrashPoints, type CrashPoints } from '../core/crash-points.ts'
 import { seededRandom, type Random } from '../core/random.ts'
-import { settlePromises, VirtualClock } from '../core/virtual-clock.ts'
+import { VirtualClock } from '../core/virtual-clock.ts'
 import { createDispatch } from '../dispatch.ts'
 import { DEFAULT_ACCOUNT, ensureAccount } from '../model/account.ts'
 import type { ApiCall, Dispatch } from '../protocol/server.ts'
@@ -13,6 +13,7 @@ import { createSimAgent, createSimHost, type SimDelays, type SimHost } from '../
 import { withCommitCrashPoints } from '../store/crash-points.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import type { Store } from '../store/store.ts'
+import { countCalls } from './count-calls.ts'
 
 /** A host small enough that launches sometimes find no room. */
 const CAPACITY = { cpus: 4, memoryMib: 12_288, guestLimits: { vcpus: 2, memoryMib: 2048 } }
@@ -70,17 +71,21 @@ export class SimulatedCloud {
   #closeDrivers: (() => void) | undefined
   #process: MortalProcess | undefined
   #isStarted = false
+  readonly #settled: () => Promise<void>
 
-  private constructor(seed: number, store: Store) {
+  private constructor(seed: number, opened: Store) {
+    const { store, settled } = countCalls(opened)
+    this.#settled = settled
     this.random = seededRandom(seed)
-    this.clock = new VirtualClock(this.random)
+    this.clock = new VirtualClock(this.random, undefined, settled)
     this.settings = readSettings({ engine: 'sim', home: '/simulated', overcommitVcpus: 4, overcommitMemory: 2 }, {})
     this.store = store
     this.host = createSimHost(this, DELAYS)
   }
 
-  static async create(seed: number): Promise<SimulatedCloud> {
-    const cloud = new SimulatedCloud(seed, await openSqlite({ file: ':memory:', durability: 'normal' }))
+  /** Over an empty store: SQLite in memory unless another is given, which is closed with the cloud. */
+  static async create(seed: number, store?: Store): Promise<SimulatedCloud> {
+    const cloud = new SimulatedCloud(seed, store ?? (await openSqlite({ file: ':memory:', durability: 'normal' })))
     const ambient = { clock: cloud.clock, random: cloud.random, region: cloud.settings.region }
     await cloud.store.transaction('setup', (db) => ensureAccount(db, ambient, { accountId: DEFAULT_ACCOUNT, name: 'default' }))
     cloud.startAgent()
@@ -143,8 +148,8 @@ export class SimulatedCloud {
         else end.failure = error
       },
     )
-    await settlePromises()
-    while (!end.result && end.failure === undefined && this.clock.step()) await settlePromises()
+    await this.#settled()
+    while (!end.result && end.failure === undefined && this.clock.step()) await this.#settled()
     await pending
     const { result, failure } = end
     if (failure !== undefined) throw new Error(`${action} failed inside: ${messageOf(failure)}`, { cause: failure })

@@ -107,25 +107,50 @@ export const migrations: { name: string; statements: string[] }[] = [
       `drop index instances_by_account`,
       `create index instances_by_account on instances (account_id, created_ms, instance_id)`,
       `create index images_by_account on images (account_id)`,
+      `alter table interfaces add column revision integer not null default 1`,
+      `alter table interfaces add column synced_revision integer not null default 0`,
+      `create index interfaces_unsynced on interfaces (vpc_id) where revision <> synced_revision`,
     ],
   },
 ]
+
+const META = 'create table if not exists meta (key text primary key, value text not null)'
+
+/** Any number that nobody else takes; held while the schema changes. */
+const POSTGRES_LOCK = 4_973_110_821
+
+/**
+ * A statement in the words of the dialect. On PostgreSQL an `integer` has 32 bits, which some of our
+ * numbers exceed, and text is compared as its database was made; ours is compared byte by byte, as
+ * on SQLite, whatever that is. Migrations name these two types for nothing but columns.
+ */
+function inDialect(statement: string, dialect: 'sqlite' | 'postgres'): string {
+  if (dialect === 'sqlite') return statement
+  return statement.replaceAll(/ integer\b/g, ' bigint').replaceAll(/ text\b/g, ' text collate "C"')
+}
+
+/** Every table that migrations make. */
+export function tableNames(): string[] {
+  const statements = [META, ...migrations.flatMap((migration) => migration.statements)]
+  return statements.flatMap((statement) => /^create table (?:if not exists )?(\w+)/.exec(statement)?.[1] ?? [])
+}
 
 /**
  * Brings the schema up to date; safe to run from two processes at once and to run again.
  *
  * @throws Error when the database was written by a newer Hearth.
  */
-export async function migrate(db: Kysely<Database>): Promise<void> {
+export async function migrate(db: Kysely<Database>, dialect: 'sqlite' | 'postgres' = 'sqlite'): Promise<void> {
   await db.transaction().execute(async (tx) => {
-    await sql`create table if not exists meta (key text primary key, value text not null)`.execute(tx)
+    if (dialect === 'postgres') await sql`select pg_advisory_xact_lock(${POSTGRES_LOCK})`.execute(tx)
+    await sql.raw(inDialect(META, dialect)).execute(tx)
     const row = await tx.selectFrom('meta').select('value').where('key', '=', 'schema').executeTakeFirst()
     const done = Number(row?.value ?? 0)
     if (done > migrations.length) {
       throw new Error('this home was written by a newer Hearth; update Hearth, or use another --home')
     }
     for (const migration of migrations.slice(done)) {
-      for (const statement of migration.statements) await sql.raw(statement).execute(tx)
+      for (const statement of migration.statements) await sql.raw(inDialect(statement, dialect)).execute(tx)
     }
     await tx
       .insertInto('meta')

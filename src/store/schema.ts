@@ -127,6 +127,9 @@ export interface InterfaceTable {
   ready: number
   delete_on_termination: number
   created_ms: number
+  /** Raised by whatever changes the port, and the last one that is in force: what differs is due. */
+  revision: number
+  synced_revision: number
   doc: string
 }
 
@@ -235,4 +238,4 @@ export interface WorkTable {
 }
 
 /** Each kind of work has one reconciler. */
-export type WorkKind = 'instance' | 'volume' | 'vpc' | 'console' | 'images'
+export type WorkKind = 'instance' | 'volume' | 'vpc' | 'ports' | 'console' | 'screenshot' | 'images'

@@ -2,9 +2,11 @@ import BetterSqlite3 from 'better-sqlite3'
 import { utimesSync, watch, type FSWatcher } from 'node:fs'
 import { open } from 'node:fs/promises'
 import {
-  CompiledQuery, Kysely, SqliteDialect, SqliteDriver, type DatabaseConnection, type SqliteDatabase,
+  CompiledQuery, Kysely, sql, SqliteDialect, SqliteDriver, type DatabaseConnection, type SqliteDatabase,
   type SqliteDialectConfig, type SqliteStatement,
 } from 'kysely'
+import type { Clock } from '../core/clock.ts'
+import { giveToFolderOwner } from '../core/file-owner.ts'
 import type { Database } from './schema.ts'
 import type { Db, Store } from './store.ts'
 import { migrate } from './migrations.ts'
@@ -17,7 +19,15 @@ export interface SqliteOptions {
    * which is enough for what can be observed again (the agent).
    */
   durability: 'full' | 'normal'
+  /**
+   * Where it is given, a transaction begins when the I/O that is ready has been handled: those that
+   * come together share one commit, which is what costs time when it must survive a power cut.
+   */
+  clock?: Pick<Clock, 'soon'>
 }
+
+/** Transactions in one commit; more would keep the first of them waiting. */
+const MAX_SHARED = 16
 
 /** The name of a database that lives in this process alone. */
 const MEMORY = ':memory:'
@@ -35,7 +45,10 @@ export async function openSqlite(options: SqliteOptions): Promise<Store> {
   const inMemory = options.file === MEMORY
   if (!inMemory) {
     // It holds secrets; SQLite gives the files beside it the mode of the database itself.
-    for (const file of [options.file, wakeFileOf(options.file)]) await (await open(file, 'a', 0o600)).close()
+    for (const file of [options.file, wakeFileOf(options.file)]) {
+      await (await open(file, 'a', 0o600)).close()
+      giveToFolderOwner(file)
+    }
   }
   const connect = () => {
     const database = new BetterSqlite3(options.file, { timeout: BUSY_TIMEOUT_MS })
@@ -70,11 +83,20 @@ function keepStatements(database: BetterSqlite3.Database): SqliteDatabase {
   }
 }
 
+/** A transaction that waits for its turn. */
+interface Job {
+  body: (db: Db) => Promise<unknown>
+  resolve: (value: unknown) => void
+  reject: (error: unknown) => void
+}
+
 class SqliteStore implements Store {
   readonly #writer: Db
   readonly #reader: Db
   readonly #options: SqliteOptions
   readonly #listeners: (() => void)[] = []
+  readonly #waiting: Job[] = []
+  #isScheduled = false
   #watcher: FSWatcher | undefined
 
   constructor(writer: Db, reader: Db, options: SqliteOptions) {
@@ -84,10 +106,57 @@ class SqliteStore implements Store {
   }
 
   async transaction<T>(_name: string, body: (db: Db) => Promise<T>): Promise<T> {
-    const result = await this.#writer.transaction().execute(body)
+    const { clock } = this.#options
+    if (!clock) {
+      const result = await this.#writer.transaction().execute(body)
+      this.#committed()
+      return result
+    }
+    const result = new Promise<T>((resolve, reject) => {
+      this.#waiting.push({ body, resolve: resolve as (value: unknown) => void, reject })
+    })
+    if (!this.#isScheduled) {
+      this.#isScheduled = true
+      clock.soon(() => void this.#runWaiting(clock))
+    }
+    return result
+  }
+
+  async #runWaiting(clock: Pick<Clock, 'soon'>): Promise<void> {
+    const jobs = this.#waiting.splice(0, MAX_SHARED)
+    await this.#runTogether(jobs)
+    this.#isScheduled = this.#waiting.length > 0
+    if (this.#isScheduled) clock.soon(() => void this.#runWaiting(clock))
+  }
+
+  /** Runs the jobs one after another and commits them as one; each is told how it ended after that. */
+  async #runTogether(jobs: Job[]): Promise<void> {
+    const endings: (() => void)[] = []
+    try {
+      await this.#writer.transaction().execute(async (db) => {
+        for (const { body, resolve, reject } of jobs) {
+          await sql`savepoint job`.execute(db)
+          try {
+            const value = await body(db)
+            endings.push(() => resolve(value))
+          } catch (error) {
+            await sql`rollback to job`.execute(db)
+            endings.push(() => reject(error))
+          }
+          await sql`release job`.execute(db)
+        }
+      })
+    } catch (error) {
+      for (const { reject } of jobs) reject(error)
+      return
+    }
+    this.#committed()
+    for (const end of endings) end()
+  }
+
+  #committed(): void {
     for (const listener of this.#listeners) listener()
     this.#wakeOthers()
-    return result
   }
 
   read<T>(body: (db: Db) => Promise<T>): Promise<T> {

@@ -25,13 +25,9 @@ export async function enqueue(db: Db, item: WorkItem, dueMs: number): Promise<vo
     .execute()
 }
 
-/** Work of the host that is due, most overdue first. */
-export function dueWork(db: Db, hostId: string, nowMs: number, limit: number): Promise<WorkTable[]> {
-  return db
-    .selectFrom('work').selectAll()
-    .where('host_id', '=', hostId).where('due_ms', '<=', nowMs)
-    .orderBy('due_ms').limit(limit)
-    .execute()
+/** The host's work that is due first, most overdue first; due or not. */
+export function nextWork(db: Db, hostId: string, limit: number): Promise<WorkTable[]> {
+  return db.selectFrom('work').selectAll().where('host_id', '=', hostId).orderBy('due_ms').limit(limit).execute()
 }
 
 /** When the host's next work is due; undefined when there is none. */

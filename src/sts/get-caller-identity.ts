@@ -1,10 +1,12 @@
 import type { GetCallerIdentityRequest, GetCallerIdentityResponse } from '@aws-sdk/client-sts'
 import type { Context } from '../ec2/context.ts'
+import { principalOf } from '../model/principal.ts'
 
-/** GetCallerIdentity: every access key is one of its account's root user; there are no others yet. */
+/** GetCallerIdentity: a temporary key's principal; every other key is one of its account's root user. */
 export async function getCallerIdentity(
-  { account }: Pick<Context, 'account'>,
+  { db, account, accessKeyId }: Pick<Context, 'db' | 'account' | 'accessKeyId'>,
   _input: GetCallerIdentityRequest,
 ): Promise<GetCallerIdentityResponse> {
-  return { Account: account, UserId: account, Arn: `arn:aws:iam::${account}:root` }
+  const { arn, userId } = await principalOf(db, account, accessKeyId)
+  return { Account: account, UserId: userId, Arn: arn }
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { silentLogger } from '../../src/core/logger.ts'
+import { parsePpm } from '../../src/core/ppm.ts'
 import { systemRandom } from '../../src/core/random.ts'
 import type { Hypervisor, MachineSpec } from '../../src/hypervisor/driver.ts'
 import { createQemuHypervisor } from '../../src/hypervisor/qemu/index.ts'
@@ -174,6 +175,30 @@ function contract(makeHost: () => Promise<TestHost>): void {
     heard.length = 0
     await host.killProcess(spec.instanceId)
     await waitFor(systemClock, 'news of the death', 10_000, () => heard.includes(spec.instanceId))
+  })
+
+  test('gives a picture of the screen of a machine that runs, and of no other', async () => {
+    const { instanceId } = await started()
+    const [one, two] = await Promise.all([driver.screenshot(instanceId), driver.screenshot(instanceId)])
+    const { width, height } = parsePpm(one)
+    expect(width).toBeGreaterThanOrEqual(640)
+    expect(height).toBeGreaterThanOrEqual(350)
+    expect(parsePpm(two).width).toBe(width)
+    await driver.pressKey(instanceId)
+    await driver.ensureStopped(instanceId)
+    await expect(driver.screenshot(instanceId)).rejects.toThrow(instanceId)
+    await driver.pressKey(instanceId)
+  })
+
+  test('starts a machine with several disks, and one is no more use elsewhere', async () => {
+    const spec = await host.spec()
+    const data = { volumeId: 'vol-0da7a000000000001', path: host.volumes.pathOf('vol-0da7a000000000001'), deviceName: '/dev/sdb' }
+    await host.volumes.ensureVolume({ volumeId: data.volumeId, sizeGib: 1, snapshotId: null })
+    await driver.ensureRunning({ ...spec, disks: [...spec.disks, data] })
+    expect((await driver.observe(spec.instanceId)).status).toBe('running')
+    const thief = await host.spec()
+    await expect(driver.ensureRunning({ ...thief, disks: [...thief.disks, data] })).rejects.toThrow(thief.instanceId)
+    await driver.ensureStopped(spec.instanceId)
   })
 
   test('remove stops the machine and leaves nothing of it', async () => {

@@ -7,7 +7,9 @@ import path from 'node:path'
 import dnsPacket from 'dns-packet'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
+import { systemRandom } from '../../src/core/random.ts'
 import { silentLogger } from '../../src/core/logger.ts'
+import { ensureIdentityKey, type IdentityKey } from '../../src/imds/identity-key.ts'
 import { createDatabaseServices } from '../../src/imds/services.ts'
 import { createVpcServices } from '../../src/network/services/index.ts'
 import type { VpcServicesServer } from '../../src/network/services-server.ts'
@@ -43,6 +45,28 @@ if (transport === 'udp') {
 }
 `
 
+/** Follows every listing below /latest/ and prints the paths; one that is not answered with what it is for. */
+const CRAWL = `
+import http from 'node:http'
+const get = (path, agent) => new Promise((done, failed) => http.get('http://169.254.169.254' + path, { agent }, (answer) => {
+  let text = ''
+  answer.on('data', (chunk) => (text += chunk)).on('end', () => done({ status: answer.statusCode, text }))
+}).on('error', failed))
+const one = new http.Agent({ keepAlive: true, maxSockets: 1 })
+const found = []
+const crawl = async (path, agent) => {
+  const { status, text } = await get(path, agent)
+  const other = await get(path, new http.Agent())
+  found.push(status === 200 && other.text === text ? path : path + ' ' + status)
+  if (!path.endsWith('/')) return
+  const names = path === '/latest/' ? text.split('\\n').map((name) => (name === 'user-data' ? name : name + '/')) : text.split('\\n')
+  await Promise.all(names.map((name) => crawl(path + (/^\\d+=/.test(name) ? name.replace(/=.*/, '/') : name), agent)))
+}
+await crawl('/latest/', one)
+one.destroy()
+console.log(JSON.stringify(found))
+`
+
 const absent = ['nsenter', 'ip', 'ss', 'busybox', 'curl'].filter((tool) => !isInstalled(tool))
 const isRoot = process.getuid?.() === 0
 const missing = isRoot ? absent.map((tool) => `no ${tool}`).join(', ') : 'network namespaces take root'
@@ -53,13 +77,14 @@ describe.skipIf(missing !== '')(`the services of a VPC${missing && ` (skipped: $
   let server: VpcServicesServer
   let vpcId: string
   let instanceId: string
+  let identityKey: IdentityKey
   const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-services-'))
   const upstream = dgram.createSocket('udp4')
 
   const freshServer = () =>
     createVpcServices({
       services: createDatabaseServices({
-        store: test.store, clock: systemClock, region: REGION, secret: Buffer.alloc(32, 7),
+        store: test.store, clock: systemClock, region: REGION, secret: Buffer.alloc(32, 7), identityKey,
       }),
       clock: systemClock, log: silentLogger, upstreamDns: [`127.0.0.1:${(upstream.address() as AddressInfo).port}`],
     })
@@ -73,6 +98,7 @@ describe.skipIf(missing !== '')(`the services of a VPC${missing && ` (skipped: $
 
   beforeAll(async () => {
     test = await openTestStore()
+    identityKey = await ensureIdentityKey(test.store, { clock: systemClock, random: systemRandom })
     await test.run(async (context) => {
       const instance = await insertInstance(context)
       await insertInterface(context, instance, { private_ip: ADDRESS, mac: MAC, public_ip: '198.18.0.9' })
@@ -160,6 +186,27 @@ echo "$1 $ip $subnet $router [$dns] $domain $hostname $mtu $broadcast $serverid 
     const head = await curl('-I', '-H', header, `${METADATA}/meta-data/local-ipv4`)
     expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
     expect(head).toMatch(new RegExp(`^content-length: ${ADDRESS.length}\r$`, 'm'))
+  })
+
+  it('let a guest crawl the whole tree, as cloud-init does, on one connection and on many', async () => {
+    const crawled = JSON.parse(await namespaces.guest(process.execPath, '--input-type=module', '-e', CRAWL)) as string[]
+    expect(crawled).toContain(`/latest/meta-data/network/interfaces/macs/${MAC}/vpc-id`)
+    expect(crawled).toContain('/latest/dynamic/instance-identity/rsa2048')
+    expect(crawled.filter((line) => line.includes(' '))).toEqual([])
+    expect(crawled.length).toBeGreaterThan(45)
+  })
+
+  it('answer a hundred requests a second to one guest', async () => {
+    const begunMs = Date.now()
+    const same = `import http from 'node:http'
+      const agent = new http.Agent({ keepAlive: true, maxSockets: 20 })
+      const ask = () => new Promise((done) => http.get('${METADATA}/dynamic/instance-identity/signature', { agent }, (answer) => {
+        answer.resume().on('end', () => done(answer.statusCode))
+      }).on('error', (error) => done(error.message)))
+      console.log(JSON.stringify([...new Set(await Promise.all(Array.from({ length: 500 }, ask)))]))
+      agent.destroy()`
+    expect(JSON.parse(await namespaces.guest(process.execPath, '--input-type=module', '-e', same))).toEqual([200])
+    expect(Date.now() - begunMs).toBeLessThan(5000)
   })
 
   it('refuse a request with a large body, and go on', async () => {

@@ -7,25 +7,70 @@ import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { packageRoot } from '../../src/core/package-root.ts'
 import { openSqlite } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
-import { completeWork, dueWork, enqueue, nextDueMs, postponeWork } from '../../src/store/work.ts'
+import { hasPostgres, newDatabase, openTestPostgres } from '../support/postgres.ts'
+import { completeWork, enqueue, nextDueMs, nextWork, postponeWork } from '../../src/store/work.ts'
 
-/** Every database that can be behind a Store: opens two processes' views of one. */
-const kinds = [{
-  name: 'SQLite',
-  async open(folder: string): Promise<[Store, Store]> {
-    const file = path.join(folder, 'hearth.db')
-    return [await openSqlite({ file, durability: 'full' }), await openSqlite({ file, durability: 'normal' })]
-  },
-}]
+/** One database: two processes' views of it, and a third process that raises meta's `n` a hundred times. */
+interface TestDatabase {
+  stores: [Store, Store]
+  raiseInOtherProcess: () => Promise<void>
+}
+
+/** Runs a script as a process of its own: two writers of SQLite in one process would wait for each other. */
+async function runScript(script: string, argument: string): Promise<void> {
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script, argument], { stdio: 'inherit', cwd: packageRoot() })
+  const code = await new Promise((resolve) => child.once('exit', resolve))
+  if (code !== 0) throw new Error(`the other process ended with status ${String(code)}`)
+}
+
+async function sqliteDatabase(folder: string): Promise<TestDatabase> {
+  const file = path.join(folder, 'hearth.db')
+  return {
+    stores: [await openSqlite({ file, durability: 'full' }), await openSqlite({ file, durability: 'normal' })],
+    raiseInOtherProcess: () => runScript(`
+      import Database from 'better-sqlite3'
+      const db = new Database(process.argv[1], { timeout: 10000 })
+      for (let i = 0; i < 100; i++) {
+        db.exec('begin immediate')
+        const { value } = db.prepare("select value from meta where key = 'n'").get()
+        db.prepare("update meta set value = ? where key = 'n'").run(String(Number(value) + 1))
+        db.exec('commit')
+      }`, file),
+  }
+}
+
+async function postgresDatabase(): Promise<TestDatabase> {
+  const url = await newDatabase()
+  return {
+    stores: [await openTestPostgres(url, 'full'), await openTestPostgres(url, 'normal')],
+    raiseInOtherProcess: () => runScript(`
+      import pg from 'pg'
+      const client = new pg.Client(process.argv[1])
+      await client.connect()
+      for (let i = 0; i < 100; i++) {
+        await client.query("update meta set value = (value::int + 1)::text where key = 'n'")
+      }
+      await client.end()`, url),
+  }
+}
+
+/** Every database that can be behind a Store. */
+const kinds: { name: string; open: (folder: string) => Promise<TestDatabase> }[] = [
+  { name: 'SQLite', open: sqliteDatabase },
+  ...(hasPostgres() ? [{ name: 'PostgreSQL', open: postgresDatabase }] : []),
+]
 
 describe.each(kinds)('a store on $name', ({ open }) => {
   let folder: string
   let api: Store
   let agent: Store
+  let raiseInOtherProcess: TestDatabase['raiseInOtherProcess']
 
   beforeEach(async () => {
-    folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-store-'));
-    [api, agent] = await open(folder)
+    folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-store-'))
+    const database = await open(folder);
+    [api, agent] = database.stores
+    raiseInOtherProcess = database.raiseInOtherProcess
   })
   afterEach(async () => {
     await api.close()
@@ -62,23 +107,13 @@ describe.each(kinds)('a store on $name', ({ open }) => {
 
   test('keeps writers of both processes apart: no increment is lost', async () => {
     await put(api, 'n', '0')
-    // The other writer is a process of its own: in one process the two would wait for each other.
-    const other = spawn(process.execPath, ['--input-type=module', '-e', `
-      import Database from 'better-sqlite3'
-      const db = new Database(process.argv[1], { timeout: 10000 })
-      for (let i = 0; i < 100; i++) {
-        db.exec('begin immediate')
-        const { value } = db.prepare("select value from meta where key = 'n'").get()
-        db.prepare("update meta set value = ? where key = 'n'").run(String(Number(value) + 1))
-        db.exec('commit')
-      }`, path.join(folder, 'hearth.db')], { stdio: 'inherit', cwd: packageRoot() })
-    const ended = new Promise((resolve) => other.once('exit', resolve))
+    const other = raiseInOtherProcess()
     await Promise.all(Array.from({ length: 100 }, () =>
       api.transaction('increment', async (db) => {
         const row = await db.selectFrom('meta').select('value').where('key', '=', 'n').executeTakeFirstOrThrow()
         await db.updateTable('meta').set({ value: String(Number(row.value) + 1) }).where('key', '=', 'n').execute()
       })))
-    expect(await ended).toBe(0)
+    await other
     expect(await get(api, 'n')).toEqual({ value: '200' })
   })
 
@@ -97,23 +132,65 @@ describe.each(kinds)('a store on $name', ({ open }) => {
     await expect(orphan).rejects.toThrow(/FOREIGN KEY|foreign key/)
   })
 
-  test('can be read by its owner only', async () => {
-    for (const name of ['hearth.db', 'hearth.db-wal']) expect((await stat(path.join(folder, name))).mode & 0o077).toBe(0)
+  test('has numbers for numbers: large ones, counts and sums', async () => {
+    const hosts = [1, 2].map((number) => ({
+      host_id: `h-${number}`, epoch: 1, region: 'r', vcpus: 1, memory_mib: 16_000_000_000, vcpus_used: 0,
+      memory_mib_used: 0, heartbeat_ms: Date.UTC(2026, 0, 1), doc: '{}',
+    }))
+    await api.transaction('hosts', (db) => db.insertInto('hosts').values(hosts).execute())
+    expect(await agent.read((db) => db.selectFrom('hosts').selectAll().orderBy('host_id').execute())).toEqual(hosts)
+    const summed = await agent.read((db) =>
+      db.selectFrom('hosts').select((eb) => [
+        eb.fn.countAll<number>().as('count'), eb.fn.sum<number>('memory_mib').as('sum'), eb.fn.max('heartbeat_ms').as('last'),
+      ]).executeTakeFirst())
+    expect(summed).toEqual({ count: 2, sum: 32_000_000_000, last: Date.UTC(2026, 0, 1) })
+  })
+
+  test('counts the rows that a statement changed, and those that a conflict kept out', async () => {
+    await put(api, 'once', '1')
+    const counts = await api.transaction('again', async (db) => {
+      const { numInsertedOrUpdatedRows: inserted } = await db
+        .insertInto('meta').values({ key: 'once', value: '2' }).onConflict((conflict) => conflict.doNothing()).executeTakeFirst()
+      const { numUpdatedRows: updated } = await db.updateTable('meta').set({ value: '3' }).where('key', '=', 'nothing').executeTakeFirst()
+      const { numDeletedRows: deleted } = await db.deleteFrom('meta').where('key', '=', 'once').executeTakeFirst()
+      return [inserted, updated, deleted]
+    })
+    expect(counts).toEqual([0n, 0n, 1n])
+  })
+
+  test('sorts and compares text byte by byte, whatever a language would', async () => {
+    // By the rules of English: _ before letters, a before B, é beside e, and the digits elsewhere.
+    const sorted = ['-', '0', 'A-1', 'B', 'Zulu', '_', 'a', 'a-1', 'aB', 'a_', 'ab', 'é', '\uffff', '\u{1f984}']
+    for (const key of sorted.toReversed()) await put(api, `sort/${key}`, '')
+    const keysFrom = (first: string) => agent.read(async (db) => {
+      const rows = await db
+        .selectFrom('meta').select('key').where('key', '>=', `sort/${first}`).where('key', '<', 'sort0').orderBy('key').execute()
+      return rows.map((row) => row.key.slice('sort/'.length))
+    })
+    expect(await keysFrom('')).toEqual(sorted)
+    expect(await keysFrom('Zulu')).toEqual(sorted.slice(4))
   })
 
   test('does not lose work that is asked for again while it is done', async () => {
     const item = { kind: 'instance', id: 'i-1', hostId: 'h' } as const
     await api.transaction('ask', (db) => enqueue(db, item, 100))
-    const [row] = await agent.read((db) => dueWork(db, 'h', 100, 10))
+    const [row] = await agent.read((db) => nextWork(db, 'h', 10))
     await api.transaction('ask', (db) => enqueue(db, item, 200))
     if (!row) throw new Error('no work is due')
     await agent.transaction('done', (db) => completeWork(db, row))
     expect(await agent.read((db) => nextDueMs(db, 'h'))).toBe(100)
-    const [newer] = await agent.read((db) => dueWork(db, 'h', 100, 10))
+    const [newer] = await agent.read((db) => nextWork(db, 'h', 10))
     if (!newer) throw new Error('the newer work is lost')
     await agent.transaction('later', (db) => postponeWork(db, newer, 500, 'because'))
-    expect(await agent.read((db) => dueWork(db, 'h', 499, 10))).toEqual([])
-    expect(await agent.read((db) => dueWork(db, 'h', 500, 10))).toMatchObject([{ attempts: 1, last_error: 'because' }])
-    expect(await agent.read((db) => dueWork(db, 'other', 500, 10))).toEqual([])
+    expect(await agent.read((db) => nextWork(db, 'h', 10))).toMatchObject([{ due_ms: 500, attempts: 1, last_error: 'because' }])
+    expect(await agent.read((db) => nextWork(db, 'other', 10))).toEqual([])
   })
+})
+
+test('the files of SQLite can be read by their owner only', async () => {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-store-'))
+  const { stores } = await sqliteDatabase(folder)
+  for (const name of ['hearth.db', 'hearth.db-wal']) expect((await stat(path.join(folder, name))).mode & 0o077).toBe(0)
+  for (const store of stores) await store.close()
+  await rm(folder, { recursive: true })
 })

@@ -4,7 +4,7 @@ import { seededRandom, type Random } from '../../src/core/random.ts'
 import type { Context } from '../../src/ec2/context.ts'
 import { DEFAULT_ACCOUNT, ensureAccount, PROVIDER_ACCOUNT } from '../../src/model/account.ts'
 import type { ImageDoc } from '../../src/model/image.ts'
-import type { InstanceDoc } from '../../src/model/instance.ts'
+import { DEFAULT_INSTANCE_OPTIONS, type InstanceDoc } from '../../src/model/instance.ts'
 import type { InterfaceDoc } from '../../src/model/interface.ts'
 import type { VolumeDoc } from '../../src/model/volume.ts'
 import type { ImageTable, InstanceTable, InterfaceTable, SubnetTable, VolumeTable } from '../../src/store/schema.ts'
@@ -22,6 +22,9 @@ export const OTHER_ACCOUNT = '210987654321'
 export const fixedClock: Clock = {
   now: () => NOW_MS,
   after: () => {
+    throw new Error('a handler may not wait')
+  },
+  soon: () => {
     throw new Error('a handler may not wait')
   },
   sleep: () => Promise.reject(new Error('a handler may not wait')),
@@ -139,7 +142,7 @@ function defaultInstanceDoc(): InstanceDoc {
       httpTokens: 'optional', httpPutResponseHopLimit: 1, httpEndpoint: 'enabled', instanceMetadataTags: 'disabled',
     },
     stateReason: null, stateTransitionReason: '', platform: null, granted: null, force: false, hasRun: true, startFailures: 0,
-    reboot: null, usageOperationUpdateMs: NOW_MS,
+    reboot: null, usageOperationUpdateMs: NOW_MS, contactMs: null, options: DEFAULT_INSTANCE_OPTIONS,
   }
 }
 
@@ -158,7 +161,7 @@ export async function insertInterface(
     subnet_id: instance.subnet_id, zone: instance.zone, instance_id: instance.instance_id, host_id: HOST_ID, slot: null,
     device_index: 0, private_ip: `172.31.${octet()}.${octet()}`,
     mac: `0a:${random.bytes(5).toString('hex').replace(/(..)(?!$)/g, '$1:')}`, public_ip: null, status: 'in-use',
-    wanted: 1, ready: 1, delete_on_termination: 1, created_ms: NOW_MS,
+    wanted: 1, ready: 1, delete_on_termination: 1, created_ms: NOW_MS, revision: 1, synced_revision: 1,
     doc: JSON.stringify({
       description: '', attachmentId: newId(random, 'eni-attach'), attachMs: NOW_MS, assignPublicIp: false, ...doc,
     } satisfies InterfaceDoc),

@@ -66,7 +66,8 @@ describe('the arguments of a machine', () => {
   test('leave every device where it is when another disk or interface comes', () => {
     const fewer = machineArguments({ ...spec, disks: spec.disks.slice(0, 1), nics: [] }, folder)
     for (const device of valuesOf('-device', fewer)) expect(words).toContain(device)
-    const places = valuesOf('-device').map((device) => /addr=(\w+)/.exec(device)?.[1])
+    const onRootBus = valuesOf('-device').filter((device) => !device.includes('bus=channels.0'))
+    const places = onRootBus.map((device) => /addr=(\w+)/.exec(device)?.[1])
     expect(new Set(places).size).toBe(places.length)
     expect(places).not.toContain(undefined)
   })
@@ -77,6 +78,11 @@ describe('the arguments of a machine', () => {
 
   test('keep a reboot in the process and a power-off visible', () => {
     expect(valuesOf('-action')).toEqual(['reboot=reset,shutdown=pause'])
+  })
+
+  test('have a channel for a guest agent, at the name where agents look for it', () => {
+    expect(valuesOf('-chardev')).toContain('socket,id=qga,path=qga.sock,server=on,wait=off')
+    expect(deviceOf('virtserialport')).toContain('chardev=qga,name=org.qemu.guest_agent.0')
   })
 
   test('sandbox it fully', () => {

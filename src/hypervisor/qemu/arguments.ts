@@ -1,12 +1,11 @@
 import { relative } from 'node:path'
-import type { MachineSpec } from '../driver.ts'
+import { MAX_DISKS, type MachineSpec } from '../driver.ts'
 
 /** Free PCIe ports on every machine, for volumes and interfaces attached while it runs. */
 const HOTPLUG_PORTS = 4
 /** Where devices sit on the root bus; fixed, so that no disk or interface moves another one. */
-const PCI_SLOT = { vga: 0x1, rng: 0x2, firstNic: 0x5, firstDisk: 0x10, firstPort: 0x1a }
+const PCI_SLOT = { vga: 0x1, rng: 0x2, serial: 0x3, firstNic: 0x5, firstDisk: 0x10, firstPort: 0x1a }
 const MAX_NICS = 8
-const MAX_DISKS = 10
 
 /** The sandbox of every QEMU that Hearth starts: no new privileges, no children, nothing obsolete. */
 export const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'
@@ -72,6 +71,10 @@ function channels(): string[] {
     '-qmp', 'unix:qmp2.sock,server=on,wait=off',
     '-chardev', 'socket,id=serial0,path=serial.sock,server=on,wait=off,logfile=console.log,logappend=on',
     '-serial', 'chardev:serial0',
+    // Where a guest agent listens, in images that have one (org.qemu.guest_agent.0).
+    '-device', onBus('virtio-serial-pci,id=channels,max_ports=2', PCI_SLOT.serial),
+    '-chardev', 'socket,id=qga,path=qga.sock,server=on,wait=off',
+    '-device', 'virtserialport,bus=channels.0,nr=1,chardev=qga,name=org.qemu.guest_agent.0',
     '-device', onBus('VGA', PCI_SLOT.vga),
     '-display', 'none',
     '-vnc', 'unix:vnc.sock',

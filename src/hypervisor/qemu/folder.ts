@@ -16,7 +16,9 @@ export interface MachineRecord {
   startTicks: number | null
 }
 
-const SOCKETS = ['qmp.sock', 'qmp2.sock', 'serial.sock', 'vnc.sock']
+const SOCKETS = ['qmp.sock', 'qmp2.sock', 'serial.sock', 'vnc.sock', 'qga.sock']
+/** Where QEMU leaves a picture of the screen for a moment. */
+export const SCREEN_FILE = 'screen.ppm'
 /** A guest may write to its console for ever; the host's disk must not fill up with it. */
 const MAX_LOG_BYTES = 8 * 1024 * 1024
 const KEPT_LOG_BYTES = 1024 * 1024
@@ -80,7 +82,7 @@ export class MachineFolder {
 
   /** Deletes what only a process gives meaning to; the logs stay. */
   removeTraces(): void {
-    for (const name of [...SOCKETS, 'machine.json']) rmSync(join(this.path, name), { force: true })
+    for (const name of [...SOCKETS, 'machine.json', SCREEN_FILE]) rmSync(join(this.path, name), { force: true })
   }
 
   /** Opens QEMU's own log for appending; the caller closes the handle. */
@@ -114,6 +116,11 @@ export class MachineFolder {
         closeSync(handle)
       }
     }
+  }
+
+  /** Deletes one file, if it is there. */
+  deleteFile(name: string): void {
+    rmSync(join(this.path, name), { force: true })
   }
 
   delete(): void {

@@ -9,7 +9,7 @@ import type { Random } from '../../core/random.ts'
 import type { Hypervisor, MachineObservation, MachinePlatform, MachineSpec } from '../driver.ts'
 import { machineArguments } from './arguments.ts'
 import { MachineCgroup } from './cgroup.ts'
-import { ensureSharedFolders, MachineFolder, type MachineRecord } from './folder.ts'
+import { ensureSharedFolders, MachineFolder, SCREEN_FILE, type MachineRecord } from './folder.ts'
 import { KeyedLock } from './keyed-lock.ts'
 import { UID_BASE } from '../../core/machine-uid.ts'
 import { ALREADY_RUNNING, giveToMachine, isRoot, spawnQemu, type Launch } from './launch.ts'
@@ -34,6 +34,8 @@ const KILL_TIMEOUT_MS = 15_000
 const CGROUP_TIMEOUT_MS = 2_000
 const POLL_MS = 10
 const LOG_TAIL_BYTES = 2_000
+/** As much as parsePpm takes. */
+const MAX_SCREEN_BYTES = 256 * 1024 * 1024
 /** More than one only when another driver starts or ends the same machine meanwhile. */
 const MAX_ATTEMPTS = 4
 const OTHER_RUNS = 'another QEMU of this machine runs'
@@ -115,6 +117,26 @@ class QemuHypervisor implements Hypervisor {
 
   async consoleOutput(instanceId: string, maxBytes: number): Promise<Buffer> {
     return this.#folder(instanceId).tail('console.log', maxBytes)
+  }
+
+  async screenshot(instanceId: string): Promise<Buffer> {
+    const folder = this.#folder(instanceId)
+    // QEMU writes one file; two at once would mix.
+    return this.#locks.run(`screen of ${instanceId}`, async () => {
+      if (!this.#locate(folder)) throw new Error(`${instanceId} does not run: it has no screen`)
+      try {
+        await this.#monitors.execute(instanceId, folder.path, 'screendump', { filename: SCREEN_FILE })
+        return folder.tail(SCREEN_FILE, MAX_SCREEN_BYTES)
+      } finally {
+        folder.deleteFile(SCREEN_FILE)
+      }
+    })
+  }
+
+  async pressKey(instanceId: string): Promise<void> {
+    const folder = this.#folder(instanceId)
+    if (!this.#locate(folder)) return
+    await this.#monitors.execute(instanceId, folder.path, 'send-key', { keys: [{ type: 'qcode', data: 'shift' }] })
   }
 
   onChange(listener: (instanceId: string) => void): void {

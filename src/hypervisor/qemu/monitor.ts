@@ -23,14 +23,14 @@ export class Monitors {
    * @throws Error when QEMU does not answer in time, on its first socket or (when that one is taken,
    * by another agent for instance) on its spare one.
    */
-  async execute(instanceId: string, folder: string, command: string): Promise<unknown> {
+  async execute(instanceId: string, folder: string, command: string, args?: Record<string, unknown>): Promise<unknown> {
     let client: QmpClient
     try {
       client = await this.#client(instanceId, folder)
     } catch {
-      return this.#executeOnSpare(folder, command)
+      return this.#executeOnSpare(folder, command, args)
     }
-    return client.execute(command, undefined, COMMAND_TIMEOUT_MS)
+    return client.execute(command, args, COMMAND_TIMEOUT_MS)
   }
 
   /** QEMU's run state ("running", "shutdown"…). */
@@ -64,10 +64,10 @@ export class Monitors {
     }
   }
 
-  async #executeOnSpare(folder: string, command: string): Promise<unknown> {
+  async #executeOnSpare(folder: string, command: string, args?: Record<string, unknown>): Promise<unknown> {
     const client = await QmpClient.connect(folder, 'qmp2.sock', this.#clock, CONNECT_TIMEOUT_MS)
     try {
-      return await client.execute(command, undefined, COMMAND_TIMEOUT_MS)
+      return await client.execute(command, args, COMMAND_TIMEOUT_MS)
     } finally {
       client.close()
     }

@@ -9,6 +9,8 @@ const MAX_HEADER_BYTES = 16 * 1024
 const MAX_BODY_BYTES = 16 * 1024
 const REQUEST_TIMEOUT_MS = 10_000
 const KEEP_ALIVE_TIMEOUT_MS = 20_000
+/** Without a byte in either direction: a guest that does not read its answer is cut off within twice that. */
+const IDLE_TIMEOUT_MS = 20_000
 /** Of one VPC, and of one guest in it. */
 const MAX_CONNECTIONS = 2000
 const MAX_CONNECTIONS_PER_GUEST = 50
@@ -29,6 +31,7 @@ export function serveMetadata(
     },
     (request, response) => void handle(request, response, answer, log),
   )
+  server.setTimeout(IDLE_TIMEOUT_MS)
   server.maxConnections = MAX_CONNECTIONS
   limitPerGuest(server)
   server.on('error', (error) => log.error('the metadata service failed', { error: error.message }))

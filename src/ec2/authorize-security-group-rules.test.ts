@@ -3,8 +3,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openMemoryAccount, type MemoryAccount } from '../../test/support/memory-account.ts'
 import { OTHER_ACCOUNT } from '../../test/support/rows.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
-import { authorizeSecurityGroupIngress, MAX_RULES } from './authorize-security-group-ingress.ts'
-import { createSecurityGroup } from './security-groups.ts'
+import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
+import { MAX_RULES } from './security-group-rules.ts'
+import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
 import { describeSubnets } from './subnets.ts'
 
 let account: MemoryAccount
@@ -120,7 +121,9 @@ describe('authorizeSecurityGroupIngress', () => {
       "InvalidParameterValue: Invalid value 'tpc' for IP protocol. Unknown protocol."],
     ['a protocol from Object', { IpProtocol: 'constructor', ...any }, "Invalid value 'constructor' for IP protocol."],
     ['a protocol that is too large', { IpProtocol: '256', ...any }, "Invalid value '256' for IP protocol."],
-    ['icmpv6', { IpProtocol: '58', ...any }, 'UnsupportedOperation: The parameter IpProtocol=icmpv6'],
+    ['icmpv6 over IPv4', { IpProtocol: '58', ...any }, 'UnsupportedOperation: The parameter IpProtocol=icmpv6'],
+    ['icmpv6 without a code', { IpProtocol: 'icmpv6', FromPort: 1, Ipv6Ranges: [{ CidrIpv6: '::/0' }] },
+      'Must specify both type (FromPort) and code (ToPort)'],
     ['tcp without ports', { IpProtocol: 'tcp', ...any },
       'InvalidParameterValue: Invalid value for portRange. Must specify both from and to ports with TCP/UDP.'],
     ['tcp with one port', { IpProtocol: 'tcp', FromPort: 1, ...any }, 'Must specify both from and to ports'],
@@ -145,8 +148,13 @@ describe('authorizeSecurityGroupIngress', () => {
       "InvalidGroup.NotFound: The security group 'db' does not exist in VPC"],
     ['a group of another account', { ...ssh, UserIdGroupPairs: [{ GroupName: 'default', UserId: OTHER_ACCOUNT }] },
       "InvalidGroup.NotFound: The security group 'default' does not exist"],
-    ['IPv6', { ...ssh, Ipv6Ranges: [{ CidrIpv6: '::/0' }] }, 'UnsupportedOperation: The parameter Ipv6Ranges'],
-    ['prefix lists', { ...ssh, PrefixListIds: [{ PrefixListId: 'pl-1' }] }, 'The parameter PrefixListIds'],
+    ['an IPv6 block without a prefix', { ...ssh, Ipv6Ranges: [{ CidrIpv6: '::' }] }, 'CIDR block :: is malformed'],
+    ['IPv4 as IPv6', { ...ssh, Ipv6Ranges: [{ CidrIpv6: '10.0.0.0/8' }] }, 'CIDR block 10.0.0.0/8 is malformed'],
+    ['an empty IPv6 range', { ...ssh, Ipv6Ranges: [{}] }, 'CIDR block  is malformed'],
+    ['prefix lists', { ...ssh, PrefixListIds: [{ PrefixListId: 'pl-1' }] },
+      'UnsupportedOperation: The parameter PrefixListIds'],
+    ['an empty prefix list', { ...ssh, PrefixListIds: [{}] },
+      'MissingParameter: The request must contain the parameter prefixListId'],
     ['peering', { ...ssh, UserIdGroupPairs: [{ GroupName: 'web', VpcPeeringConnectionId: 'pcx-1' }] },
       'The parameter VpcPeeringConnectionId'],
     ['a strange description', { ...ssh, IpRanges: [{ CidrIp: '10.0.0.0/8', Description: '"quoted"' }] },
@@ -191,13 +199,46 @@ describe('authorizeSecurityGroupIngress', () => {
       .toBe('InvalidGroup.NotFound: You have specified two resources that belong to different networks.')
   })
 
-  it('takes as many rules as a group may have, and not one more', async () => {
-    const cidrs = Array.from({ length: MAX_RULES }, (_, index) => `10.${index >> 8}.${index & 255}.0/24`)
-    const tooMany = /^RulesPerSecurityGroupLimitExceeded: /
-    expect(await refusal({ ...ssh, ...from(...cidrs, '192.168.0.0/24') })).toMatch(tooMany)
+  const cidrs = Array.from({ length: MAX_RULES }, (_, index) => `10.0.${index}.0/24`)
+  const tooMany = 'RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been reached.'
+
+  it('takes as many rules as a group may have in a direction, and not one more', async () => {
+    expect(await refusal({ ...ssh, ...from(...cidrs, '192.168.0.0/24') })).toBe(tooMany)
     await allow({ ...ssh, ...from(...cidrs) })
     expect(await rulesOf(web)).toHaveLength(MAX_RULES)
-    expect(await refusal({ ...ssh, ...from('192.168.0.0/24') })).toMatch(tooMany)
+    expect(await refusal({ ...ssh, ...from('192.168.0.0/24') })).toBe(tooMany)
+    await account.call(authorizeSecurityGroupEgress, { GroupId: web, IpPermissions: [{ ...ssh, ...from('10.0.0.0/8') }] })
+    const endless = Array.from({ length: 2 * MAX_RULES + 1 }, () => ({ GroupName: 'web' }))
+    expect(await refusal({ ...ssh, UserIdGroupPairs: endless })).toBe(tooMany)
+  })
+
+  it('counts IPv6 apart, and rules that name a group on both sides', async () => {
+    await allow({ ...ssh, ...from(...cidrs.slice(1)) }, { ...ssh, UserIdGroupPairs: [{ GroupId: web }] })
+    const blocks = cidrs.map((_, index) => ({ CidrIpv6: `2001:db8:${index}::/48` }))
+    await allow({ ...ssh, Ipv6Ranges: blocks.slice(1) })
+    expect(await refusal({ ...ssh, Ipv6Ranges: blocks.slice(0, 1) })).toBe(tooMany)
+    expect(await refusal({ ...ssh, ...from(...cidrs.slice(0, 1)) })).toBe(tooMany)
+  })
+
+  it('keeps IPv6 blocks in canonical form, and ICMPv6 by name', async () => {
+    const made = await allow(
+      { ...ssh, Ipv6Ranges: [{ CidrIpv6: '2001:DB8:0::1/32', Description: 'lab' }] },
+      { IpProtocol: 'icmpv6', Ipv6Ranges: [{ CidrIpv6: '::/0' }] },
+    )
+    expect(made.SecurityGroupRules).toMatchObject([
+      { IpProtocol: 'tcp', CidrIpv6: '2001:db8::/32', Description: 'lab' },
+      { IpProtocol: 'icmpv6', FromPort: -1, ToPort: -1, CidrIpv6: '::/0' },
+    ])
+    expect(made.SecurityGroupRules?.[0]?.CidrIpv4).toBeUndefined()
+    const none = { IpRanges: [], PrefixListIds: [], UserIdGroupPairs: [] }
+    expect((await account.call(describeSecurityGroups, { GroupIds: [web] })).SecurityGroups?.[0]?.IpPermissions).toEqual([
+      { IpProtocol: 'icmpv6', FromPort: -1, ToPort: -1, ...none, Ipv6Ranges: [{ CidrIpv6: '::/0' }] },
+      { ...ssh, ...none, Ipv6Ranges: [{ CidrIpv6: '2001:db8::/32', Description: 'lab' }] },
+    ])
+    expect(await refusal({ ...ssh, Ipv6Ranges: [{ CidrIpv6: '2001:db8::2/32' }] }))
+      .toBe(duplicate('peer: 2001:db8::/32, TCP, from port: 22, to port: 22, ALLOW'))
+    expect(await refusal({ IpProtocol: '58', Ipv6Ranges: [{ CidrIpv6: '::/0' }] }))
+      .toBe(duplicate('peer: ::/0, ICMPV6, type: ALL, code: ALL, ALLOW'))
   })
 
   it('wakes every host on which the VPC has ports that are up', async () => {
@@ -213,5 +254,30 @@ describe('authorizeSecurityGroupIngress', () => {
     expect(await work()).toEqual([{ kind: 'vpc', id: account.defaultVpcId, host_id: 'host-1', generation: 1 }])
     await refusal({ ...ssh, ...from('172.16.0.0/12') })
     expect((await work())[0]?.generation).toBe(1)
+  })
+})
+
+describe('authorizeSecurityGroupEgress', () => {
+  const letOut = (...permissions: IpPermission[]) =>
+    account.call(authorizeSecurityGroupEgress, { GroupId: web, IpPermissions: permissions })
+
+  it('adds egress rules, of which ingress knows nothing', async () => {
+    const { SecurityGroupRules: [rule] = [] } = await letOut({ ...ssh, ...from('10.0.0.0/8') })
+    expect(rule).toMatchObject({ GroupId: web, IsEgress: true, IpProtocol: 'tcp', CidrIpv4: '10.0.0.0/8' })
+    expect(await rulesOf(web)).toEqual([])
+    await allow({ ...ssh, ...from('10.0.0.0/8') })
+    await expect(letOut({ ...ssh, ...from('10.0.0.0/8') })).rejects.toThrow('already exists')
+  })
+
+  it('refuses the rule that every new group has', async () => {
+    await expect(letOut({ IpProtocol: '-1', FromPort: 0, ToPort: 0, ...from('0.0.0.0/0') }))
+      .rejects.toThrow('the specified rule "peer: 0.0.0.0/0, ALL, ALLOW" already exists')
+  })
+
+  it('takes IpPermissions only', async () => {
+    expect(await account.failure(authorizeSecurityGroupEgress, { GroupId: web, CidrIp: '10.0.0.0/8', ...ssh }))
+      .toBe('InvalidParameterValue: The parameter IpProtocol is not supported for egress rules; use IpPermissions.')
+    expect(await account.failure(authorizeSecurityGroupEgress, { GroupId: web }))
+      .toBe('MissingParameter: The request must contain the parameter ipPermissions')
   })
 })

@@ -1,0 +1,11 @@
+import type { InstanceTable } from '../store/schema.ts'
+import { enqueue } from '../store/work.ts'
+import type { Context } from './context.ts'
+
+/** Marks the ports of an instance due: something of them is another now (groups, hop limit). */
+export async function enqueueChangedPorts({ db, nowMs }: Context, row: InstanceTable): Promise<void> {
+  await db
+    .updateTable('interfaces').set((eb) => ({ revision: eb('revision', '+', 1) }))
+    .where('instance_id', '=', row.instance_id).execute()
+  await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.host_id }, nowMs)
+}

@@ -1,0 +1,67 @@
+import type { Instance, InstanceTypeInfo } from '@aws-sdk/client-ec2'
+import { instanceType } from '../catalogue/instance-types.ts'
+import { imageDoc } from '../model/image.ts'
+import { instanceToWire } from '../model/instance-wire.ts'
+import { interfaceToInstanceWire } from '../model/interface-wire.ts'
+import { groupBy } from '../store/batch.ts'
+import { preparedIn } from '../store/prepared.ts'
+import type { InstanceTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
+import { loadGroups } from './network-interfaces.ts'
+import { toWireTags } from './tags.ts'
+
+/**
+ * The wire form of instances, in the order given; what belongs to them is read in batches, however
+ * many there are.
+ */
+export async function loadInstances(db: Db, region: string, rows: readonly InstanceTable[]): Promise<Instance[]> {
+  if (rows.length === 0) return []
+  const ids = rows.map((row) => row.instance_id)
+  const tags = groupBy(await tagsOf(db, ids), (tag) => tag.resource_id)
+  const bootModes = await loadBootModes(db, rows)
+  const interfaces = await interfacesOf(db, ids)
+  const volumes = await volumesOf(db, ids)
+  const groups = await loadGroups(db, interfaces.map((each) => each.interface_id))
+  const interfacesById = groupBy(interfaces, (each) => each.instance_id)
+  const volumesById = groupBy(volumes, (each) => each.instance_id)
+  return rows.map((row) =>
+    instanceToWire(row, {
+      interfaces: (interfacesById.get(row.instance_id) ?? []).map((each) =>
+        interfaceToInstanceWire(each, { region, groups: groups.get(each.interface_id) ?? [] })),
+      volumes: volumesById.get(row.instance_id) ?? [],
+      tags: toWireTags(tags.get(row.instance_id)),
+      bootMode: bootModes.get(row.image_id),
+      type: typeOf(row.instance_type),
+    }),
+  )
+}
+
+const tagsOf = preparedIn((db, ids) =>
+  db
+    .selectFrom('tags').select(['resource_id', 'key', 'value'])
+    .where('resource_id', 'in', ids).orderBy('resource_id').orderBy('key'))
+
+const interfacesOf = preparedIn((db, ids) =>
+  db.selectFrom('interfaces').selectAll().where('instance_id', 'in', ids).orderBy('device_index'))
+
+const volumesOf = preparedIn((db, ids) =>
+  db.selectFrom('volumes').selectAll().where('instance_id', 'in', ids).orderBy('device'))
+
+const imagesOf = preparedIn((db, ids) => db.selectFrom('images').select(['image_id', 'doc']).where('image_id', 'in', ids))
+
+async function loadBootModes(db: Db, rows: readonly InstanceTable[]) {
+  const images = await imagesOf(db, rows.map((row) => row.image_id))
+  return new Map(images.map((image) => [image.image_id, imageDoc(image).bootMode]))
+}
+
+/** Types that were shown lately: expanding one from the catalogue costs more than the rest of an instance. */
+const types = new Map<string, InstanceTypeInfo | undefined>()
+const MOST_TYPES = 50
+
+function typeOf(name: string): InstanceTypeInfo | undefined {
+  if (!types.has(name)) {
+    if (types.size >= MOST_TYPES) types.clear()
+    types.set(name, instanceType(name))
+  }
+  return types.get(name)
+}

@@ -1,0 +1,158 @@
+import type { ModifyInstanceAttributeRequest } from '@aws-sdk/client-ec2'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { openAttributeLab, type AttributeLab } from '../../test/support/attribute-lab.ts'
+import { insertInstance, insertInterface, insertVolume } from '../../test/support/rows.ts'
+import { changeInstanceOptions } from '../model/instance.ts'
+import type { InstanceTable } from '../store/schema.ts'
+import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
+import { createSecurityGroup } from './security-groups.ts'
+
+let lab: AttributeLab
+
+beforeEach(async () => {
+  lab = await openAttributeLab()
+})
+
+const insert = (state: InstanceTable['state'] = 'stopped') =>
+  lab.run(async (context) => {
+    const instance = await insertInstance(context, { state, holds_capacity: state === 'running' ? 1 : 0 })
+    await insertInterface(context, instance)
+    await insertVolume(context, instance)
+    return instance.instance_id
+  })
+
+type Change = Omit<ModifyInstanceAttributeRequest, 'InstanceId'>
+const modify = async (id: string, change: Change) => {
+  await lab.call(modifyInstanceAttribute, { InstanceId: id, ...change })
+  return lab.row(id)
+}
+const failure = (id: string, change: Change) => lab.failure(modifyInstanceAttribute, { InstanceId: id, ...change })
+
+describe('ModifyInstanceAttribute', () => {
+  it('takes an attribute by its own parameter, and by name and value', async () => {
+    const id = await insert()
+    const behavior = async (change: Change) => (await modify(id, change)).parsed.shutdownBehavior
+    expect(await behavior({ InstanceInitiatedShutdownBehavior: { Value: 'terminate' } })).toBe('terminate')
+    expect(await behavior({ Attribute: 'instanceInitiatedShutdownBehavior', Value: 'stop' })).toBe('stop')
+    const userData = async (change: Change) => (await modify(id, change)).parsed.userData
+    expect(await userData({ UserData: { Value: Buffer.from('hi') } })).toBe('aGk=')
+    expect(await userData({ Attribute: 'userData', Value: 'eWVz' })).toBe('eWVz')
+  })
+
+  it('switches protection on and off, whatever the state', async () => {
+    const id = await insert('running')
+    expect((await modify(id, { DisableApiTermination: { Value: true } })).parsed.options.disableApiTermination).toBe(true)
+    const both = await modify(id, { Attribute: 'disableApiStop', Value: 'True' })
+    expect(both.parsed.options).toMatchObject({ disableApiTermination: true, disableApiStop: true })
+    expect((await modify(id, { DisableApiStop: { Value: false } })).parsed.options.disableApiStop).toBe(false)
+    expect(await failure(id, { Attribute: 'disableApiStop', Value: 'perhaps' })).toMatch(/^InvalidParameterValue/)
+  })
+
+  it('takes exactly one attribute', async () => {
+    const id = await insert()
+    expect(await failure(id, {})).toBe('InvalidParameterCombination: No attributes specified.')
+    expect(await failure(id, { InstanceType: {}, Groups: [] })).toBe('InvalidParameterCombination: No attributes specified.')
+    expect(await failure(id, { InstanceType: { Value: 't3.small' }, DisableApiStop: { Value: true } })).toBe(
+      'InvalidParameterCombination: Fields for multiple attribute types specified: instanceType, disableApiStop')
+    expect(await failure(id, { Attribute: 'instanceType' })).toBe('MissingParameter: The request must contain the parameter value')
+    expect(await failure(id, { Value: 't3.small' })).toBe('MissingParameter: The request must contain the parameter attribute')
+  })
+
+  it('gives a stopped instance another type, whose size counts from the next start', async () => {
+    const id = await insert()
+    await lab.run(({ db }) => changeInstanceOptions(db, id, { cpu: { coreCount: 1, threadsPerCore: 1 } }))
+    const row = await modify(id, { InstanceType: { Value: 'm5.xlarge' } })
+    expect(row).toMatchObject({ instance_type: 'm5.xlarge', vcpus: 4, memory_mib: 16_384 })
+    expect(row.parsed).toMatchObject({ granted: null, options: { cpu: null } })
+  })
+
+  it('refuses types that are none, or for another architecture', async () => {
+    const id = await insert()
+    expect(await failure(id, { InstanceType: { Value: 'x9.huge' } })).toMatch(/^InvalidInstanceAttributeValue: .*'x9.huge'/)
+    expect(await failure(id, { InstanceType: { Value: 't4g.micro' } })).toBe(
+      'InvalidInstanceAttributeValue: Modifying the instance type from t3.micro to t4g.micro is not allowed.')
+  })
+
+  it.each<[string, Change]>([
+    ['instanceType', { InstanceType: { Value: 't3.small' } }], ['userData', { UserData: { Value: Buffer.from('x') } }],
+    ['ebsOptimized', { EbsOptimized: { Value: true } }], ['enaSupport', { EnaSupport: { Value: true } }],
+    ['sriovNetSupport', { SriovNetSupport: { Value: 'simple' } }], ['enclaveOptions', { EnclaveOptions: { Enabled: false } }],
+  ])('changes %s of a stopped instance only', async (_name, change) => {
+    const id = await insert('running')
+    expect(await failure(id, change)).toBe(`IncorrectInstanceState: The instance '${id}' is not in the 'stopped' state.`)
+    expect(await failure(await insert('stopped'), change)).toBe('no failure')
+  })
+
+  it('keeps what has no effect on the machine', async () => {
+    const id = await insert()
+    expect((await modify(id, { EbsOptimized: { Value: true } })).parsed.options.ebsOptimized).toBe(true)
+    expect((await modify(id, { SriovNetSupport: { Value: 'simple' } })).parsed.options.sriovNetSupport).toBe('simple')
+    const old = await lab.run((context) => insertInstance(context, { state: 'stopped', instance_type: 't2.micro' }))
+    expect(await failure(old.instance_id, { EbsOptimized: { Value: true } })).toMatch(/^Unsupported: EBS-optimized/)
+  })
+
+  it('refuses user data that is too long or not base64, and empties it', async () => {
+    const id = await insert()
+    expect(await failure(id, { UserData: { Value: Buffer.alloc(16 * 1024 + 1) } })).toMatch(/^InvalidParameterValue: User data is limited/)
+    expect(await failure(id, { Attribute: 'userData', Value: '%%' })).toMatch(/^InvalidParameterValue: Invalid BASE64/)
+    await modify(id, { UserData: { Value: Buffer.from('x') } })
+    expect((await modify(id, { UserData: {} })).parsed.userData).toBeNull()
+  })
+
+  it('sets DeleteOnTermination of attached devices', async () => {
+    const id = await insert('running')
+    const deletion = async () => {
+      const volumes = await lab.run(({ db }) =>
+        db.selectFrom('volumes').select('delete_on_termination').where('instance_id', '=', id).execute())
+      return volumes[0]?.delete_on_termination
+    }
+    await modify(id, { BlockDeviceMappings: [{ DeviceName: '/dev/vda', Ebs: { DeleteOnTermination: false } }] })
+    expect(await deletion()).toBe(0)
+    await modify(id, { Attribute: 'blockDeviceMapping', BlockDeviceMappings: [{ DeviceName: '/dev/vda' }] })
+    expect(await deletion()).toBe(1)
+    expect(await failure(id, { BlockDeviceMappings: [{ DeviceName: '/dev/sdz' }] })).toBe(
+      'InvalidInstanceAttributeValue: No device is currently mapped at /dev/sdz')
+  })
+
+  it('replaces the groups of the primary interface and marks its port due', async () => {
+    const id = await insert('running')
+    const { GroupId: group = '' } = await lab.call(createSecurityGroup, { GroupName: 'web', Description: 'web' })
+    await modify(id, { Groups: [group, group] })
+    const groups = await lab.run(({ db }) =>
+      db
+        .selectFrom('interface_groups').innerJoin('interfaces', 'interfaces.interface_id', 'interface_groups.interface_id')
+        .select(['group_id', 'revision', 'synced_revision']).where('instance_id', '=', id).execute())
+    expect(groups).toEqual([{ group_id: group, revision: 2, synced_revision: 1 }])
+    const { vpc_id: vpcId } = await lab.row(id)
+    expect(await lab.work()).toContain(`ports ${vpcId}`)
+    expect(await failure(id, { Groups: ['sg-00000000000000000'] })).toBe(
+      "InvalidGroup.NotFound: The security group 'sg-00000000000000000' does not exist")
+    expect(await failure(id, { Groups: ['web'] })).toMatch(/^InvalidGroupId.Malformed/)
+  })
+
+  it('wants the interface named where there are several', async () => {
+    const id = await insert('running')
+    await lab.run(async (context) => insertInterface(context, await rowOf(context, id), { device_index: 1 }))
+    expect(await failure(id, { SourceDestCheck: { Value: true } })).toMatch(/^InvalidInstanceID: There are multiple interfaces/)
+  })
+
+  it.each<[string, Change]>([
+    ['SourceDestCheck=false', { SourceDestCheck: { Value: false } }], ['EnaSupport=false', { EnaSupport: { Value: false } }],
+    ['EnclaveOptions.Enabled=true', { EnclaveOptions: { Enabled: true } }], ['kernel', { Kernel: { Value: 'aki-1' } }],
+    ['ramdisk', { Attribute: 'ramdisk', Value: 'ari-1' }],
+  ])('says that %s is not honoured', async (what, change) => {
+    expect(await failure(await insert(), change)).toMatch(`UnsupportedOperation: The parameter ${what} is not supported`)
+  })
+
+  it('changes nothing of an instance that ends', async () => {
+    const id = await insert('terminated')
+    expect(await failure(id, { DisableApiTermination: { Value: true } })).toBe(
+      `IncorrectInstanceState: The instance '${id}' is not in the 'running' or 'stopped' states.`)
+    expect(await failure('i-00000000000000000', { DisableApiStop: { Value: true } })).toMatch(/^InvalidInstanceID.NotFound/)
+    expect(await failure(await insert(), { Attribute: 'rootDeviceName', Value: '/dev/xvdb' })).toMatch(/^InvalidParameterValue/)
+  })
+})
+
+function rowOf({ db }: Parameters<Parameters<AttributeLab['run']>[0]>[0], id: string) {
+  return db.selectFrom('instances').selectAll().where('instance_id', '=', id).executeTakeFirstOrThrow()
+}

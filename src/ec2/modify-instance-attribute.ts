@@ -1,0 +1,189 @@
+import type { InstanceBlockDeviceMappingSpecification, ModifyInstanceAttributeRequest } from '@aws-sdk/client-ec2'
+import { instanceType } from '../catalogue/instance-types.ts'
+import { ApiError } from '../core/errors.ts'
+import { changeInstanceDoc, changeInstanceOptions } from '../model/instance.ts'
+import { isAttached } from '../model/volume-wire.ts'
+import type { InstanceTable } from '../store/schema.ts'
+import type { Context } from './context.ts'
+import { ATTRIBUTE_NAMES } from './instance-attributes.ts'
+import { replaceGroups, requireOneInterface } from './instance-groups.ts'
+import { incorrectState, requireLivingInstance } from './instance-rows.ts'
+import { checkEnum, invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
+import { requestedUserData, sizeOf } from './run-instances-input.ts'
+import { checkEbsOptimized } from './run-instances-options.ts'
+
+type AttributeName = (typeof ATTRIBUTE_NAMES)[number]
+
+/** What a call wants an attribute to be: a text as `Value` gives it, or the structure of the other form. */
+interface Change {
+  name: AttributeName
+  text: string
+  input: ModifyInstanceAttributeRequest
+}
+
+/**
+ * ModifyInstanceAttribute: exactly one attribute, named by Attribute with Value or by a parameter of
+ * its own. Type, user data and hardware features are changed while the instance is stopped.
+ *
+ * @throws ApiError InvalidParameterCombination for none or several attributes, IncorrectInstanceState,
+ *   InvalidInstanceAttributeValue, UnsupportedOperation for what Hearth does not honour.
+ */
+export async function modifyInstanceAttribute(context: Context, input: ModifyInstanceAttributeRequest): Promise<void> {
+  const change = requestedChange(input)
+  const row = await requireLivingInstance(context, input.InstanceId)
+  await CHANGES[change.name](context, row, change)
+}
+
+/** The one attribute that a call names, in either form. */
+function requestedChange(input: ModifyInstanceAttributeRequest): Change {
+  const named = checkEnum('attribute', input.Attribute, ATTRIBUTE_NAMES)
+  if (input.Value !== undefined && named === undefined) throw missingParameter('attribute')
+  const structured = structuredTexts(input)
+  const names = new Set([...(named === undefined ? [] : [named]), ...structured.keys()])
+  const [name, ...others] = names
+  if (name === undefined) throw new ApiError('InvalidParameterCombination', 'No attributes specified.')
+  if (others.length > 0) {
+    throw new ApiError('InvalidParameterCombination', `Fields for multiple attribute types specified: ${[...names].join(', ')}`)
+  }
+  const text = structured.get(name) ?? input.Value
+  // User data alone may be emptied.
+  if (text === undefined && name !== 'userData') throw missingParameter('value')
+  return { name, text: text ?? '', input }
+}
+
+/** The attributes that a call changes by parameters of their own; lists and structures have no text. */
+function structuredTexts(input: ModifyInstanceAttributeRequest): Map<AttributeName, string> {
+  const { UserData: userData } = input
+  const texts: Record<string, string | boolean | undefined> = {
+    instanceType: input.InstanceType?.Value,
+    kernel: input.Kernel?.Value,
+    ramdisk: input.Ramdisk?.Value,
+    userData: userData && Buffer.from(userData.Value ?? []).toString('base64'),
+    disableApiTermination: input.DisableApiTermination?.Value,
+    disableApiStop: input.DisableApiStop?.Value,
+    instanceInitiatedShutdownBehavior: input.InstanceInitiatedShutdownBehavior?.Value,
+    blockDeviceMapping: (input.BlockDeviceMappings ?? []).length > 0 ? '' : undefined,
+    groupSet: (input.Groups ?? []).length > 0 ? '' : undefined,
+    sourceDestCheck: input.SourceDestCheck?.Value,
+    ebsOptimized: input.EbsOptimized?.Value,
+    enaSupport: input.EnaSupport?.Value,
+    sriovNetSupport: input.SriovNetSupport?.Value,
+    enclaveOptions: input.EnclaveOptions?.Enabled,
+  }
+  return new Map(ATTRIBUTE_NAMES.flatMap((name) => {
+    const text = texts[name]
+    return text === undefined ? [] : [[name, String(text)] as const]
+  }))
+}
+
+const CHANGES: Record<AttributeName, (context: Context, row: InstanceTable, change: Change) => Promise<void>> = {
+  instanceType: changeType,
+  userData: changeUserData,
+  disableApiTermination: ({ db }, row, change) =>
+    changeInstanceOptions(db, row.instance_id, { disableApiTermination: booleanOf(change) }),
+  disableApiStop: ({ db }, row, change) => changeInstanceOptions(db, row.instance_id, { disableApiStop: booleanOf(change) }),
+  async instanceInitiatedShutdownBehavior({ db }, row, { name, text }) {
+    const shutdownBehavior = checkEnum(name, text, ['stop', 'terminate'])
+    if (shutdownBehavior) await changeInstanceDoc(db, row.instance_id, { shutdownBehavior })
+  },
+  blockDeviceMapping: (context, row, { input }) => changeDeletion(context, row, input.BlockDeviceMappings ?? []),
+  groupSet: (context, row, { input }) => replaceGroups(context, row, input.Groups ?? []),
+  async sourceDestCheck({ db }, row, change) {
+    await requireOneInterface(db, row.instance_id)
+    // The network lets nothing out of a port that has another sender's address.
+    if (!booleanOf(change)) throw unsupportedParameter('SourceDestCheck=false')
+  },
+  async ebsOptimized({ db }, row, change) {
+    requireStopped(row)
+    const ebsOptimized = booleanOf(change)
+    if (ebsOptimized) checkEbsOptimized(row.instance_type)
+    await changeInstanceOptions(db, row.instance_id, { ebsOptimized })
+  },
+  async enaSupport(_context, row, change) {
+    requireStopped(row)
+    if (!booleanOf(change)) throw unsupportedParameter('EnaSupport=false')
+  },
+  async sriovNetSupport({ db }, row, { name, text }) {
+    requireStopped(row)
+    const sriovNetSupport = checkEnum(name, text, ['simple'])
+    if (sriovNetSupport) await changeInstanceOptions(db, row.instance_id, { sriovNetSupport })
+  },
+  async enclaveOptions(_context, row, change) {
+    requireStopped(row)
+    if (booleanOf(change)) throw unsupportedParameter('EnclaveOptions.Enabled=true')
+  },
+  kernel: refuse,
+  ramdisk: refuse,
+  rootDeviceName: refuseAlways,
+  productCodes: refuseAlways,
+}
+
+async function refuse(_context: Context, _row: InstanceTable, { name }: Change): Promise<void> {
+  throw unsupportedParameter(name)
+}
+
+async function refuseAlways(_context: Context, _row: InstanceTable, { name }: Change): Promise<void> {
+  throw invalidValue('attribute', name, 'It can not be modified.')
+}
+
+function booleanOf({ name, text }: Change): boolean {
+  const lower = text.toLowerCase()
+  if (lower !== 'true' && lower !== 'false') throw invalidValue(name, text, 'It must be true or false.')
+  return lower === 'true'
+}
+
+function requireStopped(row: InstanceTable): void {
+  if (row.state !== 'stopped') throw incorrectState(`The instance '${row.instance_id}' is not in the 'stopped' state.`)
+}
+
+/**
+ * Another type: the next start takes capacity for it. CPU options were of the old one; what the
+ * guest really got is found out again at the start, so that the tag that tells of it goes.
+ */
+async function changeType({ db }: Context, row: InstanceTable, { text: name }: Change): Promise<void> {
+  const info = instanceType(name)
+  const invalid = (message: string) => new ApiError('InvalidInstanceAttributeValue', message)
+  if (!info) throw invalid(`The instance type '${name}' is not valid.`)
+  requireStopped(row)
+  if (name === row.instance_type) return
+  if (!info.ProcessorInfo?.SupportedArchitectures?.includes('x86_64')) {
+    throw invalid(`Modifying the instance type from ${row.instance_type} to ${name} is not allowed.`)
+  }
+  const { vcpus, memoryMib } = sizeOf(name, info)
+  await db
+    .updateTable('instances').set({ instance_type: name, vcpus, memory_mib: memoryMib })
+    .where('instance_id', '=', row.instance_id).execute()
+  await changeInstanceDoc(db, row.instance_id, { granted: null })
+  await changeInstanceOptions(db, row.instance_id, { cpu: null })
+  await db
+    .deleteFrom('tags')
+    .where('account_id', '=', row.account_id).where('resource_id', '=', row.instance_id).where('key', '=', 'hearth:shrunk')
+    .execute()
+}
+
+async function changeUserData({ db }: Context, row: InstanceTable, { text }: Change): Promise<void> {
+  const userData = requestedUserData({ UserData: text })
+  requireStopped(row)
+  await changeInstanceDoc(db, row.instance_id, { userData })
+}
+
+/** DeleteOnTermination of attached volumes, by the device that they are attached as. */
+async function changeDeletion(
+  { db }: Context,
+  row: InstanceTable,
+  mappings: readonly InstanceBlockDeviceMappingSpecification[],
+): Promise<void> {
+  if (mappings.length === 0) throw missingParameter('blockDeviceMapping')
+  const volumes = await db.selectFrom('volumes').selectAll().where('instance_id', '=', row.instance_id).execute()
+  for (const { DeviceName: device, Ebs: ebs, NoDevice: noDevice, VirtualName: virtualName } of mappings) {
+    if (!device) throw missingParameter('blockDeviceMapping.deviceName')
+    if (noDevice !== undefined || virtualName) throw unsupportedParameter('BlockDeviceMapping.NoDevice or VirtualName')
+    const volume = volumes.find((each) => each.device === device && isAttached(each))
+    if (!volume || (ebs?.VolumeId && ebs.VolumeId !== volume.volume_id)) {
+      throw new ApiError('InvalidInstanceAttributeValue', `No device is currently mapped at ${device}`)
+    }
+    await db
+      .updateTable('volumes').set({ delete_on_termination: ebs?.DeleteOnTermination === false ? 0 : 1 })
+      .where('volume_id', '=', volume.volume_id).execute()
+  }
+}

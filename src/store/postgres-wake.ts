@@ -1,0 +1,114 @@
+import pg from 'pg'
+import type { Clock, Timer } from '../core/clock.ts'
+import { clientConfig } from './postgres-dialect.ts'
+
+const CHANNEL = 'hearth_commit'
+
+/** Pauses before the connection is made again. */
+const PAUSE_MS = { first: 100, most: 5_000 }
+
+/** A connection on which a wake-up takes longer is given up and made again. */
+const QUERY_TIMEOUT_MS = 10_000
+
+/**
+ * Tells the other processes that something was committed, and hears it from them, over a connection
+ * of its own. A hint only: one that is lost with the connection costs its reader the time to its
+ * next look. Not sent within the transaction, because PostgreSQL lets one commit with NOTIFY pass at a time.
+ */
+export class PostgresWake {
+  readonly #url: string
+  readonly #clock: Clock
+  readonly #heard: () => void
+  #client: pg.Client | undefined
+  #ready: Promise<void> | undefined
+  #timer: Timer | undefined
+  #sending: Promise<void> | undefined
+  #sendAgain = false
+  #failures = 0
+  #isClosed = false
+
+  /** `heard` is called when another process has committed, or may have while the connection was down. */
+  constructor(url: string, clock: Clock, heard: () => void) {
+    this.#url = url
+    this.#clock = clock
+    this.#heard = heard
+  }
+
+  /** Connects, unless it has; resolves when it hears, or when a first try has failed. */
+  open(): Promise<void> {
+    this.#ready ??= this.#connect()
+    return this.#ready
+  }
+
+  /** Sends a wake-up soon; many at once become one or two. */
+  send(): void {
+    if (this.#sending) {
+      this.#sendAgain = true
+      return
+    }
+    this.#sending = this.#send().finally(() => {
+      this.#sending = undefined
+      if (!this.#sendAgain) return
+      this.#sendAgain = false
+      this.send()
+    })
+  }
+
+  /** What was sent is on its way when this resolves. */
+  async close(): Promise<void> {
+    while (this.#sending) await this.#sending
+    this.#isClosed = true
+    this.#timer?.cancel()
+    await this.#ready
+    await this.#client?.end()
+  }
+
+  async #send(): Promise<void> {
+    await this.open()
+    // When there is no connection, or it breaks now, the others look by themselves.
+    const client = this.#client
+    await client?.query(`notify ${CHANNEL}`).catch(() => client.end())
+  }
+
+  async #connect(): Promise<void> {
+    const client = new pg.Client({ ...clientConfig({ url: this.#url }), query_timeout: QUERY_TIMEOUT_MS })
+    let isOver = false
+    const over = () => {
+      if (isOver) return
+      isOver = true
+      if (this.#client === client) this.#client = undefined
+      client.end().catch(() => {})
+      this.#connectLater()
+    }
+    client.on('error', over)
+    client.on('end', over)
+    client.on('notification', ({ processId }) => {
+      if (processId !== processIdOf(client)) this.#heard()
+    })
+    try {
+      await client.connect()
+      // Nothing is lost with a wake-up, so nobody waits for a disk because of one.
+      await client.query(`set synchronous_commit = off; listen ${CHANNEL}`)
+    } catch {
+      over()
+      return
+    }
+    if (isOver) return
+    this.#client = client
+    const wasDown = this.#failures > 0
+    this.#failures = 0
+    if (wasDown) this.#heard()
+  }
+
+  #connectLater(): void {
+    if (this.#isClosed) return
+    const pauseMs = Math.min(PAUSE_MS.most, PAUSE_MS.first * 2 ** Math.min(this.#failures, 10))
+    this.#failures += 1
+    this.#timer = this.#clock.after(pauseMs, () => void (this.#ready = this.#connect()))
+  }
+}
+
+/** The server's process behind the connection, which says who sent a notification; not in pg's types. */
+function processIdOf(client: pg.Client): number | null {
+  return (client as unknown as { processID: number | null }).processID
+}

@@ -1,0 +1,184 @@
+import { Kysely, sql } from 'kysely'
+import type { Clock } from '../core/clock.ts'
+import { ApiError, messageOf } from '../core/errors.ts'
+import type { Random } from '../core/random.ts'
+import { migrate, tableNames } from './migrations.ts'
+import { CommitUnknownError, ConnectionLostError, postgresDialect, sqlStateOf } from './postgres-dialect.ts'
+import { PostgresWake } from './postgres-wake.ts'
+import type { Database } from './schema.ts'
+import type { Db, Store } from './store.ts'
+
+export interface PostgresOptions {
+  /** postgresql://user@host:port/name, as libpq reads it. */
+  url: string
+  /**
+   * 'full': a commit survives a power cut of the database's host (intent). 'normal': it may be lost
+   * there, with all that came after, within a second (the agent: what can be observed again).
+   */
+  durability: 'full' | 'normal'
+  /** For the pauses between attempts; real time, since the database's time is. */
+  clock: Clock
+  random: Random
+}
+
+/**
+ * Attempts at one transaction. The last two run alone, so that nothing is left that they could
+ * conflict with: a transaction that others keep overtaking comes through.
+ */
+const ATTEMPTS = { together: 3, alone: 2 }
+
+/** Pause before an attempt: random up to this, doubled with each. */
+const PAUSE_MS = 4
+
+/** How long a statement waits for another's locks; then the caller is told that too much is going on. */
+const LOCK_TIMEOUT_MS = 10_000
+
+/** The server ends a transaction whose process has stopped, so that it does not hold up the others for ever. */
+const IDLE_TRANSACTION_TIMEOUT_MS = 30_000
+
+/** Opens (and migrates) a PostgreSQL database. @throws Error when it cannot be reached or is not fit. */
+export async function openPostgres(options: PostgresOptions): Promise<Store> {
+  const db = connect(options.url, options.durability)
+  try {
+    await checkServer(db)
+    await migrate(db, 'postgres')
+  } catch (error) {
+    await db.destroy()
+    throw error
+  }
+  return new PostgresStore(db, options)
+}
+
+/** Looks whether the database will do, and changes nothing; answers what it is. @throws Error that says why not. */
+export async function probePostgres(url: string): Promise<string> {
+  const db = connect(url, 'full')
+  try {
+    await checkServer(db)
+    const { rows } = await sql<{ version: string; may: boolean }>`select current_setting('server_version') as version,
+      has_schema_privilege(current_schema(), 'create') as may`.execute(db)
+    if (!rows[0]?.may) throw new Error('the user may not make tables in it ("grant create on schema public to …")')
+    return `PostgreSQL ${rows[0].version}`
+  } finally {
+    await db.destroy()
+  }
+}
+
+/** Deletes everything that Hearth has made in the database, and nothing else. */
+export async function emptyPostgres(url: string): Promise<void> {
+  const db = connect(url, 'full')
+  try {
+    const tables = sql.join(tableNames().map((name) => sql.table(name)))
+    await sql`drop table if exists ${tables}`.execute(db)
+  } finally {
+    await db.destroy()
+  }
+}
+
+function connect(url: string, durability: PostgresOptions['durability']): Db {
+  return new Kysely<Database>({
+    dialect: postgresDialect({
+      url,
+      session: {
+        synchronous_commit: durability === 'full' ? 'on' : 'off',
+        lock_timeout: String(LOCK_TIMEOUT_MS),
+        idle_in_transaction_session_timeout: String(IDLE_TRANSACTION_TIMEOUT_MS),
+        // "drop table if exists" and the like say nothing that anybody reads.
+        client_min_messages: 'warning',
+      },
+    }),
+  })
+}
+
+async function checkServer(db: Db): Promise<void> {
+  const { rows } = await sql<{ encoding: string }>`select current_setting('server_encoding') as encoding`.execute(db)
+  const encoding = rows[0]?.encoding
+  if (encoding !== 'UTF8') throw new Error(`the database has the encoding ${encoding}; Hearth needs one with UTF8 ("createdb -E UTF8")`)
+}
+
+class PostgresStore implements Store {
+  readonly #db: Db
+  readonly #clock: Clock
+  readonly #random: Random
+  readonly #wake: PostgresWake
+  readonly #listeners: (() => void)[] = []
+
+  constructor(db: Db, { url, clock, random }: PostgresOptions) {
+    this.#db = db
+    this.#clock = clock
+    this.#random = random
+    this.#wake = new PostgresWake(url, clock, () => this.#callListeners())
+  }
+
+  async transaction<T>(name: string, body: (db: Db) => Promise<T>): Promise<T> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const result = await this.#attempt(body, attempt >= ATTEMPTS.together)
+        this.#callListeners()
+        this.#wake.send()
+        return result
+      } catch (error) {
+        const isLast = attempt + 1 === ATTEMPTS.together + ATTEMPTS.alone
+        if (!isConflict(error) || isLast) throw outwardError(name, error)
+      }
+      await this.#clock.sleep(this.#random.next() * PAUSE_MS * 2 ** attempt)
+    }
+  }
+
+  #attempt<T>(body: (db: Db) => Promise<T>, isAlone: boolean): Promise<T> {
+    return this.#db.transaction().setIsolationLevel('serializable').execute(async (db) => {
+      // Before anything is read: taking this lock takes no snapshot, so one that had to wait for it
+      // sees all that those before it have done.
+      await sql.raw(`lock table meta in ${isAlone ? 'share row exclusive' : 'row exclusive'} mode`).execute(db)
+      return body(db)
+    })
+  }
+
+  async read<T>(body: (db: Db) => Promise<T>): Promise<T> {
+    try {
+      return await this.#db.transaction().setIsolationLevel('repeatable read').setAccessMode('read only').execute(body)
+    } catch (error) {
+      throw outwardError('read', error)
+    }
+  }
+
+  onCommit(listener: () => void): void {
+    this.#listeners.push(listener)
+    void this.#wake.open()
+  }
+
+  #callListeners(): void {
+    for (const listener of this.#listeners) listener()
+  }
+
+  async close(): Promise<void> {
+    await this.#wake.close()
+    await this.#db.destroy()
+  }
+}
+
+const SERIALIZATION_FAILURE = '40001'
+const DEADLOCK = '40P01'
+const LOCK_NOT_AVAILABLE = '55P03'
+const UNTRANSLATABLE_CHARACTER = '22021'
+
+/** Whether the database undid the transaction because of another one, so that it may be run again. */
+function isConflict(error: unknown): boolean {
+  const code = sqlStateOf(error)
+  return code === SERIALIZATION_FAILURE || code === DEADLOCK
+}
+
+/** What a caller of the API is told; both 503, which SDKs take as "try again later". */
+function outwardError(name: string, error: unknown): unknown {
+  if (error instanceof CommitUnknownError) return error
+  if (error instanceof ConnectionLostError) {
+    return new ApiError('Unavailable', `The database of this cloud does not answer (${messageOf(error)}); nothing was done.`)
+  }
+  const code = sqlStateOf(error)
+  if (isConflict(error) || code === LOCK_NOT_AVAILABLE) {
+    return new ApiError('RequestLimitExceeded', `Request limit exceeded: ${name} found no turn among too many others; nothing was done.`)
+  }
+  if (code === UNTRANSLATABLE_CHARACTER) {
+    return new ApiError('InvalidParameterValue', 'A value contains the character U+0000, which cannot be stored.')
+  }
+  return error
+}

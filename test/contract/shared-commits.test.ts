@@ -1,0 +1,61 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { systemClock } from '../../src/core/clock.ts'
+import { openSqlite } from '../../src/store/sqlite.ts'
+import type { Store } from '../../src/store/store.ts'
+
+describe('transactions that come together, on SQLite', () => {
+  let folder: string
+  let store: Store
+
+  beforeEach(async () => {
+    folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-shared-'))
+    store = await openSqlite({ file: path.join(folder, 'hearth.db'), durability: 'full', clock: systemClock })
+  })
+  afterEach(async () => {
+    await store.close()
+    await rm(folder, { recursive: true })
+  })
+
+  const put = (key: string, value = '1') =>
+    store.transaction('put', async (db) => {
+      await db.insertInto('meta').values({ key, value }).execute()
+      return key
+    })
+  const keys = async () => (await store.read((db) => db.selectFrom('meta').select('key').execute())).map((row) => row.key)
+
+  test('share one commit, and each is answered its own', async () => {
+    let commits = 0
+    store.onCommit(() => (commits += 1))
+    const answers = Promise.all(['a', 'b', 'c'].map((key) => put(key)))
+    expect(commits).toBe(0)
+    expect(await answers).toEqual(['a', 'b', 'c'])
+    expect(commits).toBe(1)
+    expect(await keys()).toEqual(expect.arrayContaining(['a', 'b', 'c']))
+  })
+
+  test('fail alone: one that is refused leaves nothing and takes nothing with it', async () => {
+    const failing = store.transaction('fails', async (db) => {
+      await db.insertInto('meta').values({ key: 'bad', value: '1' }).execute()
+      throw new Error('no')
+    })
+    const [first, failed, twice, last] = await Promise.allSettled([put('a'), failing, put('a'), put('b')])
+    expect([first.status, failed.status, twice.status, last.status]).toEqual(['fulfilled', 'rejected', 'rejected', 'fulfilled'])
+    expect(failed).toMatchObject({ reason: new Error('no') })
+    expect(await keys()).toEqual(expect.arrayContaining(['a', 'b']))
+    expect(await keys()).not.toContain('bad')
+  })
+
+  test('see what those before them wrote', async () => {
+    await put('n', '0')
+    const raise = () => store.transaction('raise', async (db) => {
+      const { value } = await db.selectFrom('meta').select('value').where('key', '=', 'n').executeTakeFirstOrThrow()
+      await db.updateTable('meta').set({ value: String(Number(value) + 1) }).where('key', '=', 'n').execute()
+    })
+    await Promise.all(Array.from({ length: 50 }, raise))
+    const row = await store.read((db) => db.selectFrom('meta').select('value').where('key', '=', 'n').executeTakeFirst())
+    expect(row).toEqual({ value: '50' })
+  })
+})

@@ -1,0 +1,163 @@
+import type { Reservation } from '@aws-sdk/client-ec2'
+import { mkdtemp, rm } from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { seededRandom } from '../../src/core/random.ts'
+import { DEFAULT_ACCOUNT, ensureAccount, PROVIDER_ACCOUNT } from '../../src/model/account.ts'
+import { openSqlite } from '../../src/store/sqlite.ts'
+import type { Store } from '../../src/store/store.ts'
+import { hasPostgres, newDatabase, openTestPostgres } from '../support/postgres.ts'
+import { defaultNetwork, fixedClock, HOST_ID, insertHost, insertImage, NOW_MS, REGION, testContext } from '../support/rows.ts'
+import type { WorkerAnswer } from '../support/store-worker.ts'
+import { startStoreWorkers, type StoreWorkers } from '../support/store-workers.ts'
+
+// Two calls that are each right alone, and together would leave what neither allows. Eight processes
+// call at the same moment, over handlers and store as the API has them.
+
+const PROCESSES = 8
+const ROUNDS = 12
+
+const kinds: { name: string; database: (folder: string) => Promise<string> }[] = [
+  { name: 'SQLite', database: async (folder) => path.join(folder, 'hearth.db') },
+  ...(hasPostgres() ? [{ name: 'PostgreSQL', database: () => newDatabase() }] : []),
+]
+
+describe.each(kinds)('calls from several processes on $name', ({ name, database }) => {
+  let folder: string
+  let store: Store
+  let workers: StoreWorkers
+  let imageId: string
+  let subnetId: string
+  let vpcId: string
+
+  beforeAll(async () => {
+    folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-skew-'))
+    const where = await database(folder)
+    store = name === 'SQLite' ? await openSqlite({ file: where, durability: 'full' }) : await openTestPostgres(where)
+    const random = seededRandom(1)
+    await store.transaction('setup', async (db) => {
+      for (const accountId of [DEFAULT_ACCOUNT, PROVIDER_ACCOUNT]) {
+        await ensureAccount(db, { clock: fixedClock, random, region: REGION }, { accountId, name: accountId })
+      }
+      await insertHost(db)
+      const context = testContext(db, random)
+      imageId = (await insertImage(context)).image_id
+      const { subnet } = await defaultNetwork(context)
+      subnetId = subnet.subnet_id
+      vpcId = subnet.vpc_id
+    })
+    await setCapacity(1_000_000)
+    workers = await startStoreWorkers(where, PROCESSES)
+  })
+  afterAll(async () => {
+    await workers.close()
+    await store.close()
+    await rm(folder, { recursive: true })
+  })
+
+  /** Makes room for so many more vCPUs. */
+  const setCapacity = (free: number) => store.transaction('capacity', (db) =>
+    db
+      .updateTable('hosts').set((eb) => ({ vcpus: eb('vcpus_used', '+', free), memory_mib: 1_000_000_000 }))
+      .where('host_id', '=', HOST_ID).execute())
+  const launch = (more: object = {}) => ({
+    action: 'RunInstances',
+    input: { ImageId: imageId, InstanceType: 't3.micro', MinCount: 1, MaxCount: 1, SubnetId: subnetId, ...more },
+  })
+  const eight = (call: { action: string; input: object }) => workers.callAll(Array.from({ length: PROCESSES }, () => call))
+  const one = async (action: string, input: object) => {
+    const [answer] = await workers.callAll([{ action, input }])
+    if (!answer || !('output' in answer)) throw new Error(`${action} failed: ${answer?.error}`)
+    return answer.output
+  }
+  const newGroup = async (groupName: string) => {
+    const { GroupId } = await one('CreateSecurityGroup', { GroupName: groupName, Description: 'test', VpcId: vpcId }) as { GroupId: string }
+    return GroupId
+  }
+  /** "ok" or the error's code, sorted. */
+  const outcomes = (answers: WorkerAnswer[]) => answers.map(outcomeOf).toSorted()
+  const outcomeOf = (answer: WorkerAnswer | undefined) =>
+    answer && 'output' in answer ? 'ok' : (answer?.error.startsWith('InternalError') ? answer.error : answer?.error.split(':')[0])
+
+  test('a group is deleted, or an instance is launched into it, and never both', async () => {
+    for (let round = 0; round < ROUNDS; round++) {
+      const groupId = await newGroup(`members-${round}`)
+      const [deleted, ...launched] = await workers.callAll([
+        { action: 'DeleteSecurityGroup', input: { GroupId: groupId } },
+        launch({ SecurityGroupIds: [groupId] }), launch({ SecurityGroupIds: [groupId] }),
+      ])
+      const result = [outcomeOf(deleted), ...outcomes(launched)].join()
+      const members = await store.read((db) =>
+        db.selectFrom('interface_groups').select('interface_id').where('group_id', '=', groupId).execute())
+      const groups = await store.read((db) =>
+        db.selectFrom('security_groups').select('group_id').where('group_id', '=', groupId).execute())
+      expect([result, members.length, groups.length]).toBeOneOf([
+        ['ok,InvalidGroup.NotFound,InvalidGroup.NotFound', 0, 0], ['DependencyViolation,ok,ok', 2, 1],
+      ])
+    }
+  })
+
+  test('a group is deleted, or a rule is made that refers to it, and never both', async () => {
+    for (let round = 0; round < ROUNDS; round++) {
+      const [groupId, peerId] = [await newGroup(`group-${round}`), await newGroup(`peer-${round}`)]
+      const [deleted, allowed] = await workers.callAll([
+        { action: 'DeleteSecurityGroup', input: { GroupId: peerId } },
+        {
+          action: 'AuthorizeSecurityGroupIngress',
+          input: { GroupId: groupId, IpPermissions: [{ IpProtocol: '-1', UserIdGroupPairs: [{ GroupId: peerId }] }] },
+        },
+      ])
+      expect([outcomeOf(deleted), outcomeOf(allowed)]).toBeOneOf([['ok', 'InvalidGroup.NotFound'], ['DependencyViolation', 'ok']])
+    }
+  })
+
+  test('one of eight that want the same name for a group gets it', async () => {
+    const answers = await eight({ action: 'CreateSecurityGroup', input: { GroupName: 'Same', Description: 'test', VpcId: vpcId } })
+    expect(outcomes(answers)).toEqual([...Array.from({ length: 7 }, () => 'InvalidGroup.Duplicate'), 'ok'])
+  })
+
+  test('the last addresses of a subnet go to as many launches as there are addresses', async () => {
+    const small = 'subnet-00000000000000028'
+    await store.transaction('subnet', (db) =>
+      db.insertInto('subnets').values({
+        subnet_id: small, account_id: DEFAULT_ACCOUNT, vpc_id: vpcId, zone: `${REGION}a`, cidr: '172.31.240.0/28',
+        default_for_az: 0, map_public_ip: 0, state: 'available', created_ms: NOW_MS, doc: '{}',
+      }).execute())
+    // Of sixteen addresses eleven can be had; four are left.
+    await one('RunInstances', launch({ SubnetId: small, MinCount: 7, MaxCount: 7 }).input)
+    const answers = await eight(launch({ SubnetId: small }))
+    expect(outcomes(answers)).toEqual([
+      ...Array.from({ length: 4 }, () => 'InsufficientFreeAddressesInSubnet'), ...Array.from({ length: 4 }, () => 'ok'),
+    ])
+    const used = await store.read((db) =>
+      db.selectFrom('interfaces').select('private_ip').distinct().where('subnet_id', '=', small).execute())
+    expect(used).toHaveLength(11)
+  })
+
+  test('the last capacity of a host goes to as many launches as it is enough for', async () => {
+    await setCapacity(6)
+    const answers = await eight(launch())
+    expect(outcomes(answers)).toEqual([
+      ...Array.from({ length: 5 }, () => 'InsufficientInstanceCapacity'), ...Array.from({ length: 3 }, () => 'ok'),
+    ])
+    const { host, promised } = await store.read(async (db) => ({
+      host: await db.selectFrom('hosts').selectAll().executeTakeFirstOrThrow(),
+      promised: await db
+        .selectFrom('instances').select((eb) => eb.fn.sum<number>('vcpus').as('vcpus')).where('holds_capacity', '=', 1)
+        .executeTakeFirstOrThrow(),
+    }))
+    expect([host.vcpus_used, promised.vcpus]).toEqual([host.vcpus, host.vcpus])
+    await setCapacity(1_000_000)
+  })
+
+  test('one client token in eight calls makes one instance, which all of them are told of', async () => {
+    for (let round = 0; round < ROUNDS; round++) {
+      const answers = await eight(launch({ ClientToken: `token-${round}` }))
+      expect(outcomes(answers)).toEqual(Array.from({ length: PROCESSES }, () => 'ok'))
+      const reservations = answers.map((answer) => ('output' in answer ? answer.output as Reservation : undefined))
+      expect(new Set(reservations.map((each) => each?.ReservationId)).size).toBe(1)
+      expect(new Set(reservations.flatMap((each) => each?.Instances?.map((instance) => instance.InstanceId))).size).toBe(1)
+    }
+  })
+})
