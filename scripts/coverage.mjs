@@ -20,7 +20,7 @@ const services = [
   { name: 'ssm', title: 'Systems Manager' },
 ]
 
-/** Topics of the operations that are missing; the first that matches has it. */
+/** Topics of the operations of EC2 that are missing; the first that matches has it. */
 const topics = [
   ['Transit gateways', /TransitGateway/],
   ['IP address management', /Ipam|Byoip|Ipv[46]Pool/],
@@ -154,17 +154,16 @@ async function serviceSection({ name, title }) {
     '',
     `### Missing in ${title}: ${missing.length}`,
     '',
-    ...missingList(missing),
+    ...(name === 'ec2' ? missingByTopic(missing) : [missing.join(', ')]),
   ].join('\n')
 }
 
-function missingList(missing) {
+function missingByTopic(missing) {
   const groups = new Map()
   for (const operation of missing) {
     const topic = topics.find(([, pattern]) => pattern.test(operation))?.[0] ?? 'Other'
     groups.set(topic, [...(groups.get(topic) ?? []), operation])
   }
-  if (groups.size === 1) return [missing.join(', ')]
   return [...groups.keys()].toSorted().map((topic) => {
     const operations = groups.get(topic)
     return `- **${topic}** (${operations.length}): ${operations.join(', ')}`
@@ -176,8 +175,8 @@ async function coveragePage() {
   for (const service of services) sections.push(await serviceSection(service))
   return `# Coverage
 
-Made by \`npm run coverage\`; do not edit. Every operation of the services below is parsed and checked
-against AWS's own model. Those that are not there answer \`UnsupportedOperation\`, and so do the
+Made by \`npm run coverage\`; do not edit. Every operation of the services below is known by name, and what
+is there is parsed and checked against AWS's own model. What is not answers \`UnsupportedOperation\`, and so do the
 parameters in the second column when a call gives them a value: Hearth understands them but does not
 honour them yet, and dropping them silently would be a lie.
 

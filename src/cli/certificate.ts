@@ -8,14 +8,16 @@ import type { Terminal } from './terminal.ts'
 
 /** `hearth certificate`: what instance identity documents are verified with. */
 export function addCertificate(program: Command, terminal: Terminal): void {
-  const command = newCommand(program, 'certificate', 'print the certificate that verifies instance identity documents', [
+  const description = 'print the certificate that verifies instance identity documents'
+  const command = newCommand(program, 'certificate', description, [
     'hearth certificate > certificate', 'hearth certificate --json',
     'openssl smime -verify -in rsa2048 -inform PEM -certfile certificate -noverify',
   ])
   withSettings(command.option('--json', 'print it as JSON, with its fingerprint')).action(async () => {
     const { certificate } = await withStore(settingsOf(command), (store) =>
       ensureIdentityKey(store, { clock: systemClock, random: systemRandom }))
-    terminal.out(command.opts().json ? JSON.stringify(describeCertificate(certificate), null, 2) : certificate.trimEnd())
+    const json = () => JSON.stringify(describeCertificate(certificate), null, 2)
+    terminal.out(command.opts().json ? json() : certificate.trimEnd())
   })
 }
 

@@ -13,7 +13,7 @@ import { loadInstances } from './describe-instances.ts'
 import { checkTokensEnforced, metadataDefaults } from './instance-metadata-defaults.ts'
 import { requestedNetwork, type LaunchNetwork } from './launch-network.ts'
 import { toReservations } from '../model/instance-wire.ts'
-import { checkEnum } from './parameters.ts'
+import { checkEnum, unsupportedParameter } from './parameters.ts'
 import {
   checkRunInstances, requestedMetadataOptions, requestedType, requestedUserData,
 } from './run-instances-input.ts'
@@ -91,7 +91,7 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
     volumes: await requestedVolumes(context, image, { typeName: type.name, mappings: input.BlockDeviceMappings }),
     keyName: input.KeyName || null,
     clientToken: input.ClientToken || null,
-    tags: parseTagSpecifications(input.TagSpecifications, ['instance', 'volume', 'network-interface']),
+    tags: requestedTags(input),
     doc: {
       userData: requestedUserData(input),
       shutdownBehavior:
@@ -113,6 +113,13 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
       options: requestedOptions(input, type.name),
     },
   }
+}
+
+function requestedTags({ TagSpecifications: specifications }: RunInstancesRequest): Map<string, TagInput[]> {
+  if (specifications?.some((each) => each.ResourceType === 'spot-instances-request')) {
+    throw unsupportedParameter('TagSpecification.ResourceType=spot-instances-request')
+  }
+  return parseTagSpecifications(specifications, ['instance', 'volume', 'network-interface'])
 }
 
 async function findImage({ db, account }: Context, imageId: string): Promise<ImageTable> {

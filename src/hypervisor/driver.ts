@@ -58,7 +58,7 @@ export interface Hypervisor {
   /**
    * The machine's screen as it is now, a binary PPM ("P6", 8 bits for each colour).
    *
-   * @throws Error when the machine does not run.
+   * @throws Error when the machine has no process.
    */
   screenshot(instanceId: string): Promise<Buffer>
   /** Presses and lets go of a key that types nothing, so that a sleeping screen wakes up. Nothing happens without a machine. */

@@ -92,7 +92,7 @@ class SimHypervisor implements Hypervisor {
 
   async screenshot(instanceId: string): Promise<Buffer> {
     checkId(instanceId)
-    if (this.#statusOf(instanceId) !== 'running') throw new Error(`${instanceId} does not run: it has no screen`)
+    if (this.#statusOf(instanceId) === undefined) throw new Error(`${instanceId} has no process and no screen`)
     return plainPpm(...TEXT_SCREEN, [0, 0, 0])
   }
 

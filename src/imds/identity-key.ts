@@ -33,7 +33,8 @@ export async function ensureIdentityKey(
   const fresh = JSON.stringify(await makeIdentityKey(random, clock.now()))
   const { value } = await store.transaction('identity.key', async (db) => {
     await db
-      .insertInto('meta').values({ key: META_KEY, value: fresh }).onConflict((on) => on.column('key').doNothing()).execute()
+      .insertInto('meta').values({ key: META_KEY, value: fresh })
+      .onConflict((on) => on.column('key').doNothing()).execute()
     return db.selectFrom('meta').select('value').where('key', '=', META_KEY).executeTakeFirstOrThrow()
   })
   return JSON.parse(value) as IdentityKey

@@ -3,7 +3,8 @@ import { systemRandom } from '../core/random.ts'
 import { changeInstanceDoc, instanceDoc, type MetadataOptions } from '../model/instance.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import {
-  defaultNetwork, fixedClock, insertInstance, insertInterface, insertVolume, NOW_MS, openTestStore, OTHER_ACCOUNT, REGION,
+  defaultNetwork, fixedClock, insertInstance, insertInterface, insertVolume, NOW_MS, openTestStore, OTHER_ACCOUNT,
+  REGION,
   type TestStore,
 } from '../../test/support/rows.ts'
 import type { VpcServices } from '../network/driver.ts'

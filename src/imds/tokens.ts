@@ -19,7 +19,7 @@ export function issueToken(secret: Buffer, instanceId: string, expiresMs: number
   return Buffer.concat([head, sign(secret, instanceId, head)]).toString('base64')
 }
 
-/** When the token's time is over, in milliseconds since the epoch; undefined when it was not issued to this instance. */
+/** When the token's time is over, in milliseconds; undefined when it was not issued to this instance. */
 export function tokenExpiry(secret: Buffer, instanceId: string, token: string): number | undefined {
   const bytes = Buffer.from(token, 'base64')
   // Node skips characters that are not base64; only the one spelling is a token.

@@ -1,3 +1,4 @@
+import { prepared } from '../store/prepared.ts'
 import type { Db, Store } from '../store/store.ts'
 
 /** What an agent says of the host it runs on. */
@@ -54,7 +55,9 @@ export function fenced(store: Store, hostId: string, epoch: number): Store {
   }
 }
 
+const epochOf = prepared((db, hostId: string) => db.selectFrom('hosts').select('epoch').where('host_id', '=', hostId))
+
 async function checkEpoch(db: Db, hostId: string, epoch: number): Promise<void> {
-  const row = await db.selectFrom('hosts').select('epoch').where('host_id', '=', hostId).executeTakeFirst()
+  const [row] = await epochOf(db, hostId)
   if (row?.epoch !== epoch) throw new HostLostError(`another agent has taken over ${hostId}; this one ends`)
 }

@@ -8,6 +8,7 @@ import {
 import { releaseSlot } from '../model/slot.ts'
 import { inDiskOrder } from '../model/volume.ts'
 import type { Network } from '../network/driver.ts'
+import { prepared } from '../store/prepared.ts'
 import type { InstanceTable, InterfaceTable, VolumeTable } from '../store/schema.ts'
 import type { Db, Store } from '../store/store.ts'
 import type { Volumes } from '../volumes/driver.ts'
@@ -61,22 +62,25 @@ async function reconcile(options: InstanceReconcilerOptions, instanceId: string)
   return take(options, loaded, step)
 }
 
+const instanceOf = prepared((db, instanceId: string) =>
+  db.selectFrom('instances').selectAll().where('instance_id', '=', instanceId))
+const interfacesOf = prepared((db, instanceId: string) =>
+  db.selectFrom('interfaces').selectAll().where('instance_id', '=', instanceId).orderBy('device_index'))
+const volumesOf = prepared((db, instanceId: string) =>
+  db.selectFrom('volumes').selectAll().where('instance_id', '=', instanceId))
+const vpcSlotOf = prepared((db, hostId: string, vpcId: string) =>
+  db.selectFrom('slots').select('slot').where('host_id', '=', hostId).where('kind', '=', 'vpc').where('owner_id', '=', vpcId))
+
 async function load(db: Db, instanceId: string): Promise<Loaded | undefined> {
-  const row = await db
-    .selectFrom('instances').selectAll().where('instance_id', '=', instanceId).executeTakeFirst()
+  const [row] = await instanceOf(db, instanceId)
   if (!row) return undefined
-  const slot = await db
-    .selectFrom('slots').select('slot')
-    .where('host_id', '=', row.host_id).where('kind', '=', 'vpc').where('owner_id', '=', row.vpc_id)
-    .executeTakeFirst()
+  const [slot] = await vpcSlotOf(db, row.host_id, row.vpc_id)
   const doc = instanceDoc(row)
-  const volumes = await db.selectFrom('volumes').selectAll().where('instance_id', '=', instanceId).execute()
   return {
     row,
     doc,
-    interfaces: await db
-      .selectFrom('interfaces').selectAll().where('instance_id', '=', instanceId).orderBy('device_index').execute(),
-    volumes: inDiskOrder(volumes, doc.rootDeviceName),
+    interfaces: await interfacesOf(db, instanceId),
+    volumes: inDiskOrder(await volumesOf(db, instanceId), doc.rootDeviceName),
     vpcSlot: slot?.slot,
   }
 }

@@ -1,16 +1,19 @@
 import type { Clock } from '../core/clock.ts'
+import { prepared } from '../store/prepared.ts'
 import type { Store } from '../store/store.ts'
 import type { Volumes } from '../volumes/driver.ts'
 import { enqueueEquipped } from './equipped.ts'
 import { DONE, recording, type Reconciler } from './loop.ts'
+
+const volumeOf = prepared((db, volumeId: string) =>
+  db.selectFrom('volumes').selectAll().where('volume_id', '=', volumeId))
 
 /** Owns the disk files of volumes: the only caller of the volumes driver for them. */
 export function createVolumeReconciler(options: { store: Store; clock: Clock; volumes: Volumes }): Reconciler {
   const { store, clock, volumes } = options
   return {
     async reconcile(volumeId) {
-      const row = await store.read((db) =>
-        db.selectFrom('volumes').selectAll().where('volume_id', '=', volumeId).executeTakeFirst())
+      const [row] = await store.read((db) => volumeOf(db, volumeId))
       if (!row) {
         await volumes.ensureDeleted(volumeId)
         return DONE
@@ -25,8 +28,7 @@ export function createVolumeReconciler(options: { store: Store; clock: Clock; vo
       await volumes.ensureVolume({ volumeId, sizeGib: row.size_gib, snapshotId: row.snapshot_id })
       return recording('volume.ready', async (db) => {
         // The row may have moved on since it was read; only what is still so is recorded.
-        const now = await db
-          .selectFrom('volumes').selectAll().where('volume_id', '=', volumeId).executeTakeFirst()
+        const [now] = await volumeOf(db, volumeId)
         if (!now || now.state === 'deleting') return
         await db
           .updateTable('volumes')

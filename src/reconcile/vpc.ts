@@ -4,6 +4,7 @@ import { instanceDoc } from '../model/instance.ts'
 import { ensureSlot, releaseSlot } from '../model/slot.ts'
 import type { GroupSpec, Network, PortSpec, RuleSpec, VpcSpec } from '../network/driver.ts'
 import { createSerial } from '../network/serial.ts'
+import { prepared, preparedIn } from '../store/prepared.ts'
 import type { InterfaceTable, SecurityGroupRuleTable } from '../store/schema.ts'
 import { groupBy, inBatches, inPages } from '../store/batch.ts'
 import type { Db, Store } from '../store/store.ts'
@@ -72,16 +73,17 @@ async function syncWhole(
   return synced({ hostId, clock }, pending)
 }
 
+const unsyncedOf = prepared((db, vpcId: string, hostId: string) =>
+  db.selectFrom('interfaces').selectAll()
+    .where('vpc_id', '=', vpcId).where('host_id', '=', hostId).whereRef('revision', '<>', 'synced_revision'))
+
 async function syncPorts(
   { store, network, hostId, clock }: VpcReconcilerOptions,
   vpcId: string,
   { spec, ports }: KnownVpc,
 ): Promise<Outcome> {
   const { rows, wanted } = await store.read(async (db) => {
-    const unsynced = await db
-      .selectFrom('interfaces').selectAll()
-      .where('vpc_id', '=', vpcId).where('host_id', '=', hostId).whereRef('revision', '<>', 'synced_revision')
-      .execute()
+    const unsynced = await unsyncedOf(db, vpcId, hostId)
     return { rows: unsynced, wanted: await loadPorts(db, unsynced) }
   })
   if (rows.length === 0) return DONE
@@ -141,12 +143,15 @@ async function loadInterfaces(
   return pending
 }
 
+const groupsOf = preparedIn((db, ids) =>
+  db.selectFrom('interface_groups').selectAll().where('interface_id', 'in', ids).orderBy('position'))
+const docsOf = preparedIn((db, ids) => db.selectFrom('instances').select(['instance_id', 'doc']).where('instance_id', 'in', ids))
+
 /** The ports of those interfaces that should have one. */
 async function loadPorts(db: Db, interfaces: InterfaceTable[]): Promise<PortSpec[]> {
   const wanted = interfaces.filter((each) => each.wanted === 1 && each.slot !== null)
   const groupIds = groupBy(
-    await inBatches(wanted.map((each) => each.interface_id), (batch) =>
-      db.selectFrom('interface_groups').selectAll().where('interface_id', 'in', batch).orderBy('position').execute()),
+    await groupsOf(db, wanted.map((each) => each.interface_id)),
     (each) => each.interface_id,
   )
   const hopLimits = await loadHopLimits(db, wanted)
@@ -159,9 +164,7 @@ async function loadPorts(db: Db, interfaces: InterfaceTable[]): Promise<PortSpec
 }
 
 async function loadHopLimits(db: Db, interfaces: InterfaceTable[]): Promise<Map<string, number>> {
-  const ids = interfaces.flatMap((each) => each.instance_id ?? [])
-  const rows = await inBatches(ids, (batch) =>
-    db.selectFrom('instances').select(['instance_id', 'doc']).where('instance_id', 'in', batch).execute())
+  const rows = await docsOf(db, interfaces.flatMap((each) => each.instance_id ?? []))
   return new Map(rows.map((row) => [row.instance_id, instanceDoc(row).metadataOptions.httpPutResponseHopLimit]))
 }
 

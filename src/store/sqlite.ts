@@ -10,6 +10,7 @@ import { giveToFolderOwner } from '../core/file-owner.ts'
 import type { Database } from './schema.ts'
 import type { Db, Store } from './store.ts'
 import { migrate } from './migrations.ts'
+import { withQuickRows } from './sqlite-rows.ts'
 
 export interface SqliteOptions {
   /** Path of the database file, or ':memory:'. */
@@ -68,17 +69,17 @@ const MAX_KEPT_STATEMENTS = 500
 
 /** A connection that compiles each text once: compiling costs more than most of our queries. */
 function keepStatements(database: BetterSqlite3.Database): SqliteDatabase {
-  const kept = new Map<string, BetterSqlite3.Statement>()
+  const kept = new Map<string, SqliteStatement>()
   return {
     close: () => void database.close(),
     prepare(text) {
       let statement = kept.get(text)
       if (!statement) {
         if (kept.size >= MAX_KEPT_STATEMENTS) kept.clear()
-        statement = database.prepare(text)
+        statement = withQuickRows(database.prepare(text))
         kept.set(text, statement)
       }
-      return statement as unknown as SqliteStatement
+      return statement
     },
   }
 }

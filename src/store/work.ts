@@ -1,3 +1,4 @@
+import { prepared } from './prepared.ts'
 import type { Db } from './store.ts'
 import type { WorkKind, WorkTable } from './schema.ts'
 
@@ -8,42 +9,40 @@ export interface WorkItem {
   hostId: string
 }
 
-/** Marks a thing due at `dueMs`; a mark that is there already moves forward, never back. */
-export async function enqueue(db: Db, item: WorkItem, dueMs: number): Promise<void> {
-  await db
+const insertWork = prepared((db, kind: WorkKind, id: string, hostId: string, dueMs: number) =>
+  db
     .insertInto('work')
-    .values({
-      kind: item.kind, id: item.id, host_id: item.hostId, generation: 1, due_ms: dueMs, attempts: 0, last_error: null,
-    })
+    .values({ kind, id, host_id: hostId, generation: 1, due_ms: dueMs, attempts: 0, last_error: null })
     .onConflict((conflict) =>
       conflict.columns(['host_id', 'kind', 'id']).doUpdateSet((eb) => ({
         generation: eb('work.generation', '+', 1),
-        due_ms: eb.case().when('work.due_ms', '<', dueMs).then(eb.ref('work.due_ms')).else(dueMs).end(),
+        due_ms: eb.case().when('work.due_ms', '<', eb.ref('excluded.due_ms')).then(eb.ref('work.due_ms'))
+          .else(eb.ref('excluded.due_ms')).end(),
         attempts: 0,
-      })),
-    )
-    .execute()
+      }))))
+
+/** Marks a thing due at `dueMs`; a mark that is there already moves forward, never back. */
+export async function enqueue(db: Db, item: WorkItem, dueMs: number): Promise<void> {
+  await insertWork(db, item.kind, item.id, item.hostId, dueMs)
 }
 
 /** The host's work that is due first, most overdue first; due or not. */
-export function nextWork(db: Db, hostId: string, limit: number): Promise<WorkTable[]> {
-  return db.selectFrom('work').selectAll().where('host_id', '=', hostId).orderBy('due_ms').limit(limit).execute()
-}
+export const nextWork = prepared((db, hostId: string, limit: number) =>
+  db.selectFrom('work').selectAll().where('host_id', '=', hostId).orderBy('due_ms').limit(limit))
 
 /** When the host's next work is due; undefined when there is none. */
 export async function nextDueMs(db: Db, hostId: string): Promise<number | undefined> {
-  const row = await db
-    .selectFrom('work').select('due_ms').where('host_id', '=', hostId).orderBy('due_ms').limit(1).executeTakeFirst()
+  const [row] = await nextWork(db, hostId, 1)
   return row?.due_ms
 }
 
+const deleteWork = prepared((db, hostId: string, kind: WorkKind, id: string, generation: number) =>
+  db.deleteFrom('work')
+    .where('host_id', '=', hostId).where('kind', '=', kind).where('id', '=', id).where('generation', '=', generation))
+
 /** Forgets work that is done, unless it was asked for again since `row` was read. */
 export async function completeWork(db: Db, row: WorkTable): Promise<void> {
-  await db
-    .deleteFrom('work')
-    .where('host_id', '=', row.host_id).where('kind', '=', row.kind).where('id', '=', row.id)
-    .where('generation', '=', row.generation)
-    .execute()
+  await deleteWork(db, row.host_id, row.kind, row.id, row.generation)
 }
 
 /** Puts work off until `dueMs`, unless it was asked for again since `row` was read. */

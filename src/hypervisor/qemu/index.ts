@@ -123,7 +123,7 @@ class QemuHypervisor implements Hypervisor {
     const folder = this.#folder(instanceId)
     // QEMU writes one file; two at once would mix.
     return this.#locks.run(`screen of ${instanceId}`, async () => {
-      if (!this.#locate(folder)) throw new Error(`${instanceId} does not run: it has no screen`)
+      if (!this.#locate(folder)) throw new Error(`${instanceId} has no process and no screen`)
       try {
         await this.#monitors.execute(instanceId, folder.path, 'screendump', { filename: SCREEN_FILE })
         return folder.tail(SCREEN_FILE, MAX_SCREEN_BYTES)
