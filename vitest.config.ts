@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { defineConfig } from 'vitest/config'
 
 const suite = (name: string, include: string[], extra: Record<string, unknown> = {}) => ({
@@ -17,12 +18,16 @@ export default defineConfig({
       suite('unit', ['src/**/*.test.ts', 'test/property/**/*.test.ts', 'test/api/**/*.test.ts'], {
         testTimeout: 30_000, maxWorkers: 2, sequence: { groupOrder: 0 },
       }),
-      suite('simulate', ['test/simulate/**/*.test.ts'], { testTimeout: 600_000, maxWorkers: 2, sequence: { groupOrder: 1 } }),
+      // The tests of the API once more, over the other database, where it is installed.
+      ...(existsSync('/usr/lib/postgresql') ? [suite('api-postgres', ['test/api/**/*.test.ts'], {
+        ...POSTGRES, env: { HEARTH_TEST_DATABASE: 'postgres' }, testTimeout: 60_000, maxWorkers: 2, sequence: { groupOrder: 0 },
+      })] : []),
+      suite('simulate', ['test/simulate/**/*.test.ts'], { ...POSTGRES, testTimeout: 600_000, maxWorkers: 2, sequence: { groupOrder: 1 } }),
       suite('contract', ['test/contract/**/*.test.ts'], {
         ...POSTGRES, testTimeout: 120_000, hookTimeout: 120_000, maxWorkers: 1, sequence: { groupOrder: 2 },
       }),
       suite('e2e', ['test/e2e/**/*.test.ts'], {
-        testTimeout: 300_000, hookTimeout: 600_000, maxWorkers: 1, sequence: { groupOrder: 3 },
+        ...POSTGRES, testTimeout: 300_000, hookTimeout: 600_000, maxWorkers: 1, sequence: { groupOrder: 3 },
       }),
     ],
   },

@@ -175,10 +175,10 @@ async function coveragePage() {
   for (const service of services) sections.push(await serviceSection(service))
   return `# Coverage
 
-Made by \`npm run coverage\`; do not edit. Every operation of the services below is known by name, and what
-is there is parsed and checked against AWS's own model. What is not answers \`UnsupportedOperation\`, and so do the
-parameters in the second column when a call gives them a value: Hearth understands them but does not
-honour them yet, and dropping them silently would be a lie.
+Made by \`npm run coverage\`; do not edit. Every operation of the services below is known by name, and what is
+there is parsed and checked against AWS's own model. What is not answers \`UnsupportedOperation\`, and so do
+the parameters in the second column when a call gives them a value: Hearth understands them but does
+not honour them yet, and dropping them silently would be a lie.
 
 ${sections.join('\n\n')}
 `

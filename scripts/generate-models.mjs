@@ -6,7 +6,8 @@
 //
 // Format. `operations` maps a name to the shapes of its input and output (null: it has none), or to
 // null where the service keeps only some of its shapes. `target` is what precedes the name in the
-// header X-Amz-Target of a JSON protocol. A shape is one of 'string', 'number', 'boolean', 'timestamp', 'blob', or an index into `shapes`:
+// header X-Amz-Target of a JSON protocol. A shape is one of 'string', 'number', 'boolean',
+// 'timestamp', 'blob', or an index into `shapes`:
 //   ['structure', REQUIRED, [MEMBER, …]]   the first REQUIRED members are required
 //       MEMBER = [NAME, SHAPE, QUERY, XML]: the SDK's name, the key in a request's form, and the
 //       element in a response; QUERY and XML are left out at the end where equal to NAME

@@ -5,7 +5,7 @@ export const LEAST_NODE = [20, 19]
 
 /**
  * Debian packages by why they are needed, each with a file that tells that it is there: a program
- * in one of the folders of programs, or an absolute path. A program that came another way counts.
+ * in one of the folders of programs, or an absolute path, with * for a folder. A program that came another way counts.
  */
 const PACKAGES = [
   { name: 'qemu-system-x86', why: 'runs the machines', files: ['qemu-system-x86_64'] },
@@ -26,6 +26,7 @@ const TEST_PACKAGES = [
   { name: 'busybox-static', why: 'tests: a small guest', files: ['busybox'] },
   { name: 'openssl', why: 'tests: other keys than ours', files: ['openssl'] },
   { name: 'awscli', why: 'tests: the API from outside', files: ['aws'] },
+  { name: 'postgresql', why: 'tests: the other database', files: ['/usr/lib/postgresql/*/bin/initdb'] },
 ]
 
 /** What compiles better-sqlite3 where npm finds no binary of it. */

@@ -7,7 +7,7 @@
 // --engine sim needs no packages of the system; --test installs what the tests use on top.
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import {
@@ -136,8 +136,10 @@ function run([program, ...words], what, environment = {}) {
   })
 }
 
-/** Whether a program (or, with an absolute path, a file) is there. */
+/** Whether a program (or, with an absolute path, a file, where * is any one folder) is there. */
 function isThere(file) {
+  const [before, after] = file.split('/*/')
+  if (after !== undefined) return existsSync(before) && readdirSync(before).some((name) => existsSync(path.join(before, name, after)))
   if (file.startsWith('/')) return existsSync(file)
   const folders = [...(process.env.PATH ?? '').split(':'), '/usr/local/sbin', '/usr/sbin', '/usr/bin', '/sbin', '/bin']
   return folders.some((folder) => folder !== '' && existsSync(path.join(folder, file)))

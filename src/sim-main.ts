@@ -17,10 +17,10 @@ const SETTLE_HORIZON_MS = 10_000
 export async function startSimulated(
   settings: Settings,
   onFatal: (error: unknown) => void,
+  log = processLogger('sim'),
 ): Promise<{ port: number; stop: () => Promise<void>; host: SimHost }> {
   const clock = systemClock
   const random = systemRandom
-  const log = processLogger('sim')
   await ensureHome(settings.home)
   const store = await openStore(settings, 'normal')
   const delays = settings.instant ? INSTANT : REALISTIC

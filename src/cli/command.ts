@@ -33,7 +33,10 @@ export function withSettings(command: Command): Command {
  */
 export function settingsOf(command: Command): Settings {
   const given = readSettings(command.opts(), process.env)
-  return { ...given, database: given.database ?? readUpRecord(given.home)?.record.settings.database ?? null }
+  const last = readUpRecord(given.home)
+  // One that never answered, as by a slip of the keyboard, is not remembered.
+  const remembered = last?.isRunning || last?.record.isReady ? last.record.settings.database : null
+  return { ...given, database: given.database ?? remembered ?? null }
 }
 
 /** Opens the cloud's database for the time of `body`. @throws Error where there is no cloud yet. */

@@ -10,6 +10,8 @@ export interface InstanceView {
   /** Its Name tag. */
   name: string | null
   state: InstanceTable['state']
+  /** Why a running guest stands still; null while it does not. */
+  pausedBecause: 'disk-full' | null
   type: string
   /** What the guest got, where it is less than its type promises. */
   granted: { vcpus: number; memoryMib: number } | null
@@ -58,6 +60,7 @@ function viewOf(row: InstanceTable, related: Awaited<ReturnType<typeof loadRelat
     instanceId: row.instance_id,
     name: related.names.get(row.instance_id) ?? null,
     state: row.state,
+    pausedBecause: row.state === 'running' && instanceDoc(row).outOfSpaceSinceMs !== null ? 'disk-full' : null,
     type: row.instance_type,
     granted: instanceDoc(row).granted,
     privateIp: network?.private_ip ?? null,

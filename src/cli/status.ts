@@ -120,7 +120,7 @@ function cloudLines({ home, isUp, endpoint, processes, region, host, room, warni
 function instanceRow(each: InstanceView, nowMs: number): string[] {
   const granted = each.granted ? `${each.granted.vcpus} vCPU, ${formatMib(each.granted.memoryMib)}` : 'all of it'
   return [
-    each.instanceId, each.name ?? '-', each.state, each.type, each.state === 'running' ? granted : '-',
+    each.instanceId, each.name ?? '-', each.pausedBecause ? `${each.state} (paused: disk full)` : each.state, each.type, each.state === 'running' ? granted : '-',
     each.privateIp ?? '-', each.publicIp ?? '-', `${formatDuration(nowMs - each.launchMs)} ago`,
   ]
 }

@@ -71,7 +71,7 @@ export function settingsInForce(settings: Settings): Settings {
   const last = readUpRecord(settings.home)
   if (!last) return settings
   // What an older Hearth did not note yet is as it is asked for now.
-  return { ...settings, ...last.record.settings, home: settings.home }
+  return { ...settings, ...last.record.settings, home: settings.home, database: settings.database }
 }
 
 /** A warning for a person whose API others can reach; undefined when only this machine can. */

@@ -20,7 +20,8 @@ const MAX_IDS = 100
  * DescribeInstanceStatus: running instances, with IncludeAllInstances all of them. Nothing is
  * scheduled here, so that there are no events, and nothing is managed by others.
  *
- * The system and its volumes are `ok` while the machine runs. The instance is `initializing` until its
+ * The system and its volumes are `ok` while the machine runs; instance and volumes are `impaired` while
+ * the guest stands still because the disk of its host is full. The instance is `initializing` until its
  * guest has asked for its address since the last start, which it does when kernel and network are
  * up, and `impaired` when it has not ten minutes later. A simulated guest is up as soon as it runs.
  */
@@ -59,7 +60,7 @@ function statusToWire(row: InstanceTable, nowMs: number): InstanceStatus {
     InstanceState: { Code: STATE_CODES[row.state], Name: row.state },
     InstanceStatus: isRunning ? guestStatus(row, nowMs) : NOT_APPLICABLE,
     SystemStatus: isRunning ? OK : NOT_APPLICABLE,
-    AttachedEbsStatus: isRunning ? OK : NOT_APPLICABLE,
+    AttachedEbsStatus: isRunning ? volumeStatus(row) : NOT_APPLICABLE,
     Operator: { Managed: false },
   }
 }
@@ -68,14 +69,23 @@ const OK = { Status: 'ok', Details: [{ Name: 'reachability', Status: 'passed' }]
 const NOT_APPLICABLE = { Status: 'not-applicable' } as const satisfies InstanceStatusSummary
 
 function guestStatus(row: InstanceTable, nowMs: number): InstanceStatusSummary {
-  const { contactMs, platform } = instanceDoc(row)
+  const { contactMs, platform, outOfSpaceSinceMs } = instanceDoc(row)
+  if (outOfSpaceSinceMs !== null) return impaired(outOfSpaceSinceMs)
   if (platform?.accelerator === 'sim' || (contactMs !== null && contactMs >= row.launch_ms)) return OK
   const deadlineMs = row.launch_ms + BOOT_DEADLINE_MS
   if (nowMs < deadlineMs) {
     return { Status: 'initializing', Details: [{ Name: 'reachability', Status: 'initializing' }] }
   }
-  const impairedSince = new Date(deadlineMs)
-  return { Status: 'impaired', Details: [{ Name: 'reachability', Status: 'failed', ImpairedSince: impairedSince }] }
+  return impaired(deadlineMs)
+}
+
+function volumeStatus(row: InstanceTable): InstanceStatusSummary {
+  const { outOfSpaceSinceMs } = instanceDoc(row)
+  return outOfSpaceSinceMs === null ? OK : impaired(outOfSpaceSinceMs)
+}
+
+function impaired(sinceMs: number): InstanceStatusSummary {
+  return { Status: 'impaired', Details: [{ Name: 'reachability', Status: 'failed', ImpairedSince: new Date(sinceMs) }] }
 }
 
 const FIELDS: FilterFields<InstanceStatus> = {

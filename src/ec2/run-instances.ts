@@ -110,6 +110,7 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
       reboot: null,
       usageOperationUpdateMs: context.nowMs,
       contactMs: null,
+      outOfSpaceSinceMs: null,
       options: requestedOptions(input, type.name),
     },
   }

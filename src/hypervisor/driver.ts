@@ -30,8 +30,11 @@ export interface MachinePlatform {
 export type MachineObservation =
   /** No process; nothing of it is running. */
   | { status: 'absent' }
-  /** The guest runs (or is about to). `startedAtMs` is when its process began. */
-  | { status: 'running'; pid: number; startedAtMs: number }
+  /**
+   * The guest runs (or is about to). `startedAtMs` is when its process began. With `outOfSpace` it
+   * stands still: it wrote to a disk that has no room on this host.
+   */
+  | { status: 'running'; pid: number; startedAtMs: number; outOfSpace?: true }
   /** The guest powered itself off (ACPI or from inside); its process still waits to be reaped. */
   | { status: 'shutdown'; pid: number }
 
@@ -63,6 +66,8 @@ export interface Hypervisor {
   screenshot(instanceId: string): Promise<Buffer>
   /** Presses and lets go of a key that types nothing, so that a sleeping screen wakes up. Nothing happens without a machine. */
   pressKey(instanceId: string): Promise<void>
+  /** Lets a guest that is out of space go on; what it wrote is written again, or it stands still again. No effect on others. */
+  resume(instanceId: string): Promise<void>
   /** Calls `listener` with an instance id when something about its machine may have changed. */
   onChange(listener: (instanceId: string) => void): void
   /** Lets go of sockets and watchers; machines go on running. */

@@ -25,7 +25,7 @@ export interface SimWorldOptions {
 export interface SimMachine {
   instanceId: string
   spec: MachineSpec
-  process: { pid: number; startedAtMs: number; status: 'running' | 'shutdown' } | null
+  process: { pid: number; startedAtMs: number; status: 'running' | 'shutdown'; outOfSpace?: boolean } | null
   /** Everything the guest ever wrote to its console. */
   console: string
   /** How often it was started. */
@@ -47,6 +47,8 @@ export class SimWorld {
   readonly volumes = new Map<string, VolumeSpec>()
   /** Snapshot id to the file it came from. */
   readonly layers = new Map<string, string>()
+  /** Whether the host's disk takes no more. */
+  isDiskFull = false
   /** Which machine, by the path of a disk, has it open. */
   readonly #users = new Map<string, string>()
   readonly #clock: Clock
@@ -103,6 +105,20 @@ export class SimWorld {
     machine.process.status = 'shutdown'
     this.#rest(machine)
     this.#changed(instanceId)
+  }
+
+  /** The guest writes, and finds the host's disk full or not. */
+  guestWrites(instanceId: string): void {
+    const machine = this.machines.get(instanceId)
+    if (machine?.process?.status !== 'running' || !this.isDiskFull) return
+    machine.process.outOfSpace = true
+    this.#changed(instanceId)
+  }
+
+  /** A guest that stands still for want of space tries again. */
+  resume(instanceId: string): void {
+    const machine = this.machines.get(instanceId)
+    if (machine?.process?.outOfSpace && !this.isDiskFull) machine.process.outOfSpace = false
   }
 
   /** The process ends at once: killed, crashed, or out of memory. */

@@ -72,7 +72,8 @@ class SimHypervisor implements Hypervisor {
     const process = this.#world.machines.get(instanceId)?.process
     if (!process) return { status: 'absent' }
     if (process.status === 'shutdown') return { status: 'shutdown', pid: process.pid }
-    return { status: 'running', pid: process.pid, startedAtMs: process.startedAtMs }
+    const outOfSpace = process.outOfSpace ? { outOfSpace: true as const } : {}
+    return { status: 'running', pid: process.pid, startedAtMs: process.startedAtMs, ...outOfSpace }
   }
 
   async list(): Promise<string[]> {
@@ -94,6 +95,12 @@ class SimHypervisor implements Hypervisor {
     checkId(instanceId)
     if (this.#statusOf(instanceId) === undefined) throw new Error(`${instanceId} has no process and no screen`)
     return plainPpm(...TEXT_SCREEN, [0, 0, 0])
+  }
+
+  async resume(instanceId: string): Promise<void> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    this.#world.resume(instanceId)
   }
 
   async pressKey(instanceId: string): Promise<void> {

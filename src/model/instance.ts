@@ -64,6 +64,8 @@ export interface InstanceDoc {
   usageOperationUpdateMs: number
   /** When the guest first asked for its address, the newest start counting; null when it never has. */
   contactMs: number | null
+  /** Since when the guest stands still because the host's disk is full; null while it does not. */
+  outOfSpaceSinceMs: number | null
   options: InstanceOptions
 }
 
@@ -100,8 +102,11 @@ export interface MetadataOptions {
 
 /** The doc of an instance row; what rows of older versions lack has its default. */
 export function instanceDoc(row: { doc: string }): InstanceDoc {
-  const doc = JSON.parse(row.doc) as InstanceDoc & Partial<Pick<InstanceDoc, 'contactMs' | 'options'>>
-  return { ...doc, contactMs: doc.contactMs ?? null, options: { ...DEFAULT_INSTANCE_OPTIONS, ...doc.options } }
+  const doc = JSON.parse(row.doc) as InstanceDoc & Partial<Pick<InstanceDoc, 'contactMs' | 'outOfSpaceSinceMs' | 'options'>>
+  return {
+    ...doc, contactMs: doc.contactMs ?? null, outOfSpaceSinceMs: doc.outOfSpaceSinceMs ?? null,
+    options: { ...DEFAULT_INSTANCE_OPTIONS, ...doc.options },
+  }
 }
 
 /**

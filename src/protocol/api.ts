@@ -101,7 +101,8 @@ export class Api {
     }
     const input = decode(operation)
     const remark = (text: string) => void progress.remarks.add(text)
-    const output = await dispatch({ service: model.service, action, input, account, accessKeyId, region, requestId, remark })
+    const { service } = model
+    const output = await dispatch({ service, action, input, account, accessKeyId, region, requestId, remark })
     if (model.protocol === 'awsJson1_1') return encodeJsonOutput(operation, output)
     const encode = hasPages(output) ? encodePages : encodeOutput
     return encode(model, operation, output, requestId)

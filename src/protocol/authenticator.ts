@@ -94,7 +94,8 @@ function checkSession({ session }: AccessKey, claim: SignatureClaim, nowMs: numb
     if (securityToken === undefined) return
     throw authError(scope.service, 'unknown-key', { hint: 'This key has no session token; unset AWS_SESSION_TOKEN.' })
   }
-  if (securityToken === undefined || !isEqual(securityToken, session.token)) throw authError(scope.service, 'unknown-key')
+  const isRight = securityToken !== undefined && isEqual(securityToken, session.token)
+  if (!isRight) throw authError(scope.service, 'unknown-key')
   if (nowMs >= session.expiresMs) throw authError(scope.service, 'expired-session')
 }
 

@@ -46,7 +46,8 @@ export class Constraints {
   done(code: 'ValidationError' | 'ValidationException'): void {
     const count = this.#failures.length
     if (count === 0) return
-    throw new ApiError(code, `${count} validation error${count === 1 ? '' : 's'} detected: ${this.#failures.join('; ')}`)
+    const errors = count === 1 ? 'error' : 'errors'
+    throw new ApiError(code, `${count} validation ${errors} detected: ${this.#failures.join('; ')}`)
   }
 
   #fail(name: string, value: string | number, constraint: string): void {

@@ -56,7 +56,8 @@ const queryForm: ErrorForm = {
 
 const s3Form: ErrorForm = {
   contentType: 'application/xml',
-  encode: ({ code, message }, requestId) => `<Error>${content(code, message)}<RequestId>${requestId}</RequestId></Error>`,
+  encode: ({ code, message }, requestId) =>
+    `<Error>${content(code, message)}<RequestId>${requestId}</RequestId></Error>`,
 }
 
 function content(code: string, message: string): string {

@@ -31,7 +31,8 @@ export function decodeJsonInput(operation: Operation, body: Buffer): Record<stri
 
 function parse(body: Buffer): unknown {
   if (body.length > MAX_BODY_BYTES) {
-    throw new ApiError('RequestEntityTooLarge', `The request is larger than ${MAX_BODY_BYTES} bytes, which is the limit.`, 413)
+    const message = `The request is larger than ${MAX_BODY_BYTES} bytes, which is the limit.`
+    throw new ApiError('RequestEntityTooLarge', message, 413)
   }
   if (body.length === 0) return {}
   try {
@@ -119,7 +120,8 @@ function encodeValue(shape: Shape, value: unknown, path: string): unknown {
   }
   const members = new Map<string, unknown>(entries)
   const present = shape.members.filter(({ name }) => members.has(name))
-  return Object.fromEntries(present.map(({ name, shape }) => [name, encodeValue(shape, members.get(name), `${path}.${name}`)]))
+  return Object.fromEntries(
+    present.map(({ name, shape }) => [name, encodeValue(shape, members.get(name), `${path}.${name}`)]))
 }
 
 function encodeScalar(shape: Scalar, value: unknown, path: string): unknown {

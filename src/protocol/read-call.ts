@@ -29,7 +29,8 @@ export function readCall(request: RawRequest): ReadCall {
   const models = SERVICES.map(loadServiceModel)
   const json = signedFor ?? models.find((model) => model.target !== '' && target?.startsWith(`${model.target}.`))
   if (json?.protocol === 'awsJson1_1') {
-    return { model: json, action: jsonAction(json, request), decode: (operation) => decodeJsonInput(operation, request.body) }
+    const decode = (operation: Operation) => decodeJsonInput(operation, request.body)
+    return { model: json, action: jsonAction(json, request), decode }
   }
   const form = buildForm([...urlParameters(request), ...parseParameters(bodyText(request.body))])
   const action = form.children?.get('Action')?.value ?? ''

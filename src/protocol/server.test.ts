@@ -154,6 +154,7 @@ describe('an API server on a socket', () => {
       socket.on('error', reject)
     })
     expect(text).toMatch(/^HTTP\/1\.1 400 [^]*<Code>InvalidRequest<\/Code>/)
+    expect(JSON.parse(logged.at(-1) ?? '')).toMatchObject({ message: 'request', status: 400, code: 'InvalidRequest' })
   })
 
   it('finishes a running call before it closes', async () => {

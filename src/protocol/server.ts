@@ -71,7 +71,12 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
       incoming.destroy()
     })
   })
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket, uuid(random)))
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    const requestId = uuid(random)
+    const status = refuse(error, socket, requestId)
+    if (status === undefined) return
+    log.info('request', { requestId, service: null, action: null, account: null, status, code: 'InvalidRequest' })
+  })
 
   return {
     async listen(port, host) {
@@ -169,10 +174,10 @@ function rawRequest(incoming: IncomingMessage, body: Buffer): RawRequest {
 }
 
 /** What is not HTTP, too long or too slow to be a request, told in EC2's shape all the same. */
-function refuse(error: NodeJS.ErrnoException, socket: Duplex, requestId: string): void {
+function refuse(error: NodeJS.ErrnoException, socket: Duplex, requestId: string): number | undefined {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
-    return
+    return undefined
   }
   const [status, reason, message] = REFUSALS[error.code ?? ''] ?? [400, 'Bad Request', 'This is not an HTTP request.']
   const xml = encodeError(loadServiceModel('ec2'), { code: 'InvalidRequest', message, isSender: true }, requestId)
@@ -180,6 +185,7 @@ function refuse(error: NodeJS.ErrnoException, socket: Duplex, requestId: string)
   const headers = { ...answer.headers, 'content-length': Buffer.byteLength(xml), connection: 'close' }
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
   socket.end(`HTTP/1.1 ${status} ${reason}\r\n${lines.join('')}\r\n${xml}`)
+  return status
 }
 
 const REFUSALS: Record<string, [number, string, string]> = {

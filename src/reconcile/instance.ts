@@ -105,6 +105,11 @@ async function take(options: InstanceReconcilerOptions, loaded: Loaded, step: In
       return destroyThen(options, row, step.to)
     case 'reboot':
       return reboot(options, loaded)
+    case 'resume':
+      return resume(options, loaded, step.afterMs)
+    case 'record-resumed':
+      options.log.info('a guest goes on: the disk has room again', { id })
+      return recording('instance.resumed', (db) => changeInstanceDoc(db, id, { outOfSpaceSinceMs: null }))
     case 'record-shutdown':
       return recordShutdown(options, row, step)
     case 'purge':
@@ -224,6 +229,17 @@ async function reboot(options: InstanceReconcilerOptions, loaded: Loaded): Promi
       .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', id).execute()
     await changeInstanceDoc(db, row.instance_id, { reboot: null })
   }, again(0))
+}
+
+/** A guest without space: said once, and tried again until the disk has room. */
+async function resume(options: InstanceReconcilerOptions, { row, doc }: Loaded, afterMs: number): Promise<Outcome> {
+  const { clock, hypervisor, log } = options
+  const id = row.instance_id
+  await hypervisor.resume(id)
+  if (doc.outOfSpaceSinceMs !== null) return again(afterMs)
+  log.warn('a guest stands still: the disk of the host is full; free some space', { id })
+  return recording('instance.out-of-space', (db) =>
+    changeInstanceDoc(db, id, { outOfSpaceSinceMs: clock.now() }), again(afterMs))
 }
 
 function recordShutdown(

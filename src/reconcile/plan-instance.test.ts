@@ -6,9 +6,11 @@ const ABSENT = { status: 'absent' } as const
 const RUNNING = { status: 'running', pid: 1, startedAtMs: 0 } as const
 const SHUTDOWN = { status: 'shutdown', pid: 1 } as const
 
+const DOC = { force: false, shutdownBehavior: 'stop', hasRun: true, startFailures: 0, outOfSpaceSinceMs: null } as const
+
 function facts(state: InstanceState, change: Partial<InstanceFacts> = {}): InstanceFacts {
   return {
-    state, doc: { force: false, shutdownBehavior: 'stop', hasRun: true, startFailures: 0 }, rebootRequested: 0, rebootCompleted: 0,
+    state, doc: DOC, rebootRequested: 0, rebootCompleted: 0,
     inStateMs: 0, isEquipped: true, machine: ABSENT, ...change,
   }
 }
@@ -26,7 +28,7 @@ describe('a pending instance', () => {
     expect(step('pending', { machine: SHUTDOWN }).step).toBe('start')
   })
   test('that failed to start too often is given up: a launch is terminated, what ran before keeps its disk', () => {
-    const doc = { force: false, shutdownBehavior: 'stop', hasRun: false, startFailures: MAX_START_FAILURES } as const
+    const doc = { ...DOC, hasRun: false, startFailures: MAX_START_FAILURES } as const
     expect(step('pending', { doc })).toEqual({ step: 'give-up', to: 'terminated' })
     expect(step('pending', { doc: { ...doc, hasRun: true } })).toEqual({ step: 'give-up', to: 'stopped' })
   })
@@ -36,13 +38,19 @@ describe('a running instance', () => {
   test('is left alone while its machine runs', () => {
     expect(step('running', { machine: RUNNING }).step).toBe('none')
   })
+  test('whose disk has no room is let go on now and then, and what it went through is forgotten when it runs', () => {
+    const doc = { ...DOC, outOfSpaceSinceMs: 1 }
+    expect(step('running', { machine: { ...RUNNING, outOfSpace: true } }).step).toBe('resume')
+    expect(step('running', { machine: { ...RUNNING, outOfSpace: true }, doc }).step).toBe('resume')
+    expect(step('running', { machine: RUNNING, doc }).step).toBe('record-resumed')
+  })
   test('whose guest powered off follows its shutdown behaviour', () => {
-    const doc = { force: false, shutdownBehavior: 'terminate', hasRun: true, startFailures: 0 } as const
+    const doc = { ...DOC, force: false, shutdownBehavior: 'terminate' } as const
     expect(step('running', { machine: SHUTDOWN })).toEqual({ step: 'record-shutdown', to: 'stopping', cause: 'guest' })
     expect(step('running', { machine: SHUTDOWN, doc })).toEqual({ step: 'record-shutdown', to: 'shutting-down', cause: 'guest' })
   })
   test('whose process was killed stops, whatever its shutdown behaviour', () => {
-    const doc = { force: false, shutdownBehavior: 'terminate', hasRun: true, startFailures: 0 } as const
+    const doc = { ...DOC, force: false, shutdownBehavior: 'terminate' } as const
     expect(step('running', { doc })).toEqual({ step: 'record-shutdown', to: 'stopping', cause: 'failure' })
   })
   test('is rebooted as long as a reboot is asked for and not done, and its shutdown then is no power-off', () => {
@@ -62,7 +70,7 @@ describe.each([
     expect(step(state, { machine: RUNNING, inStateMs: deadlineMs })).toEqual({ step: 'destroy-then', to })
   })
   test('is ended at once with Force, and when the guest is down', () => {
-    const doc = { force: true, shutdownBehavior: 'stop', hasRun: true, startFailures: 0 } as const
+    const doc = { ...DOC, force: true, shutdownBehavior: 'stop' } as const
     expect(step(state, { machine: RUNNING, doc })).toEqual({ step: 'destroy-then', to })
     expect(step(state, { machine: SHUTDOWN })).toEqual({ step: 'destroy-then', to })
     expect(step(state)).toEqual({ step: 'destroy-then', to })
@@ -84,7 +92,8 @@ test('every step that changes the state is a legal move', () => {
       for (const inStateMs of [0, 1e9]) {
         for (const startFailures of [0, MAX_START_FAILURES]) {
           for (const shutdownBehavior of ['stop', 'terminate'] as const) {
-            const to = target(step(state, { machine, inStateMs, doc: { force: false, shutdownBehavior, hasRun: startFailures > 0, startFailures } }))
+            const doc = { ...DOC, shutdownBehavior, hasRun: startFailures > 0, startFailures }
+            const to = target(step(state, { machine, inStateMs, doc }))
             if (to !== undefined && to !== state) expect(TRANSITIONS[state]).toContain(to)
           }
         }

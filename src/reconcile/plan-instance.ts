@@ -4,7 +4,7 @@ import type { InstanceDoc, InstanceState } from '../model/instance.ts'
 /** What the reconciler knows of an instance when it decides. */
 export interface InstanceFacts {
   state: InstanceState
-  doc: Pick<InstanceDoc, 'force' | 'shutdownBehavior' | 'hasRun' | 'startFailures'>
+  doc: Pick<InstanceDoc, 'force' | 'shutdownBehavior' | 'hasRun' | 'startFailures' | 'outOfSpaceSinceMs'>
   rebootRequested: number
   rebootCompleted: number
   /** Time since the present state was entered, milliseconds. */
@@ -22,6 +22,9 @@ export type InstanceStep =
   | { step: 'give-up'; to: 'stopped' | 'terminated' }
   | { step: 'press-power-button'; afterMs: number }
   | { step: 'reboot' }
+  /** It stands still because its disk has no room on the host; it is let go on now and then. */
+  | { step: 'resume'; afterMs: number }
+  | { step: 'record-resumed' }
   | { step: 'destroy-then'; to: 'stopped' | 'terminated' }
   /** The guest went down by itself, or its process died; the next step follows from the new state. */
   | { step: 'record-shutdown'; to: 'stopping' | 'shutting-down'; cause: 'guest' | 'failure' }
@@ -36,6 +39,9 @@ export const MAX_START_FAILURES = 5
 
 /** A guest that is still booting misses the power button; it is pressed again this often. */
 export const POWER_BUTTON_INTERVAL_MS = 2000
+
+/** How often a guest without space is let try again. */
+export const RESUME_INTERVAL_MS = 5000
 
 /** Decides the next step; pure, so that every combination can be tested. */
 export function planInstance(facts: InstanceFacts): InstanceStep {
@@ -61,6 +67,8 @@ export function planInstance(facts: InstanceFacts): InstanceStep {
 function planRunning(facts: InstanceFacts): InstanceStep {
   const isRebooting = facts.rebootRequested > facts.rebootCompleted
   if (isRebooting) return { step: 'reboot' }
+  if (facts.machine.status === 'running' && facts.machine.outOfSpace) return { step: 'resume', afterMs: RESUME_INTERVAL_MS }
+  if (facts.machine.status === 'running' && facts.doc.outOfSpaceSinceMs !== null) return { step: 'record-resumed' }
   // The driver tells of a change, and a resync looks again now and then.
   if (facts.machine.status === 'running') return { step: 'none' }
   const cause = facts.machine.status === 'shutdown' ? 'guest' : 'failure'

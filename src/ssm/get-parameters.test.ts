@@ -112,7 +112,8 @@ describe('GetParametersByPath', () => {
     const names: string[] = []
     let NextToken: string | undefined
     do {
-      const page = await byPath({ Path: '/aws/service/ami-amazon-linux-latest', MaxResults: 6, ...(NextToken ? { NextToken } : {}) })
+      const input = { Path: '/aws/service/ami-amazon-linux-latest', MaxResults: 6 }
+      const page = await byPath({ ...input, ...(NextToken ? { NextToken } : {}) })
       expect(page.Parameters?.length).toBeLessThanOrEqual(6)
       names.push(...(page.Parameters ?? []).map((each) => each.Name ?? ''))
       NextToken = page.NextToken

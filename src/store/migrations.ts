@@ -136,26 +136,32 @@ export function tableNames(): string[] {
 }
 
 /**
- * Brings the schema up to date; safe to run from two processes at once and to run again.
+ * Brings the schema up to date, or to an older `version` in tests; safe to run from two processes at
+ * once and to run again.
  *
  * @throws Error when the database was written by a newer Hearth.
  */
-export async function migrate(db: Kysely<Database>, dialect: 'sqlite' | 'postgres' = 'sqlite'): Promise<void> {
-  await db.transaction().execute(async (tx) => {
+export async function migrate(
+  db: Kysely<Database>,
+  dialect: 'sqlite' | 'postgres' = 'sqlite',
+  version = migrations.length,
+): Promise<void> {
+  // Whoever has waited for the lock must see what was done meanwhile. (SQLite has one isolation only.)
+  await db.transaction().setIsolationLevel('read committed').execute(async (tx) => {
     if (dialect === 'postgres') await sql`select pg_advisory_xact_lock(${POSTGRES_LOCK})`.execute(tx)
     await sql.raw(inDialect(META, dialect)).execute(tx)
     const row = await tx.selectFrom('meta').select('value').where('key', '=', 'schema').executeTakeFirst()
     const done = Number(row?.value ?? 0)
     if (done > migrations.length) {
-      throw new Error('this home was written by a newer Hearth; update Hearth, or use another --home')
+      throw new Error('this cloud was written by a newer Hearth; update Hearth, or use another --home')
     }
-    for (const migration of migrations.slice(done)) {
+    for (const migration of migrations.slice(done, version)) {
       for (const statement of migration.statements) await sql.raw(inDialect(statement, dialect)).execute(tx)
     }
     await tx
       .insertInto('meta')
-      .values({ key: 'schema', value: String(migrations.length) })
-      .onConflict((conflict) => conflict.column('key').doUpdateSet({ value: String(migrations.length) }))
+      .values({ key: 'schema', value: String(Math.max(done, version)) })
+      .onConflict((conflict) => conflict.column('key').doUpdateSet((eb) => ({ value: eb.ref('excluded.value') })))
       .execute()
   })
 }

@@ -6,6 +6,7 @@ import {
   type SqliteDialectConfig, type SqliteStatement,
 } from 'kysely'
 import type { Clock } from '../core/clock.ts'
+import { ApiError, messageOf } from '../core/errors.ts'
 import { giveToFolderOwner } from '../core/file-owner.ts'
 import type { Database } from './schema.ts'
 import type { Db, Store } from './store.ts'
@@ -109,7 +110,7 @@ class SqliteStore implements Store {
   async transaction<T>(_name: string, body: (db: Db) => Promise<T>): Promise<T> {
     const { clock } = this.#options
     if (!clock) {
-      const result = await this.#writer.transaction().execute(body)
+      const result = await this.#writer.transaction().execute(body).catch(explain)
       this.#committed()
       return result
     }
@@ -141,14 +142,17 @@ class SqliteStore implements Store {
             const value = await body(db)
             endings.push(() => resolve(value))
           } catch (error) {
-            await sql`rollback to job`.execute(db)
-            endings.push(() => reject(error))
+            // A full disk may have ended the whole transaction: then this fails, too, and so do all of them.
+            await sql`rollback to job`.execute(db).catch(() => {
+              throw error
+            })
+            endings.push(() => explain(error).catch(reject))
           }
           await sql`release job`.execute(db)
         }
       })
     } catch (error) {
-      for (const { reject } of jobs) reject(error)
+      for (const { reject } of jobs) explain(error).catch(reject)
       return
     }
     this.#committed()
@@ -187,6 +191,12 @@ class SqliteStore implements Store {
   }
 }
 
+/** Throws what a person can do something about in place of SQLite's own words. */
+async function explain(error: unknown): Promise<never> {
+  if ((error as { code?: unknown }).code !== 'SQLITE_FULL') throw error
+  throw new ApiError('InternalError', 'The disk that holds the state of this cloud is full: nothing was changed. Free some space and try again.')
+}
+
 /**
  * SQLite whose transactions take the write lock at once: a deferred one that reads first and
  * writes later fails with SQLITE_BUSY_SNAPSHOT whenever the other process wrote in between.
@@ -207,5 +217,14 @@ class ImmediateSqliteDialect extends SqliteDialect {
 class ImmediateSqliteDriver extends SqliteDriver {
   override async beginTransaction(connection: DatabaseConnection): Promise<void> {
     await connection.executeQuery(CompiledQuery.raw('begin immediate'))
+  }
+
+  /** SQLite has rolled back by itself where it could not go on; what it said then must not be lost. */
+  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    try {
+      await connection.executeQuery(CompiledQuery.raw('rollback'))
+    } catch (error) {
+      if (!messageOf(error).includes('no transaction is active')) throw error
+    }
   }
 }

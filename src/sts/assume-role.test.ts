@@ -47,16 +47,21 @@ describe('AssumeRole', () => {
     expect(Credentials?.Expiration).toEqual(new Date(NOW_MS + DurationSeconds * 1000))
   })
 
-  const wrong = '400 ValidationError: 1 validation error detected: Value'
+  const wrong = (value: string | number, name: string, constraint: string) =>
+    `400 ValidationError: 1 validation error detected: Value '${value}' at '${name}' failed to satisfy constraint: `
+    + `Member must ${constraint}`
   it.each([
-    [{ DurationSeconds: 899 }, `${wrong} '899' at 'durationSeconds' failed to satisfy constraint: Member must have value greater than or equal to 900`],
-    [{ DurationSeconds: 43_201 }, `${wrong} '43201' at 'durationSeconds' failed to satisfy constraint: Member must have value less than or equal to 43200`],
-    [{ RoleSessionName: 'a' }, `${wrong} 'a' at 'roleSessionName' failed to satisfy constraint: Member must have length greater than or equal to 2`],
-    [{ RoleSessionName: 'a b' }, `${wrong} 'a b' at 'roleSessionName' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@-]*`],
+    [{ DurationSeconds: 899 }, wrong(899, 'durationSeconds', 'have value greater than or equal to 900')],
+    [{ DurationSeconds: 43_201 }, wrong(43_201, 'durationSeconds', 'have value less than or equal to 43200')],
+    [{ RoleSessionName: 'a' }, wrong('a', 'roleSessionName', 'have length greater than or equal to 2')],
+    [{ RoleSessionName: 'a b' },
+      wrong('a b', 'roleSessionName', 'satisfy regular expression pattern: [\\w+=,.@-]*')],
     [{ RoleSessionName: 'a'.repeat(65) }, /roleSessionName.* less than or equal to 64$/],
     [{ ExternalId: 'a' }, /externalId.* greater than or equal to 2$/],
-    [{ RoleArn: 'deploy', RoleSessionName: '?' }, /^400 ValidationError: 3 validation errors detected: .*roleArn.*; .*roleSessionName/],
-    [{ RoleArn: 'arn:aws:iam::123456789012:user/deploy' }, /^400 ValidationError: arn:aws:iam::123456789012:user\/deploy is invalid/],
+    [{ RoleArn: 'deploy', RoleSessionName: '?' },
+      /^400 ValidationError: 3 validation errors detected: .*roleArn.*; .*roleSessionName/],
+    [{ RoleArn: 'arn:aws:iam::123456789012:user/deploy' },
+      /^400 ValidationError: arn:aws:iam::123456789012:user\/deploy is invalid/],
     [{ RoleArn: 'arn:aws:iam::123456789012:role/' }, /is invalid/],
     [{ RoleArn: 'arn:aws:sts::123456789012:role/deploy' }, /is invalid/],
     [{ RoleArn: `arn:aws:iam::${OTHER_ACCOUNT}:role/deploy` }, '403 AccessDenied: User: arn:aws:iam::123456789012:root is not '

@@ -22,7 +22,8 @@ const MAX_CHAINED_DURATION_S = 3600
 export async function assumeRole(context: Context, input: AssumeRoleRequest): Promise<AssumeRoleResponse> {
   const { db, account, accessKeyId } = context
   refuseParameters(input, [
-    'Policy', 'PolicyArns', 'Tags', 'TransitiveTagKeys', 'SerialNumber', 'TokenCode', 'SourceIdentity', 'ProvidedContexts',
+    'Policy', 'PolicyArns', 'Tags', 'TransitiveTagKeys', 'SerialNumber', 'TokenCode', 'SourceIdentity',
+    'ProvidedContexts',
   ])
   const { RoleArn: roleArn = '', RoleSessionName: session = '' } = input
   new Constraints()

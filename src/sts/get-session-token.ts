@@ -14,7 +14,10 @@ const ROOT_DURATION_S = 3600
  * the latest. A temporary key cannot make another.
  * https://docs.aws.amazon.com/STS/latest/APIReference/API_GetSessionToken.html
  */
-export async function getSessionToken(context: Context, input: GetSessionTokenRequest): Promise<GetSessionTokenResponse> {
+export async function getSessionToken(
+  context: Context,
+  input: GetSessionTokenRequest,
+): Promise<GetSessionTokenResponse> {
   const { db, account, accessKeyId } = context
   refuseParameters(input, ['SerialNumber', 'TokenCode'])
   new Constraints().range('durationSeconds', input.DurationSeconds, 900, 129_600).done('ValidationError')

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -21,6 +21,8 @@ export interface TestHost {
   volumes: Volumes
   /** A machine of its own, with a disk that holds the test guest. */
   spec(): Promise<MachineSpec>
+  /** A machine whose disk takes nothing that its guest writes, until `makeRoom`. */
+  specOnFullDisk(): Promise<{ spec: MachineSpec; guestWrites(): void; makeRoom(): void; close(): void }>
   guestPowersOff(instanceId: string): Promise<void>
   killProcess(instanceId: string): Promise<void>
   /** Processes that there are of that machine. */
@@ -61,13 +63,21 @@ export async function simHost(): Promise<TestHost> {
     return made
   }
   let lastSlot = 0
+  const newMachine = async () => {
+    const spec = { ...newSpec(++lastSlot, (id) => volumes.pathOf(id)), platform: await driver().platform() }
+    await volumes.ensureVolume({ volumeId: spec.disks[0]!.volumeId, sizeGib: 1, snapshotId: SNAPSHOT_ID })
+    return spec
+  }
   return {
     volumes,
     driver,
-    async spec() {
-      const spec = { ...newSpec(++lastSlot, (id) => volumes.pathOf(id)), platform: await driver().platform() }
-      await volumes.ensureVolume({ volumeId: spec.disks[0]!.volumeId, sizeGib: 1, snapshotId: SNAPSHOT_ID })
-      return spec
+    spec: newMachine,
+    async specOnFullDisk() {
+      const spec = await newMachine()
+      world.isDiskFull = true
+      return {
+        spec, guestWrites: () => world.guestWrites(spec.instanceId), makeRoom: () => void (world.isDiskFull = false), close() {},
+      }
     },
     guestPowersOff: async (instanceId) => world.guestPowersOff(instanceId),
     killProcess: async (instanceId) => world.processDies(instanceId),
@@ -113,15 +123,33 @@ export async function qemuHost(): Promise<TestHost & { home: string; pidOf(insta
     return (JSON.parse(text) as { pid: number }).pid
   }
   let lastSlot = 0
+  const newMachine = async () => {
+    const spec = { ...newSpec(++lastSlot, (id) => volumes.pathOf(id)), platform: await driver().platform() }
+    await volumes.ensureVolume({ volumeId: spec.disks[0]!.volumeId, sizeGib: 1, snapshotId: SNAPSHOT_ID })
+    return spec
+  }
   return {
     home,
     volumes,
     driver,
     pidOf,
-    async spec() {
-      const spec = { ...newSpec(++lastSlot, (id) => volumes.pathOf(id)), platform: await driver().platform() }
-      await volumes.ensureVolume({ volumeId: spec.disks[0]!.volumeId, sizeGib: 1, snapshotId: SNAPSHOT_ID })
-      return spec
+    spec: newMachine,
+    async specOnFullDisk() {
+      const spec = await newMachine()
+      const folder = join(home, 'volumes', 'small')
+      mkdirSync(folder)
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m,mode=711', 'hearth-test', folder])
+      const file = join(folder, 'disk.qcow2')
+      copyFileSync(spec.disks[0]!.path, file)
+      execFileSync('qemu-img', ['rebase', '-u', '-F', 'qcow2', '-b', `../../layers/${SNAPSHOT_ID}.qcow2`, file])
+      const filler = join(folder, 'filler')
+      fill(filler)
+      return {
+        spec: { ...spec, disks: [{ ...spec.disks[0]!, path: file }] },
+        guestWrites() {},
+        makeRoom: () => rmSync(filler),
+        close: () => void execFileSync('umount', [folder]),
+      }
     },
     async guestPowersOff(instanceId) {
       await consoleShows(driver(), instanceId, 'boot')
@@ -137,6 +165,24 @@ export async function qemuHost(): Promise<TestHost & { home: string; pidOf(insta
       await Promise.all(drivers.map((each) => each.close()))
       rmSync(parent, { recursive: true, force: true })
     },
+  }
+}
+
+/** Writes until the disk takes no more. */
+function fill(file: string): void {
+  const handle = openSync(file, 'w')
+  try {
+    for (const size of [65_536, 4096]) {
+      for (;;) {
+        try {
+          writeSync(handle, Buffer.alloc(size))
+        } catch {
+          break
+        }
+      }
+    }
+  } finally {
+    closeSync(handle)
   }
 }
 

@@ -1,6 +1,10 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync,
+  symlinkSync, writeFileSync,
+} from 'node:fs'
 import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
@@ -201,6 +205,33 @@ function contract(makeHost: () => Promise<TestHost>): void {
     await driver.ensureStopped(spec.instanceId)
   })
 
+  test('a guest whose disk has no room stands still, says so, and goes on when there is room', async () => {
+    const { spec, guestWrites, makeRoom, close } = await host.specOnFullDisk()
+    try {
+      const heard: string[] = []
+      driver.onChange((instanceId) => heard.push(instanceId))
+      await driver.ensureRunning(spec)
+      guestWrites()
+      const standsStill = (wanted: boolean) => waitFor(systemClock, `out of space: ${wanted}`, 30_000, async () => {
+        const seen = await driver.observe(spec.instanceId)
+        return seen.status === 'running' && (seen.outOfSpace ?? false) === wanted
+      })
+      await standsStill(true)
+      expect(heard).toContain(spec.instanceId)
+      await driver.resume(spec.instanceId)
+      guestWrites()
+      await standsStill(true)
+      makeRoom()
+      await driver.resume(spec.instanceId)
+      await standsStill(false)
+      await driver.resume(spec.instanceId)
+      await driver.remove(spec.instanceId)
+    } finally {
+      await driver.ensureStopped(spec.instanceId)
+      close()
+    }
+  })
+
   test('remove stops the machine and leaves nothing of it', async () => {
     const { instanceId } = await started()
     await driver.remove(instanceId)
@@ -300,6 +331,34 @@ describe.skipIf(noQemu !== undefined)('QEMU hypervisor on this host', () => {
     expect(host.countProcesses(spec.instanceId)).toBe(1)
     await later.remove(spec.instanceId)
     expect(host.countProcesses(spec.instanceId)).toBe(0)
+  })
+
+  test('a machine whose QEMU was replaced by a newer one goes on, and is adopted and ended', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'hearth-upgrade-'))
+    const searchPath = process.env.PATH
+    const program = join(folder, 'bin', 'qemu-system-x86_64')
+    try {
+      chmodSync(folder, 0o755)
+      mkdirSync(join(folder, 'bin'))
+      // It looks for its modules and firmware beside itself.
+      for (const each of ['lib', 'share']) symlinkSync(`/usr/${each}`, join(folder, each))
+      copyFileSync(execFileSync('which', ['qemu-system-x86_64'], { encoding: 'utf8' }).trim(), program)
+      process.env.PATH = `${join(folder, 'bin')}:${searchPath}`
+      const spec = await started()
+      const before = await driver.observe(spec.instanceId)
+      // As a package manager does it: a new file under the old name.
+      copyFileSync(program, `${program}.new`)
+      renameSync(`${program}.new`, program)
+      const later = host.driver()
+      await later.ensureRunning(spec)
+      expect(await later.observe(spec.instanceId)).toEqual(before)
+      expect(host.countProcesses(spec.instanceId)).toBe(1)
+      await later.ensureStopped(spec.instanceId)
+      expect(host.countProcesses(spec.instanceId)).toBe(0)
+    } finally {
+      process.env.PATH = searchPath
+      rmSync(folder, { recursive: true })
+    }
   })
 
   test('with all its traces gone, the lock still keeps a second QEMU from the disk', async () => {

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
+import { sql } from 'kysely'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/core/clock.ts'
 import { openSqlite } from '../../src/store/sqlite.ts'
@@ -46,6 +47,20 @@ describe('transactions that come together, on SQLite', () => {
     expect(failed).toMatchObject({ reason: new Error('no') })
     expect(await keys()).toEqual(expect.arrayContaining(['a', 'b']))
     expect(await keys()).not.toContain('bad')
+  })
+
+  test('say that the disk is full, change nothing then, and go on when it is not', async () => {
+    const { page_count: pages } = await store.read(async (db) =>
+      (await sql<{ page_count: number }>`pragma page_count`.execute(db)).rows[0] ?? { page_count: 0 })
+    const limit = (count: number) => store.transaction('limit', (db) => sql.raw(`pragma max_page_count = ${count}`).execute(db))
+    await limit(pages)
+    const results = await Promise.allSettled([put('big', 'x'.repeat(100_000)), put('bigger', 'x'.repeat(200_000))])
+    for (const each of results) {
+      expect(each).toMatchObject({ status: 'rejected', reason: { code: 'InternalError', message: expect.stringMatching(/disk .* is full/) as string } })
+    }
+    await limit(1_000_000)
+    expect(await put('big', 'x'.repeat(100_000))).toBe('big')
+    expect(await keys()).not.toContain('bigger')
   })
 
   test('see what those before them wrote', async () => {

@@ -10,6 +10,7 @@ import { readSettings } from '../../src/settings.ts'
 import { createSimAgent, createSimHost, INSTANT, type SimHost } from '../../src/sim-host.ts'
 import { openSqlite } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
+import { openTestPostgres } from './postgres.ts'
 
 export const TEST_KEY = { accessKeyId: 'AKIATESTTESTTESTTEST', secretAccessKey: 'test-secret' }
 
@@ -31,10 +32,16 @@ export interface TestCloudOptions {
   capacity?: { cpus: number; memoryMib: number; guestLimits: { vcpus: number; memoryMib: number } }
 }
 
+/** A new database of the kind that the vitest project is for: SQLite in memory, or PostgreSQL. */
+function openCloudStore(): Promise<Store> {
+  if (process.env.HEARTH_TEST_DATABASE === 'postgres') return openTestPostgres()
+  return openSqlite({ file: ':memory:', durability: 'normal' })
+}
+
 export async function startTestCloud(options: TestCloudOptions = {}): Promise<TestCloud> {
   const ambient = { clock: systemClock, random: systemRandom, log: silentLogger }
   const settings = readSettings({ engine: 'sim', instant: true, home: '/nowhere', overcommitVcpus: 1, overcommitMemory: 1 }, {})
-  const store = await openSqlite({ file: ':memory:', durability: 'normal' })
+  const store = await openCloudStore()
   const host = createSimHost(ambient, INSTANT)
   const fatal: unknown[] = []
   const { agent } = createSimAgent({

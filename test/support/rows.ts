@@ -142,7 +142,8 @@ function defaultInstanceDoc(): InstanceDoc {
       httpTokens: 'optional', httpPutResponseHopLimit: 1, httpEndpoint: 'enabled', instanceMetadataTags: 'disabled',
     },
     stateReason: null, stateTransitionReason: '', platform: null, granted: null, force: false, hasRun: true, startFailures: 0,
-    reboot: null, usageOperationUpdateMs: NOW_MS, contactMs: null, options: DEFAULT_INSTANCE_OPTIONS,
+    reboot: null, usageOperationUpdateMs: NOW_MS, contactMs: null, outOfSpaceSinceMs: null,
+    options: DEFAULT_INSTANCE_OPTIONS,
   }
 }
 

@@ -38,6 +38,8 @@ const LOG_TAIL_BYTES = 2_000
 const MAX_SCREEN_BYTES = 256 * 1024 * 1024
 /** More than one only when another driver starts or ends the same machine meanwhile. */
 const MAX_ATTEMPTS = 4
+/** QEMU's run state after a write that failed for want of space; other errors are the guest's to see (werror=enospc). */
+const OUT_OF_SPACE = 'io-error'
 const OTHER_RUNS = 'another QEMU of this machine runs'
 
 /** Machines as detached QEMU processes of this host; see docs on Hypervisor for the contract. */
@@ -98,7 +100,8 @@ class QemuHypervisor implements Hypervisor {
     const status = await this.#status(folder)
     if (!isAlive(found)) return { status: 'absent' }
     if (status === 'shutdown') return { status: 'shutdown', pid: found.pid }
-    return { status: 'running', pid: found.pid, startedAtMs: startedAtMs(found) }
+    const outOfSpace = status === OUT_OF_SPACE ? { outOfSpace: true as const } : {}
+    return { status: 'running', pid: found.pid, startedAtMs: startedAtMs(found), ...outOfSpace }
   }
 
   async list(): Promise<string[]> {
@@ -131,6 +134,12 @@ class QemuHypervisor implements Hypervisor {
         folder.deleteFile(SCREEN_FILE)
       }
     })
+  }
+
+  async resume(instanceId: string): Promise<void> {
+    const folder = this.#folder(instanceId)
+    if (!this.#locate(folder) || (await this.#status(folder)) !== OUT_OF_SPACE) return
+    await this.#monitors.execute(instanceId, folder.path, 'cont')
   }
 
   async pressKey(instanceId: string): Promise<void> {

@@ -1,0 +1,45 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { expect, test } from 'vitest'
+import { checkOwnDatabase } from './main.ts'
+import { describeDatabase, readSettings } from './settings.ts'
+import { openSqlite } from './store/sqlite.ts'
+
+const databaseOf = (value: string | undefined) => readSettings({ database: value, home: '/h' }, {}).database
+
+test('the database is SQLite in the home, unless a URL of PostgreSQL is given', () => {
+  expect(databaseOf(undefined)).toBeNull()
+  expect(readSettings({}, { HEARTH_DATABASE: '' }).database).toBeNull()
+  expect(readSettings({}, { HEARTH_DATABASE: 'postgres://db/x' }).database).toBe('postgres://db/x')
+  for (const url of ['postgresql://u:p@h:5432/n?sslmode=require', 'postgresql:///n?host=/run/postgresql', 'postgresql://u@/n']) {
+    expect(databaseOf(url)).toBe(url)
+  }
+  for (const url of ['sqlite:x', 'h:5432/n', 'postgresql://u:p@h:secret/n']) {
+    expect(() => databaseOf(url)).toThrow(/^--database must be a URL of the form postgresql:\/\/user@host:5432\/name$/)
+  }
+})
+
+test('of a database is told where it is, not how to get in', () => {
+  const told = (database: string | null) => describeDatabase({ database, home: '/h' })
+  expect(told(null)).toBe('/h/hearth.db')
+  expect(told('postgresql://u:secret@db.local:5433/clouds?password=secret')).toBe('the PostgreSQL database "clouds" at db.local:5433')
+  expect(told('postgresql:///clouds?host=/run/postgresql&password=secret')).toBe('the PostgreSQL database "clouds" at /run/postgresql')
+})
+
+test('disks are not left to a database that knows nothing of their host', async () => {
+  const home = mkdtempSync(path.join(os.tmpdir(), 'hearth-own-'))
+  const settings = readSettings({ home }, {})
+  const store = await openSqlite({ file: ':memory:', durability: 'normal' })
+  mkdirSync(path.join(home, 'volumes'))
+  await checkOwnDatabase(store, settings, 'h-1')
+  writeFileSync(path.join(home, 'volumes', 'vol-1.qcow2'), '')
+  await expect(checkOwnDatabase(store, settings, 'h-1')).rejects.toThrow(/holds disks that .*hearth\.db knows nothing of/)
+  await store.transaction('host', (db) =>
+    db.insertInto('hosts').values({
+      host_id: 'h-1', epoch: 1, region: 'r', vcpus: 1, memory_mib: 1, vcpus_used: 0, memory_mib_used: 0, heartbeat_ms: 0, doc: '{}',
+    }).execute())
+  await checkOwnDatabase(store, settings, 'h-1')
+  await store.close()
+  rmSync(home, { recursive: true })
+})
