@@ -27,7 +27,7 @@ import { createSecurityGroup, deleteSecurityGroup, describeSecurityGroups } from
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
 import { deleteVolume, describeVolumes } from './volumes.ts'
-import { describeVpcs } from './vpcs.ts'
+import { describeVpcAttribute, describeVpcs } from './vpcs.ts'
 import { describeAvailabilityZones, describeRegions } from './zones.ts'
 
 /** Every operation of EC2 that is there; what is not in this table answers UnsupportedOperation. */
@@ -59,6 +59,7 @@ export const operations: Record<string, Operation> = {
   DescribeSubnets: query(describeSubnets),
   DescribeTags: query(describeTags),
   DescribeVolumes: query(describeVolumes),
+  DescribeVpcAttribute: query(describeVpcAttribute),
   DescribeVpcs: query(describeVpcs),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),

@@ -7,6 +7,7 @@ import type { InstanceDoc } from '../model/instance.ts'
 import { ensureSlot } from '../model/slot.ts'
 import { place } from '../scheduler/place.ts'
 import type { ImageTable, InstanceTable } from '../store/schema.ts'
+import { resolveImageId } from '../ssm/resolve-image.ts'
 import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
 import { loadInstances } from './describe-instances.ts'
@@ -77,7 +78,7 @@ async function answer({ db, region }: Context, reservationId: string): Promise<R
 }
 
 async function prepareLaunch(context: Context, input: RunInstancesRequest, reservationId: string): Promise<Launch> {
-  const image = await findImage(context, input.ImageId ?? '')
+  const image = await findImage(context, await resolveImageId(context, input.ImageId ?? ''))
   const { imdsSupport } = imageDoc(image)
   const publicKey = await findPublicKey(context, input.KeyName || undefined)
   const type = requestedType(input)

@@ -1,4 +1,4 @@
-import type { DescribeSubnetsRequest, DescribeVpcsRequest } from '@aws-sdk/client-ec2'
+import type { DescribeSubnetsRequest, DescribeVpcAttributeRequest, DescribeVpcsRequest } from '@aws-sdk/client-ec2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { DOCUMENTED_FILTERS } from '../../test/support/documented-filters.ts'
 import { openMemoryAccount, type MemoryAccount } from '../../test/support/memory-account.ts'
@@ -6,7 +6,7 @@ import { OTHER_ACCOUNT, REGION } from '../../test/support/rows.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags } from './tags.ts'
-import { describeVpcs } from './vpcs.ts'
+import { describeVpcAttribute, describeVpcs } from './vpcs.ts'
 
 let account: MemoryAccount
 beforeEach(async () => {
@@ -181,5 +181,31 @@ describe('describeSubnets', () => {
     } while (token !== undefined)
     expect(sizes).toEqual([5, 5, 2])
     expect(seen).toEqual((await list()).map((subnet) => subnet.SubnetId))
+  })
+})
+
+describe('DescribeVpcAttribute', () => {
+  const ask = (VpcId: string | undefined, Attribute: string | undefined) =>
+    ({ VpcId, Attribute }) as DescribeVpcAttributeRequest
+
+  it('tells that names and the resolver work, and that usage is not metered', async () => {
+    const VpcId = account.defaultVpcId
+    const tell = (attribute: string) => account.call(describeVpcAttribute, ask(VpcId, attribute))
+    expect(await tell('enableDnsSupport')).toEqual({ VpcId, EnableDnsSupport: { Value: true } })
+    expect(await tell('enableDnsHostnames')).toEqual({ VpcId, EnableDnsHostnames: { Value: true } })
+    expect(await tell('enableNetworkAddressUsageMetrics')).toEqual({ VpcId, EnableNetworkAddressUsageMetrics: { Value: false } })
+  })
+
+  it.each([
+    [undefined, 'enableDnsSupport', /^MissingParameter/], ['vpc-1', 'enableDnsSupport', /^InvalidVpcID.Malformed/],
+    ['vpc-00000000000000000', 'enableDnsSupport', /^InvalidVpcID.NotFound/], ['vpc-00000000000000000', undefined, /^MissingParameter/],
+    ['vpc-00000000000000000', 'color', /^InvalidParameterValue/],
+  ])('refuses %s with %s', async (vpcId, attribute, failure) => {
+    expect(await account.failure(describeVpcAttribute, ask(vpcId, attribute))).toMatch(failure)
+  })
+
+  it('does not know the VPCs of others', async () => {
+    const foreign = await foreignId('vpcs')
+    expect(await account.failure(describeVpcAttribute, ask(foreign, 'enableDnsSupport'))).toMatch(/^InvalidVpcID.NotFound/)
   })
 })

@@ -1,10 +1,13 @@
-import type { DescribeVpcsRequest, DescribeVpcsResult } from '@aws-sdk/client-ec2'
+import type {
+  DescribeVpcAttributeRequest, DescribeVpcAttributeResult, DescribeVpcsRequest, DescribeVpcsResult,
+} from '@aws-sdk/client-ec2'
 import { primaryCidrAssociationId, vpcDoc, vpcToWire } from '../model/vpc-wire.ts'
 import { inBatches } from '../store/batch.ts'
 import type { VpcTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { compileFilters, filterText, withoutValue, type FilterFields } from './filters.ts'
 import { paginate, timeKey } from './pagination.ts'
+import { checkEnum, missingParameter } from './parameters.ts'
 import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
 import { tagsOf, toWireTags } from './tags.ts'
 
@@ -24,6 +27,33 @@ const FILTERS: FilterFields<VpcTable> = {
     'ipv6-cidr-block-association.ipv6-cidr-block', 'ipv6-cidr-block-association.ipv6-pool',
     'ipv6-cidr-block-association.association-id', 'ipv6-cidr-block-association.state',
   ),
+}
+
+/**
+ * DescribeVpcAttribute: names and the resolver work in every VPC; nobody can switch them off yet, and
+ * address usage is not metered.
+ */
+export async function describeVpcAttribute(
+  { db, account }: Context,
+  input: DescribeVpcAttributeRequest,
+): Promise<DescribeVpcAttributeResult> {
+  const attribute = checkEnum('attribute', input.Attribute, [
+    'enableDnsSupport', 'enableDnsHostnames', 'enableNetworkAddressUsageMetrics',
+  ])
+  if (attribute === undefined) throw missingParameter('attribute')
+  if (!input.VpcId) throw missingParameter('vpcId')
+  checkIds(RESOURCE_KINDS.vpc, [input.VpcId])
+  const row = await db
+    .selectFrom('vpcs').select('vpc_id').where('account_id', '=', account).where('vpc_id', '=', input.VpcId).executeTakeFirst()
+  requireAll(RESOURCE_KINDS.vpc, [input.VpcId], new Set(row ? [row.vpc_id] : []))
+  switch (attribute) {
+    case 'enableDnsSupport':
+      return { VpcId: input.VpcId, EnableDnsSupport: { Value: true } }
+    case 'enableDnsHostnames':
+      return { VpcId: input.VpcId, EnableDnsHostnames: { Value: true } }
+    case 'enableNetworkAddressUsageMetrics':
+      return { VpcId: input.VpcId, EnableNetworkAddressUsageMetrics: { Value: false } }
+  }
 }
 
 /** DescribeVpcs: those named, or all of the account, oldest first. */

@@ -41,7 +41,7 @@ class Decoder {
     for (const { name, queryName, required, shape } of structure.members) {
       names.add(queryName)
       const child = node.children?.get(queryName)
-      const value = child && this.#value(shape, child, join(path, queryName))
+      const value = child && this.#value(shape, child, join(path, queryName), isTagValue(structure, name))
       if (value !== undefined) result[name] = value
       else if (required) throw missing(join(path, queryName))
     }
@@ -52,12 +52,12 @@ class Decoder {
     return result
   }
 
-  /** The value of a member, or of an item when `isItem`; undefined when it counts as absent. */
-  #value(shape: Shape, node: FormNode, path: string, isItem = false): unknown {
+  /** The value of a member or an item; undefined when it counts as absent, as an empty text does unless it is kept. */
+  #value(shape: Shape, node: FormNode, path: string, keepsEmpty = false): unknown {
     if (typeof shape === 'string') {
       if (node.children) throw unknown(firstKey({ ...node, value: undefined }, path))
       const text = node.value ?? ''
-      if (text === '' && !(isItem && shape === 'string')) return undefined
+      if (text === '' && !(keepsEmpty && shape === 'string')) return undefined
       return decodeScalar(shape, text, path)
     }
     // "Foo=" beside or instead of "Foo.1=a" says nothing; "Foo=a" is no structure and no list.
@@ -128,6 +128,11 @@ export function checkVersion(model: ServiceModel, version: string | undefined): 
 /** What AWS calls the services where it speaks of their versions. */
 const VERSIONED_NAMES: Record<ServiceModel['service'], string> = {
   ec2: 'AmazonEC2', iam: 'AWSIdentityManagement', ssm: 'AmazonSSM', sts: 'AWSSecurityTokenService',
+}
+
+/** A tag's value may be empty, and then is not the same as none: DeleteTags tells them apart. */
+function isTagValue({ members }: StructureShape, name: string): boolean {
+  return name === 'Value' && members.length === 2 && members.some((each) => each.name === 'Key')
 }
 
 function join(path: string, key: string): string {

@@ -53,9 +53,13 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     const body = await readBody(incoming)
     const answer = await api.handle(rawRequest(incoming, body))
     if (isClosing || body.length > MAX_BODY_BYTES) outgoing.setHeader('connection', 'close')
-    outgoing.writeHead(answer.status, answer.headers)
-    if (typeof answer.body === 'string') outgoing.end(answer.body)
-    else await sendPieces(outgoing, answer.body)
+    if (typeof answer.body === 'string') {
+      const length = { 'content-length': Buffer.byteLength(answer.body) }
+      outgoing.writeHead(answer.status, { ...answer.headers, ...length }).end(answer.body)
+    } else {
+      outgoing.writeHead(answer.status, answer.headers)
+      await sendPieces(outgoing, answer.body)
+    }
   }
 
   const server = createServer({
@@ -68,7 +72,8 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     serve(incoming, outgoing).catch((error: unknown) => {
       // Most often the client went away before its request was complete.
       if (!incoming.destroyed || incoming.complete) log.error('request not answered', { detail: messageOf(error) })
-      incoming.destroy()
+      // Of a request that came whole, destroying `incoming` would leave the connection open.
+      incoming.socket.destroy()
     })
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {

@@ -7,15 +7,15 @@ import type { Store } from '../store/store.ts'
  * would otherwise be no time at all, or any amount of it.
  */
 export function countCalls(store: Store): { store: Store; settled: () => Promise<void> } {
-  let underWay = 0
+  const calls = { underWay: 0 }
   let waiters: (() => void)[] = []
   const count = async <T>(call: Promise<T>): Promise<T> => {
-    underWay += 1
+    calls.underWay += 1
     try {
       return await call
     } finally {
-      underWay -= 1
-      if (underWay === 0) {
+      calls.underWay -= 1
+      if (calls.underWay === 0) {
         for (const wake of waiters) wake()
         waiters = []
       }
@@ -30,7 +30,7 @@ export function countCalls(store: Store): { store: Store; settled: () => Promise
     },
     async settled() {
       await settlePromises()
-      while (underWay > 0) {
+      while (calls.underWay > 0) {
         await new Promise<void>((resolve) => waiters.push(resolve))
         // What waited for the answer goes on now, often with another call.
         await settlePromises()

@@ -27,7 +27,7 @@ export class PostgresWake {
   #failures = 0
   #isClosed = false
 
-  /** `heard` is called when another process has committed, or may have while the connection was down. */
+  /** `heard` is called when another process has committed, or may have while there was no connection. */
   constructor(url: string, clock: Clock, heard: () => void) {
     this.#url = url
     this.#clock = clock
@@ -95,9 +95,9 @@ export class PostgresWake {
     }
     if (isOver) return
     this.#client = client
-    const wasDown = this.#failures > 0
     this.#failures = 0
-    if (wasDown) this.#heard()
+    // Nobody knows what was committed before it could hear.
+    this.#heard()
   }
 
   #connectLater(): void {
