@@ -17,7 +17,7 @@ const COMMON_PARAMETERS = new Set([
  *
  * A scalar member with an empty value counts as absent (clients such as Terraform send
  * "Placement.AvailabilityZone="); a structure of which anything was sent is present, though it may
- * be empty ("UserData.Value=" gives `UserData: {}`).
+ * be empty ("UserData.Value=" gives `UserData: {}`). The value of a tag may be empty.
  *
  * @throws ApiError MissingParameter, InvalidParameterValue, InvalidCharacter, UnknownParameter.
  */

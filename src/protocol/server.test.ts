@@ -112,7 +112,7 @@ describe('an API server and the AWS SDK', () => {
 
   it('names a missing required member of a structure without output', async () => {
     await ec2().send(new CreateTagsCommand({ Resources: ['i-1'], Tags: [{ Key: 'a', Value: '' }] }))
-    expect(calls[0]?.input).toEqual({ Resources: ['i-1'], Tags: [{ Key: 'a' }] })
+    expect(calls[0]?.input).toEqual({ Resources: ['i-1'], Tags: [{ Key: 'a', Value: '' }] })
     const sent = ec2().send(new CreateTagsCommand({ Resources: [], Tags: [{ Key: 'a' }] }))
     await expect(sent).rejects.toMatchObject({
       name: 'MissingParameter', message: 'The request must contain the parameter ResourceId',

@@ -85,7 +85,8 @@ class StoreDriver extends PostgresDriver {
       await super.commitTransaction(connection)
     } catch (error) {
       if (!(error instanceof ConnectionLostError)) throw error
-      throw new CommitUnknownError('the connection to the database broke during a commit, so what was asked for was done, or not', { cause: error })
+      const message = 'the connection to the database broke during a commit, so what was asked for was done, or not'
+      throw new CommitUnknownError(message, { cause: error })
     }
   }
 
@@ -124,8 +125,8 @@ class StoreConnection implements DatabaseConnection {
   }
 }
 
-/** What the server says of itself and not of a statement: connection classes, shutting down, no more connections. */
-const ABOUT_THE_SERVER = /^(08|57P|58|53|XX)/
+/** What the server says of itself and not of a statement: the connection, shutting down, no more connections. */
+const ABOUT_THE_SERVER = /^(08|57P|53300)/
 
 function isAnswer(error: unknown): boolean {
   return error instanceof pg.DatabaseError && !ABOUT_THE_SERVER.test(error.code ?? '')

@@ -99,7 +99,8 @@ function connect(url: string, durability: PostgresOptions['durability']): Db {
 async function checkServer(db: Db): Promise<void> {
   const { rows } = await sql<{ encoding: string }>`select current_setting('server_encoding') as encoding`.execute(db)
   const encoding = rows[0]?.encoding
-  if (encoding !== 'UTF8') throw new Error(`the database has the encoding ${encoding}; Hearth needs one with UTF8 ("createdb -E UTF8")`)
+  if (encoding === 'UTF8') return
+  throw new Error(`the database has the encoding ${encoding}; Hearth needs one with UTF8 ("createdb -E UTF8")`)
 }
 
 class PostgresStore implements Store {
@@ -183,7 +184,8 @@ function outwardError(name: string, error: unknown): unknown {
   }
   const code = sqlStateOf(error)
   if (isConflict(error) || code === LOCK_NOT_AVAILABLE) {
-    return new ApiError('RequestLimitExceeded', `Request limit exceeded: ${name} found no turn among too many others; nothing was done.`)
+    const message = `Request limit exceeded: ${name} found no turn among too many others; nothing was done.`
+    return new ApiError('RequestLimitExceeded', message)
   }
   if (code === UNTRANSLATABLE_CHARACTER) {
     return new ApiError('InvalidParameterValue', 'A value contains the character U+0000, which cannot be stored.')
