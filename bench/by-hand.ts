@@ -138,6 +138,8 @@ function takeOver(words: string[], tap: string): string[] {
 function servicesInMemory(publicKey: string): VpcServices {
   const secret = Buffer.alloc(32, 1)
   const view = metadataOf(publicKey)
+  // The tiny image's guests do not ask for the identity document.
+  const signatures = { signature: '', pkcs7: '' }
   return {
     leaseFor: async (_vpcId, mac) => mac.toLowerCase() !== PORT.mac ? undefined : {
       address: PORT.privateIp, prefix: 20, gateway: '172.31.0.1', dns: ['172.31.0.2'], domainName: 'ec2.internal',
@@ -145,7 +147,7 @@ function servicesInMemory(publicKey: string): VpcServices {
     },
     resolveName: async () => undefined,
     resolveAddress: async () => undefined,
-    metadata: async (_vpcId, _address, request) => answerMetadata(view, request, { nowMs: systemClock.now(), secret }),
+    metadata: async (_vpcId, _address, request) => answerMetadata(view, request, { nowMs: systemClock.now(), secret, signatures }),
   }
 }
 
@@ -154,6 +156,7 @@ function metadataOf(publicKey: string): InstanceMetadata {
     region: 'us-east-1', accountId: '123456789012', instanceId: INSTANCE_ID, instanceType: 't3.micro', imageId: 'ami-byhand',
     reservationId: 'r-byhand', launchIndex: 0, launchMs: systemClock.now(), architecture: 'x86_64', zone: 'us-east-1a',
     options: { httpTokens: 'optional', httpPutResponseHopLimit: 1, httpEndpoint: 'enabled', instanceMetadataTags: 'disabled' },
+    monitoring: 'disabled',
     userData: null, keyName: 'bench', publicKey, rootDeviceName: '/dev/xvda', dataDevices: [], tags: [],
     interfaces: [{
       interfaceId: PORT.interfaceId, accountId: '123456789012', deviceIndex: 0, mac: PORT.mac, privateIp: PORT.privateIp,

@@ -17,6 +17,11 @@ const PACKAGES = [
   { name: 'mtools', why: 'makes the boot partition of the tiny image', files: ['mformat', 'mcopy'] },
   { name: 'syslinux', why: 'makes the tiny image boot', files: ['syslinux'] },
   { name: 'syslinux-common', why: 'makes the tiny image boot', files: ['/usr/lib/syslinux/mbr/mbr.bin'] },
+  { name: 'mmdebstrap', why: 'builds the Debian image', files: ['mmdebstrap'] },
+  {
+    name: 'debian-archive-keyring', why: "checks the Debian image's packages", only: 'ubuntu',
+    files: ['/usr/share/keyrings/debian-archive-keyring.gpg'],
+  },
   { name: 'openssh-client', why: 'opens shells in machines', files: ['ssh', 'ssh-keygen'] },
   { name: 'zstd', why: "unpacks Ubuntu's kernel modules", files: ['zstd'], only: 'ubuntu' },
 ]

@@ -38,7 +38,7 @@ function load(): CompactCatalogue {
 
 /**
  * Everything that DescribeInstanceTypes says about a type; undefined for a name that is none. It
- * is shared, so nobody may change it.
+ * is shared, and frozen.
  */
 export function instanceType(name: string): Readonly<InstanceTypeInfo> | undefined {
   const known = expanded.get(name)
@@ -58,7 +58,7 @@ function expand(name: string): InstanceTypeInfo | undefined {
   for (const [column, index] of cellsOf(found)) {
     assign(type, columns[column] ?? '', unchain(values[column]?.[index]))
   }
-  return type as InstanceTypeInfo
+  return deeplyFrozen(type) as InstanceTypeInfo
 }
 
 /** Names of all types, sorted. */
@@ -127,6 +127,11 @@ function numberOf(name: string, columnName: string): number | undefined {
     if (column === wanted) return values[column]?.[index] as number
   }
   return undefined
+}
+
+function deeplyFrozen<T extends object>(value: T): T {
+  for (const each of Object.values(value) as unknown[]) if (typeof each === 'object' && each !== null) deeplyFrozen(each)
+  return Object.freeze(value)
 }
 
 /** Puts a value at a path of members, making the objects on the way; "Gpus[]" is an array of one. */

@@ -40,6 +40,14 @@ describe('set-up', () => {
     expect(names(missingPackages({ ...wanted, distribution: ubuntu }, lacking('zstd')))).toEqual(['zstd'])
   })
 
+  it('asks for what builds the Debian image, and on Ubuntu for the keys of Debian too', () => {
+    const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg'
+    const wanted = { engine: 'qemu', isTest: false, distribution: debian }
+    const isThere = (file: string) => file !== 'mmdebstrap' && file !== keyring
+    expect(names(missingPackages(wanted, isThere))).toEqual(['mmdebstrap'])
+    expect(names(missingPackages({ ...wanted, distribution: ubuntu }, isThere))).toEqual(['mmdebstrap', 'debian-archive-keyring'])
+  })
+
   it('says one line to copy on Debian and Ubuntu, and programs elsewhere, and always offers the simulator', () => {
     const packages = missingPackages({ engine: 'qemu', isTest: false, distribution: debian }, (file) => file !== 'nft')
     expect(installLine(packages)).toBe('sudo apt-get update && sudo apt-get install -y --no-install-recommends nftables')

@@ -1,5 +1,6 @@
 import type { Filter } from '@aws-sdk/client-ec2'
 import type { Expression, ExpressionBuilder, SqlBool } from 'kysely'
+import { preparedIn } from '../store/prepared.ts'
 import type { Database, InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { exactValues } from './filters.ts'
@@ -112,15 +113,15 @@ const LOOKUPS: readonly [filter: string, lookup: Lookup][] = [
 ]
 
 function byTag(key: string): Lookup {
-  return async (db, account, values) => {
-    const rows = await db
-      .selectFrom('tags').select('resource_id')
-      .where('account_id', '=', account).where('resource_type', '=', 'instance')
-      .where('key', '=', key).where('value', 'in', values)
-      .limit(MOST_CANDIDATES + 1).execute()
-    return rows.map((row) => row.resource_id)
-  }
+  return async (db, account, values) => (await taggedWith(db, values, account, key)).map((row) => row.resource_id)
 }
+
+const taggedWith = preparedIn((db, values, account: string, key: string) =>
+  db
+    .selectFrom('tags').select('resource_id')
+    .where('account_id', '=', account).where('resource_type', '=', 'instance')
+    .where('key', '=', key).where('value', 'in', values)
+    .limit(MOST_CANDIDATES + 1))
 
 function instanceIds(rows: { instance_id: string | null }[]): string[] {
   return rows.flatMap((row) => row.instance_id ?? [])

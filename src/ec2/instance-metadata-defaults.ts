@@ -4,6 +4,7 @@ import type {
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import type { MetadataOptions } from '../model/instance.ts'
+import { prepared } from '../store/prepared.ts'
 import type { Db } from '../store/store.ts'
 import type { Context } from './context.ts'
 import { checkEnum, invalidValue, missingParameter } from './parameters.ts'
@@ -22,12 +23,12 @@ const HOP_LIMIT = 'metadata.hop-limit'
 
 type Setting = keyof typeof SETTINGS
 
+const settingsOf = prepared((db, account: string) =>
+  db.selectFrom('account_settings').select(['name', 'value']).where('account_id', '=', account))
+
 /** The settings that the account has, by name. */
 async function readSettings(db: Db, account: string): Promise<Map<string, string>> {
-  const rows = await db
-    .selectFrom('account_settings').select(['name', 'value'])
-    .where('account_id', '=', account).where('name', 'like', 'metadata.%')
-    .execute()
+  const rows = await settingsOf(db, account)
   return new Map(rows.map((row) => [row.name, row.value]))
 }
 

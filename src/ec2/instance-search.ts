@@ -55,11 +55,12 @@ export async function* searchInstances(read: Store['read'], search: InstanceSear
   }
   const start = await read(async (db) => {
     const ids = search.ids ?? await findCandidates(db, account, filters)
-    return ids && ids.length <= CHUNK ? { found: await load(db, ids, search.ids !== undefined) } : { ids }
+    if (!ids) return { stride: await strideAt(db, search, search.after === undefined ? -1 : timeOf(search.after) - 1) }
+    return ids.length <= CHUNK ? { found: await load(db, ids, search.ids !== undefined) } : { ids }
   })
   if (start.found) yield { found: start.found, isLast: true }
   else if (start.ids) yield* searchIds(read, search, load, start.ids)
-  else yield* walk(read, search, load)
+  else if (start.stride) yield* walk(read, search, load, start.stride)
 }
 
 /** The instances that match, of those with the ids; with `mustExist`, all ids must be there. */
@@ -76,26 +77,49 @@ async function* searchIds(
   yield* inChunks(read, load, inOrder(keys, search.after), true)
 }
 
+/** Instances launched within a range of time, all that the conditions let through. */
+interface Stride {
+  keys: Key[]
+  untilMs: number
+  isLast: boolean
+}
+
 /** All instances of the account, by ranges of time: a reservation is never in two of them. */
-async function* walk(read: Store['read'], search: InstanceSearch, load: Load): AsyncGenerator<Chunk> {
-  const { account, after, filters } = search
-  const conditions = conditionsOf(account, filters)
-  const keysBetween = prepared((db: Db, afterMs: number, untilMs: number) =>
-    db
-      .selectFrom('instances').select(['instance_id', 'created_ms', 'reservation_id', 'launch_index'])
-      .where('account_id', '=', account).where('created_ms', '>', afterMs).where('created_ms', '<=', untilMs)
-      .where((eb) => eb.and(conditions.map((condition) => condition(eb)))))
-  let afterMs = after === undefined ? -1 : timeOf(after) - 1
-  for (let isLast = false; !isLast;) {
-    const stride = await read(async (db) => {
-      const [end] = await endOfStride(db, account, afterMs)
-      const untilMs = end?.created_ms ?? Number.MAX_SAFE_INTEGER
-      return { keys: await keysBetween(db, afterMs, untilMs), untilMs, isLast: end === undefined }
-    })
-    isLast = stride.isLast
-    afterMs = stride.untilMs
-    yield* inChunks(read, load, inOrder(stride.keys, after), isLast)
+async function* walk(read: Store['read'], search: InstanceSearch, load: Load, first: Stride): AsyncGenerator<Chunk> {
+  for (let stride = first; ;) {
+    const { keys, untilMs, isLast } = stride
+    yield* inChunks(read, load, inOrder(keys, search.after), isLast)
+    if (isLast) return
+    stride = await read((db) => strideAt(db, search, untilMs))
   }
+}
+
+async function strideAt(db: Db, { account, filters }: InstanceSearch, afterMs: number): Promise<Stride> {
+  const [end] = await endOfStride(db, account, afterMs)
+  const untilMs = end?.created_ms ?? Number.MAX_SAFE_INTEGER
+  return { keys: await keysBetweenFor(account, filters)(db, afterMs, untilMs), untilMs, isLast: end === undefined }
+}
+
+type KeysBetween = (db: Db, afterMs: number, untilMs: number) => Promise<Key[]>
+
+/** Queries of the filters asked for lately: clients ask the same again and again. */
+const walks = new Map<string, KeysBetween>()
+const MOST_WALKS = 100
+
+function keysBetweenFor(account: string, filters: readonly Filter[]): KeysBetween {
+  const name = JSON.stringify([account, filters])
+  let known = walks.get(name)
+  if (!known) {
+    const conditions = conditionsOf(account, filters)
+    known = prepared((db: Db, afterMs: number, untilMs: number) =>
+      db
+        .selectFrom('instances').select(['instance_id', 'created_ms', 'reservation_id', 'launch_index'])
+        .where('account_id', '=', account).where('created_ms', '>', afterMs).where('created_ms', '<=', untilMs)
+        .where((eb) => eb.and(conditions.map((condition) => condition(eb)))))
+    if (walks.size >= MOST_WALKS) walks.clear()
+    walks.set(name, known)
+  }
+  return known
 }
 
 async function* inChunks(

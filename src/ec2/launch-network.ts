@@ -1,5 +1,6 @@
 import type { InstanceNetworkInterfaceSpecification, RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
+import { prepared } from '../store/prepared.ts'
 import type { SubnetTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { unsupportedParameter } from './parameters.ts'
@@ -65,6 +66,9 @@ function requestedInterface(input: RunInstancesRequest): InstanceNetworkInterfac
   return nic
 }
 
+const defaultSubnets = prepared((db, account: string) =>
+  db.selectFrom('subnets').selectAll().where('account_id', '=', account).where('default_for_az', '=', 1).orderBy('zone'))
+
 async function findSubnet(
   { db, account, region }: Context,
   subnetId: string | undefined,
@@ -72,16 +76,16 @@ async function findSubnet(
 ): Promise<SubnetTable> {
   const zone = placement?.AvailabilityZone || undefined
   if (placement?.AvailabilityZoneId) throw unsupportedParameter('Placement.AvailabilityZoneId')
-  const own = db.selectFrom('subnets').selectAll().where('account_id', '=', account)
   if (subnetId) {
-    const subnet = await own.where('subnet_id', '=', subnetId).executeTakeFirst()
+    const subnet = await db
+      .selectFrom('subnets').selectAll().where('account_id', '=', account).where('subnet_id', '=', subnetId).executeTakeFirst()
     if (!subnet) throw new ApiError('InvalidSubnetID.NotFound', `The subnet ID '${subnetId}' does not exist`)
     if (zone && subnet.zone !== zone) {
       throw new ApiError('InvalidParameterValue', `The subnet '${subnetId}' is not in the Availability Zone '${zone}'`)
     }
     return subnet
   }
-  const defaults = await own.where('default_for_az', '=', 1).orderBy('zone').execute()
+  const defaults = await defaultSubnets(db, account)
   const found = zone ? defaults.find((subnet) => subnet.zone === zone) : defaults[0]
   if (found) return found
   if (zone && !zone.startsWith(region)) throw new ApiError('InvalidParameterValue', `Invalid availability zone: [${zone}]`)

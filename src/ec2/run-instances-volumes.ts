@@ -8,6 +8,7 @@ import { IMAGE_VOLUME_TYPE } from '../model/image-wire.ts'
 import type { VolumeDoc } from '../model/volume.ts'
 import { isBootable, VOLUME_TYPES, volumePerformance, type VolumeTypeName } from '../model/volume-type.ts'
 import type { ImageTable, InstanceTable, SnapshotTable } from '../store/schema.ts'
+import { insertRow } from '../store/prepared.ts'
 import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
 import { checkEnum, invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
@@ -190,17 +191,14 @@ export async function insertVolumes(
 ): Promise<void> {
   for (const volume of volumes) {
     const volumeId = newId(random, 'vol')
-    await db
-      .insertInto('volumes')
-      .values({
-        volume_id: volumeId, account_id: account, host_id: instance.host_id, zone: instance.zone,
-        size_gib: volume.sizeGib, volume_type: volume.volumeType, snapshot_id: volume.snapshotId,
-        state: 'creating', ready: 0, instance_id: instance.instance_id, device: volume.deviceName,
-        attach_state: 'attaching', attached_ms: nowMs, delete_on_termination: volume.deleteOnTermination ? 1 : 0,
-        created_ms: nowMs,
-        doc: JSON.stringify({ iops: volume.iops, throughputMibps: volume.throughputMibps } satisfies VolumeDoc),
-      })
-      .execute()
+    await insertRow(db, 'volumes', {
+      volume_id: volumeId, account_id: account, host_id: instance.host_id, zone: instance.zone,
+      size_gib: volume.sizeGib, volume_type: volume.volumeType, snapshot_id: volume.snapshotId,
+      state: 'creating', ready: 0, instance_id: instance.instance_id, device: volume.deviceName,
+      attach_state: 'attaching', attached_ms: nowMs, delete_on_termination: volume.deleteOnTermination ? 1 : 0,
+      created_ms: nowMs,
+      doc: JSON.stringify({ iops: volume.iops, throughputMibps: volume.throughputMibps } satisfies VolumeDoc),
+    })
     await insertTags(db, account, 'volume', volumeId, tags)
     await enqueue(db, { kind: 'volume', id: volumeId, hostId: instance.host_id }, nowMs)
   }

@@ -6,6 +6,7 @@ import { imageDoc } from '../model/image.ts'
 import type { InstanceDoc } from '../model/instance.ts'
 import { ensureSlot } from '../model/slot.ts'
 import { place } from '../scheduler/place.ts'
+import { insertRow, prepared } from '../store/prepared.ts'
 import type { ImageTable, InstanceTable } from '../store/schema.ts'
 import { resolveImageId } from '../ssm/resolve-image.ts'
 import { enqueue } from '../store/work.ts'
@@ -69,9 +70,11 @@ export async function runInstances(context: Context, input: RunInstancesRequest)
   return answer(context, launch.reservationId)
 }
 
+const instancesOf = prepared((db, reservationId: string) =>
+  db.selectFrom('instances').selectAll().where('reservation_id', '=', reservationId).orderBy('launch_index'))
+
 async function answer({ db, region }: Context, reservationId: string): Promise<Reservation> {
-  const rows = await db
-    .selectFrom('instances').selectAll().where('reservation_id', '=', reservationId).orderBy('launch_index').execute()
+  const rows = await instancesOf(db, reservationId)
   const [reservation] = toReservations(rows, await loadInstances(db, region, rows))
   if (!reservation) throw new Error(`reservation ${reservationId} has no instances`)
   return reservation
@@ -124,14 +127,15 @@ function requestedTags({ TagSpecifications: specifications }: RunInstancesReques
   return parseTagSpecifications(specifications, ['instance', 'volume', 'network-interface'])
 }
 
+const visibleImage = prepared((db, imageId: string, account: string) =>
+  db.selectFrom('images').selectAll()
+    .where('image_id', '=', imageId).where((eb) => eb.or([eb('account_id', '=', account), eb('is_public', '=', 1)])))
+
 async function findImage({ db, account }: Context, imageId: string): Promise<ImageTable> {
   if (!/^ami-([0-9a-f]{8}|[0-9a-f]{17})$/.test(imageId)) {
     throw new ApiError('InvalidAMIID.Malformed', `Invalid id: "${imageId}" (expecting "ami-...")`)
   }
-  const image = await db
-    .selectFrom('images').selectAll()
-    .where('image_id', '=', imageId).where((eb) => eb.or([eb('account_id', '=', account), eb('is_public', '=', 1)]))
-    .executeTakeFirst()
+  const [image] = await visibleImage(db, imageId, account)
   if (!image) throw new ApiError('InvalidAMIID.NotFound', `The image id '[${imageId}]' does not exist`)
   if (image.state !== 'available') {
     throw new ApiError('InvalidAMIID.Unavailable', `The image ID '${imageId}' is not available: it is ${image.state}.`)
@@ -188,7 +192,7 @@ async function insertInstance(context: Context, launch: Launch, hostId: string, 
     vcpus: launch.type.vcpus, memory_mib: launch.type.memoryMib, holds_capacity: 1, reboot_requested: 0, reboot_completed: 0,
     state_ms: nowMs, launch_ms: nowMs, created_ms: nowMs, doc: JSON.stringify({ ...launch.doc, uuid: machineUuid(random) }),
   }
-  await db.insertInto('instances').values(row).execute()
+  await insertRow(db, 'instances', { ...row })
   await insertTags(db, account, 'instance', instanceId, launch.tags.get('instance') ?? [])
   await insertInterface(context, launch, row)
   await insertVolumes(context, launch.volumes, row, launch.tags.get('volume') ?? [])
@@ -199,24 +203,21 @@ async function insertInterface(context: Context, launch: Launch, instance: Insta
   const { db, account, random, nowMs } = context
   const { network } = launch
   const interfaceId = newId(random, 'eni')
-  await db
-    .insertInto('interfaces')
-    .values({
-      interface_id: interfaceId, account_id: account, vpc_id: network.subnet.vpc_id,
-      subnet_id: network.subnet.subnet_id, zone: network.subnet.zone, instance_id: instance.instance_id,
-      host_id: instance.host_id, slot: instance.slot, device_index: 0,
-      private_ip: network.privateIp
-        ? await claimPrivateAddress(db, network.subnet, network.privateIp)
-        : await pickPrivateAddress(db, random, network.subnet),
-      mac: newMac(random),
-      public_ip: network.assignPublicIp ? await pickPublicAddress(db, random, context.publicPool) : null,
-      status: 'pending', wanted: 1, ready: 0, delete_on_termination: network.deleteOnTermination ? 1 : 0,
-      created_ms: nowMs, revision: 1, synced_revision: 0,
-      doc: JSON.stringify({ description: network.description, attachmentId: newId(random, 'eni-attach'), attachMs: nowMs, assignPublicIp: network.assignPublicIp }),
-    })
-    .execute()
+  await insertRow(db, 'interfaces', {
+    interface_id: interfaceId, account_id: account, vpc_id: network.subnet.vpc_id,
+    subnet_id: network.subnet.subnet_id, zone: network.subnet.zone, instance_id: instance.instance_id,
+    host_id: instance.host_id, slot: instance.slot, device_index: 0,
+    private_ip: network.privateIp
+      ? await claimPrivateAddress(db, network.subnet, network.privateIp)
+      : await pickPrivateAddress(db, random, network.subnet),
+    mac: newMac(random),
+    public_ip: network.assignPublicIp ? await pickPublicAddress(db, random, context.publicPool) : null,
+    status: 'pending', wanted: 1, ready: 0, delete_on_termination: network.deleteOnTermination ? 1 : 0,
+    created_ms: nowMs, revision: 1, synced_revision: 0,
+    doc: JSON.stringify({ description: network.description, attachmentId: newId(random, 'eni-attach'), attachMs: nowMs, assignPublicIp: network.assignPublicIp }),
+  })
   for (const [position, groupId] of network.groupIds.entries()) {
-    await db.insertInto('interface_groups').values({ interface_id: interfaceId, group_id: groupId, position }).execute()
+    await insertRow(db, 'interface_groups', { interface_id: interfaceId, group_id: groupId, position })
   }
   await insertTags(db, account, 'network-interface', interfaceId, launch.tags.get('network-interface') ?? [])
 }

@@ -98,18 +98,26 @@ export async function buildImage(name: RecipeName, options: BuildOptions): Promi
 
 async function build(recipe: LoadedRecipe, before: BuiltImage | undefined, options: BuildOptions): Promise<BuiltImage> {
   const { clock, log, progress } = options
-  const { name } = recipe
   const startedMs = clock.now()
-  const work = await makeWorkFolder(path.join(path.resolve(options.home), 'tmp'), `image-${name}`)
+  const image = await buildInWorkFolder(recipe, before, options)
+  const seconds = ((clock.now() - startedMs) / 1000).toFixed(1)
+  progress(`built ${image.name} in ${seconds} s: ${image.file}`)
+  log.info('image built', { image: image.name, file: image.file, seconds: Number(seconds) })
+  return image
+}
+
+async function buildInWorkFolder(
+  recipe: LoadedRecipe,
+  before: BuiltImage | undefined,
+  options: BuildOptions,
+): Promise<BuiltImage> {
+  const { name, hash } = recipe
+  const { home, progress } = options
+  const work = await makeWorkFolder(path.join(path.resolve(home), 'tmp'), `image-${name}`)
   try {
     const duration = imageRecipes.find((each) => each.name === name)?.duration ?? ''
-    progress(`building the image ${name} (recipe ${recipe.hash}): ${duration}`)
-    const made = await makeDisk(name, work, progress)
-    const image = await publish(recipe, made, before, options)
-    const seconds = ((clock.now() - startedMs) / 1000).toFixed(1)
-    progress(`built ${image.name} in ${seconds} s: ${image.file}`)
-    log.info('image built', { image: image.name, file: image.file, seconds: Number(seconds) })
-    return image
+    progress(`building the image ${name} (recipe ${hash}): ${duration}`)
+    return await publish(recipe, await makeDisk(name, work, progress), before, options)
   } finally {
     await rm(work, { recursive: true, force: true })
   }

@@ -3,7 +3,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { cpioArchive } from './cpio.ts'
-import { layOut, partitionTable } from './disk.ts'
+import { layOut, partitionTable, singlePartitionTable } from './disk.ts'
 import { elfNeeds } from './elf.ts'
 import { dependenciesOf, resolveModules, withoutSignature } from './modules.ts'
 import { loadRecipe } from './recipe.ts'
@@ -29,6 +29,14 @@ describe('layOut and partitionTable', () => {
     expect([table[0], table[4], table.readUInt32LE(8), table.readUInt32LE(12)]).toEqual([0, 0x83, 43_008, 2_054_144])
     expect([table[16], table[20], table.readUInt32LE(24), table.readUInt32LE(28)]).toEqual([0x80, 0x0e, 2048, 40_960])
     expect(table.subarray(64)).toEqual(Buffer.from([0x55, 0xaa]))
+  })
+})
+
+describe('singlePartitionTable', () => {
+  it('has one active partition of Linux and nothing else', () => {
+    const table = singlePartitionTable({ start: 2048, count: 16_775_168 })
+    expect([table[0], table[4], table.readUInt32LE(8), table.readUInt32LE(12)]).toEqual([0x80, 0x83, 2048, 16_775_168])
+    expect(table.subarray(16)).toEqual(Buffer.concat([Buffer.alloc(48), Buffer.from([0x55, 0xaa])]))
   })
 })
 
@@ -107,6 +115,7 @@ describe('loadRecipe', () => {
     const recipe = await loadRecipe('tiny')
     expect(recipe.hash).toMatch(/^[0-9a-f]{16}$/)
     expect((await loadRecipe('tiny')).hash).toBe(recipe.hash)
+    expect((await loadRecipe('debian-12')).hash).not.toBe(recipe.hash)
   })
 })
 

@@ -1,6 +1,7 @@
 import type { MachinePlatform } from '../hypervisor/driver.ts'
-import type { Db } from '../store/store.ts'
+import { prepared } from '../store/prepared.ts'
 import type { InstanceTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
 
 /** EC2's instance states and their codes (the low byte of what DescribeInstances answers). */
 export const STATE_CODES = {
@@ -141,6 +142,15 @@ export const STATE_REASONS = {
   },
 } as const satisfies Record<string, StateReason>
 
+const inState = prepared((db, instanceId: string, state: InstanceState) =>
+  db.selectFrom('instances').selectAll().where('instance_id', '=', instanceId).where('state', '=', state))
+const docOf = prepared((db, instanceId: string) =>
+  db.selectFrom('instances').select('doc').where('instance_id', '=', instanceId))
+const setDoc = prepared((db, doc: string, instanceId: string) =>
+  db.updateTable('instances').set({ doc }).where('instance_id', '=', instanceId))
+const setState = prepared((db, state: InstanceState, nowMs: number, holdsCapacity: number, doc: string, instanceId: string) =>
+  db.updateTable('instances').set({ state, state_ms: nowMs, holds_capacity: holdsCapacity, doc }).where('instance_id', '=', instanceId))
+
 /**
  * Moves an instance to another state, if that move is legal from the state the row has now.
  * `change` may carry further doc changes. Capacity is released when the new state holds none.
@@ -157,17 +167,11 @@ export async function moveInstance(
 ): Promise<InstanceTable | undefined> {
   if (!TRANSITIONS[row.state].includes(to)) throw new Error(`${row.instance_id}: no way from ${row.state} to ${to}`)
   // The caller's row may be older than this transaction: the doc is taken as it is now.
-  const current = await db
-    .selectFrom('instances').selectAll()
-    .where('instance_id', '=', row.instance_id).where('state', '=', row.state)
-    .executeTakeFirst()
+  const [current] = await inState(db, row.instance_id, row.state)
   if (!current) return undefined
   const doc = JSON.stringify({ ...instanceDoc(current), ...change })
   const holdsCapacity = WITHOUT_MACHINE.includes(to) ? 0 : current.holds_capacity
-  await db
-    .updateTable('instances').set({ state: to, state_ms: nowMs, holds_capacity: holdsCapacity, doc })
-    .where('instance_id', '=', row.instance_id)
-    .execute()
+  await setState(db, to, nowMs, holdsCapacity, doc, row.instance_id)
   if (current.holds_capacity === 1 && holdsCapacity === 0) {
     await db
       .updateTable('hosts')
@@ -183,13 +187,8 @@ export async function moveInstance(
 
 /** Rewrites parts of an instance's doc, as it is in this transaction. */
 export async function changeInstanceDoc(db: Db, instanceId: string, change: Partial<InstanceDoc>): Promise<void> {
-  const current = await db
-    .selectFrom('instances').select('doc').where('instance_id', '=', instanceId).executeTakeFirst()
-  if (!current) return
-  await db
-    .updateTable('instances').set({ doc: JSON.stringify({ ...instanceDoc(current), ...change }) })
-    .where('instance_id', '=', instanceId)
-    .execute()
+  const [current] = await docOf(db, instanceId)
+  if (current) await setDoc(db, JSON.stringify({ ...instanceDoc(current), ...change }), instanceId)
 }
 
 /** Rewrites some of an instance's options, as they are in this transaction. */

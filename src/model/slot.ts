@@ -1,8 +1,12 @@
 import type { Random } from '../core/random.ts'
+import { prepared } from '../store/prepared.ts'
 import type { Db } from '../store/store.ts'
 
 /** Slots name kernel objects (taps, uids, namespaces); seven digits keep interface names short. */
 const SLOT_LIMIT = 9_999_999
+
+const slotOf = prepared((db, hostId: string, kind: 'machine' | 'vpc', ownerId: string) =>
+  db.selectFrom('slots').select('slot').where('host_id', '=', hostId).where('kind', '=', kind).where('owner_id', '=', ownerId))
 
 /** The owner's slot on the host: the one it has, else a free one. */
 export async function ensureSlot(
@@ -12,10 +16,7 @@ export async function ensureSlot(
   kind: 'machine' | 'vpc',
   ownerId: string,
 ): Promise<number> {
-  const owned = await db
-    .selectFrom('slots').select('slot')
-    .where('host_id', '=', hostId).where('kind', '=', kind).where('owner_id', '=', ownerId)
-    .executeTakeFirst()
+  const [owned] = await slotOf(db, hostId, kind, ownerId)
   if (owned) return owned.slot
   for (;;) {
     const slot = 1 + random.int(SLOT_LIMIT)

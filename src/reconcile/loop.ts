@@ -5,7 +5,7 @@ import { HostLostError } from '../model/host.ts'
 import type { WorkKind, WorkTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import type { Db } from '../store/store.ts'
-import { completeWork, nextDueMs, nextWork, postponeWork } from '../store/work.ts'
+import { completeWork, nextWork, postponeWork } from '../store/work.ts'
 
 /** What a run saw or did, to be written in the transaction that also ends its work. */
 export interface Observation {
@@ -59,6 +59,8 @@ export class ReconcileLoop {
   #scanning = false
   #scanAgain = false
   #isHinted = false
+  /** When the first thing was due, as the last scan saw it. */
+  #nextDueMs: number | undefined
   #stopped = false
 
   constructor(options: LoopOptions) {
@@ -111,13 +113,11 @@ export class ReconcileLoop {
 
   /** Resolves when nothing runs and nothing is due within `horizonMs`. */
   async settled(horizonMs: number): Promise<void> {
-    const { store, clock, hostId } = this.#options
+    const { clock } = this.#options
     this.hint()
     while (!this.#stopped) {
-      if (this.#isIdle()) {
-        const nextMs = await store.read((db) => nextDueMs(db, hostId))
-        if (this.#isIdle() && (nextMs === undefined || nextMs > clock.now() + horizonMs)) return
-      }
+      // Nothing was committed since that scan: it would have been a hint.
+      if (this.#isIdle() && (this.#nextDueMs === undefined || this.#nextDueMs > clock.now() + horizonMs)) return
       // Every scan and every run wakes the waiters, and a scan comes at least once a second.
       await new Promise<void>((resolve) => this.#idleWaiters.push(resolve))
     }
@@ -158,6 +158,7 @@ export class ReconcileLoop {
       })
       this.#inFlight.set(key, run)
     }
+    this.#nextDueMs = next[0]?.due_ms
     // What is due and was not taken is taken when a run ends; only what is not due yet needs the clock.
     const nextMs = due.length > 0 ? undefined : next[0]?.due_ms
     const delayMs = nextMs === undefined ? SCAN_INTERVAL_MS : Math.min(SCAN_INTERVAL_MS, nextMs - nowMs)

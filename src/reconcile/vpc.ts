@@ -195,6 +195,10 @@ function toRuleSpec(rule: SecurityGroupRuleTable): RuleSpec {
   }
 }
 
+const portInForce = prepared((db, interfaceId: string, revision: number) =>
+  db.updateTable('interfaces').set((eb) => ({ ready: 1, status: 'in-use', synced_revision: eb.ref('revision') }))
+    .where('interface_id', '=', interfaceId).where('revision', '=', revision).returning('interface_id'))
+
 /**
  * What is in force now, to be written down: ports that came up, and interfaces whose port is gone. An
  * interface that changed again meanwhile stays due.
@@ -203,18 +207,18 @@ function synced({ hostId, clock }: Pick<VpcReconcilerOptions, 'hostId' | 'clock'
   if (rows.length === 0) return DONE
   return recording('vpc.synced', async (db) => {
     for (const each of rows) {
-      const inForce = db.updateTable('interfaces')
-        .where('interface_id', '=', each.interface_id).where('revision', '=', each.revision)
       if (each.status === 'removing') {
         await db.deleteFrom('tags').where('resource_id', '=', each.interface_id).execute()
         await db.deleteFrom('interfaces').where('interface_id', '=', each.interface_id).execute()
       } else if (each.wanted === 1) {
-        const updated = await inForce.set({ ready: 1, status: 'in-use', synced_revision: each.revision }).executeTakeFirst()
-        if (updated.numUpdatedRows > 0n && each.instance_id !== null && each.ready === 0) {
+        const updated = await portInForce(db, each.interface_id, each.revision)
+        if (updated.length > 0 && each.instance_id !== null && each.ready === 0) {
           await enqueueEquipped(db, each.instance_id, hostId, clock.now())
         }
       } else {
-        await inForce.set({ synced_revision: each.revision }).execute()
+        await db
+          .updateTable('interfaces').set({ synced_revision: each.revision })
+          .where('interface_id', '=', each.interface_id).where('revision', '=', each.revision).execute()
       }
     }
   })

@@ -1,4 +1,5 @@
 import type { Compilable, CompiledQuery } from 'kysely'
+import type { Database } from './schema.ts'
 import type { Db } from './store.ts'
 
 type Value = string | number | null
@@ -69,4 +70,24 @@ export function preparedIn<Args extends readonly Value[], Row>(
     }
     return rows
   }
+}
+
+const inserts = new Map<string, (db: Db, ...values: Value[]) => Promise<unknown>>()
+
+/** Inserts one row; its text is made once for each table and set of columns. */
+export async function insertRow<Table extends keyof Database>(
+  db: Db,
+  table: Table,
+  row: Database[Table] & Record<string, Value>,
+): Promise<void> {
+  const columns = Object.keys(row)
+  const key = `${table} ${columns.join()}`
+  let insert = inserts.get(key)
+  if (!insert) {
+    insert = prepared((database: Db, ...values: Value[]) => database
+      .insertInto(table)
+      .values(Object.fromEntries(columns.map((column, index) => [column, values[index]])) as never))
+    inserts.set(key, insert)
+  }
+  await insert(db, ...columns.map((column) => row[column] ?? null))
 }

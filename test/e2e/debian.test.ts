@@ -3,7 +3,7 @@ import net from 'node:net'
 import path from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { homePaths } from '../../src/home.ts'
+import { systemClock } from '../../src/core/clock.ts'
 import { debianImage } from '../support/debian-image.ts'
 import { RealCloud, whyNotReal } from './real-cloud.ts'
 
@@ -120,16 +120,16 @@ describe.skipIf(whyNotReal !== undefined)(`a Debian guest${whyNotReal ? ` (skipp
   })
 
   test('cloud-init makes it what its launch asked for', async () => {
-    const begunMs = performance.now()
+    const begunMs = systemClock.now()
     await booted()
-    console.log(`SSH let in after ${Math.round((performance.now() - begunMs) / 1000)} s`)
+    console.log(`SSH let in after ${Math.round((systemClock.now() - begunMs) / 1000)} s`)
     expect(await inGuest('cloud-init status --wait --long')).toMatch(/^\.*\n?status: done[^]*DataSourceEc2/)
-    console.log(await inGuest('systemd-analyze; systemd-analyze blame | head -20'))
+    console.log(await inGuest('systemd-analyze | head -1'))
     expect(await inGuest('sudo systemctl --failed --no-legend --plain; systemctl is-system-running --wait')).toBe('running')
 
-    expect(await inGuest('whoami; sudo -n whoami; hostname; cat /etc/made-by-cloud-config /var/log/made-by-runcmd /var/log/made-by-script'
-      .replace('cat', 'sudo cat'))).toMatch(/^admin\nroot\n(ip-172-31-\d+-\d+)\nkeptruncmd as root\nscript by bash 5 on \1$/)
-    expect(await inGuest("stat -c %a /etc/made-by-cloud-config; nproc; df -BG --output=size / | tail -1; cat /etc/default/locale; cat /etc/machine-id | wc -c"))
+    const made = '/etc/made-by-cloud-config /var/log/made-by-runcmd /var/log/made-by-script'
+    expect(await inGuest(`whoami; sudo -n whoami; hostname; sudo cat ${made}`)).toMatch(/^admin\nroot\n(ip-172-31-\d+-\d+)\nkeptruncmd as root\nscript by bash 5 on \1$/)
+    expect(await inGuest('stat -c %a /etc/made-by-cloud-config; nproc; df -BG --output=size / | tail -1; cat /etc/default/locale; wc -c </etc/machine-id'))
       .toMatch(/^640\n2\n *12G\nLANG=C.UTF-8\n33$/)
     expect(await inGuest('ls /etc/ssh/ssh_host_*_key; findmnt -no FSTYPE,OPTIONS /')).toMatch(/ecdsa_key\n.*ed25519_key\next4 +rw,.*discard/)
     // The AMI asks for session tokens, and nobody else lets root in.
@@ -139,7 +139,7 @@ describe.skipIf(whyNotReal !== undefined)(`a Debian guest${whyNotReal ? ` (skipp
   }, BOOT_MS + 60_000)
 
   test('the guest agent answers on its channel', async () => {
-    const socket = path.join(homePaths(cloud.home).home, 'instances', id, 'qga.sock')
+    const socket = path.join(cloud.home, 'instances', id, 'qga.sock')
     expect(await askAgent(socket, 'guest-get-osinfo')).toMatchObject({ id: 'debian', 'version-id': '12' })
     expect(await askAgent(socket, 'guest-get-host-name')).toMatchObject({ 'host-name': expect.stringMatching(/^ip-172-31-/) })
   })
