@@ -83,23 +83,23 @@ export async function findCandidates(
   return undefined
 }
 
-/** Ids of instances, at most one more than MOST_CANDIDATES. */
+/** Ids of instances, at most one more than MOST_CANDIDATES; some may be of other accounts, and are left out later. */
 type Lookup = (db: Db, account: string, values: string[]) => Promise<string[]>
 
 /** The most telling first; tags come after all of these. */
 const LOOKUPS: readonly [filter: string, lookup: Lookup][] = [
   ['instance-id', async (_db, _account, values) => values],
-  ['block-device-mapping.volume-id', async (db, account, values) => instanceIds(await db
-    .selectFrom('volumes').select('instance_id').where('account_id', '=', account).where('volume_id', 'in', values)
+  ['block-device-mapping.volume-id', async (db, _account, values) => instanceIds(await db
+    .selectFrom('volumes').select('instance_id').where('volume_id', 'in', values)
     .execute())],
-  ['network-interface.network-interface-id', async (db, account, values) => instanceIds(await db
-    .selectFrom('interfaces').select('instance_id').where('account_id', '=', account).where('interface_id', 'in', values)
+  ['network-interface.network-interface-id', async (db, _account, values) => instanceIds(await db
+    .selectFrom('interfaces').select('instance_id').where('interface_id', 'in', values)
     .execute())],
-  ['network-interface.mac-address', async (db, account, values) => instanceIds(await db
-    .selectFrom('interfaces').select('instance_id').where('account_id', '=', account).where('mac', 'in', values)
+  ['network-interface.mac-address', async (db, _account, values) => instanceIds(await db
+    .selectFrom('interfaces').select('instance_id').where('mac', 'in', values)
     .execute())],
-  ['ip-address', async (db, account, values) => instanceIds(await db
-    .selectFrom('interfaces').select('instance_id').where('account_id', '=', account).where('public_ip', 'in', values)
+  ['ip-address', async (db, _account, values) => instanceIds(await db
+    .selectFrom('interfaces').select('instance_id').where('public_ip', 'in', values)
     .execute())],
   // The index is of VPC and address: an account has few VPCs.
   ['private-ip-address', async (db, account, values) => instanceIds(await db
@@ -107,8 +107,8 @@ const LOOKUPS: readonly [filter: string, lookup: Lookup][] = [
     .where('vpc_id', 'in', (eb) => eb.selectFrom('vpcs').select('vpcs.vpc_id').where('vpcs.account_id', '=', account))
     .where('private_ip', 'in', values)
     .execute())],
-  ['reservation-id', async (db, account, values) => instanceIds(await db
-    .selectFrom('instances').select('instance_id').where('account_id', '=', account).where('reservation_id', 'in', values)
+  ['reservation-id', async (db, _account, values) => instanceIds(await db
+    .selectFrom('instances').select('instance_id').where('reservation_id', 'in', values)
     .limit(MOST_CANDIDATES + 1).execute())],
 ]
 

@@ -4,12 +4,22 @@ import { RealCloud, whyNotReal } from './real-cloud.ts'
 /** Every crash point that a launch passes: of the agent's driver calls and commits, and of the api's. */
 const AGENT_POINTS = [
   'volumes.ensureVolume:before', 'volumes.ensureVolume:after', 'commit:volume.ready:before', 'commit:volume.ready:after',
-  'commit:vpc.slot:before', 'commit:vpc.slot:after', 'network.syncVpc:before', 'network.syncVpc:after',
+  'network.syncVpc:before', 'network.syncVpc:after',
   'commit:vpc.synced:before', 'commit:vpc.synced:after', 'commit:instance.pin:before', 'commit:instance.pin:after',
   'hypervisor.ensureRunning:before', 'hypervisor.ensureRunning:after', 'commit:instance.running:before',
-  'commit:instance.running:after', 'commit:work:before', 'commit:work:after',
+  'commit:instance.running:after',
 ]
+/** What a launch passes only as the first in its VPC, and a change of the VPC's rules always. */
+const VPC_POINTS = ['commit:vpc.slot:before', 'commit:vpc.slot:after', 'commit:work:before', 'commit:work:after']
 const API_POINTS = ['commit:RunInstances:before', 'commit:RunInstances:after']
+
+interface Described {
+  InstanceId: string
+  ClientToken?: string
+  State: { Name: string }
+  PublicIpAddress?: string
+  SecurityGroups: { GroupId: string }[]
+}
 
 describe.skipIf(whyNotReal !== undefined)(`kill -9${whyNotReal ? ` (skipped: ${whyNotReal})` : ''}`, () => {
   const cloud = new RealCloud('crash')
@@ -27,11 +37,12 @@ describe.skipIf(whyNotReal !== undefined)(`kill -9${whyNotReal ? ` (skipped: ${w
   const run = (token: string) =>
     cloud.aws('ec2', 'run-instances', '--image-id', imageId, '--instance-type', 't3.nano', '--client-token', token)
 
-  async function instances(): Promise<{ InstanceId: string; ClientToken?: string; State: { Name: string } }[]> {
-    const answer = await cloud.awsJson('ec2', 'describe-instances')
-    return (answer as unknown as { Reservations: { Instances: { InstanceId: string; ClientToken?: string; State: { Name: string } }[] }[] })
-      .Reservations.flatMap((each) => each.Instances)
+  async function instances(...filters: string[]): Promise<Described[]> {
+    const answer = await cloud.awsJson('ec2', 'describe-instances', ...filters)
+    return (answer as unknown as { Reservations: { Instances: Described[] }[] }).Reservations.flatMap((each) => each.Instances)
   }
+
+  const firstInstance = () => instances('--filters', 'Name=tag:Name,Values=first')
 
   async function endsRunningOnce(token: string): Promise<string> {
     const found = await cloud.until(`${token} to run`, 90_000, async () => {
@@ -72,6 +83,21 @@ describe.skipIf(whyNotReal !== undefined)(`kill -9${whyNotReal ? ` (skipped: ${w
     expect(await cloud.pidOf('agent'), 'the agent died on the way').not.toBe(before)
     expect(cloud.machines(id)).toHaveLength(1)
     await terminate(id)
+  })
+
+  test.each(VPC_POINTS)('of the agent at %s: the rule still comes into force', async (point) => {
+    const [first] = await firstInstance()
+    const port = 8000 + VPC_POINTS.indexOf(point)
+    // Nothing listens there: what a guest refuses has reached it.
+    const answer = async () => (await cloud.run('timeout', ['1', 'bash', '-c', `true > /dev/tcp/${first?.PublicIpAddress}/${port}`])).stderr
+    expect(await answer()).not.toContain('refused')
+    const before = await cloud.crashAt('agent', point)
+    await cloud.awsJson(
+      'ec2', 'authorize-security-group-ingress', '--group-id', first?.SecurityGroups[0]?.GroupId ?? '',
+      '--protocol', 'tcp', '--port', String(port), '--cidr', '0.0.0.0/0',
+    )
+    await cloud.until('the rule to be in force', 60_000, async () => (await answer()).includes('refused'))
+    expect(await cloud.pidOf('agent'), 'the agent died on the way').not.toBe(before)
   })
 
   test.each(API_POINTS)('of the api at %s: the caller repeats its call and gets one instance', async (point) => {
