@@ -8,24 +8,24 @@ import { MachineCgroup } from '../src/hypervisor/qemu/cgroup.ts'
 import { launchCommand } from '../src/hypervisor/qemu/launch.ts'
 import { answerMetadata } from '../src/imds/server.ts'
 import type { InstanceMetadata } from '../src/imds/tree.ts'
-import type { Network, PortSpec, VpcServices } from '../src/network/driver.ts'
+import type { Network, VpcServices } from '../src/network/driver.ts'
 import { createLinuxNetwork } from '../src/network/linux/index.ts'
 import { UID_BASE } from '../src/core/machine-uid.ts'
 import { createVpcServices } from '../src/network/services/index.ts'
+import { portSpec, subnetSpec, vpcSpec } from '../test/support/vpc-spec.ts'
 import { awaitBanner } from './banner.ts'
 
 // The other side of the comparison: the same QEMU on the same layer, started by hand on a port that
 // was prepared beforehand.
 
-const VPC = {
-  vpcId: 'vpc-byhand', slot: 1, cidrs: ['172.31.0.0/16'],
-  subnets: [{ subnetId: 'subnet-byhand', cidr: '172.31.0.0/20' }],
-}
+const VPC = vpcSpec({
+  vpcId: 'vpc-byhand', slot: 1, cidrs: ['172.31.0.0/16'], subnets: [subnetSpec('subnet-byhand', '172.31.0.0/20')],
+})
 const GROUP = 'sg-byhand'
-const PORT: PortSpec = {
+const PORT = portSpec({
   interfaceId: 'eni-byhand', subnetId: 'subnet-byhand', slot: 4242, mac: '0a:68:61:6e:64:01', privateIp: '172.31.0.10',
-  publicIp: '198.19.255.10', groupIds: [GROUP], metadataHopLimit: 1,
-}
+  publicIp: '198.19.255.10', groupIds: [GROUP],
+})
 /** The last /22 of the block that homes pick theirs from: no home of this run has it. */
 const POOL = '198.19.252.0/22'
 /** Also the name of its cgroup. */

@@ -4,6 +4,7 @@ import type { Logger } from './core/logger.ts'
 import type { Random } from './core/random.ts'
 import { createDispatch, supports } from './dispatch.ts'
 import { DEFAULT_ACCOUNT, ensureAccount } from './model/account.ts'
+import { ensureVpcObjects } from './model/vpc-objects.ts'
 import type { Credentials } from './credentials.ts'
 import { permissiveAuthenticator, strictAuthenticator } from './protocol/authenticator.ts'
 import { createApiServer, type ApiServer } from './protocol/server.ts'
@@ -29,6 +30,10 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
   const { store, clock, random, log, region, credentials } = options
   await store.transaction('api.start', async (db) => {
     await ensureAccount(db, { clock, random, region }, { accountId: DEFAULT_ACCOUNT, name: 'default' })
+    // VPCs of a home that an earlier version made have no route tables yet.
+    for (const vpc of await db.selectFrom('vpcs').selectAll().execute()) {
+      await ensureVpcObjects({ db, random, nowMs: clock.now() }, vpc)
+    }
     await db
       .insertInto('access_keys')
       .values({

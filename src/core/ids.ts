@@ -3,7 +3,8 @@ import type { Random } from './random.ts'
 /** Prefixes of the resource ids that Hearth makes, as EC2 names them. */
 export type IdPrefix =
   | 'i' | 'r' | 'vol' | 'snap' | 'ami' | 'eni' | 'eni-attach' | 'vpc' | 'subnet' | 'sg' | 'sgr' | 'key'
-  | 'igw' | 'rtb' | 'acl' | 'dopt' | 'eipalloc' | 'eipassoc'
+  | 'igw' | 'rtb' | 'rtbassoc' | 'acl' | 'aclassoc' | 'dopt' | 'eipalloc' | 'eipassoc' | 'nat' | 'pcx' | 'pl'
+  | 'vpc-cidr-assoc' | 'nip' | 'nia'
 
 /** A new id: the prefix and 17 hexadecimal digits, as EC2 has made them since 2016. */
 export function newId(random: Random, prefix: IdPrefix): string {

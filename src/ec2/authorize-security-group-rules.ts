@@ -7,7 +7,7 @@ import { securityGroupRuleToWire } from '../model/security-group-wire.ts'
 import type { SecurityGroupRuleTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { requestedEgressRules, requestedRules, type RequestedRule } from './ip-permissions.ts'
-import { findGroup, wakeVpc } from './security-group-lookup.ts'
+import { findGroup, wakeGroup } from './security-group-lookup.ts'
 import {
   checkNewRules, checkRuleCount, resolveRules, rulesInDirection, type Direction,
 } from './security-group-rules.ts'
@@ -48,7 +48,7 @@ async function authorize(
     await db.insertInto('security_group_rules').values(row).execute()
     await insertTags(db, account, 'security-group-rule', row.rule_id, tags)
   }
-  await wakeVpc(db, group.vpc_id, nowMs)
+  await wakeGroup(db, group, nowMs)
   return {
     Return: true,
     SecurityGroupRules: rows.map((row) => securityGroupRuleToWire(row, toWireTags(tags), region)),

@@ -7,5 +7,6 @@ export async function enqueueChangedPorts({ db, nowMs }: Context, row: InstanceT
   await db
     .updateTable('interfaces').set((eb) => ({ revision: eb('revision', '+', 1) }))
     .where('instance_id', '=', row.instance_id).execute()
+  if (row.vpc_id === null) return
   await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.host_id }, nowMs)
 }

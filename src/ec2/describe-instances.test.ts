@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { DOCUMENTED_FILTERS } from '../../test/support/documented-filters.ts'
 import {
   defaultNetwork, insertImage, insertInstance, insertInterface, insertVolume, NOW_MS, openTestStore, OTHER_ACCOUNT,
-  REGION, type TestStore,
+  REGION, type TestStore, type PlacedInstance,
 } from '../../test/support/rows.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
 import type { InstanceTable } from '../store/schema.ts'
@@ -23,7 +23,7 @@ const now = new Date(NOW_MS)
 const nowText = now.toISOString()
 
 /** An instance with everything that an instance here can have. */
-async function fullInstance(context: Context, change: Partial<Omit<InstanceTable, 'doc'>> = {}) {
+async function fullInstance(context: Context, change: Partial<Omit<PlacedInstance, 'doc'>> = {}) {
   const image = await insertImage(context)
   const instance = await insertInstance(
     context,

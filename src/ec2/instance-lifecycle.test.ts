@@ -1,8 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { openAttributeLab, type AttributeLab } from '../../test/support/attribute-lab.ts'
-import { insertInstance, insertInterface } from '../../test/support/rows.ts'
+import { insertInstance, insertInterface, type PlacedInstance } from '../../test/support/rows.ts'
 import { changeInstanceOptions, type InstanceOptions } from '../model/instance.ts'
-import type { InstanceTable } from '../store/schema.ts'
 import { startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 
 let lab: AttributeLab
@@ -11,7 +10,7 @@ beforeEach(async () => {
   lab = await openAttributeLab()
 })
 
-const insert = (options: Partial<InstanceOptions> = {}, change: Partial<Omit<InstanceTable, 'doc'>> = {}) =>
+const insert = (options: Partial<InstanceOptions> = {}, change: Partial<Omit<PlacedInstance, 'doc'>> = {}) =>
   lab.run(async (context) => {
     const row = await insertInstance(context, change)
     await insertInterface(context, row)

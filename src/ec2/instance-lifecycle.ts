@@ -42,6 +42,7 @@ export async function startInstances(context: Context, input: StartInstancesRequ
 
 /** Asks for the ports of an instance that starts; automatic public addresses are drawn anew. */
 async function wantInterfaces({ db, random, publicPool, nowMs }: Context, row: InstanceTable): Promise<void> {
+  if (row.vpc_id === null) throw new Error(`${row.instance_id} starts and is in no VPC`)
   const interfaces = await db
     .selectFrom('interfaces').selectAll().where('instance_id', '=', row.instance_id).execute()
   for (const each of interfaces) {

@@ -1,8 +1,7 @@
 import type { Filter, Reservation } from '@aws-sdk/client-ec2'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { insertInstance, insertInterface, insertVolume, NOW_MS, openTestStore, REGION, type TestStore } from '../../test/support/rows.ts'
+import { insertInstance, insertInterface, insertVolume, NOW_MS, openTestStore, REGION, type TestStore, type PlacedInstance } from '../../test/support/rows.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
-import type { InstanceTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { readInstances } from './describe-instances.ts'
 import { findCandidates, MOST_CANDIDATES } from './instance-candidates.ts'
@@ -11,7 +10,7 @@ import type { ReadContext } from './operation.ts'
 import { insertTags } from './tags.ts'
 
 let test: TestStore
-let rows: InstanceTable[]
+let rows: PlacedInstance[]
 
 /** More than one step of a walk looks at, in launches of three, two of which share each millisecond. */
 const COUNT = 1205
@@ -19,7 +18,7 @@ const COUNT = 1205
 beforeEach(async () => {
   test = await openTestStore()
   rows = await test.run(async (context) => {
-    const all: InstanceTable[] = []
+    const all: PlacedInstance[] = []
     for (let index = 0; index < COUNT; index++) {
       const launch = Math.floor(index / 3)
       all.push(await insertInstance(context, {

@@ -1,7 +1,7 @@
 import type { ModifyInstanceAttributeRequest } from '@aws-sdk/client-ec2'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { openAttributeLab, type AttributeLab } from '../../test/support/attribute-lab.ts'
-import { insertInstance, insertInterface, insertVolume } from '../../test/support/rows.ts'
+import { insertInstance, insertInterface, insertVolume, type PlacedInstance } from '../../test/support/rows.ts'
 import { changeInstanceOptions } from '../model/instance.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
@@ -153,6 +153,6 @@ describe('ModifyInstanceAttribute', () => {
   })
 })
 
-function rowOf({ db }: Parameters<Parameters<AttributeLab['run']>[0]>[0], id: string) {
-  return db.selectFrom('instances').selectAll().where('instance_id', '=', id).executeTakeFirstOrThrow()
+async function rowOf({ db }: Parameters<Parameters<AttributeLab['run']>[0]>[0], id: string) {
+  return await db.selectFrom('instances').selectAll().where('instance_id', '=', id).executeTakeFirstOrThrow() as PlacedInstance
 }

@@ -10,7 +10,7 @@ import type { SecurityGroupRuleTable, SecurityGroupTable } from '../store/schema
 import type { Context } from './context.ts'
 import { combination, descriptionOf, requestedRules } from './ip-permissions.ts'
 import { missingParameter } from './parameters.ts'
-import { findGroup, wakeVpc } from './security-group-lookup.ts'
+import { findGroup, wakeGroup } from './security-group-lookup.ts'
 import {
   checkNewRules, resolveRules, ruleKey, ruleNotFound, rulesByIds, rulesInDirection, type Direction,
 } from './security-group-rules.ts'
@@ -44,7 +44,7 @@ export async function modifySecurityGroupRules(
   // First all out, then all in: two rules may change places.
   await inBatches(ids, (batch) => db.deleteFrom('security_group_rules').where('rule_id', 'in', batch).execute())
   for (const row of changed) await db.insertInto('security_group_rules').values(row).execute()
-  await wakeVpc(db, group.vpc_id, nowMs)
+  await wakeGroup(db, group, nowMs)
   return { Return: true }
 }
 

@@ -7,7 +7,7 @@ import { inBatches } from '../store/batch.ts'
 import type { SecurityGroupRuleTable, SecurityGroupTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { combination, namesProperties, requestedEgressRules, requestedRules } from './ip-permissions.ts'
-import { findGroup, isDefaultVpc, wakeVpc } from './security-group-lookup.ts'
+import { findGroup, isDefaultVpc, wakeGroup } from './security-group-lookup.ts'
 import {
   resolveRules, ruleKey, ruleNotFound, rulesByIds, rulesInDirection, type Direction,
 } from './security-group-rules.ts'
@@ -44,7 +44,7 @@ async function revoke(
   const ids = rows.map((row) => row.rule_id)
   await deleteTagsOf(db, ids)
   await inBatches(ids, (batch) => db.deleteFrom('security_group_rules').where('rule_id', 'in', batch).execute())
-  if (rows.length > 0) await wakeVpc(db, group.vpc_id, nowMs)
+  if (rows.length > 0) await wakeGroup(db, group, nowMs)
   return {
     Return: true,
     UnknownIpPermissions: unknown.length === 0 ? undefined : permissionsToWire(unknown),

@@ -213,7 +213,7 @@ async function insertInterface(context: Context, launch: Launch, instance: Insta
     mac: newMac(random),
     public_ip: network.assignPublicIp ? await pickPublicAddress(db, random, context.publicPool) : null,
     status: 'pending', wanted: 1, ready: 0, delete_on_termination: network.deleteOnTermination ? 1 : 0,
-    created_ms: nowMs, revision: 1, synced_revision: 0,
+    created_ms: nowMs, revision: 1, synced_revision: 0, source_dest_check: 1, requester_id: null,
     doc: JSON.stringify({ description: network.description, attachmentId: newId(random, 'eni-attach'), attachMs: nowMs, assignPublicIp: network.assignPublicIp }),
   })
   for (const [position, groupId] of network.groupIds.entries()) {

@@ -80,13 +80,25 @@ export async function isDefaultVpc({ db }: Pick<Context, 'db'>, vpcId: string): 
   return vpc !== undefined
 }
 
-/** Has every host on which the VPC has ports put its rules in force. */
+/** Has every host on which the VPC has something put it in force anew, whatever of it has changed. */
 export async function wakeVpc(db: Db, vpcId: string, nowMs: number): Promise<void> {
+  await wakeHosts(db, 'vpc', vpcId, nowMs)
+}
+
+/** Has every host on which the group's VPC has something put the group's rules in force. */
+export async function wakeGroup(db: Db, group: { group_id: string; vpc_id: string }, nowMs: number): Promise<void> {
+  await db
+    .updateTable('security_groups').set((eb) => ({ revision: eb('revision', '+', 1) }))
+    .where('group_id', '=', group.group_id).execute()
+  await wakeHosts(db, 'ports', group.vpc_id, nowMs)
+}
+
+async function wakeHosts(db: Db, kind: 'vpc' | 'ports', vpcId: string, nowMs: number): Promise<void> {
   const hosts = await db
     .selectFrom('interfaces').select('host_id').distinct()
     .where('vpc_id', '=', vpcId).where('wanted', '=', 1)
     .execute()
   for (const { host_id: hostId } of hosts) {
-    if (hostId !== null) await enqueue(db, { kind: 'vpc', id: vpcId, hostId }, nowMs)
+    if (hostId !== null) await enqueue(db, { kind, id: vpcId, hostId }, nowMs)
   }
 }

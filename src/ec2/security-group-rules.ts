@@ -85,10 +85,10 @@ async function resolveRule(
   { protocol, fromPort, toPort, peer, description }: RequestedRule,
 ): Promise<RulePermission> {
   const common = { account_id: context.account, protocol, from_port: fromPort, to_port: toPort, description }
-  if ('cidr' in peer) return { ...common, cidr: peer.cidr, peer_group_id: null, peer_key: peer.cidr }
-  if ('prefixListId' in peer) return { ...common, cidr: null, peer_group_id: null, peer_key: peer.prefixListId }
+  if ('cidr' in peer) return { ...common, cidr: peer.cidr, peer_group_id: null, prefix_list_id: null, peer_key: peer.cidr }
+  if ('prefixListId' in peer) return { ...common, cidr: null, peer_group_id: null, prefix_list_id: peer.prefixListId, peer_key: peer.prefixListId }
   const { group_id: groupId } = await findPeer(context, group, peer.group)
-  return { ...common, cidr: null, peer_group_id: groupId, peer_key: groupId }
+  return { ...common, cidr: null, peer_group_id: groupId, prefix_list_id: null, peer_key: groupId }
 }
 
 async function findPeer(

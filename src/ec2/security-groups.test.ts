@@ -81,7 +81,7 @@ describe('createSecurityGroup', () => {
         .selectFrom('vpcs').selectAll().where('vpc_id', '=', account.defaultVpcId).executeTakeFirstOrThrow()
       const group = (index: number) => ({
         group_id: `sg-${index}`, account_id, vpc_id, name: `g${index}`, name_key: `g${index}`, description: 'x',
-        created_ms: 0,
+        created_ms: 0, revision: 1, synced_revision: 1,
       })
       for (let index = 2; index < 2500; index++) await db.insertInto('security_groups').values(group(index)).execute()
     })

@@ -1,11 +1,10 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { systemRandom } from '../core/random.ts'
 import { changeInstanceDoc, instanceDoc, type MetadataOptions } from '../model/instance.ts'
-import type { InstanceTable } from '../store/schema.ts'
 import {
   defaultNetwork, fixedClock, insertInstance, insertInterface, insertVolume, NOW_MS, openTestStore, OTHER_ACCOUNT,
   REGION,
-  type TestStore,
+  type TestStore, type PlacedInstance,
 } from '../../test/support/rows.ts'
 import type { VpcServices } from '../network/driver.ts'
 import { makeIdentityKey, type IdentityKey } from './identity-key.ts'
@@ -18,7 +17,7 @@ const PUBLIC = '198.18.0.9'
 
 let test: TestStore
 let services: VpcServices
-let instance: InstanceTable
+let instance: PlacedInstance
 let vpcId: string
 let otherVpcId: string
 

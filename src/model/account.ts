@@ -3,6 +3,7 @@ import { newId } from '../core/ids.ts'
 import { formatCidr, parseCidr } from '../core/cidr.ts'
 import type { Random } from '../core/random.ts'
 import type { Db } from '../store/store.ts'
+import { ensureVpcObjects } from './vpc-objects.ts'
 import { zonesOf } from './zone.ts'
 
 /** The account of the person who runs Hearth, and of everybody in permissive mode. */
@@ -62,6 +63,7 @@ async function createDefaultVpc(
   await insertGroup(db, { groupId, accountId, vpcId, name: 'default', description: 'default VPC security group', createdMs })
   await insertRule(db, random, { accountId, groupId, isEgress: false, protocol: '-1', peerGroupId: groupId })
   await insertRule(db, random, { accountId, groupId, isEgress: true, protocol: '-1', cidr: '0.0.0.0/0' })
+  await ensureVpcObjects({ db, random, nowMs: createdMs }, { vpc_id: vpcId, account_id: accountId, is_default: 1 })
 }
 
 /** Writes a security group without rules. */
@@ -74,6 +76,7 @@ export async function insertGroup(
     .values({
       group_id: group.groupId, account_id: group.accountId, vpc_id: group.vpcId, name: group.name,
       name_key: group.name.toLowerCase(), description: group.description, created_ms: group.createdMs,
+      revision: 1, synced_revision: 0,
     })
     .execute()
 }
@@ -89,6 +92,7 @@ export interface NewRule {
   toPort?: number
   cidr?: string
   peerGroupId?: string
+  prefixListId?: string
   description?: string | null
 }
 
@@ -100,8 +104,8 @@ export async function insertRule(db: Db, random: Random, rule: NewRule): Promise
     .values({
       rule_id: ruleId, account_id: rule.accountId, group_id: rule.groupId, is_egress: rule.isEgress ? 1 : 0,
       protocol: rule.protocol, from_port: rule.fromPort ?? -1, to_port: rule.toPort ?? -1,
-      cidr: rule.cidr ?? null, peer_group_id: rule.peerGroupId ?? null,
-      peer_key: rule.cidr ?? rule.peerGroupId ?? '', description: rule.description ?? null,
+      cidr: rule.cidr ?? null, peer_group_id: rule.peerGroupId ?? null, prefix_list_id: rule.prefixListId ?? null,
+      peer_key: rule.cidr ?? rule.peerGroupId ?? rule.prefixListId ?? '', description: rule.description ?? null,
     })
     .execute()
   return ruleId

@@ -76,8 +76,8 @@ function networkToWire(row: InstanceTable, related: InstanceRelated): Instance {
     PublicIpAddress: primary?.Association?.PublicIp,
     SecurityGroups: primary?.Groups ?? [],
     SourceDestCheck: primary?.SourceDestCheck,
-    SubnetId: row.subnet_id,
-    VpcId: row.vpc_id,
+    SubnetId: row.subnet_id ?? undefined,
+    VpcId: row.vpc_id ?? undefined,
   }
 }
 

@@ -3,7 +3,11 @@ import type { VpcTable } from '../store/schema.ts'
 
 /** What of a VPC SQL never looks into. */
 export interface VpcDoc {
+  /** 'default' when it has none. */
   dhcpOptionsId: string
+  /** Both true unless said otherwise in the default VPC; of others, hostnames are false. */
+  enableDnsSupport?: boolean
+  enableDnsHostnames?: boolean
 }
 
 /** The doc of a VPC row. */

@@ -3,10 +3,69 @@ export interface VpcSpec {
   vpcId: string
   /** Small number unique on this host; names of kernel objects derive from it. */
   slot: number
+  /** The primary block first. */
   cidrs: string[]
-  subnets: { subnetId: string; cidr: string }[]
+  subnets: SubnetSpec[]
+  routeTables: RouteTableSpec[]
+  networkAcls: NetworkAclSpec[]
   groups: GroupSpec[]
+  /** Groups of peered VPCs that rules of this one name: the private addresses of their members. */
+  foreignGroups: ForeignGroupSpec[]
   ports: PortSpec[]
+  /** Whether an internet gateway is attached; without one no route reaches the host or the world. */
+  hasInternetGateway: boolean
+  natGateways: NatGatewaySpec[]
+  peerings: PeeringSpec[]
+  /** Whether the resolver answers (enableDnsSupport). */
+  hasDns: boolean
+}
+
+export interface SubnetSpec {
+  subnetId: string
+  cidr: string
+  /** The table that the subnet uses, its own or the main one. */
+  routeTableId: string
+  networkAclId: string
+}
+
+/** Routes beside the VPC's own blocks, which every table reaches first. */
+export interface RouteTableSpec {
+  routeTableId: string
+  routes: RouteSpec[]
+}
+
+/** Where packets for a block go; the longest prefix wins. */
+export interface RouteSpec {
+  /** A CIDR block; one prefix list is as many routes. */
+  destination: string
+  target: RouteTarget
+}
+
+export type RouteTarget =
+  | { kind: 'internet-gateway' }
+  | { kind: 'nat-gateway'; natGatewayId: string }
+  /** An interface that forwards: an instance without source/destination check. */
+  | { kind: 'interface'; interfaceId: string }
+  | { kind: 'peering'; peeringId: string }
+  /** The target is gone: packets are dropped. */
+  | { kind: 'blackhole' }
+
+/** A stateless list for packets that enter or leave subnets. What no entry matches is denied. */
+export interface NetworkAclSpec {
+  networkAclId: string
+  /** In the order of their rule numbers: the first that matches decides. */
+  ingress: AclEntrySpec[]
+  egress: AclEntrySpec[]
+}
+
+export interface AclEntrySpec {
+  ruleNumber: number
+  action: 'allow' | 'deny'
+  /** As in RuleSpec. */
+  protocol: string
+  fromPort: number | null
+  toPort: number | null
+  cidr: string
 }
 
 /** What of a VPC differs from the spec that the same caller had put in force before. */
@@ -15,6 +74,8 @@ export interface VpcChange {
   ports: PortSpec[]
   /** Interfaces that have no port any more. */
   removed: string[]
+  /** Groups that are new, or whose rules are not as they were. */
+  groups: GroupSpec[]
 }
 
 /** A security group; members are the ports that name it. */
@@ -24,6 +85,11 @@ export interface GroupSpec {
   egress: RuleSpec[]
 }
 
+export interface ForeignGroupSpec {
+  groupId: string
+  addresses: string[]
+}
+
 /** One allowed flow. */
 export interface RuleSpec {
   /** 'tcp', 'udp', 'icmp', '-1' (all) or a protocol number as text. */
@@ -31,6 +97,7 @@ export interface RuleSpec {
   /** Ports, or ICMP type and code; -1 for any. Null where the protocol has none. */
   fromPort: number | null
   toPort: number | null
+  /** A prefix list is as many rules as it has blocks. */
   peer: { cidr: string } | { groupId: string }
 }
 
@@ -38,16 +105,46 @@ export interface RuleSpec {
 export interface PortSpec {
   interfaceId: string
   subnetId: string
-  /** Small number unique on this host; the tap's name and its owner's uid derive from it. */
+  /** Small number unique on this host; the tap's name derives from it. */
   slot: number
+  /** Slot of the machine that owns the tap: the tap's uid derives from it. */
+  machineSlot: number
   mac: string
   privateIp: string
   publicIp: string | null
+  /** Further private addresses, each with the Elastic IP that it may have. */
+  secondary: { privateIp: string; publicIp: string | null }[]
   groupIds: string[]
   /** IP TTL of the metadata service's answer to PUT, 1–64. */
   metadataHopLimit: number
+  /** With false the port may send from, and gets packets for, addresses that are not its own. */
+  sourceDestCheck: boolean
 }
 
+/** A NAT gateway: hides what is routed to it behind its own address. */
+export interface NatGatewaySpec {
+  natGatewayId: string
+  interfaceId: string
+  subnetId: string
+  /** As a port's; unique among ports and NAT gateways of this host. */
+  slot: number
+  mac: string
+  privateIp: string
+  /** Null for a private NAT gateway, which reaches no internet gateway. */
+  publicIp: string | null
+}
+
+/** A link between two VPCs on this host; both specs name it, and it exists while both VPCs do. */
+export interface PeeringSpec {
+  peeringId: string
+  /** Unique on this host. */
+  slot: number
+  peerVpcId: string
+  peerVpcSlot: number
+  peerCidrs: string[]
+  /** Which of the two ends this VPC is. */
+  side: 'requester' | 'accepter'
+}
 
 /** What the guests of a VPC may ask of the network: DHCP, names, metadata. Answered by the agent. */
 export interface VpcServices {

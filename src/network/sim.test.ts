@@ -2,16 +2,17 @@ import { describe, expect, it } from 'vitest'
 import { seededRandom } from '../core/random.ts'
 import { settlePromises, VirtualClock } from '../core/virtual-clock.ts'
 import type { PortSpec, VpcSpec } from './driver.ts'
+import { portSpec, subnetSpec, vpcSpec } from '../../test/support/vpc-spec.ts'
 import { createSimNetwork, createSimNetworkWorld } from './sim.ts'
 
-const vpc = (change: Partial<VpcSpec> = {}): VpcSpec => ({
-  vpcId: 'vpc-1', slot: 1, cidrs: ['10.0.0.0/16'], subnets: [{ subnetId: 'subnet-1', cidr: '10.0.0.0/24' }],
+const vpc = (change: Partial<VpcSpec> = {}): VpcSpec => vpcSpec({
+  vpcId: 'vpc-1', slot: 1, subnets: [subnetSpec('subnet-1', '10.0.0.0/24')],
   groups: [{ groupId: 'sg-1', ingress: [], egress: [] }], ports: [port(1)], ...change,
 })
 
-const port = (slot: number, change: Partial<PortSpec> = {}): PortSpec => ({
+const port = (slot: number, change: Partial<PortSpec> = {}): PortSpec => portSpec({
   interfaceId: `eni-${slot}`, subnetId: 'subnet-1', slot, mac: `0a:00:00:00:00:0${slot}`,
-  privateIp: `10.0.0.${slot + 3}`, publicIp: null, groupIds: ['sg-1'], metadataHopLimit: 1, ...change,
+  privateIp: `10.0.0.${slot + 3}`, groupIds: ['sg-1'], ...change,
 })
 
 function setUp(syncMs?: [number, number]) {

@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import type { Random } from '../core/random.ts'
 import { createPauses, type DelayRange } from '../hypervisor/sim-world.ts'
-import type { Network, PortSpec, VpcChange, VpcSpec } from './driver.ts'
+import type { GroupSpec, Network, PortSpec, VpcChange, VpcSpec } from './driver.ts'
 import { createSerial } from './serial.ts'
 
 /** A port that is in force. */
@@ -14,8 +14,9 @@ export interface SimPort {
 }
 
 /** A VPC in force, its ports by interface id. */
-export interface SimVpc extends Omit<VpcSpec, 'ports'> {
+export interface SimVpc extends Omit<VpcSpec, 'ports' | 'groups'> {
   ports: Map<string, PortSpec>
+  groups: Map<string, GroupSpec>
 }
 
 /**
@@ -88,16 +89,20 @@ export function createSimNetwork({ clock, random, delays, world }: SimNetworkOpt
 /** Puts a whole spec in force; what the caller does to it later has no effect. */
 function replacing(world: SimNetworkWorld, spec: VpcSpec): () => void {
   checkSpec(spec)
-  const { ports, ...wanted } = structuredClone({ ...spec })
-  const vpc = { ...wanted, ports: new Map(ports.map((port) => [port.interfaceId, port])) }
+  const { ports, groups, ...wanted } = structuredClone({ ...spec })
+  const vpc = {
+    ...wanted, ports: new Map(ports.map((port) => [port.interfaceId, port])),
+    groups: new Map(groups.map((group) => [group.groupId, group])),
+  }
   return () => void world.vpcs.set(spec.vpcId, vpc)
 }
 
 /** Applies a change to what is in force. */
 function changing(vpc: SimVpc, change: VpcChange): () => void {
-  checkSpec({ ...vpc, ports: change.ports })
-  const { ports, removed } = structuredClone(change)
+  checkSpec({ ...vpc, groups: [...vpc.groups.values(), ...change.groups], ports: change.ports })
+  const { ports, removed, groups } = structuredClone(change)
   return () => {
+    for (const group of groups) vpc.groups.set(group.groupId, group)
     for (const interfaceId of removed) vpc.ports.delete(interfaceId)
     for (const port of ports) vpc.ports.set(port.interfaceId, port)
   }

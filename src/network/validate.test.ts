@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import type { PortSpec, RuleSpec, VpcSpec } from './driver.ts'
+import { portSpec, subnetSpec, vpcSpec } from '../../test/support/vpc-spec.ts'
 import { refuseOverlap, validateVpcSpec } from './validate.ts'
 
-const port: PortSpec = {
-  interfaceId: 'eni-1', subnetId: 'subnet-1', slot: 1, mac: '02:00:00:00:00:01', privateIp: '10.0.0.5',
-  publicIp: null, groupIds: ['sg-1'], metadataHopLimit: 1,
-}
+const port = portSpec({
+  interfaceId: 'eni-1', subnetId: 'subnet-1', slot: 1, mac: '02:00:00:00:00:01', privateIp: '10.0.0.5', groupIds: ['sg-1'],
+})
 const rule: RuleSpec = { protocol: 'tcp', fromPort: 22, toPort: 22, peer: { cidr: '0.0.0.0/0' } }
-const spec = (ports: PortSpec[] = [port], rules: RuleSpec[] = [rule]): VpcSpec => ({
-  vpcId: 'vpc-1', slot: 1, cidrs: ['10.0.0.0/16'], subnets: [{ subnetId: 'subnet-1', cidr: '10.0.0.0/20' }],
+const spec = (ports: PortSpec[] = [port], rules: RuleSpec[] = [rule]): VpcSpec => vpcSpec({
+  vpcId: 'vpc-1', slot: 1, subnets: [subnetSpec('subnet-1', '10.0.0.0/20')],
   groups: [{ groupId: 'sg-1', ingress: rules, egress: [] }], ports,
 })
 

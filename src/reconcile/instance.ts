@@ -74,7 +74,7 @@ const vpcSlotOf = prepared((db, hostId: string, vpcId: string) =>
 async function load(db: Db, instanceId: string): Promise<Loaded | undefined> {
   const [row] = await instanceOf(db, instanceId)
   if (!row) return undefined
-  const [slot] = await vpcSlotOf(db, row.host_id, row.vpc_id)
+  const [slot] = row.vpc_id === null ? [] : await vpcSlotOf(db, row.host_id, row.vpc_id)
   const doc = instanceDoc(row)
   return {
     row,

@@ -8,11 +8,14 @@ import { enqueue } from '../store/work.ts'
  * go altogether and volumes are deleted or let go, as DeleteOnTermination says.
  */
 export async function releaseAttachments(db: Db, row: InstanceTable, nowMs: number): Promise<void> {
+  if (row.vpc_id === null) throw new Error(`${row.instance_id} ends and is in no VPC`)
   await db
     .updateTable('interfaces').set((eb) => ({ wanted: 0, ready: 0, public_ip: null, revision: eb('revision', '+', 1) }))
     .where('instance_id', '=', row.instance_id).execute()
   await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.host_id }, nowMs)
   if (row.state !== 'terminated') return
+  await db
+    .updateTable('instances').set({ vpc_id: null, subnet_id: null }).where('instance_id', '=', row.instance_id).execute()
   await db
     .updateTable('interfaces').set({ status: 'removing', instance_id: null })
     .where('instance_id', '=', row.instance_id).where('delete_on_termination', '=', 1).execute()

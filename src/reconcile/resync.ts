@@ -39,7 +39,7 @@ export async function resync(options: {
       if (row.state === 'terminated') due.instance.delete(row.instance_id)
       else if (row.host_id === hostId) {
         due.instance.add(row.instance_id)
-        due.vpc.add(row.vpc_id)
+        if (row.vpc_id !== null) due.vpc.add(row.vpc_id)
       }
     }
   }

@@ -1,20 +1,22 @@
 import type { Clock } from '../core/clock.ts'
 import type { Random } from '../core/random.ts'
-import { instanceDoc } from '../model/instance.ts'
 import { ensureSlot, releaseSlot } from '../model/slot.ts'
-import type { GroupSpec, Network, PortSpec, RuleSpec, VpcSpec } from '../network/driver.ts'
+import { ensureVpcObjects } from '../model/vpc-objects.ts'
+import type { GroupSpec, Network, PortSpec, VpcSpec } from '../network/driver.ts'
 import { createSerial } from '../network/serial.ts'
-import { prepared, preparedIn } from '../store/prepared.ts'
-import type { InterfaceTable, SecurityGroupRuleTable } from '../store/schema.ts'
-import { groupBy, inBatches, inPages } from '../store/batch.ts'
+import { inPages } from '../store/batch.ts'
+import { prepared } from '../store/prepared.ts'
+import type { InterfaceTable } from '../store/schema.ts'
 import type { Db, Store } from '../store/store.ts'
-import { enqueueEquipped } from './equipped.ts'
-import { DONE, recording, type Outcome, type Reconciler } from './loop.ts'
+import { loadGroups, loadPorts, loadVpcSpec } from '../vpc/load-spec.ts'
+import { synced, type Synced } from './vpc-synced.ts'
+import { DONE, type Outcome, type Reconciler } from './loop.ts'
 
-/** A VPC as this agent has put it in force; its ports by interface id. */
+/** A VPC as this agent has put it in force; its ports and groups by id. */
 interface KnownVpc {
   spec: VpcSpec
   ports: Map<string, PortSpec>
+  groups: Map<string, GroupSpec>
 }
 
 export interface VpcReconcilerOptions {
@@ -27,9 +29,9 @@ export interface VpcReconcilerOptions {
 
 /**
  * Owns the network of VPCs on this host, ports and rules included: the only caller of the network
- * driver. `vpc` reads everything of a VPC afresh, `ports` only the interfaces whose revision is not
- * in force yet, so that a launch costs the same among one port and among thousands. One run covers
- * every change that came in before it.
+ * driver. `vpc` reads everything of a VPC afresh; `ports` only the interfaces and security groups whose
+ * revision is not in force yet, so that a launch or a rule costs the same among one port and among
+ * thousands. One run covers every change that came in before it.
  */
 export function createVpcReconcilers(options: VpcReconcilerOptions): { vpc: Reconciler; ports: Reconciler } {
   const known = new Map<string, KnownVpc>()
@@ -48,11 +50,16 @@ export function createVpcReconcilers(options: VpcReconcilerOptions): { vpc: Reco
         // What became of it is unknown after a failure: the next run reads everything.
         known.delete(vpcId)
         const outcome = await syncPorts(options, vpcId, vpc)
-        if (vpc.ports.size > 0) known.set(vpcId, vpc)
+        if (isNeeded(vpc)) known.set(vpcId, vpc)
         return outcome
       }),
     },
   }
+}
+
+/** Whether anything of the VPC has to be on this host. */
+function isNeeded({ spec, ports }: KnownVpc): boolean {
+  return ports.size > 0 || spec.natGateways.length > 0
 }
 
 async function syncWhole(
@@ -60,62 +67,100 @@ async function syncWhole(
   known: Map<string, KnownVpc>,
   vpcId: string,
 ): Promise<Outcome> {
-  const slot = await store.transaction('vpc.slot', (db) => ensureVpcSlot(db, random, hostId, vpcId))
+  const slot = await store.transaction('vpc.slot', (db) => ensureVpcSlots(db, { random, hostId, nowMs: clock.now() }, vpcId))
   if (slot === undefined) {
     await network.removeVpc(vpcId)
     return DONE
   }
-  const vpc = await store.read((db) => loadVpc(db, vpcId, slot))
+  const { vpc, changed } = await store.read(async (db) => ({
+    vpc: knownVpc(await loadVpcSpec(db, vpcId, hostId, slot)), changed: await unsyncedGroupsOf(db, vpcId),
+  }))
   const pending = await loadInterfaces({ store, hostId, clock }, vpc, vpcId)
-  if (vpc.ports.size === 0) await network.removeVpc(vpcId)
-  else await network.syncVpc(vpc.spec)
-  if (vpc.ports.size > 0) known.set(vpcId, vpc)
-  return synced({ hostId, clock }, pending)
+  if (isNeeded(vpc)) await network.syncVpc(vpc.spec)
+  else await network.removeVpc(vpcId)
+  if (isNeeded(vpc)) known.set(vpcId, vpc)
+  return recordSynced({ hostId, clock }, { vpcId, interfaces: pending, groups: changed })
+}
+
+function recordSynced({ hostId, clock }: Pick<VpcReconcilerOptions, 'hostId' | 'clock'>, done: Synced): Outcome {
+  return synced({ hostId, nowMs: () => clock.now() }, done)
 }
 
 const unsyncedOf = prepared((db, vpcId: string, hostId: string) =>
   db.selectFrom('interfaces').selectAll()
     .where('vpc_id', '=', vpcId).where('host_id', '=', hostId).whereRef('revision', '<>', 'synced_revision'))
 
+const unsyncedGroupsOf = prepared((db, vpcId: string) =>
+  db.selectFrom('security_groups').select(['group_id', 'revision'])
+    .where('vpc_id', '=', vpcId).whereRef('revision', '<>', 'synced_revision').orderBy('group_id'))
+
 async function syncPorts(
   { store, network, hostId, clock }: VpcReconcilerOptions,
   vpcId: string,
-  { spec, ports }: KnownVpc,
+  vpc: KnownVpc,
 ): Promise<Outcome> {
-  const { rows, wanted } = await store.read(async (db) => {
+  const { rows, wanted, changed, groups } = await store.read(async (db) => {
     const unsynced = await unsyncedOf(db, vpcId, hostId)
-    return { rows: unsynced, wanted: await loadPorts(db, unsynced) }
+    const unsyncedGroups = await unsyncedGroupsOf(db, vpcId)
+    return {
+      rows: unsynced, wanted: await loadPorts(db, unsynced), changed: unsyncedGroups,
+      groups: await loadGroups(db, vpcId, unsyncedGroups.map((each) => each.group_id)),
+    }
   })
-  if (rows.length === 0) return DONE
+  if (rows.length === 0 && changed.length === 0) return DONE
   const isWanted = new Set(wanted.map((port) => port.interfaceId))
   const removed = rows.map((each) => each.interface_id).filter((id) => !isWanted.has(id))
-  for (const id of removed) ports.delete(id)
-  for (const port of wanted) ports.set(port.interfaceId, port)
-  if (ports.size === 0) await network.removeVpc(vpcId)
-  else await network.syncVpc(spec, { ports: wanted, removed })
-  return synced({ hostId, clock }, rows)
+  for (const id of removed) vpc.ports.delete(id)
+  for (const port of wanted) vpc.ports.set(port.interfaceId, port)
+  for (const group of groups) vpc.groups.set(group.groupId, group)
+  if (isNeeded(vpc)) await network.syncVpc(vpc.spec, { ports: wanted, removed, groups })
+  else await network.removeVpc(vpcId)
+  return recordSynced({ hostId, clock }, { vpcId, interfaces: rows, groups: changed })
 }
 
-/** The VPC's slot while it has ports here or ever had; undefined when it is gone. */
-async function ensureVpcSlot(db: Db, random: Random, hostId: string, vpcId: string): Promise<number | undefined> {
-  const vpc = await db.selectFrom('vpcs').select('vpc_id').where('vpc_id', '=', vpcId).executeTakeFirst()
-  if (vpc) return ensureSlot(db, random, hostId, 'vpc', vpcId)
-  await releaseSlot(db, hostId, 'vpc', vpcId)
-  return undefined
+/**
+ * The VPC's slot while it has ports here or ever had, undefined when it is gone; with the slots of its
+ * peerings. Peers get their slot here too, since either side may come first.
+ */
+async function ensureVpcSlots(
+  db: Db,
+  { random, hostId, nowMs }: { random: Random; hostId: string; nowMs: number },
+  vpcId: string,
+): Promise<number | undefined> {
+  const vpc = await db
+    .selectFrom('vpcs').select(['vpc_id', 'account_id', 'is_default']).where('vpc_id', '=', vpcId).executeTakeFirst()
+  if (!vpc) {
+    await releaseSlot(db, hostId, 'vpc', vpcId)
+    return undefined
+  }
+  // Homes of an earlier version have VPCs without route tables.
+  await ensureVpcObjects({ db, random, nowMs }, vpc)
+  const peerings = await db
+    .selectFrom('vpc_peerings').selectAll()
+    .where((eb) => eb.or([eb('requester_vpc_id', '=', vpcId), eb('accepter_vpc_id', '=', vpcId)])).execute()
+  for (const peering of peerings) {
+    if (peering.status !== 'active') await releaseSlot(db, hostId, 'vpc', peering.peering_id)
+    else {
+      for (const ownerId of [peering.peering_id, peering.requester_vpc_id, peering.accepter_vpc_id]) {
+        await ensureSlot(db, random, hostId, 'vpc', ownerId)
+      }
+    }
+  }
+  return ensureSlot(db, random, hostId, 'vpc', vpcId)
 }
 
 /** A VPC without its ports yet. */
-async function loadVpc(db: Db, vpcId: string, slot: number): Promise<KnownVpc> {
-  const vpc = await db.selectFrom('vpcs').selectAll().where('vpc_id', '=', vpcId).executeTakeFirstOrThrow()
-  const subnets = await db.selectFrom('subnets').selectAll().where('vpc_id', '=', vpcId).execute()
+function knownVpc(spec: Omit<VpcSpec, 'ports'>): KnownVpc {
   const ports = new Map<string, PortSpec>()
-  const groups = await loadGroups(db, vpcId)
+  const groups = new Map(spec.groups.map((group) => [group.groupId, group]))
   return {
-    ports,
+    ports, groups,
     spec: {
-      vpcId, slot, cidrs: [vpc.cidr], groups,
-      subnets: subnets.map((each) => ({ subnetId: each.subnet_id, cidr: each.cidr })),
+      ...spec,
       // Most callers of a driver that takes changes never ask for all of them.
+      get groups() {
+        return [...groups.values()]
+      },
       get ports() {
         return [...ports.values()]
       },
@@ -141,85 +186,4 @@ async function loadInterfaces(
     pending.push(...rows.filter((each) => each.revision !== each.synced_revision || each.ready !== each.wanted))
   }
   return pending
-}
-
-const groupsOf = preparedIn((db, ids) =>
-  db.selectFrom('interface_groups').selectAll().where('interface_id', 'in', ids).orderBy('position'))
-const docsOf = preparedIn((db, ids) => db.selectFrom('instances').select(['instance_id', 'doc']).where('instance_id', 'in', ids))
-
-/** The ports of those interfaces that should have one. */
-async function loadPorts(db: Db, interfaces: InterfaceTable[]): Promise<PortSpec[]> {
-  const wanted = interfaces.filter((each) => each.wanted === 1 && each.slot !== null)
-  const groupIds = groupBy(
-    await groupsOf(db, wanted.map((each) => each.interface_id)),
-    (each) => each.interface_id,
-  )
-  const hopLimits = await loadHopLimits(db, wanted)
-  return wanted.map((each): PortSpec => ({
-    interfaceId: each.interface_id, subnetId: each.subnet_id, slot: each.slot ?? 0, mac: each.mac,
-    privateIp: each.private_ip, publicIp: each.public_ip,
-    groupIds: (groupIds.get(each.interface_id) ?? []).map((group) => group.group_id),
-    metadataHopLimit: hopLimits.get(each.instance_id ?? '') ?? 1,
-  }))
-}
-
-async function loadHopLimits(db: Db, interfaces: InterfaceTable[]): Promise<Map<string, number>> {
-  const rows = await docsOf(db, interfaces.flatMap((each) => each.instance_id ?? []))
-  return new Map(rows.map((row) => [row.instance_id, instanceDoc(row).metadataOptions.httpPutResponseHopLimit]))
-}
-
-async function loadGroups(db: Db, vpcId: string): Promise<GroupSpec[]> {
-  const groups = await db.selectFrom('security_groups').select('group_id').where('vpc_id', '=', vpcId).execute()
-  const rules = groupBy(
-    await inBatches(groups.map((group) => group.group_id), (batch) =>
-      db.selectFrom('security_group_rules').selectAll().where('group_id', 'in', batch).orderBy('rule_id').execute()),
-    (rule) => rule.group_id,
-  )
-  return groups.map(({ group_id: groupId }) => {
-    const own = rules.get(groupId) ?? []
-    return {
-      groupId,
-      ingress: own.filter((rule) => rule.is_egress === 0).map(toRuleSpec),
-      egress: own.filter((rule) => rule.is_egress === 1).map(toRuleSpec),
-    }
-  })
-}
-
-function toRuleSpec(rule: SecurityGroupRuleTable): RuleSpec {
-  const hasPorts = ['tcp', 'udp', 'icmp'].includes(rule.protocol)
-  return {
-    protocol: rule.protocol,
-    fromPort: hasPorts ? rule.from_port : null,
-    toPort: hasPorts ? rule.to_port : null,
-    peer: rule.cidr === null ? { groupId: rule.peer_group_id ?? '' } : { cidr: rule.cidr },
-  }
-}
-
-const portInForce = prepared((db, interfaceId: string, revision: number) =>
-  db.updateTable('interfaces').set((eb) => ({ ready: 1, status: 'in-use', synced_revision: eb.ref('revision') }))
-    .where('interface_id', '=', interfaceId).where('revision', '=', revision).returning('interface_id'))
-
-/**
- * What is in force now, to be written down: ports that came up, and interfaces whose port is gone. An
- * interface that changed again meanwhile stays due.
- */
-function synced({ hostId, clock }: Pick<VpcReconcilerOptions, 'hostId' | 'clock'>, rows: InterfaceTable[]): Outcome {
-  if (rows.length === 0) return DONE
-  return recording('vpc.synced', async (db) => {
-    for (const each of rows) {
-      if (each.status === 'removing') {
-        await db.deleteFrom('tags').where('resource_id', '=', each.interface_id).execute()
-        await db.deleteFrom('interfaces').where('interface_id', '=', each.interface_id).execute()
-      } else if (each.wanted === 1) {
-        const updated = await portInForce(db, each.interface_id, each.revision)
-        if (updated.length > 0 && each.instance_id !== null && each.ready === 0) {
-          await enqueueEquipped(db, each.instance_id, hostId, clock.now())
-        }
-      } else {
-        await db
-          .updateTable('interfaces').set({ synced_revision: each.revision })
-          .where('interface_id', '=', each.interface_id).where('revision', '=', each.revision).execute()
-      }
-    }
-  })
 }

@@ -1,8 +1,11 @@
 import { sql, type Kysely } from 'kysely'
 import type { Database } from './schema.ts'
 
+/** What is to be said to each database in its own words. */
+type DialectStatements = Record<'sqlite' | 'postgres', string[]>
+
 /** One step of the schema; never edited once released, only followed by another. */
-export const migrations: { name: string; statements: string[] }[] = [
+export const migrations: { name: string; statements: (string | DialectStatements)[] }[] = [
   {
     name: '001-first-light',
     statements: [
@@ -112,6 +115,114 @@ export const migrations: { name: string; statements: string[] }[] = [
       `create index interfaces_unsynced on interfaces (vpc_id) where revision <> synced_revision`,
     ],
   },
+  {
+    name: '003-vpc',
+    statements: [
+      `create table vpc_cidrs (association_id text primary key, account_id text not null,
+        vpc_id text not null references vpcs on delete restrict, cidr text not null, state text not null,
+        created_ms bigint not null)`,
+      `create unique index vpc_cidrs_once on vpc_cidrs (vpc_id, cidr)`,
+      `create table route_tables (route_table_id text primary key, account_id text not null,
+        vpc_id text not null references vpcs on delete restrict, is_main integer not null, created_ms bigint not null)`,
+      `create unique index route_tables_main on route_tables (vpc_id) where is_main = 1`,
+      `create index route_tables_by_vpc on route_tables (vpc_id)`,
+      `create table route_table_associations (association_id text primary key, account_id text not null,
+        route_table_id text not null references route_tables on delete restrict,
+        subnet_id text references subnets on delete restrict, created_ms bigint not null)`,
+      `create unique index route_table_associations_by_subnet on route_table_associations (subnet_id)`,
+      `create index route_table_associations_by_table on route_table_associations (route_table_id)`,
+      `create table routes (route_table_id text not null references route_tables on delete restrict,
+        account_id text not null, destination text not null, target_kind text not null, target_id text not null,
+        created_ms bigint not null, primary key (route_table_id, destination))`,
+      `create index routes_by_target on routes (target_id)`,
+      `create table internet_gateways (internet_gateway_id text primary key, account_id text not null,
+        vpc_id text references vpcs on delete restrict, created_ms bigint not null)`,
+      `create unique index internet_gateways_by_vpc on internet_gateways (vpc_id)`,
+      `create table nat_gateways (nat_gateway_id text primary key, account_id text not null,
+        vpc_id text not null references vpcs on delete restrict,
+        subnet_id text not null references subnets on delete restrict,
+        interface_id text references interfaces on delete restrict,
+        host_id text not null references hosts on delete restrict, connectivity text not null, state text not null,
+        created_ms bigint not null, deleted_ms bigint, doc text not null)`,
+      `create index nat_gateways_by_vpc on nat_gateways (vpc_id)`,
+      `create index nat_gateways_by_subnet on nat_gateways (subnet_id)`,
+      `create table addresses (allocation_id text primary key, account_id text not null, public_ip text not null,
+        association_id text, interface_id text references interfaces on delete restrict, private_ip text,
+        created_ms bigint not null, doc text not null)`,
+      `create unique index addresses_by_public_ip on addresses (public_ip)`,
+      `create unique index addresses_by_association on addresses (association_id)`,
+      `create index addresses_by_interface on addresses (interface_id)`,
+      `create index addresses_by_account on addresses (account_id)`,
+      `create table interface_addresses (interface_id text not null references interfaces on delete restrict,
+        vpc_id text not null, private_ip text not null, public_ip text, created_ms bigint not null,
+        primary key (interface_id, private_ip))`,
+      `create unique index interface_addresses_private_ip on interface_addresses (vpc_id, private_ip)`,
+      `create unique index interface_addresses_public_ip on interface_addresses (public_ip)`,
+      `create table network_acls (network_acl_id text primary key, account_id text not null,
+        vpc_id text not null references vpcs on delete restrict, is_default integer not null, created_ms bigint not null)`,
+      `create unique index network_acls_default on network_acls (vpc_id) where is_default = 1`,
+      `create index network_acls_by_vpc on network_acls (vpc_id)`,
+      `create table network_acl_entries (network_acl_id text not null references network_acls on delete restrict,
+        account_id text not null, is_egress integer not null, rule_number integer not null, action text not null,
+        protocol text not null, cidr text not null, from_port integer not null, to_port integer not null,
+        primary key (network_acl_id, is_egress, rule_number))`,
+      `create table network_acl_associations (association_id text primary key, account_id text not null,
+        network_acl_id text not null references network_acls on delete restrict,
+        subnet_id text not null references subnets on delete restrict, created_ms bigint not null)`,
+      `create unique index network_acl_associations_by_subnet on network_acl_associations (subnet_id)`,
+      `create index network_acl_associations_by_acl on network_acl_associations (network_acl_id)`,
+      `create table dhcp_options (dhcp_options_id text primary key, account_id text not null,
+        created_ms bigint not null, doc text not null)`,
+      `create table prefix_lists (prefix_list_id text primary key, account_id text not null, name text not null,
+        address_family text not null, max_entries integer not null, version integer not null, state text not null,
+        created_ms bigint not null)`,
+      `create table prefix_list_entries (prefix_list_id text not null references prefix_lists on delete restrict,
+        version integer not null, cidr text not null, description text, primary key (prefix_list_id, version, cidr))`,
+      // Without a foreign key: a peering that has ended is shown for a while, its VPCs may be gone.
+      `create table vpc_peerings (peering_id text primary key, account_id text not null, requester_vpc_id text not null,
+        accepter_account_id text not null, accepter_vpc_id text not null, status text not null,
+        status_message text not null, created_ms bigint not null, expires_ms bigint not null, ended_ms bigint,
+        doc text not null)`,
+      `create index vpc_peerings_by_requester on vpc_peerings (requester_vpc_id)`,
+      `create index vpc_peerings_by_accepter on vpc_peerings (accepter_vpc_id)`,
+      `create table network_insights (id text primary key, account_id text not null, kind text not null,
+        path_id text references network_insights on delete restrict, created_ms bigint not null, doc text not null)`,
+      `alter table interfaces add column source_dest_check integer not null default 1`,
+      `alter table interfaces add column requester_id text`,
+      `alter table security_groups add column revision integer not null default 1`,
+      `alter table security_groups add column synced_revision integer not null default 0`,
+      `create index security_groups_unsynced on security_groups (vpc_id) where revision <> synced_revision`,
+      `alter table security_group_rules add column prefix_list_id text references prefix_lists on delete restrict`,
+      `create index security_group_rules_by_prefix_list on security_group_rules (prefix_list_id)`,
+      `create index security_group_rules_by_peer on security_group_rules (peer_group_id) where peer_group_id is not null`,
+      // What is terminated is in no subnet any more, which may go before the row does.
+      {
+        postgres: [
+          `alter table instances alter column vpc_id drop not null`, `alter table instances alter column subnet_id drop not null`,
+        ],
+        // SQLite changes columns by making the table anew.
+        sqlite: [
+          `create table instances_new (instance_id text primary key, account_id text not null, reservation_id text not null,
+            launch_index integer not null, client_token text, state text not null, instance_type text not null,
+            image_id text not null, key_name text, vpc_id text references vpcs on delete restrict,
+            subnet_id text references subnets on delete restrict, zone text not null,
+            host_id text not null references hosts on delete restrict, slot integer, vcpus integer not null,
+            memory_mib integer not null, holds_capacity integer not null, reboot_requested integer not null,
+            reboot_completed integer not null, state_ms bigint not null, launch_ms bigint not null, doc text not null,
+            created_ms bigint not null default 0)`,
+          `insert into instances_new select instance_id, account_id, reservation_id, launch_index, client_token, state,
+            instance_type, image_id, key_name, vpc_id, subnet_id, zone, host_id, slot, vcpus, memory_mib, holds_capacity,
+            reboot_requested, reboot_completed, state_ms, launch_ms, doc, created_ms from instances`,
+          `drop table instances`,
+          `alter table instances_new rename to instances`,
+          `create index instances_by_account on instances (account_id, created_ms, instance_id)`,
+          `create index instances_by_host on instances (host_id, state)`,
+          `create index instances_by_reservation on instances (reservation_id)`,
+        ],
+      },
+      `update instances set vpc_id = null, subnet_id = null where state = 'terminated'`,
+    ],
+  },
 ]
 
 const META = 'create table if not exists meta (key text primary key, value text not null)'
@@ -124,15 +235,17 @@ const POSTGRES_LOCK = 4_973_110_821
  * numbers exceed, and text is compared as its database was made; ours is compared byte by byte, as
  * on SQLite, whatever that is. Migrations name these two types for nothing but columns.
  */
-function inDialect(statement: string, dialect: 'sqlite' | 'postgres'): string {
-  if (dialect === 'sqlite') return statement
-  return statement.replaceAll(/ integer\b/g, ' bigint').replaceAll(/ text\b/g, ' text collate "C"')
+function inDialect(statement: string | DialectStatements, dialect: 'sqlite' | 'postgres'): string[] {
+  if (typeof statement !== 'string') return statement[dialect]
+  if (dialect === 'sqlite') return [statement]
+  return [statement.replaceAll(/ integer\b/g, ' bigint').replaceAll(/ text\b/g, ' text collate "C"')]
 }
 
 /** Every table that migrations make. */
 export function tableNames(): string[] {
   const statements = [META, ...migrations.flatMap((migration) => migration.statements)]
-  return statements.flatMap((statement) => /^create table (?:if not exists )?(\w+)/.exec(statement)?.[1] ?? [])
+  return statements.flatMap((statement) =>
+    (typeof statement === 'string' && /^create table (?:if not exists )?(\w+)/.exec(statement)?.[1]) || [])
 }
 
 /**
@@ -146,22 +259,39 @@ export async function migrate(
   dialect: 'sqlite' | 'postgres' = 'sqlite',
   version = migrations.length,
 ): Promise<void> {
-  // Whoever has waited for the lock must see what was done meanwhile. (SQLite has one isolation only.)
-  await db.transaction().setIsolationLevel('read committed').execute(async (tx) => {
-    if (dialect === 'postgres') await sql`select pg_advisory_xact_lock(${POSTGRES_LOCK})`.execute(tx)
-    await sql.raw(inDialect(META, dialect)).execute(tx)
-    const row = await tx.selectFrom('meta').select('value').where('key', '=', 'schema').executeTakeFirst()
-    const done = Number(row?.value ?? 0)
-    if (done > migrations.length) {
-      throw new Error('this cloud was written by a newer Hearth; update Hearth, or use another --home')
-    }
-    for (const migration of migrations.slice(done, version)) {
-      for (const statement of migration.statements) await sql.raw(inDialect(statement, dialect)).execute(tx)
-    }
-    await tx
-      .insertInto('meta')
-      .values({ key: 'schema', value: String(Math.max(done, version)) })
-      .onConflict((conflict) => conflict.column('key').doUpdateSet((eb) => ({ value: eb.ref('excluded.value') })))
-      .execute()
-  })
+  // A table that is made anew on SQLite must not take along what refers to it. Inside a transaction
+  // this setting has no effect, so it is made around it.
+  if (dialect === 'sqlite') await sql`pragma foreign_keys = off`.execute(db)
+  try {
+    // Whoever has waited for the lock must see what was done meanwhile. (SQLite has one isolation only.)
+    await db.transaction().setIsolationLevel('read committed').execute((tx) => migrateIn(tx, dialect, version))
+  } finally {
+    if (dialect === 'sqlite') await sql`pragma foreign_keys = on`.execute(db)
+  }
+}
+
+async function migrateIn(tx: Kysely<Database>, dialect: 'sqlite' | 'postgres', version: number): Promise<void> {
+  const run = async (statement: string | DialectStatements) => {
+    for (const text of inDialect(statement, dialect)) await sql.raw(text).execute(tx)
+  }
+  if (dialect === 'postgres') await sql`select pg_advisory_xact_lock(${POSTGRES_LOCK})`.execute(tx)
+  await run(META)
+  const row = await tx.selectFrom('meta').select('value').where('key', '=', 'schema').executeTakeFirst()
+  const done = Number(row?.value ?? 0)
+  if (done > migrations.length) {
+    throw new Error('this cloud was written by a newer Hearth; update Hearth, or use another --home')
+  }
+  const due = migrations.slice(done, version)
+  for (const migration of due) {
+    for (const statement of migration.statements) await run(statement)
+  }
+  if (dialect === 'sqlite' && due.length > 0) {
+    const { rows } = await sql`pragma foreign_key_check`.execute(tx)
+    if (rows.length > 0) throw new Error(`the database is damaged: ${rows.length} rows refer to rows that are gone`)
+  }
+  await tx
+    .insertInto('meta')
+    .values({ key: 'schema', value: String(Math.max(done, version)) })
+    .onConflict((conflict) => conflict.column('key').doUpdateSet((eb) => ({ value: eb.ref('excluded.value') })))
+    .execute()
 }

@@ -34,7 +34,7 @@ const dryRun = failure('DryRunOperation', 'Request would have succeeded, but Dry
 
 /** What the network has in force for the group; undefined where it knows of no such group. */
 function inForce() {
-  const spec = [...cloud.host.network.vpcs.values()].flatMap((vpc) => vpc.groups).find((group) => group.groupId === groupId)
+  const spec = [...cloud.host.network.vpcs.values()].map((vpc) => vpc.groups.get(groupId)).find((group) => group !== undefined)
   return spec && { ingress: spec.ingress.map(textOf), egress: spec.egress.map(textOf) }
 }
 const textOf = (rule: { protocol: string; fromPort: number | null; peer: object }) =>

@@ -7,6 +7,7 @@ import { createLinuxNetwork } from '../../src/network/linux/index.ts'
 import { createSimNetwork, createSimNetworkWorld } from '../../src/network/sim.ts'
 import type { VpcServicesServer } from '../../src/network/services-server.ts'
 import { createLab, lackingForLab } from '../support/network-lab.ts'
+import { portSpec, subnetSpec, vpcSpec } from '../support/vpc-spec.ts'
 
 /** One host: drivers come and go over it, as agents restart. */
 interface TestHost {
@@ -61,13 +62,13 @@ async function linuxHost(): Promise<TestHost> {
   }
 }
 
-const port = (slot: number): PortSpec => ({
+const port = (slot: number): PortSpec => portSpec({
   interfaceId: `eni-${slot}`, subnetId: 'subnet-1', slot, mac: `02:00:00:00:00:0${slot}`,
   privateIp: `172.31.0.1${slot}`, publicIp: `198.18.4.${slot}`, groupIds: ['sg-1'], metadataHopLimit: 2,
 })
 
-const vpc = (slot: number, ports: PortSpec[]): VpcSpec => ({
-  vpcId: `vpc-${slot}`, slot, cidrs: ['172.31.0.0/16'], subnets: [{ subnetId: 'subnet-1', cidr: '172.31.0.0/20' }],
+const vpc = (slot: number, ports: PortSpec[]): VpcSpec => vpcSpec({
+  vpcId: `vpc-${slot}`, slot, cidrs: ['172.31.0.0/16'], subnets: [subnetSpec('subnet-1', '172.31.0.0/20')],
   groups: [{ groupId: 'sg-1', ingress: [], egress: [] }], ports,
 })
 

@@ -50,7 +50,8 @@ export async function openMemoryAccount(seed = 1): Promise<MemoryAccount> {
           interface_id: newId(random, 'eni'), account_id: DEFAULT_ACCOUNT, vpc_id: defaultVpcId, subnet_id: subnetId,
           zone: `${REGION}a`, instance_id: null, host_id: hostId, slot: null, device_index: 0, private_ip: address,
           mac: random.bytes(6).toString('hex'), public_ip: null, status: 'pending', wanted: hostId === null ? 0 : 1,
-          ready: 0, delete_on_termination: 1, created_ms: nowMs, revision: 1, synced_revision: 0, doc: '{}',
+          ready: 0, delete_on_termination: 1, created_ms: nowMs, revision: 1, synced_revision: 0,
+          source_dest_check: 1, requester_id: null, doc: '{}',
         })
         .execute()
     }),

@@ -6,6 +6,7 @@ import type { GroupSpec, Network, PortSpec, RuleSpec, VpcServices, VpcSpec } fro
 import type { Exec } from '../../src/network/linux/exec.ts'
 import { createLinuxNetwork } from '../../src/network/linux/index.ts'
 import { createVpcServices } from '../../src/network/services/index.ts'
+import { portSpec, subnetSpec, vpcSpec } from './vpc-spec.ts'
 import { createLab, type Guest, type Lab } from './network-lab.ts'
 
 export const POOL = '198.18.4.0/22'
@@ -18,7 +19,7 @@ export const PUBLIC_4 = '198.18.4.14'
 /** What the lab's outer resolver answers to every question. */
 export const FOREIGN_ANSWER = '192.0.2.55'
 
-export const port = (slot: number, groupIds: string[], publicIp: string | null = null, hops = 1): PortSpec => ({
+export const port = (slot: number, groupIds: string[], publicIp: string | null = null, hops = 1): PortSpec => portSpec({
   interfaceId: `eni-0${slot}`, subnetId: 'subnet-01', slot, mac: `02:00:00:00:00:0${slot}`,
   privateIp: `10.0.0.1${slot}`, publicIp, groupIds, metadataHopLimit: hops,
 })
@@ -31,8 +32,8 @@ export const icmp = (peer: RuleSpec['peer']): RuleSpec => ({ protocol: 'icmp', f
 export const group = (groupId: string, ingress: RuleSpec[], egress: RuleSpec[] = [all]): GroupSpec =>
   ({ groupId, ingress, egress })
 
-export const specOf = (groups: GroupSpec[], chosen: PortSpec[], vpcId = VPC, slot = SLOT): VpcSpec => ({
-  vpcId, slot, cidrs: ['10.0.0.0/16'], subnets: [{ subnetId: 'subnet-01', cidr: '10.0.0.0/20' }],
+export const specOf = (groups: GroupSpec[], chosen: PortSpec[], vpcId = VPC, slot = SLOT): VpcSpec => vpcSpec({
+  vpcId, slot, subnets: [subnetSpec('subnet-01', '10.0.0.0/20')],
   groups, ports: chosen,
 })
 

@@ -113,15 +113,18 @@ export async function insertImage(
   return row
 }
 
+/** An instance that is in a subnet, as all are but terminated ones. */
+export type PlacedInstance = InstanceTable & { vpc_id: string; subnet_id: string }
+
 /** A running t3.micro in the account's default subnet; no interface or volume yet. */
 export async function insertInstance(
   context: Context,
-  change: Partial<Omit<InstanceTable, 'doc'>> = {},
+  change: Partial<Omit<PlacedInstance, 'doc'>> = {},
   doc: Partial<InstanceDoc> = {},
-): Promise<InstanceTable> {
+): Promise<PlacedInstance> {
   const { db, random, account } = context
   const { subnet } = await defaultNetwork(context, change.zone)
-  const row: InstanceTable = {
+  const row: PlacedInstance = {
     instance_id: newId(random, 'i'), account_id: account, reservation_id: newId(random, 'r'), launch_index: 0,
     client_token: null, state: 'running', instance_type: 't3.micro', image_id: 'ami-00000000000000000', key_name: null,
     vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id, zone: subnet.zone, host_id: HOST_ID, slot: null, vcpus: 2,
@@ -150,7 +153,7 @@ function defaultInstanceDoc(): InstanceDoc {
 /** An interface of the instance (its primary one unless `device_index` says otherwise) in the default group. */
 export async function insertInterface(
   context: Context,
-  instance: InstanceTable,
+  instance: PlacedInstance,
   change: Partial<Omit<InterfaceTable, 'doc'>> = {},
   doc: Partial<InterfaceDoc> = {},
 ): Promise<InterfaceTable> {
@@ -163,6 +166,7 @@ export async function insertInterface(
     device_index: 0, private_ip: `172.31.${octet()}.${octet()}`,
     mac: `0a:${random.bytes(5).toString('hex').replace(/(..)(?!$)/g, '$1:')}`, public_ip: null, status: 'in-use',
     wanted: 1, ready: 1, delete_on_termination: 1, created_ms: NOW_MS, revision: 1, synced_revision: 1,
+    source_dest_check: 1, requester_id: null,
     doc: JSON.stringify({
       description: '', attachmentId: newId(random, 'eni-attach'), attachMs: NOW_MS, assignPublicIp: false, ...doc,
     } satisfies InterfaceDoc),

@@ -1,19 +1,19 @@
 import { describe, expect, it } from 'vitest'
 import { UID_BASE } from '../../core/machine-uid.ts'
-import type { VpcSpec } from '../driver.ts'
+import { portSpec, subnetSpec, vpcSpec } from '../../../test/support/vpc-spec.ts'
 import { type Observed, planHostLink, planVpcLinks } from './links.ts'
 import { createNames, LINK } from './names.ts'
 
 const names = createNames('0abc')
 const tap = names.tap(5)
 const dev = names.hostLink(2)
-const spec: VpcSpec = {
-  vpcId: 'vpc-1', slot: 2, cidrs: ['10.0.0.0/16'], subnets: [{ subnetId: 'subnet-1', cidr: '10.0.16.0/20' }],
-  groups: [], ports: [{
+const spec = vpcSpec({
+  vpcId: 'vpc-1', slot: 2, subnets: [subnetSpec('subnet-1', '10.0.16.0/20')],
+  ports: [portSpec({
     interfaceId: 'eni-5', subnetId: 'subnet-1', slot: 5, mac: '02:00:00:00:00:05', privateIp: '10.0.16.9',
-    publicIp: '198.18.4.9', groupIds: [], metadataHopLimit: 1,
-  }],
-}
+    publicIp: '198.18.4.9',
+  })],
+})
 const inet = (...addresses: string[]) => addresses.map((local) => ({ family: 'inet', local, prefixlen: 32 }))
 
 /** What `ip -j` tells of a VPC that is as the spec says. */

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import type { VpcSpec } from '../driver.ts'
+import { vpcSpec } from '../../../test/support/vpc-spec.ts'
 import { createNames } from './names.ts'
 import { gatewayOf, renderVpcRules, resolversOf } from './vpc-rules.ts'
 
 const names = createNames('0abc')
-const empty: VpcSpec = { vpcId: 'vpc-1', slot: 1, cidrs: ['10.0.0.0/16'], subnets: [], groups: [], ports: [] }
+const empty = vpcSpec({ vpcId: 'vpc-1', slot: 1 })
 
 describe('renderVpcRules', () => {
   it('gives the same marker to the same rules and another to others', () => {
