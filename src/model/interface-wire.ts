@@ -16,6 +16,7 @@ export interface InterfaceRelated {
 const ATTACHMENT_STATUS: Record<InterfaceTable['status'], AttachmentStatus> = {
   pending: 'attaching',
   'in-use': 'attached',
+  detaching: 'detaching',
   available: 'detached',
   removing: 'detaching',
 }
@@ -24,6 +25,7 @@ const ATTACHMENT_STATUS: Record<InterfaceTable['status'], AttachmentStatus> = {
 const INTERFACE_STATUS: Record<InterfaceTable['status'], NetworkInterfaceStatus> = {
   pending: 'in-use',
   'in-use': 'in-use',
+  detaching: 'detaching',
   available: 'available',
   removing: 'detaching',
 }

@@ -7,6 +7,8 @@ export interface InterfaceDoc {
   attachMs: number
   /** Whether each start gives it a public address. */
   assignPublicIp: boolean
+  /** Detaching does not wait for the guest. */
+  forceDetach?: boolean
 }
 
 /** The doc of an interface row. */

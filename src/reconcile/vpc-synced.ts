@@ -50,11 +50,17 @@ async function recordInterface(db: Db, { hostId, nowMs }: Options, each: Interfa
       await db.updateTable('nat_gateways').set({ state: 'available' })
         .where('nat_gateway_id', '=', each.requester_id).where('state', '=', 'pending').execute()
     }
-  } else {
-    await db
-      .updateTable('interfaces').set({ synced_revision: each.revision })
-      .where('interface_id', '=', each.interface_id).where('revision', '=', each.revision).execute()
-  }
+  } else await recordWithoutPort(db, hostId, each)
+}
+
+/** An interface of a stopped instance keeps its place on the host; one that was detached has none. */
+async function recordWithoutPort(db: Db, hostId: string, each: InterfaceTable): Promise<void> {
+  const isDetached = each.status === 'available'
+  const { numUpdatedRows } = await db
+    .updateTable('interfaces')
+    .set({ synced_revision: each.revision, ...(isDetached ? { host_id: null, slot: null } : {}) })
+    .where('interface_id', '=', each.interface_id).where('revision', '=', each.revision).executeTakeFirst()
+  if (isDetached && numUpdatedRows > 0n) await releaseSlot(db, hostId, 'machine', each.interface_id)
 }
 
 /** The port of an interface that was deleted is gone, and the row goes with it. */

@@ -139,8 +139,11 @@ export interface InterfaceTable {
   private_ip: string
   mac: string
   public_ip: string | null
-  /** EC2's status: pending until the port works, then in-use; `removing` rows go with their port. */
-  status: 'pending' | 'in-use' | 'available' | 'removing'
+  /**
+   * EC2's status: pending until the port works, then in-use; `detaching` until the running guest has
+   * given it up; `removing` rows go with their port.
+   */
+  status: 'pending' | 'in-use' | 'detaching' | 'available' | 'removing'
   /** Whether the port should exist on the host now (1 while its instance is up or coming up). */
   wanted: number
   /** Whether the agent has seen the port in force. */
