@@ -251,7 +251,7 @@ describe('authorizeSecurityGroupIngress', () => {
     await account.addInterface(subnet?.SubnetId ?? '', '172.31.0.11', 'host-1')
     await account.addInterface(subnet?.SubnetId ?? '', '172.31.0.12', 'host-1')
     await allow({ ...ssh, ...from('172.16.0.0/12') })
-    expect(await work()).toEqual([{ kind: 'vpc', id: account.defaultVpcId, host_id: 'host-1', generation: 1 }])
+    expect(await work()).toEqual([{ kind: 'ports', id: account.defaultVpcId, host_id: 'host-1', generation: 1 }])
     await refusal({ ...ssh, ...from('172.16.0.0/12') })
     expect((await work())[0]?.generation).toBe(1)
   })

@@ -154,7 +154,7 @@ describe('revokeSecurityGroupIngress', () => {
     await account.call(revokeSecurityGroupIngress, { GroupId: web, ...ssh, CidrIp: '10.0.0.0/9' })
     expect(await work()).toEqual([])
     await account.call(revokeSecurityGroupIngress, { GroupId: web, ...ssh, CidrIp: '10.0.0.0/8' })
-    expect(await work()).toEqual([{ kind: 'vpc', id: account.defaultVpcId, host_id: 'host-1' }])
+    expect(await work()).toEqual([{ kind: 'ports', id: account.defaultVpcId, host_id: 'host-1' }])
   })
 })
 
