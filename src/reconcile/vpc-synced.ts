@@ -19,13 +19,8 @@ interface Options {
   nowMs: () => number
 }
 
-/** An interface that is being detached meanwhile stays so. */
 const portInForce = prepared((db, interfaceId: string, revision: number) =>
-  db.updateTable('interfaces')
-    .set((eb) => ({
-      ready: 1, synced_revision: eb.ref('revision'),
-      status: eb.case().when('status', '=', 'detaching').then(eb.ref('status')).else<InterfaceTable['status']>('in-use').end(),
-    }))
+  db.updateTable('interfaces').set((eb) => ({ ready: 1, status: 'in-use', synced_revision: eb.ref('revision') }))
     .where('interface_id', '=', interfaceId).where('revision', '=', revision).returning('interface_id'))
 
 const groupInForce = prepared((db, groupId: string, revision: number) =>
