@@ -1,5 +1,5 @@
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
-import { allocateAddress, describeAddresses, releaseAddress } from './addresses.ts'
+import { allocateAddress, describeAddresses, describeAddressesAttribute, releaseAddress } from './addresses.ts'
 import { associateAddress, disassociateAddress } from './associate-address.ts'
 import { attachNetworkInterface, detachNetworkInterface } from './attach-network-interface.ts'
 import { describeAccountAttributes } from './account-attributes.ts'
@@ -58,6 +58,7 @@ export const operations: Record<string, Operation> = {
   DeleteVolume: mutation(deleteVolume),
   DescribeAccountAttributes: query(describeAccountAttributes),
   DescribeAddresses: query(describeAddresses),
+  DescribeAddressesAttribute: query(describeAddressesAttribute),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
   DescribeImages: query(describeImages),
   DescribeInstanceAttribute: query(describeInstanceAttribute),
