@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Reservation } from '@aws-sdk/client-ec2'
 import { pick } from '../core/random.ts'
 import type { Store } from '../store/store.ts'
+import { drawInterfaceCall, drawTwoInterfaces } from './interface-calls.ts'
 import { checkAlways, checkSettled } from './invariants.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
 
@@ -97,6 +98,7 @@ class Run {
     else if (dice < 0.84) this.#guestEvent()
     else if (dice < 0.87) this.#cloud.killAgent()
     else if (dice < 0.873) await clock.advance(61 * 60 * 1000)
+    else if (dice < 0.94) await this.#callAboutInterfaces()
     else await clock.advance(random.int(4000))
   }
 
@@ -115,6 +117,7 @@ class Run {
       ImageId: pick(random, images).image_id, InstanceType: pick(random, TYPES), MinCount: 1, MaxCount: 1 + random.int(3),
       InstanceInitiatedShutdownBehavior: pick(random, ['stop', 'terminate']),
       ...(token === undefined ? {} : { ClientToken: token }),
+      ...(random.int(4) === 0 ? { NetworkInterfaces: await drawTwoInterfaces(this.#cloud) } : {}),
       TagSpecifications: [{ ResourceType: 'instance', Tags: [{ Key: 'Name', Value: `n${random.int(5)}` }] }],
     }
     const result = await this.#call('RunInstances', input)
@@ -167,6 +170,11 @@ class Run {
     }
   }
 
+  async #callAboutInterfaces(): Promise<void> {
+    const drawn = await drawInterfaceCall(this.#cloud)
+    if (drawn) await this.#call(drawn.action, drawn.input)
+  }
+
   async #tag(): Promise<void> {
     const ids = [...this.expected.state.keys()]
     if (ids.length === 0) return
@@ -178,7 +186,7 @@ class Run {
   }
 
   async #look(): Promise<void> {
-    const action = pick(this.#cloud.random, ['DescribeInstances', 'DescribeVolumes', 'DescribeNetworkInterfaces', 'DescribeTags'])
+    const action = pick(this.#cloud.random, ['DescribeInstances', 'DescribeVolumes', 'DescribeNetworkInterfaces', 'DescribeTags', 'DescribeAddresses'])
     const result = await this.#call(action, {})
     if (result.kind === 'refused') throw new Error(`${action} was refused with ${result.code}`)
     // Numbers out of range, ids of nothing: refused, and without effect (checked by the invariants).
