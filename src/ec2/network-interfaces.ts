@@ -103,6 +103,15 @@ async function selectRows(
     const values = exactValues(input.Filters, name)
     if (values) narrowed = narrowed.where(column, 'in', values)
   }
+  const privateIps = exactValues(input.Filters, 'private-ip-address')
+  if (privateIps) {
+    narrowed = narrowed.where((eb) => eb.or([
+      eb('private_ip', 'in', privateIps),
+      eb('interface_id', 'in', eb
+        .selectFrom('interface_addresses').select('interface_addresses.interface_id')
+        .where('interface_addresses.private_ip', 'in', privateIps)),
+    ]))
+  }
   return narrowed.execute()
 }
 
