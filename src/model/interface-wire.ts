@@ -3,6 +3,7 @@ import type {
   NetworkInterfaceAssociation, NetworkInterfaceAttachment, NetworkInterfaceStatus, NetworkInterfaceType, Tag,
 } from '@aws-sdk/client-ec2'
 import type { AddressTable, InterfaceAddressTable, InterfaceTable } from '../store/schema.ts'
+import { PROVIDER_ACCOUNT } from './account.ts'
 import { interfaceDoc, privateDnsName, publicDnsName } from './interface.ts'
 import { zoneIdOf } from './zone.ts'
 
@@ -66,7 +67,7 @@ export function interfaceToWire(row: InterfaceTable, related: InterfaceRelated &
     AvailabilityZoneId: zoneIdOf(row.zone),
     PublicDnsName: association?.PublicDnsName,
     InterfaceType: isManaged(row) ? NAT_GATEWAY_TYPE : 'interface',
-    RequesterId: row.requester_id ?? undefined,
+    RequesterId: isManaged(row) ? PROVIDER_ACCOUNT : undefined,
     RequesterManaged: isManaged(row),
     TagSet: related.tags,
     Operator: { Managed: false },
