@@ -133,7 +133,7 @@ describe('metadata', () => {
     })
     expect(view?.interfaces).toMatchObject([{
       mac: MAC, privateIp: ADDRESS, publicIp: PUBLIC, deviceIndex: 0, subnetCidr: '172.31.0.0/20',
-      vpcCidr: '172.31.0.0/16', vpcId, groups: [{ name: 'default' }],
+      vpcCidrs: ['172.31.0.0/16'], vpcId, hasPublicNames: true, secondary: [], groups: [{ name: 'default' }],
     }])
   })
 
