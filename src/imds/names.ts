@@ -1,6 +1,6 @@
 import { parseIpv4 } from '../core/cidr.ts'
 import { privateDnsName, publicDnsName } from '../model/interface.ts'
-import { namesAddresses } from '../model/vpc-wire.ts'
+import { allowsRemoteDns, namesAddresses } from '../model/vpc-names.ts'
 import type { Db } from '../store/store.ts'
 
 /**
@@ -52,12 +52,6 @@ async function hasNames(db: Db, vpcId: string): Promise<boolean> {
   return vpc !== undefined && namesAddresses(vpc)
 }
 
-/** What of a peering's doc is read here: AllowDnsResolutionFromRemoteVpc, of each side. */
-interface PeeringDnsDoc {
-  requesterOptions?: { allowDnsResolutionFromRemoteVpc?: boolean }
-  accepterOptions?: { allowDnsResolutionFromRemoteVpc?: boolean }
-}
-
 /** Whether the VPC that holds an address lets a peered one resolve its public name to the private address. */
 async function isPeerAllowed(db: Db, holderId: string, askingId: string): Promise<boolean> {
   const peerings = await db
@@ -67,9 +61,5 @@ async function isPeerAllowed(db: Db, holderId: string, askingId: string): Promis
       eb.and([eb('requester_vpc_id', '=', askingId), eb('accepter_vpc_id', '=', holderId)]),
     ]))
     .execute()
-  return peerings.some((peering) => {
-    const { requesterOptions, accepterOptions } = JSON.parse(peering.doc) as PeeringDnsDoc
-    const options = peering.requester_vpc_id === holderId ? requesterOptions : accepterOptions
-    return options?.allowDnsResolutionFromRemoteVpc === true
-  })
+  return peerings.some((peering) => allowsRemoteDns(peering, holderId))
 }

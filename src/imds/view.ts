@@ -1,7 +1,7 @@
 import { AMAZON_PROVIDED_DNS, loadVpcDhcpOptions } from '../model/dhcp-options.ts'
 import { instanceDoc } from '../model/instance.ts'
 import { privateDomain } from '../model/interface.ts'
-import { namesAddresses } from '../model/vpc-wire.ts'
+import { namesAddresses } from '../model/vpc-names.ts'
 import { groupBy } from '../store/batch.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'

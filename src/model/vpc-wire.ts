@@ -3,7 +3,7 @@ import type { VpcTable } from '../store/schema.ts'
 
 /** What of a VPC SQL never looks into. */
 export interface VpcDoc {
-  /** 'default' (NO_DHCP_OPTIONS) when it has none. */
+  /** 'default' when it has none. */
   dhcpOptionsId: string
   /** Both true unless said otherwise in the default VPC; of others, hostnames are false. */
   enableDnsSupport?: boolean
@@ -13,25 +13,6 @@ export interface VpcDoc {
 /** The doc of a VPC row. */
 export function vpcDoc(row: Pick<VpcTable, 'doc'>): VpcDoc {
   return JSON.parse(row.doc) as VpcDoc
-}
-
-/** Whether the VPC's resolver answers (enableDnsSupport). */
-export function hasDnsSupport(row: Pick<VpcTable, 'doc'>): boolean {
-  return vpcDoc(row).enableDnsSupport ?? true
-}
-
-/** The attribute enableDnsHostnames; the default VPC has it from the start. */
-export function hasDnsHostnames(row: Pick<VpcTable, 'doc' | 'is_default'>): boolean {
-  return vpcDoc(row).enableDnsHostnames ?? row.is_default === 1
-}
-
-/**
- * Whether addresses in the VPC have the names that EC2 gives them, which takes both attributes:
- * without, there is no public name to show, and the resolver knows neither public nor private ones.
- * https://docs.aws.amazon.com/vpc/latest/userguide/AmazonDNS-concepts.html
- */
-export function namesAddresses(row: Pick<VpcTable, 'doc' | 'is_default'>): boolean {
-  return hasDnsSupport(row) && hasDnsHostnames(row)
 }
 
 /**
