@@ -63,8 +63,7 @@ describe.skipIf(whyNotReal !== undefined)(`a VPC with real guests${whyNotReal ? 
     await cloud.awsJson('ec2', 'wait', 'instance-running', '--instance-ids', ids.public, ids.private)
     await cloud.sshAnswers(ids.public)
     ids.privateIp = await ec2('Reservations[0].Instances[0].PrivateIpAddress', 'describe-instances', '--instance-ids', ids.private)
-    // A key to go on with from the one guest to the other.
-    await cloud.run('sh', ['-c', `${process.execPath} bin/hearth ssh ${ids.public} -- 'cat > /root/key; chmod 600 /root/key' < ${key.file}`])
+    ids.publicIp = await ec2('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--instance-ids', ids.public)
   })
 
   afterAll(async () => {
@@ -72,9 +71,12 @@ describe.skipIf(whyNotReal !== undefined)(`a VPC with real guests${whyNotReal ? 
     ip('netns', 'del', world)
   })
 
-  /** What the guest in the private subnet says, over the public one: dropbear's client, with the key of both. */
-  const inPrivate = async (command: string) => (await cloud.hearth(
-    'ssh', ids.public ?? '', '--', `dbclient -y -y -i /root/key root@${ids.privateIp} '${command}' 2>/dev/null`)).code === 0
+  /** A command in the guest of the private subnet, over the public one. */
+  const inPrivate = async (command: string) => {
+    const options = ['-i', ownKey(cloud.home).file, '-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'ConnectTimeout=5']
+    const jump = ['ssh', ...options, '-W', '%h:%p', `root@${ids.publicIp}`].join(' ')
+    return (await cloud.run('ssh', [...options, '-o', `ProxyCommand=${jump}`, `root@${ids.privateIp}`, command])).code === 0
+  }
 
   test('a group that names itself lets its members reach each other, until the rule is revoked', async () => {
     await cloud.until('the private guest to answer', 60_000, () => pings(ids.privateIp ?? ''))
@@ -109,6 +111,8 @@ describe.skipIf(whyNotReal !== undefined)(`a VPC with real guests${whyNotReal ? 
     await ec2('Return', 'delete-route', '--route-table-id', ids.privateTable ?? '', '--destination-cidr-block', '0.0.0.0/0')
     await ec2('Return', 'disassociate-address', '--association-id', await ec2('Addresses[0].AssociationId', 'describe-addresses'))
     await cloud.sshAnswers(ids.public ?? '')
+    // With the Elastic IP gone it has an automatic one again, another than before.
+    ids.publicIp = await ec2('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--instance-ids', ids.public ?? '')
   })
 
   test('a private subnet reaches the world through a NAT gateway, and only with it', async () => {
