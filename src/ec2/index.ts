@@ -8,6 +8,9 @@ import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screensh
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
 import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
 import { describeImages } from './images.ts'
+import {
+  associateDhcpOptions, createDhcpOptions, deleteDhcpOptions, describeDhcpOptions,
+} from './dhcp-options.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
 import { describeSecurityGroupRules } from './describe-security-group-rules.ts'
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
@@ -43,14 +46,17 @@ export const operations: Record<string, Operation> = {
   AllocateAddress: mutation(allocateAddress),
   AssignPrivateIpAddresses: mutation(assignPrivateIpAddresses),
   AssociateAddress: mutation(associateAddress),
+  AssociateDhcpOptions: mutation(associateDhcpOptions),
   AttachNetworkInterface: mutation(attachNetworkInterface),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
+  CreateDhcpOptions: mutation(createDhcpOptions),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
   CreateNetworkInterface: mutation(createNetworkInterface),
   CreateSecurityGroup: mutation(createSecurityGroup),
   CreateTags: mutation(createTags),
+  DeleteDhcpOptions: mutation(deleteDhcpOptions),
   DeleteKeyPair: mutation(deleteKeyPair),
   DeleteNetworkInterface: mutation(deleteNetworkInterface),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
@@ -60,6 +66,7 @@ export const operations: Record<string, Operation> = {
   DescribeAddresses: query(describeAddresses),
   DescribeAddressesAttribute: query(describeAddressesAttribute),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
+  DescribeDhcpOptions: query(describeDhcpOptions),
   DescribeImages: query(describeImages),
   DescribeInstanceAttribute: query(describeInstanceAttribute),
   DescribeInstanceCreditSpecifications: query(describeInstanceCreditSpecifications),
