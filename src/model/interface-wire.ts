@@ -16,6 +16,8 @@ export interface InterfaceRelated {
   secondary: Pick<InterfaceAddressTable, 'private_ip' | 'public_ip'>[]
   /** Its Elastic IPs, by the public address. */
   elastic: ReadonlyMap<string, Pick<AddressTable, 'allocation_id' | 'association_id'>>
+  /** Whether addresses have names in its VPC: else there is no public one to show. */
+  hasNames: boolean
 }
 
 /** An association with the ids that DescribeInstances does not show but filters by. */
@@ -132,10 +134,10 @@ function managedAttachmentToWire(row: InterfaceTable): NetworkInterfaceAttachmen
 function toAssociation(
   row: InterfaceTable,
   publicIp: string | null,
-  { region, elastic }: InterfaceRelated,
+  { region, elastic, hasNames }: InterfaceRelated,
 ): InstanceAssociation | undefined {
   if (publicIp === null) return undefined
-  const common = { PublicDnsName: publicDnsName(publicIp, region), PublicIp: publicIp }
+  const common = { PublicDnsName: hasNames ? publicDnsName(publicIp, region) : '', PublicIp: publicIp }
   const address = elastic.get(publicIp)
   if (!address) return { IpOwnerId: 'amazon', ...common }
   return {
