@@ -14,6 +14,10 @@ import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
 import { describeInstanceStatus } from './instance-status.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { createKeyPair, deleteKeyPair, describeKeyPairs, importKeyPair, prepareCreateKeyPair } from './key-pairs.ts'
+import {
+  createNetworkAcl, deleteNetworkAcl, describeNetworkAcls, replaceNetworkAclAssociation,
+} from './network-acls.ts'
+import { createNetworkAclEntry, deleteNetworkAclEntry, replaceNetworkAclEntry } from './network-acl-entries.ts'
 import { describeNetworkInterfaces } from './network-interfaces.ts'
 import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
 import { monitorInstances, unmonitorInstances } from './monitoring.ts'
@@ -36,9 +40,13 @@ export const operations: Record<string, Operation> = {
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
+  CreateNetworkAcl: mutation(createNetworkAcl),
+  CreateNetworkAclEntry: mutation(createNetworkAclEntry),
   CreateSecurityGroup: mutation(createSecurityGroup),
   CreateTags: mutation(createTags),
   DeleteKeyPair: mutation(deleteKeyPair),
+  DeleteNetworkAcl: mutation(deleteNetworkAcl),
+  DeleteNetworkAclEntry: mutation(deleteNetworkAclEntry),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
   DeleteTags: mutation(deleteTags),
   DeleteVolume: mutation(deleteVolume),
@@ -52,6 +60,7 @@ export const operations: Record<string, Operation> = {
   DescribeInstanceTypeOfferings: query(describeInstanceTypeOfferings),
   DescribeInstanceTypes: query(describeInstanceTypes),
   DescribeKeyPairs: query(describeKeyPairs),
+  DescribeNetworkAcls: query(describeNetworkAcls),
   DescribeNetworkInterfaces: query(describeNetworkInterfaces),
   DescribeRegions: query(describeRegions),
   DescribeSecurityGroupRules: query(describeSecurityGroupRules),
@@ -72,6 +81,8 @@ export const operations: Record<string, Operation> = {
   ModifySecurityGroupRules: mutation(modifySecurityGroupRules),
   MonitorInstances: mutation(monitorInstances),
   RebootInstances: mutation(rebootInstances),
+  ReplaceNetworkAclAssociation: mutation(replaceNetworkAclAssociation),
+  ReplaceNetworkAclEntry: mutation(replaceNetworkAclEntry),
   RevokeSecurityGroupEgress: mutation(revokeSecurityGroupEgress),
   RevokeSecurityGroupIngress: mutation(revokeSecurityGroupIngress),
   RunInstances: mutation(runInstances),

@@ -77,6 +77,21 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidSubnetID.Malformed', notFoundCode: 'InvalidSubnetID.NotFound',
     notFound: idDoesNotExist('subnet'),
   },
+  networkAcl: {
+    type: 'network-acl', prefix: 'acl', table: 'network_acls', idColumn: 'network_acl_id',
+    malformedCode: 'InvalidNetworkAclId.Malformed', notFoundCode: 'InvalidNetworkAclID.NotFound',
+    notFound: idDoesNotExist('networkAcl'),
+  },
+  prefixList: {
+    type: 'prefix-list', prefix: 'pl', table: 'prefix_lists', idColumn: 'prefix_list_id',
+    malformedCode: 'InvalidPrefixListId.Malformed', notFoundCode: 'InvalidPrefixListID.NotFound',
+    notFound: idDoesNotExist('prefix list'),
+  },
+  natGateway: {
+    type: 'natgateway', prefix: 'nat', table: 'nat_gateways', idColumn: 'nat_gateway_id',
+    malformedCode: 'NatGatewayMalformed', notFoundCode: 'NatGatewayNotFound',
+    notFound: (ids, isOne) => (isOne ? `The Nat Gateway ${ids} was not found` : `The Nat Gateways ${ids} were not found`),
+  },
 } as const satisfies Record<string, ResourceKind>
 
 /** The kind of resource that an id names by its form; undefined for anything else. */

@@ -126,4 +126,18 @@ export const DOCUMENTED_FILTERS = {
     dhcp-options-id ipv6-cidr-block-association.ipv6-cidr-block ipv6-cidr-block-association.ipv6-pool
     ipv6-cidr-block-association.association-id ipv6-cidr-block-association.state is-default owner-id state vpc-id
   `.trim().split(/\s+/),
+  DescribeNetworkAcls: `
+    association.association-id association.network-acl-id association.subnet-id default entry.cidr entry.icmp.code
+    entry.icmp.type entry.ipv6-cidr entry.port-range.from entry.port-range.to entry.protocol entry.rule-action
+    entry.egress entry.rule-number network-acl-id owner-id vpc-id
+  `.trim().split(/\s+/),
+  DescribeManagedPrefixLists: `
+    owner-id prefix-list-id prefix-list-name
+  `.trim().split(/\s+/),
+  DescribePrefixLists: `
+    prefix-list-id prefix-list-name
+  `.trim().split(/\s+/),
+  DescribeNatGateways: `
+    nat-gateway-id state subnet-id vpc-id
+  `.trim().split(/\s+/),
 }
