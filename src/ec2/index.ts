@@ -19,12 +19,17 @@ import {
 } from './network-acls.ts'
 import { createNetworkAclEntry, deleteNetworkAclEntry, replaceNetworkAclEntry } from './network-acl-entries.ts'
 import { describeNetworkInterfaces } from './network-interfaces.ts'
+import { createManagedPrefixList, deleteManagedPrefixList, describeManagedPrefixLists } from './managed-prefix-lists.ts'
 import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
+import { modifyManagedPrefixList, restoreManagedPrefixListVersion } from './modify-managed-prefix-list.ts'
 import { monitorInstances, unmonitorInstances } from './monitoring.ts'
 import {
   modifySecurityGroupRules, updateSecurityGroupRuleDescriptionsEgress, updateSecurityGroupRuleDescriptionsIngress,
 } from './modify-security-group-rules.ts'
 import { mutation, pagedQuery, query, type Operation } from './operation.ts'
+import {
+  describePrefixLists, getManagedPrefixListAssociations, getManagedPrefixListEntries,
+} from './prefix-list-contents.ts'
 import { revokeSecurityGroupEgress, revokeSecurityGroupIngress } from './revoke-security-group-rules.ts'
 import { runInstances } from './run-instances.ts'
 import { createSecurityGroup, deleteSecurityGroup, describeSecurityGroups } from './security-groups.ts'
@@ -40,11 +45,13 @@ export const operations: Record<string, Operation> = {
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
+  CreateManagedPrefixList: mutation(createManagedPrefixList),
   CreateNetworkAcl: mutation(createNetworkAcl),
   CreateNetworkAclEntry: mutation(createNetworkAclEntry),
   CreateSecurityGroup: mutation(createSecurityGroup),
   CreateTags: mutation(createTags),
   DeleteKeyPair: mutation(deleteKeyPair),
+  DeleteManagedPrefixList: mutation(deleteManagedPrefixList),
   DeleteNetworkAcl: mutation(deleteNetworkAcl),
   DeleteNetworkAclEntry: mutation(deleteNetworkAclEntry),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
@@ -60,8 +67,10 @@ export const operations: Record<string, Operation> = {
   DescribeInstanceTypeOfferings: query(describeInstanceTypeOfferings),
   DescribeInstanceTypes: query(describeInstanceTypes),
   DescribeKeyPairs: query(describeKeyPairs),
+  DescribeManagedPrefixLists: query(describeManagedPrefixLists),
   DescribeNetworkAcls: query(describeNetworkAcls),
   DescribeNetworkInterfaces: query(describeNetworkInterfaces),
+  DescribePrefixLists: query(describePrefixLists),
   DescribeRegions: query(describeRegions),
   DescribeSecurityGroupRules: query(describeSecurityGroupRules),
   DescribeSecurityGroups: query(describeSecurityGroups),
@@ -73,16 +82,20 @@ export const operations: Record<string, Operation> = {
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
+  GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
+  GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
   ImportKeyPair: mutation(importKeyPair),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
   ModifyInstanceMetadataOptions: mutation(modifyInstanceMetadataOptions),
+  ModifyManagedPrefixList: mutation(modifyManagedPrefixList),
   ModifySecurityGroupRules: mutation(modifySecurityGroupRules),
   MonitorInstances: mutation(monitorInstances),
   RebootInstances: mutation(rebootInstances),
   ReplaceNetworkAclAssociation: mutation(replaceNetworkAclAssociation),
   ReplaceNetworkAclEntry: mutation(replaceNetworkAclEntry),
+  RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),
   RevokeSecurityGroupEgress: mutation(revokeSecurityGroupEgress),
   RevokeSecurityGroupIngress: mutation(revokeSecurityGroupIngress),
   RunInstances: mutation(runInstances),

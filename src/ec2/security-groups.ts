@@ -9,7 +9,7 @@ import { blocksOf, securityGroupArn, securityGroupToWire, wireProtocol } from '.
 import { groupBy, inBatches } from '../store/batch.ts'
 import type { SecurityGroupRuleTable, SecurityGroupTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
-import { compileFilters, exactValues, filterText, withoutValue, type FilterFields } from './filters.ts'
+import { compileFilters, exactValues, filterText, type FilterFields } from './filters.ts'
 import { paginate, timeKey } from './pagination.ts'
 import { invalidValue, missingParameter } from './parameters.ts'
 import { checkIds, notFoundError, requireAll, RESOURCE_KINDS } from './resources.ts'
@@ -153,7 +153,7 @@ function ruleFilters(prefix: string, isEgress: number): FilterFields<GroupItem> 
     [`${prefix}.group-id`]: any((rule) => rule.peer_group_id),
     [`${prefix}.group-name`]: any((rule, item) => item.nameOf(rule.peer_group_id)),
     [`${prefix}.user-id`]: any((rule) => (rule.peer_group_id === null ? undefined : rule.account_id)),
-    ...withoutValue(`${prefix}.prefix-list-id`),
+    [`${prefix}.prefix-list-id`]: any((rule) => rule.prefix_list_id),
   }
 }
 

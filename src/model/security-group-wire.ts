@@ -10,7 +10,7 @@ export const ICMPV6 = '58'
 /** Protocols whose rules have ports, or ICMP type and code; all others are allowed whole. */
 const HAS_PORTS: readonly string[] = ['tcp', 'udp', 'icmp', ICMPV6]
 
-/** What a rule allows, apart from whose it is. A peer that is neither block nor group is a prefix list. */
+/** What a rule allows, apart from whose it is. */
 export type RulePermission = Omit<SecurityGroupRuleTable, 'rule_id' | 'group_id' | 'is_egress'>
 
 /** A protocol as the wire and filters have it. */
@@ -81,9 +81,9 @@ function addPeer(permission: WholePermission, rule: RulePermission): void {
   const { ipv4, ipv6 } = blocksOf(rule)
   if (ipv4 !== undefined) permission.IpRanges.push({ CidrIp: ipv4, Description })
   else if (ipv6 !== undefined) permission.Ipv6Ranges.push({ CidrIpv6: ipv6, Description })
-  else if (rule.peer_group_id === null) permission.PrefixListIds.push({ PrefixListId: rule.peer_key, Description })
+  else if (rule.prefix_list_id !== null) permission.PrefixListIds.push({ PrefixListId: rule.prefix_list_id, Description })
   // Both groups are in one VPC, and so of one account.
-  else permission.UserIdGroupPairs.push({ GroupId: rule.peer_group_id, UserId: rule.account_id, Description })
+  else permission.UserIdGroupPairs.push({ GroupId: rule.peer_group_id ?? '', UserId: rule.account_id, Description })
 }
 
 /** Any fixed order, so that two answers never differ without reason. */
@@ -106,6 +106,7 @@ export function securityGroupRuleToWire(row: SecurityGroupRuleTable, tags: Tag[]
     ToPort: row.to_port,
     CidrIpv4: ipv4,
     CidrIpv6: ipv6,
+    PrefixListId: row.prefix_list_id ?? undefined,
     ReferencedGroupInfo:
       row.peer_group_id === null ? undefined : { GroupId: row.peer_group_id, UserId: row.account_id },
     Description: row.description ?? undefined,
@@ -125,6 +126,7 @@ export function revokedRuleToWire(row: SecurityGroupRuleTable): RevokedSecurityG
     ToPort: row.to_port,
     CidrIpv4: ipv4,
     CidrIpv6: ipv6,
+    PrefixListId: row.prefix_list_id ?? undefined,
     ReferencedGroupId: row.peer_group_id ?? undefined,
     Description: row.description ?? undefined,
   }
