@@ -13,7 +13,9 @@ import { describeInstanceAttribute } from './instance-attributes.ts'
 import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
 import { describeInstanceStatus } from './instance-status.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
+import { createNatGateway } from './create-nat-gateway.ts'
 import { createKeyPair, deleteKeyPair, describeKeyPairs, importKeyPair, prepareCreateKeyPair } from './key-pairs.ts'
+import { deleteNatGateway, describeNatGateways } from './nat-gateways.ts'
 import {
   createNetworkAcl, deleteNetworkAcl, describeNetworkAcls, replaceNetworkAclAssociation,
 } from './network-acls.ts'
@@ -46,12 +48,14 @@ export const operations: Record<string, Operation> = {
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
   CreateManagedPrefixList: mutation(createManagedPrefixList),
+  CreateNatGateway: mutation(createNatGateway),
   CreateNetworkAcl: mutation(createNetworkAcl),
   CreateNetworkAclEntry: mutation(createNetworkAclEntry),
   CreateSecurityGroup: mutation(createSecurityGroup),
   CreateTags: mutation(createTags),
   DeleteKeyPair: mutation(deleteKeyPair),
   DeleteManagedPrefixList: mutation(deleteManagedPrefixList),
+  DeleteNatGateway: mutation(deleteNatGateway),
   DeleteNetworkAcl: mutation(deleteNetworkAcl),
   DeleteNetworkAclEntry: mutation(deleteNetworkAclEntry),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
@@ -68,6 +72,7 @@ export const operations: Record<string, Operation> = {
   DescribeInstanceTypes: query(describeInstanceTypes),
   DescribeKeyPairs: query(describeKeyPairs),
   DescribeManagedPrefixLists: query(describeManagedPrefixLists),
+  DescribeNatGateways: query(describeNatGateways),
   DescribeNetworkAcls: query(describeNetworkAcls),
   DescribeNetworkInterfaces: query(describeNetworkInterfaces),
   DescribePrefixLists: query(describePrefixLists),

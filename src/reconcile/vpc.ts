@@ -57,6 +57,15 @@ export function createVpcReconcilers(options: VpcReconcilerOptions): { vpc: Reco
   }
 }
 
+/**
+ * Whether the spec knows of what the interface's row says. Rows of interfaces are read after the spec:
+ * a NAT gateway that came or went in between is due still.
+ */
+function agrees({ spec }: KnownVpc, each: InterfaceTable): boolean {
+  if (each.requester_id === null) return true
+  return spec.natGateways.some((gateway) => gateway.interfaceId === each.interface_id) === (each.wanted === 1)
+}
+
 /** Whether anything of the VPC has to be on this host. */
 function isNeeded({ spec, ports }: KnownVpc): boolean {
   return ports.size > 0 || spec.natGateways.length > 0
@@ -79,16 +88,19 @@ async function syncWhole(
   if (isNeeded(vpc)) await network.syncVpc(vpc.spec)
   else await network.removeVpc(vpcId)
   if (isNeeded(vpc)) known.set(vpcId, vpc)
-  return recordSynced({ hostId, clock }, { vpcId, interfaces: pending, groups: changed })
+  const interfaces = pending.filter((each) => agrees(vpc, each))
+  return recordSynced({ hostId, clock }, { vpcId, interfaces, groups: changed })
 }
 
 function recordSynced({ hostId, clock }: Pick<VpcReconcilerOptions, 'hostId' | 'clock'>, done: Synced): Outcome {
   return synced({ hostId, nowMs: () => clock.now() }, done)
 }
 
+/** A NAT gateway's interface comes and goes with the whole VPC only, and is not in force before that. */
 const unsyncedOf = prepared((db, vpcId: string, hostId: string) =>
   db.selectFrom('interfaces').selectAll()
-    .where('vpc_id', '=', vpcId).where('host_id', '=', hostId).whereRef('revision', '<>', 'synced_revision'))
+    .where('vpc_id', '=', vpcId).where('host_id', '=', hostId).where('requester_id', 'is', null)
+    .whereRef('revision', '<>', 'synced_revision'))
 
 const unsyncedGroupsOf = prepared((db, vpcId: string) =>
   db.selectFrom('security_groups').select(['group_id', 'revision'])
