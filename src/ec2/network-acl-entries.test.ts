@@ -6,7 +6,7 @@ import { loadAcls } from '../vpc/load-routing.ts'
 import {
   createNetworkAclEntry, deleteNetworkAclEntry, MAX_ENTRIES, replaceNetworkAclEntry,
 } from './network-acl-entries.ts'
-import { createNetworkAcl, describeNetworkAcls } from './network-acls.ts'
+import { createNetworkAcl, describeNetworkAcls, replaceNetworkAclAssociation } from './network-acls.ts'
 
 let account: MemoryAccount
 let NetworkAclId: string
@@ -139,14 +139,20 @@ describe('the network', () => {
     expect(await works()).toEqual([{ kind: 'vpc', id: account.defaultVpcId, generation: 3 }])
   })
 
-  it('gets entries in their order, ports of the protocols that have some', async () => {
+  it('gets entries in their order, ports of the protocols that have some, once a subnet uses the ACL', async () => {
     await add({ RuleNumber: 200, RuleAction: 'deny' })
     await add({ RuleNumber: 9, Protocol: '6', PortRange: { From: 22, To: 23 } })
     await add({ RuleNumber: 10, Protocol: '1', IcmpTypeCode: { Type: 8, Code: -1 } })
     await add({ RuleNumber: 11, Protocol: '50' })
-    const acls = await account.query((db) => loadAcls(db, account.defaultVpcId))
+    const inSpec = async () =>
+      (await account.query((db) => loadAcls(db, account.defaultVpcId))).find((acl) => acl.networkAclId === NetworkAclId)
+    expect(await inSpec()).toBeUndefined()
+    const { NetworkAcls: [main] = [] } = await account.call(describeNetworkAcls, { Filters: [{ Name: 'default', Values: ['true'] }] })
+    await account.call(replaceNetworkAclAssociation, {
+      NetworkAclId, AssociationId: main?.Associations?.[0]?.NetworkAclAssociationId,
+    })
     const whole = { fromPort: null, toPort: null, cidr: '0.0.0.0/0' }
-    expect(acls.find((acl) => acl.networkAclId === NetworkAclId)).toEqual({
+    expect(await inSpec()).toEqual({
       networkAclId: NetworkAclId, egress: [],
       ingress: [
         { ...whole, ruleNumber: 9, action: 'allow', protocol: 'tcp', fromPort: 22, toPort: 23 },
