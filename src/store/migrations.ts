@@ -138,10 +138,10 @@ export const migrations: { name: string; statements: (string | DialectStatements
       `create table internet_gateways (internet_gateway_id text primary key, account_id text not null,
         vpc_id text references vpcs on delete restrict, created_ms bigint not null)`,
       `create unique index internet_gateways_by_vpc on internet_gateways (vpc_id)`,
-      `create table nat_gateways (nat_gateway_id text primary key, account_id text not null,
-        vpc_id text not null references vpcs on delete restrict,
-        subnet_id text not null references subnets on delete restrict,
-        interface_id text references interfaces on delete restrict,
+      // Of a NAT gateway that was deleted, VPC and subnet may be gone while it is still shown; one that
+      // lives keeps both by its interface.
+      `create table nat_gateways (nat_gateway_id text primary key, account_id text not null, vpc_id text not null,
+        subnet_id text not null, interface_id text references interfaces on delete restrict,
         host_id text not null references hosts on delete restrict, connectivity text not null, state text not null,
         created_ms bigint not null, deleted_ms bigint, doc text not null)`,
       `create index nat_gateways_by_vpc on nat_gateways (vpc_id)`,
