@@ -10,6 +10,9 @@ import { deleteSecurityGroup } from './delete-security-group.ts'
 import { deleteSubnet } from './delete-subnet.ts'
 import { deleteVpc } from './delete-vpc.ts'
 import { describeImages } from './images.ts'
+import {
+  associateDhcpOptions, createDhcpOptions, deleteDhcpOptions, describeDhcpOptions,
+} from './dhcp-options.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
 import { describeSecurityGroupRules } from './describe-security-group-rules.ts'
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
@@ -54,6 +57,7 @@ import { describeAvailabilityZones, describeRegions } from './zones.ts'
 /** Every operation of EC2 that is there; what is not in this table answers UnsupportedOperation. */
 export const operations: Record<string, Operation> = {
   AcceptVpcPeeringConnection: mutation(acceptVpcPeeringConnection),
+  AssociateDhcpOptions: mutation(associateDhcpOptions),
   AssociateRouteTable: mutation(associateRouteTable),
   AssociateVpcCidrBlock: mutation(associateVpcCidrBlock),
   AttachInternetGateway: mutation(attachInternetGateway),
@@ -61,6 +65,7 @@ export const operations: Record<string, Operation> = {
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
+  CreateDhcpOptions: mutation(createDhcpOptions),
   CreateInternetGateway: mutation(createInternetGateway),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
@@ -71,6 +76,7 @@ export const operations: Record<string, Operation> = {
   CreateTags: mutation(createTags),
   CreateVpc: mutation(createVpc),
   CreateVpcPeeringConnection: mutation(createVpcPeeringConnection),
+  DeleteDhcpOptions: mutation(deleteDhcpOptions),
   DeleteInternetGateway: mutation(deleteInternetGateway),
   DeleteKeyPair: mutation(deleteKeyPair),
   DeleteRoute: mutation(deleteRoute),
@@ -83,6 +89,7 @@ export const operations: Record<string, Operation> = {
   DeleteVpcPeeringConnection: mutation(deleteVpcPeeringConnection),
   DescribeAccountAttributes: query(describeAccountAttributes),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
+  DescribeDhcpOptions: query(describeDhcpOptions),
   DescribeImages: query(describeImages),
   DescribeInstanceAttribute: query(describeInstanceAttribute),
   DescribeInstanceCreditSpecifications: query(describeInstanceCreditSpecifications),

@@ -1,4 +1,4 @@
-import { isPeeringVisible } from '../model/vpc-peering.ts'
+import { isPeeringVisible, vpcPeeringDoc } from '../model/vpc-peering.ts'
 import type { VpcPeeringTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import type { Context } from './context.ts'
@@ -53,7 +53,7 @@ export async function endPeering(
   const statusMessage = `${status === 'deleted' ? 'Deleted' : 'Rejected'} by ${account}`
   await db
     .updateTable('vpc_peerings')
-    .set({ status, status_message: statusMessage, ended_ms: nowMs, doc: JSON.stringify({ endedBy: account }) })
+    .set({ status, status_message: statusMessage, ended_ms: nowMs, doc: JSON.stringify({ ...vpcPeeringDoc(row), endedBy: account }) })
     .where('peering_id', '=', row.peering_id).execute()
   if (row.status === 'active') await wakePeering(db, row, nowMs)
 }

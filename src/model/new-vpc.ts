@@ -1,6 +1,7 @@
 import { formatCidr, overlaps, parseCidr, sizeOf, type Cidr } from '../core/cidr.ts'
 import { newId } from '../core/ids.ts'
 import type { SubnetTable, VpcTable } from '../store/schema.ts'
+import { ensureDefaultDhcpOptions } from './dhcp-options.ts'
 import { insertDefaultGroup } from './security-group.ts'
 import { associateAcl, ensureVpcObjects, type Making } from './vpc-objects.ts'
 import { defaultDnsAttributes, type VpcDoc } from './vpc-wire.ts'
@@ -10,9 +11,6 @@ import { zonesOf } from './zone.ts'
 export const DEFAULT_VPC_CIDR = '172.31.0.0/16'
 const DEFAULT_SUBNET_PREFIX = 20
 
-/** Name of the setting that says which set of DHCP options new VPCs of the account have. */
-const DEFAULT_DHCP_OPTIONS = 'default-dhcp-options-id'
-
 /** A VPC with everything that it has from its first moment: security group, route table, network ACL. */
 export async function insertVpc(
   making: Making,
@@ -20,7 +18,7 @@ export async function insertVpc(
 ): Promise<VpcTable> {
   const { db, random, nowMs } = making
   const { accountId, cidr, isDefault } = vpc
-  const doc: VpcDoc = { dhcpOptionsId: await defaultDhcpOptionsId(making, accountId), ...defaultDnsAttributes(isDefault) }
+  const doc: VpcDoc = { dhcpOptionsId: await ensureDefaultDhcpOptions(making, accountId), ...defaultDnsAttributes(isDefault) }
   const row: VpcTable = {
     vpc_id: newId(random, 'vpc'), account_id: accountId, cidr, is_default: isDefault ? 1 : 0, state: 'available',
     created_ms: nowMs, doc: JSON.stringify(doc),
@@ -29,24 +27,6 @@ export async function insertVpc(
   await insertDefaultGroup(db, random, { vpcId: row.vpc_id, accountId, createdMs: nowMs })
   await ensureVpcObjects(making, row)
   return row
-}
-
-/**
- * Id of the DHCP options that an account's VPCs have unless others are chosen: EC2's own servers. Made
- * with the account's first VPC and kept for as long as the account.
- */
-export async function defaultDhcpOptionsId({ db, random }: Making, accountId: string): Promise<string> {
-  const setting = await db
-    .selectFrom('account_settings').select('value')
-    .where('account_id', '=', accountId).where('name', '=', DEFAULT_DHCP_OPTIONS).executeTakeFirst()
-  if (setting) return setting.value
-  // Accounts that are older than the setting have it in their default VPC alone.
-  const vpc = await db
-    .selectFrom('vpcs').select('doc').where('account_id', '=', accountId).where('is_default', '=', 1).executeTakeFirst()
-  const known = vpc ? (JSON.parse(vpc.doc) as VpcDoc).dhcpOptionsId : 'default'
-  const value = known === 'default' ? newId(random, 'dopt') : known
-  await db.insertInto('account_settings').values({ account_id: accountId, name: DEFAULT_DHCP_OPTIONS, value }).execute()
-  return value
 }
 
 /** A subnet, which uses the default network ACL of its VPC. */

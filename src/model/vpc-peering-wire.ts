@@ -1,5 +1,8 @@
-import type { Tag, VpcPeeringConnection, VpcPeeringConnectionStateReason, VpcPeeringConnectionVpcInfo } from '@aws-sdk/client-ec2'
+import type {
+  Tag, VpcPeeringConnection, VpcPeeringConnectionOptionsDescription, VpcPeeringConnectionStateReason, VpcPeeringConnectionVpcInfo,
+} from '@aws-sdk/client-ec2'
 import type { VpcPeeringTable } from '../store/schema.ts'
+import { allowsRemoteDns } from './vpc-names.ts'
 import { peeringStatus } from './vpc-peering.ts'
 
 /** What the wire shows of a peering beside its own row. */
@@ -25,26 +28,29 @@ export function vpcPeeringToWire(row: VpcPeeringTable, related: PeeringRelated):
     ExpirationTime: code === 'pending-acceptance' ? new Date(row.expires_ms) : undefined,
     RequesterVpcInfo: {
       OwnerId: row.account_id, VpcId: row.requester_vpc_id, Region: region,
-      ...blocksToWire(isOpen ? related.requesterCidrs : []),
+      ...blocksToWire(isOpen ? related.requesterCidrs : [], peeringOptions(row, row.requester_vpc_id)),
     },
     AccepterVpcInfo: {
       OwnerId: row.accepter_account_id, VpcId: row.accepter_vpc_id, Region: region,
-      ...blocksToWire(code === 'active' ? related.accepterCidrs : []),
+      ...blocksToWire(code === 'active' ? related.accepterCidrs : [], peeringOptions(row, row.accepter_vpc_id)),
     },
     Tags: related.tags,
   }
 }
 
-function blocksToWire(cidrs: readonly string[]): Partial<VpcPeeringConnectionVpcInfo> {
+/** What the side of that VPC allows the other. */
+export function peeringOptions(row: VpcPeeringTable, vpcId: string): Required<VpcPeeringConnectionOptionsDescription> {
+  return {
+    AllowDnsResolutionFromRemoteVpc: allowsRemoteDns(row, vpcId), AllowEgressFromLocalClassicLinkToRemoteVpc: false,
+    AllowEgressFromLocalVpcToRemoteClassicLink: false,
+  }
+}
+
+function blocksToWire(
+  cidrs: readonly string[],
+  options: VpcPeeringConnectionOptionsDescription,
+): Partial<VpcPeeringConnectionVpcInfo> {
   const [primary] = cidrs
   if (primary === undefined) return {}
-  return {
-    CidrBlock: primary,
-    CidrBlockSet: cidrs.map((cidr) => ({ CidrBlock: cidr })),
-    // Names of the other side's instances stand for their public addresses; nothing else can be chosen yet.
-    PeeringOptions: {
-      AllowDnsResolutionFromRemoteVpc: false, AllowEgressFromLocalClassicLinkToRemoteVpc: false,
-      AllowEgressFromLocalVpcToRemoteClassicLink: false,
-    },
-  }
+  return { CidrBlock: primary, CidrBlockSet: cidrs.map((cidr) => ({ CidrBlock: cidr })), PeeringOptions: options }
 }

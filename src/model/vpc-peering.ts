@@ -1,10 +1,11 @@
 import type { VpcPeeringTable } from '../store/schema.ts'
+import type { PeeringOptionsDoc } from './vpc-names.ts'
 
 /** Status of a peering as it is now: a request that nobody answered expires by itself. */
 export type PeeringStatus = VpcPeeringTable['status']
 
 /** What of a peering SQL never looks into. */
-export interface VpcPeeringDoc {
+export interface VpcPeeringDoc extends PeeringOptionsDoc {
   /** The account that rejected or deleted it. */
   endedBy?: string
 }
