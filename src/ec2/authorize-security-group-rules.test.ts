@@ -156,8 +156,8 @@ describe('authorizeSecurityGroupIngress', () => {
       "InvalidPrefixListID.NotFound: The prefix list ID 'pl-00000000000000000' does not exist"],
     ['an empty prefix list', { ...ssh, PrefixListIds: [{}] },
       'MissingParameter: The request must contain the parameter prefixListId'],
-    ['peering', { ...ssh, UserIdGroupPairs: [{ GroupName: 'web', VpcPeeringConnectionId: 'pcx-1' }] },
-      'The parameter VpcPeeringConnectionId'],
+    ['a peering for a group of the same VPC', { ...ssh, UserIdGroupPairs: [{ GroupName: 'web', VpcPeeringConnectionId: 'pcx-1' }] },
+      'belong to different networks'],
     ['a strange description', { ...ssh, IpRanges: [{ CidrIp: '10.0.0.0/8', Description: '"quoted"' }] },
       'InvalidParameterValue: Invalid rule description.'],
   ])('refuses %s, and nothing of the call is done', async (_what, permission, expected) => {

@@ -3,7 +3,16 @@ import { describeAccountAttributes } from './account-attributes.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
 import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
+import { createDefaultSubnet, createDefaultVpc } from './default-vpc.ts'
+import { createSubnet } from './create-subnet.ts'
+import { createVpc } from './create-vpc.ts'
+import { deleteSecurityGroup } from './delete-security-group.ts'
+import { deleteSubnet } from './delete-subnet.ts'
+import { deleteVpc } from './delete-vpc.ts'
 import { describeImages } from './images.ts'
+import {
+  associateDhcpOptions, createDhcpOptions, deleteDhcpOptions, describeDhcpOptions,
+} from './dhcp-options.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
 import { describeSecurityGroupRules } from './describe-security-group-rules.ts'
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
@@ -11,6 +20,9 @@ import { describeInstanceTypeOfferings } from './instance-type-offerings.ts'
 import { describeInstanceTypes } from './instance-types.ts'
 import { describeInstanceAttribute } from './instance-attributes.ts'
 import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
+import {
+  attachInternetGateway, createInternetGateway, deleteInternetGateway, describeInternetGateways, detachInternetGateway,
+} from './internet-gateways.ts'
 import { describeInstanceStatus } from './instance-status.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
@@ -28,41 +40,75 @@ import { monitorInstances, unmonitorInstances } from './monitoring.ts'
 import {
   modifySecurityGroupRules, updateSecurityGroupRuleDescriptionsEgress, updateSecurityGroupRuleDescriptionsIngress,
 } from './modify-security-group-rules.ts'
+import { modifySubnetAttribute } from './modify-subnet-attribute.ts'
 import { mutation, pagedQuery, query, type Operation } from './operation.ts'
 import {
   describePrefixLists, getManagedPrefixListAssociations, getManagedPrefixListEntries,
 } from './prefix-list-contents.ts'
 import { revokeSecurityGroupEgress, revokeSecurityGroupIngress } from './revoke-security-group-rules.ts'
+import { associateRouteTable, disassociateRouteTable, replaceRouteTableAssociation } from './route-table-associations.ts'
+import { createRouteTable, deleteRouteTable, describeRouteTables } from './route-tables.ts'
+import { createRoute, deleteRoute, replaceRoute } from './routes.ts'
 import { runInstances } from './run-instances.ts'
-import { createSecurityGroup, deleteSecurityGroup, describeSecurityGroups } from './security-groups.ts'
+import { describeSecurityGroupReferences, describeStaleSecurityGroups } from './security-group-references.ts'
+import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
 import { deleteVolume, describeVolumes } from './volumes.ts'
-import { describeVpcAttribute, describeVpcs } from './vpcs.ts'
+import { describeVpcAttribute, modifyVpcAttribute, modifyVpcTenancy } from './vpc-attributes.ts'
+import { associateVpcCidrBlock, disassociateVpcCidrBlock } from './vpc-cidrs.ts'
+import { modifyVpcPeeringConnectionOptions } from './vpc-peering-options.ts'
+import {
+  acceptVpcPeeringConnection, createVpcPeeringConnection, deleteVpcPeeringConnection, rejectVpcPeeringConnection,
+} from './vpc-peering-requests.ts'
+import { describeVpcPeeringConnections } from './vpc-peerings.ts'
+import { describeVpcs } from './vpcs.ts'
 import { describeAvailabilityZones, describeRegions } from './zones.ts'
 
 /** Every operation of EC2 that is there; what is not in this table answers UnsupportedOperation. */
 export const operations: Record<string, Operation> = {
+  AcceptVpcPeeringConnection: mutation(acceptVpcPeeringConnection),
+  AssociateDhcpOptions: mutation(associateDhcpOptions),
+  AssociateRouteTable: mutation(associateRouteTable),
+  AssociateVpcCidrBlock: mutation(associateVpcCidrBlock),
+  AttachInternetGateway: mutation(attachInternetGateway),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
+  CreateDefaultSubnet: mutation(createDefaultSubnet),
+  CreateDefaultVpc: mutation(createDefaultVpc),
+  CreateDhcpOptions: mutation(createDhcpOptions),
+  CreateInternetGateway: mutation(createInternetGateway),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
   CreateManagedPrefixList: mutation(createManagedPrefixList),
   CreateNatGateway: mutation(createNatGateway),
   CreateNetworkAcl: mutation(createNetworkAcl),
   CreateNetworkAclEntry: mutation(createNetworkAclEntry),
+  CreateRoute: mutation(createRoute),
+  CreateRouteTable: mutation(createRouteTable),
   CreateSecurityGroup: mutation(createSecurityGroup),
+  CreateSubnet: mutation(createSubnet),
   CreateTags: mutation(createTags),
+  CreateVpc: mutation(createVpc),
+  CreateVpcPeeringConnection: mutation(createVpcPeeringConnection),
+  DeleteDhcpOptions: mutation(deleteDhcpOptions),
+  DeleteInternetGateway: mutation(deleteInternetGateway),
   DeleteKeyPair: mutation(deleteKeyPair),
   DeleteManagedPrefixList: mutation(deleteManagedPrefixList),
   DeleteNatGateway: mutation(deleteNatGateway),
   DeleteNetworkAcl: mutation(deleteNetworkAcl),
   DeleteNetworkAclEntry: mutation(deleteNetworkAclEntry),
+  DeleteRoute: mutation(deleteRoute),
+  DeleteRouteTable: mutation(deleteRouteTable),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
+  DeleteSubnet: mutation(deleteSubnet),
   DeleteTags: mutation(deleteTags),
   DeleteVolume: mutation(deleteVolume),
+  DeleteVpc: mutation(deleteVpc),
+  DeleteVpcPeeringConnection: mutation(deleteVpcPeeringConnection),
   DescribeAccountAttributes: query(describeAccountAttributes),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
+  DescribeDhcpOptions: query(describeDhcpOptions),
   DescribeImages: query(describeImages),
   DescribeInstanceAttribute: query(describeInstanceAttribute),
   DescribeInstanceCreditSpecifications: query(describeInstanceCreditSpecifications),
@@ -70,6 +116,7 @@ export const operations: Record<string, Operation> = {
   DescribeInstanceStatus: query(describeInstanceStatus),
   DescribeInstanceTypeOfferings: query(describeInstanceTypeOfferings),
   DescribeInstanceTypes: query(describeInstanceTypes),
+  DescribeInternetGateways: query(describeInternetGateways),
   DescribeKeyPairs: query(describeKeyPairs),
   DescribeManagedPrefixLists: query(describeManagedPrefixLists),
   DescribeNatGateways: query(describeNatGateways),
@@ -77,13 +124,20 @@ export const operations: Record<string, Operation> = {
   DescribeNetworkInterfaces: query(describeNetworkInterfaces),
   DescribePrefixLists: query(describePrefixLists),
   DescribeRegions: query(describeRegions),
+  DescribeRouteTables: query(describeRouteTables),
+  DescribeSecurityGroupReferences: query(describeSecurityGroupReferences),
   DescribeSecurityGroupRules: query(describeSecurityGroupRules),
   DescribeSecurityGroups: query(describeSecurityGroups),
+  DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
   DescribeSubnets: query(describeSubnets),
   DescribeTags: query(describeTags),
   DescribeVolumes: query(describeVolumes),
   DescribeVpcAttribute: query(describeVpcAttribute),
+  DescribeVpcPeeringConnections: query(describeVpcPeeringConnections),
   DescribeVpcs: query(describeVpcs),
+  DetachInternetGateway: mutation(detachInternetGateway),
+  DisassociateRouteTable: mutation(disassociateRouteTable),
+  DisassociateVpcCidrBlock: mutation(disassociateVpcCidrBlock),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
@@ -96,10 +150,17 @@ export const operations: Record<string, Operation> = {
   ModifyInstanceMetadataOptions: mutation(modifyInstanceMetadataOptions),
   ModifyManagedPrefixList: mutation(modifyManagedPrefixList),
   ModifySecurityGroupRules: mutation(modifySecurityGroupRules),
+  ModifySubnetAttribute: mutation(modifySubnetAttribute),
+  ModifyVpcAttribute: mutation(modifyVpcAttribute),
+  ModifyVpcPeeringConnectionOptions: mutation(modifyVpcPeeringConnectionOptions),
+  ModifyVpcTenancy: mutation(modifyVpcTenancy),
   MonitorInstances: mutation(monitorInstances),
   RebootInstances: mutation(rebootInstances),
+  RejectVpcPeeringConnection: mutation(rejectVpcPeeringConnection),
   ReplaceNetworkAclAssociation: mutation(replaceNetworkAclAssociation),
   ReplaceNetworkAclEntry: mutation(replaceNetworkAclEntry),
+  ReplaceRoute: mutation(replaceRoute),
+  ReplaceRouteTableAssociation: mutation(replaceRouteTableAssociation),
   RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),
   RevokeSecurityGroupEgress: mutation(revokeSecurityGroupEgress),
   RevokeSecurityGroupIngress: mutation(revokeSecurityGroupIngress),

@@ -1,6 +1,5 @@
-import type { UserIdGroupPair } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
-import { ICMPV6, isIpv6Block, wireProtocol, type RulePermission } from '../model/security-group-wire.ts'
+import { ICMPV6, isIpv6Block, peerGroupOf, wireProtocol, type RulePermission } from '../model/security-group-wire.ts'
 import { inBatches } from '../store/batch.ts'
 import type { PrefixListTable, SecurityGroupRuleTable, SecurityGroupTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
@@ -9,7 +8,7 @@ import type { RequestedRule } from './ip-permissions.ts'
 import { unsupportedParameter } from './parameters.ts'
 import { findPrefixList } from './prefix-list-lookup.ts'
 import { checkIds, notFoundError, RESOURCE_KINDS } from './resources.ts'
-import { groupById, groupByName } from './security-group-lookup.ts'
+import { findPeerGroup } from './security-group-peers.ts'
 
 /**
  * Rules that a group may have in one direction, for IPv4 and for IPv6 apart; a rule that names a group
@@ -59,7 +58,9 @@ export function ruleKey(rule: RulePermission): string {
 }
 
 /**
- * Looks up the groups that the rules name, in the VPC of `group`, and their prefix lists.
+ * Looks up the groups that the rules name, in the VPC of `group` or in one that it has a peering with,
+ * and their prefix lists. Of rules that are `present` the group may be out of reach by now: their
+ * peering has ended.
  *
  * @throws ApiError InvalidGroup.NotFound, InvalidPrefixListID.NotFound; InvalidParameterValue when two of the rules are the same.
  */
@@ -67,10 +68,11 @@ export async function resolveRules(
   context: Context,
   group: SecurityGroupTable,
   requested: readonly RequestedRule[],
+  present: readonly RulePermission[] = [],
 ): Promise<RulePermission[]> {
   const rules = new Map<string, RulePermission>()
   for (const request of requested) {
-    const rule = await resolveRule(context, group, request)
+    const rule = await resolveRule(context, group, request, present)
     const key = ruleKey(rule)
     if (rules.has(key)) {
       throw new ApiError('InvalidParameterValue', 'The same permission must not appear multiple times')
@@ -84,6 +86,7 @@ async function resolveRule(
   context: Context,
   group: SecurityGroupTable,
   { protocol, fromPort, toPort, peer, description }: RequestedRule,
+  present: readonly RulePermission[],
 ): Promise<RulePermission> {
   const common = { account_id: context.account, protocol, from_port: fromPort, to_port: toPort, description }
   if ('cidr' in peer) return { ...common, cidr: peer.cidr, peer_group_id: null, prefix_list_id: null, peer_key: peer.cidr }
@@ -91,26 +94,10 @@ async function resolveRule(
     const { prefix_list_id: id } = await findPrefixList(context, peer.prefixListId)
     return { ...common, cidr: null, peer_group_id: null, prefix_list_id: id, peer_key: id }
   }
-  const { group_id: groupId } = await findPeer(context, group, peer.group)
+  const known = present.find((rule) => rule.peer_key === peer.group.GroupId)
+  if (known) return { ...common, cidr: null, peer_group_id: known.peer_group_id, prefix_list_id: null, peer_key: known.peer_key }
+  const groupId = await findPeerGroup(context, group, peer.group)
   return { ...common, cidr: null, peer_group_id: groupId, prefix_list_id: null, peer_key: groupId }
-}
-
-async function findPeer(
-  context: Context,
-  group: SecurityGroupTable,
-  pair: UserIdGroupPair,
-): Promise<SecurityGroupTable> {
-  const { GroupId: id, GroupName: name, UserId: owner } = pair
-  // Groups of another account could be named over a peering connection only.
-  if (owner && owner !== context.account) throw notFoundError(RESOURCE_KINDS.securityGroup, [id ?? name ?? ''])
-  const peer = id ? await groupById(context, id) : await groupByName(context, group.vpc_id, name ?? '')
-  if (!peer) {
-    throw new ApiError('InvalidGroup.NotFound', `The security group '${name}' does not exist in VPC '${group.vpc_id}'`)
-  }
-  if (peer.vpc_id !== group.vpc_id || (pair.VpcId && pair.VpcId !== peer.vpc_id)) {
-    throw new ApiError('InvalidGroup.NotFound', 'You have specified two resources that belong to different networks.')
-  }
-  return peer
 }
 
 /** What of prefix lists decides how rules that name them count. */
@@ -133,7 +120,7 @@ export function exceedsRules(rules: readonly RulePermission[], lists: ReadonlyMa
     const isIpv6 = list ? list.address_family === 'IPv6' : isIpv6Block(rule.cidr)
     const count = list?.max_entries ?? 1
     if (!isIpv6) ipv4 += count
-    if (isIpv6 || rule.peer_group_id !== null) ipv6 += count
+    if (isIpv6 || peerGroupOf(rule) !== null) ipv6 += count
   }
   return Math.max(ipv4, ipv6) > MAX_RULES
 }

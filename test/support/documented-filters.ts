@@ -112,6 +112,9 @@ export const DOCUMENTED_FILTERS = {
     ip-permission.ipv6-cidr ip-permission.prefix-list-id ip-permission.protocol ip-permission.to-port
     ip-permission.user-id owner-id vpc-id
   `.trim().split(/\s+/),
+  DescribeDhcpOptions: `
+    dhcp-options-id key value owner-id
+  `.trim().split(/\s+/),
   DescribeSubnets: `
     availability-zone availability-zone-id available-ip-address-count cidr-block customer-owned-ipv4-pool
     default-for-az enable-dns64 enable-lni-at-device-index ipv6-cidr-block-association.ipv6-cidr-block
@@ -139,5 +142,19 @@ export const DOCUMENTED_FILTERS = {
   `.trim().split(/\s+/),
   DescribeNatGateways: `
     nat-gateway-id state subnet-id vpc-id
+  `.trim().split(/\s+/),
+  DescribeRouteTables: `
+    association.gateway-id association.route-table-association-id association.route-table-id association.subnet-id
+    association.main owner-id route-table-id route.destination-cidr-block route.destination-ipv6-cidr-block
+    route.destination-prefix-list-id route.egress-only-internet-gateway-id route.gateway-id route.instance-id
+    route.nat-gateway-id route.transit-gateway-id route.origin route.state route.vpc-peering-connection-id vpc-id
+  `.trim().split(/\s+/),
+  DescribeInternetGateways: `
+    attachment.state attachment.vpc-id internet-gateway-id owner-id
+  `.trim().split(/\s+/),
+  DescribeVpcPeeringConnections: `
+    accepter-vpc-info.cidr-block accepter-vpc-info.owner-id accepter-vpc-info.vpc-id expiration-time
+    requester-vpc-info.cidr-block requester-vpc-info.owner-id requester-vpc-info.vpc-id status-code status-message
+    vpc-peering-connection-id
   `.trim().split(/\s+/),
 }

@@ -31,6 +31,8 @@ export const LINK = {
 } as const
 
 export const METADATA_ADDRESS = '169.254.169.254'
+/** Answers NTP in every VPC. */
+export const TIME_ADDRESS = '169.254.169.123'
 /** Answers DNS in every VPC, besides the VPC's base + 2. */
 export const LINK_LOCAL_RESOLVER = '169.254.169.253'
 export const MTU = 1500
