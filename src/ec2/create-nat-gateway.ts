@@ -12,9 +12,10 @@ import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
 import { forgetEndedGateways, loadNatGateway } from './nat-gateways.ts'
 import { checkEnum, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
-import { checkIds, notFoundError, RESOURCE_KINDS } from './resources.ts'
 import { wakeVpc } from './security-group-lookup.ts'
+import { requireSubnet } from './subnet-lookup.ts'
 import { insertTags, parseTagSpecifications } from './tags.ts'
+import { checkQuota } from './vpc-lookup.ts'
 
 /** In a zone: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html */
 const MAX_GATEWAYS_PER_ZONE = 5
@@ -58,20 +59,11 @@ async function checkRequest(context: Context, input: CreateNatGatewayRequest): P
     'VpcId', 'AvailabilityZoneAddresses', 'SecondaryAllocationIds', 'SecondaryPrivateIpAddresses', 'SecondaryPrivateIpAddressCount',
   ])
   const connectivity = checkEnum('ConnectivityType', input.ConnectivityType, ['public', 'private']) ?? 'public'
-  if (!input.SubnetId) throw missingParameter('subnetId')
+  const subnet = await requireSubnet(context, input.SubnetId)
   if (connectivity === 'private' && input.AllocationId) {
     throw new ApiError('InvalidParameterCombination', 'The parameter allocationId cannot be used with a private NAT gateway')
   }
-  const subnet = await requireSubnet(context, input.SubnetId)
   return { subnet, connectivity, address: connectivity === 'public' ? await requireAddress(context, input.AllocationId) : undefined }
-}
-
-async function requireSubnet({ db, account }: Context, id: string): Promise<SubnetTable> {
-  checkIds(RESOURCE_KINDS.subnet, [id])
-  const row = await db
-    .selectFrom('subnets').selectAll().where('account_id', '=', account).where('subnet_id', '=', id).executeTakeFirst()
-  if (!row) throw notFoundError(RESOURCE_KINDS.subnet, [id])
-  return row
 }
 
 /** This call has codes of its own for allocations that are not there. */
@@ -90,9 +82,10 @@ async function checkGatewayCount({ db, account }: Context, { zone }: SubnetTable
     .select((eb) => eb.fn.countAll<number>().as('count'))
     .where('nat_gateways.account_id', '=', account).where('zone', '=', zone)
     .where('nat_gateways.state', 'in', ['pending', 'available', 'deleting']).executeTakeFirstOrThrow()
-  if (Number(count) < MAX_GATEWAYS_PER_ZONE) return
-  throw new ApiError(
-    'NatGatewayLimitExceeded', `Performing this operation would exceed the limit of ${MAX_GATEWAYS_PER_ZONE} NAT gateways`)
+  checkQuota(
+    Number(count), MAX_GATEWAYS_PER_ZONE, 'NatGatewayLimitExceeded',
+    `Performing this operation would exceed the limit of ${MAX_GATEWAYS_PER_ZONE} NAT gateways`,
+  )
 }
 
 async function insertGateway(

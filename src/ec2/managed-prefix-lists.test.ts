@@ -175,14 +175,16 @@ describe('restoreManagedPrefixListVersion', () => {
   })
 })
 
-describe('a list that a security group names', () => {
+describe('a list that is named', () => {
   let listId: string
+  let other: string
   let groupId: string
   const allow = (PrefixListId: string) => account.call(authorizeSecurityGroupIngress, {
     GroupId: groupId, IpPermissions: [{ IpProtocol: 'tcp', FromPort: 22, ToPort: 22, PrefixListIds: [{ PrefixListId }] }],
   })
   beforeEach(async () => {
     listId = (await create({ MaxEntries: 40 })).PrefixListId
+    other = (await create()).PrefixListId
     groupId = (await account.call(createSecurityGroup, { GroupName: 'web', Description: 'x' })).GroupId ?? ''
     await allow(listId)
   })
@@ -201,6 +203,21 @@ describe('a list that a security group names', () => {
       State: 'modify-failed', MaxEntries: 40, StateMessage: `The following resources do not support the new maximum size: ${groupId}`,
     })
     expect(await modify({ PrefixListId: listId, MaxEntries: 60 })).toMatchObject({ State: 'modify-complete', MaxEntries: 60 })
+  })
+
+  it('does not grow beyond what a route table may have of routes', async () => {
+    const id = await account.query(async (db) => {
+      const table = await db.selectFrom('route_tables').select('route_table_id').where('vpc_id', '=', account.defaultVpcId).executeTakeFirstOrThrow()
+      const route = { route_table_id: table.route_table_id, account_id: DEFAULT_ACCOUNT, target_id: 'igw-1', created_ms: 0 }
+      for (const destination of [other, '192.0.2.0/24']) {
+        await db.insertInto('routes').values({ ...route, destination, target_kind: 'internet-gateway' }).execute()
+      }
+      return table.route_table_id
+    })
+    const grow = (MaxEntries: number) => modify({ PrefixListId: other, MaxEntries })
+    // With the default route and the other one.
+    expect(await grow(499)).toMatchObject({ State: 'modify-failed', StateMessage: expect.stringContaining(id) })
+    expect(await grow(498)).toMatchObject({ State: 'modify-complete' })
   })
 
   it('wakes the ports of the group when its entries change, and those of route tables that name it', async () => {

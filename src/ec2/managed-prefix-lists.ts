@@ -17,6 +17,7 @@ import { findPrefixList } from './prefix-list-lookup.ts'
 import { prefixListUsers } from './prefix-list-users.ts'
 import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
 import { deleteTagsOf, insertTags, parseTagSpecifications, tagsOf, toWireTags } from './tags.ts'
+import { checkQuota } from './vpc-lookup.ts'
 
 /** Of an account: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html */
 const MAX_LISTS = 100
@@ -76,8 +77,7 @@ async function checkListCount({ db, account }: Context): Promise<void> {
   const { count } = await db
     .selectFrom('prefix_lists').select((eb) => eb.fn.countAll<number>().as('count'))
     .where('account_id', '=', account).executeTakeFirstOrThrow()
-  if (Number(count) < MAX_LISTS) return
-  throw new ApiError('PrefixListLimitExceeded', 'The maximum number of prefix lists has been reached.')
+  checkQuota(Number(count), MAX_LISTS, 'PrefixListLimitExceeded', 'The maximum number of prefix lists has been reached.')
 }
 
 /** The wire form of a list. */

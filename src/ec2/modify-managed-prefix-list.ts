@@ -9,11 +9,11 @@ import { checkListName, checkMaxEntries, loadList, nameSome, updateList } from '
 import { missingParameter, refuseParameters } from './parameters.ts'
 import { changedEntries, checkEntryCount, checkVersion, insertVersion, loadEntries, type Entries } from './prefix-list-entries.ts'
 import { findPrefixList } from './prefix-list-lookup.ts'
-import { groupsThatCannotBear, wakeUsers } from './prefix-list-users.ts'
+import { usersThatCannotBear, wakeUsers } from './prefix-list-users.ts'
 
 /**
  * ModifyManagedPrefixList: changes the entries, which makes a new version, or the size, and the name.
- * A size that a group could not bear changes nothing but the list's state, as in EC2: modify-failed.
+ * A size that a group or a route table could not bear changes nothing but the list's state, as in EC2: modify-failed.
  */
 export async function modifyManagedPrefixList(
   context: Context,
@@ -36,7 +36,7 @@ export async function modifyManagedPrefixList(
   const present = await loadEntries(db, row.prefix_list_id, row.version)
   const entries = changedEntries(row.address_family, present, add, remove)
   checkEntryCount(entries, maxEntries)
-  const tooSmall = maxEntries > row.max_entries ? await groupsThatCannotBear(db, row.prefix_list_id, maxEntries) : []
+  const tooSmall = maxEntries > row.max_entries ? await usersThatCannotBear(db, row.prefix_list_id, maxEntries) : []
   if (tooSmall.length > 0) {
     const message = `The following resources do not support the new maximum size: ${nameSome(tooSmall)}`
     const failed = await updateList(context, row, { state: 'modify-failed', state_message: message })

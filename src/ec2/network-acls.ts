@@ -16,6 +16,7 @@ import { missingParameter } from './parameters.ts'
 import { checkIds, notFoundError, requireAll, RESOURCE_KINDS } from './resources.ts'
 import { wakeVpc } from './security-group-lookup.ts'
 import { deleteTagsOf, fromWireTags, insertTags, parseTagSpecifications, tagsOf, toWireTags } from './tags.ts'
+import { checkQuota, requireVpc } from './vpc-lookup.ts'
 
 /** https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html */
 const MAX_ACLS_PER_VPC = 200
@@ -24,7 +25,7 @@ const MAX_ACLS_PER_VPC = 200
 export async function createNetworkAcl(context: Context, input: CreateNetworkAclRequest): Promise<CreateNetworkAclResult> {
   const { db, account, random, nowMs } = context
   const tags = parseTagSpecifications(input.TagSpecifications, ['network-acl']).get('network-acl') ?? []
-  const vpcId = await requireVpc(context, input.VpcId)
+  const { vpc_id: vpcId } = await requireVpc(context, input.VpcId)
   const networkAclId = newId(random, 'acl')
   const earlier = await claimToken(context, 'CreateNetworkAcl', input, networkAclId)
   if (!earlier) {
@@ -38,21 +39,11 @@ export async function createNetworkAcl(context: Context, input: CreateNetworkAcl
   return { NetworkAcl: acl, ClientToken: input.ClientToken }
 }
 
-async function requireVpc({ db, account }: Context, vpcId: string | undefined): Promise<string> {
-  if (!vpcId) throw missingParameter('vpcId')
-  checkIds(RESOURCE_KINDS.vpc, [vpcId])
-  const row = await db
-    .selectFrom('vpcs').select('vpc_id').where('account_id', '=', account).where('vpc_id', '=', vpcId).executeTakeFirst()
-  if (!row) throw notFoundError(RESOURCE_KINDS.vpc, [vpcId])
-  return vpcId
-}
-
 async function checkAclCount({ db }: Context, vpcId: string): Promise<void> {
   const { count } = await db
     .selectFrom('network_acls').select((eb) => eb.fn.countAll<number>().as('count'))
     .where('vpc_id', '=', vpcId).executeTakeFirstOrThrow()
-  if (Number(count) < MAX_ACLS_PER_VPC) return
-  throw new ApiError('NetworkAclLimitExceeded', 'The maximum number of network ACLs has been reached.')
+  checkQuota(Number(count), MAX_ACLS_PER_VPC, 'NetworkAclLimitExceeded', 'The maximum number of network ACLs has been reached.')
 }
 
 /** @throws ApiError InvalidNetworkAclId.Malformed, InvalidNetworkAclID.NotFound. */

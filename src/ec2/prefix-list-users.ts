@@ -1,6 +1,7 @@
 import type { SecurityGroupRuleTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import type { Context } from './context.ts'
+import { MAX_ROUTES } from './routes.ts'
 import { wakeGroup, wakeVpc } from './security-group-lookup.ts'
 import { exceedsRules, loadLists, rulesInDirection, type Direction } from './security-group-rules.ts'
 
@@ -40,16 +41,19 @@ export async function wakeUsers({ db, nowMs }: Context, prefixListId: string): P
   for (const vpcId of new Set(vpcIds)) await wakeVpc(db, vpcId, nowMs)
 }
 
-/** Ids of the groups whose quota of rules could not bear the list with that many entries. */
-export async function groupsThatCannotBear(db: Db, prefixListId: string, maxEntries: number): Promise<string[]> {
+/** Ids of what could not bear the list with that many entries: groups by their quota of rules, tables by that of routes. */
+export async function usersThatCannotBear(db: Db, prefixListId: string, maxEntries: number): Promise<string[]> {
   const ids: string[] = []
-  for (const user of await prefixListUsers(db, prefixListId)) {
-    if (user.kind === 'group' && !(await canBear(db, user.id, prefixListId, maxEntries))) ids.push(user.id)
+  for (const { id, kind } of await prefixListUsers(db, prefixListId)) {
+    const can = kind === 'group'
+      ? await canGroupBear(db, id, prefixListId, maxEntries)
+      : await canTableBear(db, id, prefixListId, maxEntries)
+    if (!can) ids.push(id)
   }
   return ids
 }
 
-async function canBear(db: Db, groupId: string, prefixListId: string, maxEntries: number): Promise<boolean> {
+async function canGroupBear(db: Db, groupId: string, prefixListId: string, maxEntries: number): Promise<boolean> {
   const directions: Direction[] = ['ingress', 'egress']
   for (const direction of directions) {
     const rules: SecurityGroupRuleTable[] = await rulesInDirection(db, groupId, direction)
@@ -60,4 +64,12 @@ async function canBear(db: Db, groupId: string, prefixListId: string, maxEntries
     if (exceedsRules(rules, lists)) return false
   }
   return true
+}
+
+async function canTableBear(db: Db, routeTableId: string, prefixListId: string, maxEntries: number): Promise<boolean> {
+  const routes = await db
+    .selectFrom('routes').leftJoin('prefix_lists', 'prefix_lists.prefix_list_id', 'routes.destination')
+    .select(['destination', 'max_entries']).where('route_table_id', '=', routeTableId).execute()
+  const weights = routes.map((route) => (route.destination === prefixListId ? maxEntries : route.max_entries ?? 1))
+  return weights.reduce((sum, weight) => sum + weight, 0) <= MAX_ROUTES
 }
