@@ -1,7 +1,9 @@
 import {
-  AuthorizeSecurityGroupIngressCommand, CreateManagedPrefixListCommand, CreateNatGatewayCommand, CreateNetworkAclCommand,
-  CreateNetworkAclEntryCommand, CreateSecurityGroupCommand, DeleteManagedPrefixListCommand, DeleteNatGatewayCommand,
-  DeleteNetworkAclCommand, DeleteNetworkAclEntryCommand, DescribeManagedPrefixListsCommand, DescribeNatGatewaysCommand,
+  AttachInternetGatewayCommand, AuthorizeSecurityGroupIngressCommand, CreateInternetGatewayCommand, CreateManagedPrefixListCommand,
+  CreateNatGatewayCommand, CreateNetworkAclCommand, CreateNetworkAclEntryCommand, CreateRouteCommand, CreateSecurityGroupCommand,
+  CreateSubnetCommand, CreateVpcCommand, DeleteManagedPrefixListCommand, DeleteNatGatewayCommand,
+  DeleteNetworkAclCommand, DeleteNetworkAclEntryCommand, DeleteSubnetCommand, DeleteVpcCommand,
+  DescribeManagedPrefixListsCommand, DescribeNatGatewaysCommand, DescribeRouteTablesCommand, DetachInternetGatewayCommand,
   DescribeNetworkAclsCommand, DescribeNetworkInterfacesCommand, DescribePrefixListsCommand, DescribeSecurityGroupRulesCommand,
   DescribeSubnetsCommand, DescribeTagsCommand, DescribeVpcsCommand, GetManagedPrefixListEntriesCommand,
   ModifyManagedPrefixListCommand, ReplaceNetworkAclAssociationCommand, RestoreManagedPrefixListVersionCommand,
@@ -85,6 +87,39 @@ describe('a NAT gateway', () => {
     expect((await describeOne(NatGateway?.NatGatewayId))?.State).toBe('deleted')
     await cloud.ec2.send(new TerminateInstancesCommand({ InstanceIds: Instances.map((each) => each.InstanceId ?? '') }))
     expect(inForce()).toBeUndefined()
+  })
+
+  test('keeps its subnet and VPC, which may go while it is still shown as deleted; its routes are blackholes', async () => {
+    const { Vpc } = await cloud.ec2.send(new CreateVpcCommand({ CidrBlock: '10.9.0.0/16' }))
+    const VpcId = Vpc?.VpcId ?? ''
+    const { Subnet } = await cloud.ec2.send(new CreateSubnetCommand({ VpcId, CidrBlock: '10.9.1.0/24' }))
+    const own = Subnet?.SubnetId ?? ''
+    const without = await cloud.ec2.send(new CreateNatGatewayCommand({ SubnetId: own, AllocationId }))
+    expect(without.NatGateway).toMatchObject({ State: 'failed', FailureCode: 'Gateway.NotAttached' })
+    const { InternetGateway } = await cloud.ec2.send(new CreateInternetGatewayCommand({}))
+    const InternetGatewayId = InternetGateway?.InternetGatewayId ?? ''
+    await cloud.ec2.send(new AttachInternetGatewayCommand({ VpcId, InternetGatewayId }))
+    const { NatGateway } = await cloud.ec2.send(new CreateNatGatewayCommand({ SubnetId: own, AllocationId }))
+    const NatGatewayId = NatGateway?.NatGatewayId ?? ''
+    const { RouteTables: [table] = [] } = await cloud.ec2.send(new DescribeRouteTablesCommand({ Filters: [{ Name: 'vpc-id', Values: [VpcId] }] }))
+    const RouteTableId = table?.RouteTableId ?? ''
+    await cloud.ec2.send(new CreateRouteCommand({ RouteTableId, DestinationCidrBlock: '0.0.0.0/0', NatGatewayId }))
+    const routes = async () => {
+      const { RouteTables: [now] = [] } = await cloud.ec2.send(new DescribeRouteTablesCommand({ RouteTableIds: [RouteTableId] }))
+      return now?.Routes?.filter((route) => route.NatGatewayId).map((route) => route.State)
+    }
+    expect(await routes()).toEqual(['active'])
+    expect(cloud.host.network.vpcs.get(VpcId)?.routeTables[0]?.routes).toEqual([
+      { destination: '0.0.0.0/0', target: { kind: 'nat-gateway', natGatewayId: NatGatewayId } }])
+    await expect(cloud.ec2.send(new DeleteSubnetCommand({ SubnetId: own }))).rejects.toEqual(
+      failure('DependencyViolation', `The subnet '${own}' has dependencies and cannot be deleted.`))
+
+    await cloud.ec2.send(new DeleteNatGatewayCommand({ NatGatewayId }))
+    expect(await routes()).toEqual(['blackhole'])
+    await cloud.ec2.send(new DeleteSubnetCommand({ SubnetId: own }))
+    await cloud.ec2.send(new DetachInternetGatewayCommand({ VpcId, InternetGatewayId }))
+    await cloud.ec2.send(new DeleteVpcCommand({ VpcId }))
+    expect(await describeOne(NatGatewayId)).toMatchObject({ State: 'deleted', VpcId, SubnetId: own })
   })
 
   test('is not made by a dry run, nor for an address that is not there', async () => {
