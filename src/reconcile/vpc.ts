@@ -98,11 +98,9 @@ function recordSynced({ hostId, clock }: Pick<VpcReconcilerOptions, 'hostId' | '
   return synced({ hostId, nowMs: () => clock.now() }, done)
 }
 
-/** A NAT gateway's interface comes and goes with the whole VPC only, and is not in force before that. */
 const unsyncedOf = prepared((db, vpcId: string, hostId: string) =>
   db.selectFrom('interfaces').selectAll()
-    .where('vpc_id', '=', vpcId).where('host_id', '=', hostId).where('requester_id', 'is', null)
-    .whereRef('revision', '<>', 'synced_revision'))
+    .where('vpc_id', '=', vpcId).where('host_id', '=', hostId).whereRef('revision', '<>', 'synced_revision'))
 
 const unsyncedGroupsOf = prepared((db, vpcId: string) =>
   db.selectFrom('security_groups').select(['group_id', 'revision'])
