@@ -2,15 +2,17 @@ import type { CreateNatGatewayRequest, CreateNatGatewayResult } from '@aws-sdk/c
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { claimPrivateAddress, pickPrivateAddress } from '../model/address.ts'
+import { associate } from '../model/elastic-ip.ts'
 import type { InterfaceDoc } from '../model/interface.ts'
 import type { NatGatewayDoc } from '../model/nat-gateway.ts'
 import { ensureSlot } from '../model/slot.ts'
 import { byFreeMemory } from '../scheduler/place.ts'
 import { insertRow } from '../store/prepared.ts'
-import type { AddressTable, NatGatewayTable, SubnetTable } from '../store/schema.ts'
+import type { AddressTable, InterfaceTable, NatGatewayTable, SubnetTable } from '../store/schema.ts'
 import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
 import { forgetEndedGateways, loadNatGateway } from './nat-gateways.ts'
+import { newMac } from './new-interface.ts'
 import { checkEnum, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { wakeVpc } from './security-group-lookup.ts'
 import { requireSubnet } from './subnet-lookup.ts'
@@ -98,24 +100,22 @@ async function insertGateway(
   const { subnet, connectivity, address } = request
   const privateIp = wantedIp === undefined ? undefined : await claimPrivateAddress(db, subnet, wantedIp)
   const place = { natGatewayId, hostId: await pickHost(context) }
-  const made = await surroundings(context, request) ?? await insertInterface(context, place, request, privateIp)
+  const made = await surroundings(context, request) ?? await insertInterface(context, place, request.subnet, privateIp)
   const failure = 'code' in made ? made : null
-  const own = 'code' in made ? { interfaceId: null, privateIp: null } : made
-  const associationId = address && !failure ? newId(random, 'eipassoc') : null
+  const own = 'code' in made ? null : made
+  const associationId = address && own ? newId(random, 'eipassoc') : null
   const doc: NatGatewayDoc = {
-    ...own, allocationId: address?.allocation_id ?? null, associationId, failure,
-    publicIp: failure ? null : address?.public_ip ?? null,
+    interfaceId: own?.interface_id ?? null, privateIp: own?.private_ip ?? null, allocationId: address?.allocation_id ?? null,
+    associationId, publicIp: own ? address?.public_ip ?? null : null, failure,
   }
   await insertRow(db, 'nat_gateways', {
     nat_gateway_id: natGatewayId, account_id: account, vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id,
-    interface_id: own.interfaceId, host_id: place.hostId, connectivity, state: failure ? 'failed' : 'pending',
+    interface_id: doc.interfaceId, host_id: place.hostId, connectivity, state: failure ? 'failed' : 'pending',
     created_ms: nowMs, deleted_ms: failure ? nowMs : null, doc: JSON.stringify(doc),
   })
-  if (!address || failure) return
-  await db
-    .updateTable('addresses')
-    .set({ association_id: associationId, interface_id: own.interfaceId, private_ip: own.privateIp })
-    .where('allocation_id', '=', address.allocation_id).execute()
+  if (address && own && associationId !== null) {
+    await associate(db, address, { row: own, privateIp: own.private_ip, associationId })
+  }
 }
 
 /** What keeps a public gateway from working; undefined when nothing does. */
@@ -142,32 +142,28 @@ async function pickHost({ db, region }: Context): Promise<string> {
 async function insertInterface(
   { db, account, random, nowMs }: Context,
   { natGatewayId, hostId }: { natGatewayId: string; hostId: string },
-  { subnet, address }: Request,
+  subnet: SubnetTable,
   wantedIp: string | undefined,
-): Promise<{ interfaceId: string; privateIp: string } | Failure> {
-  const privateIp = wantedIp ?? await pickPrivateAddress(db, random, subnet).catch(fullSubnet)
+): Promise<InterfaceTable | Failure> {
+  const privateIp = wantedIp ?? await pickPrivateAddress(db, random, subnet, { asker: 'interface', except: [] }).catch(fullSubnet)
   if (typeof privateIp !== 'string') return privateIp
   const interfaceId = newId(random, 'eni')
   const doc: InterfaceDoc = {
     description: `Interface for NAT Gateway ${natGatewayId}`, attachmentId: newId(random, 'eni-attach'), attachMs: nowMs,
     assignPublicIp: false,
   }
-  await insertRow(db, 'interfaces', {
+  const row: InterfaceTable = {
     interface_id: interfaceId, account_id: account, vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id, zone: subnet.zone,
     instance_id: null, host_id: hostId, slot: await ensureSlot(db, random, hostId, 'machine', interfaceId), device_index: 0,
-    private_ip: privateIp, mac: newMac(random), public_ip: address?.public_ip ?? null, status: 'pending', wanted: 1, ready: 0,
+    private_ip: privateIp, mac: newMac(random), public_ip: null, status: 'pending', wanted: 1, ready: 0,
     delete_on_termination: 0, created_ms: nowMs, revision: 1, synced_revision: 0, source_dest_check: 0,
     requester_id: natGatewayId, doc: JSON.stringify(doc),
-  })
-  return { interfaceId, privateIp }
+  }
+  await insertRow(db, 'interfaces', { ...row })
+  return row
 }
 
 function fullSubnet(error: unknown): Failure {
   if (!(error instanceof ApiError) || error.code !== 'InsufficientFreeAddressesInSubnet') throw error
   return { code: error.code, message: 'Subnet has insufficient free addresses to create this NAT gateway' }
-}
-
-/** A locally administered unicast address. */
-function newMac(random: Context['random']): string {
-  return ['02', ...[...random.bytes(5)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':')
 }

@@ -186,7 +186,7 @@ describe('deleteNatGateway', () => {
     })
     expect(await address()).toMatchObject({ association_id: null, interface_id: null, private_ip: null })
     expect(await interfaces()).toMatchObject([{ status: 'removing', wanted: 0, public_ip: null, revision: 2 }])
-    expect(await works()).toEqual([{ kind: 'vpc', id: account.defaultVpcId, host_id: HOST_ID }])
+    expect(await works()).toEqual([{ kind: 'ports', id: account.defaultVpcId, host_id: HOST_ID }])
     const { natGateways } = await account.query((db) => loadVpcSpec(db, account.defaultVpcId, HOST_ID, 1))
     expect(natGateways).toEqual([])
     expect(await account.call(deleteNatGateway, { NatGatewayId })).toEqual({ NatGatewayId })

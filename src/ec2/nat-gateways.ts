@@ -1,11 +1,11 @@
 import type {
   DeleteNatGatewayRequest, DeleteNatGatewayResult, DescribeNatGatewaysRequest, DescribeNatGatewaysResult, NatGateway,
 } from '@aws-sdk/client-ec2'
+import { removeInterface } from '../model/free-interface.ts'
 import { endOfShowing } from '../model/nat-gateway.ts'
 import { natGatewayToWire } from '../model/nat-gateway-wire.ts'
 import { inBatches } from '../store/batch.ts'
 import type { NatGatewayTable } from '../store/schema.ts'
-import { enqueue } from '../store/work.ts'
 import { forgetTokensOf } from './client-token.ts'
 import type { Context } from './context.ts'
 import { compileFilters, type FilterFields } from './filters.ts'
@@ -65,18 +65,13 @@ export async function deleteNatGateway(context: Context, input: DeleteNatGateway
 
 /** The row of the interface goes when the network has nothing of it any more; then the gateway is deleted. */
 async function giveUp({ db, nowMs }: Context, row: NatGatewayTable & { interface_id: string }): Promise<void> {
-  await db
-    .updateTable('addresses').set({ association_id: null, interface_id: null, private_ip: null })
-    .where('interface_id', '=', row.interface_id).execute()
-  await db
-    .updateTable('interfaces')
-    .set((eb) => ({ status: 'removing', wanted: 0, ready: 0, public_ip: null, revision: eb('revision', '+', 1) }))
-    .where('interface_id', '=', row.interface_id).execute()
+  const own = await db
+    .selectFrom('interfaces').selectAll().where('interface_id', '=', row.interface_id).executeTakeFirstOrThrow()
+  await removeInterface({ db, nowMs }, own)
   await db
     .updateTable('nat_gateways').set({ state: 'deleting', deleted_ms: nowMs })
     .where('nat_gateway_id', '=', row.nat_gateway_id).execute()
-  // Its own host may have nothing else of the VPC.
-  await enqueue(db, { kind: 'vpc', id: row.vpc_id, hostId: row.host_id }, nowMs)
+  // Routes to it are blackholes wherever the VPC is.
   await wakeVpc(db, row.vpc_id, nowMs)
 }
 

@@ -1,15 +1,17 @@
 import {
-  AttachInternetGatewayCommand, AuthorizeSecurityGroupIngressCommand, CreateInternetGatewayCommand, CreateManagedPrefixListCommand,
-  CreateNatGatewayCommand, CreateNetworkAclCommand, CreateNetworkAclEntryCommand, CreateRouteCommand, CreateSecurityGroupCommand,
-  CreateSubnetCommand, CreateVpcCommand, DeleteManagedPrefixListCommand, DeleteNatGatewayCommand,
-  DeleteNetworkAclCommand, DeleteNetworkAclEntryCommand, DeleteSubnetCommand, DeleteVpcCommand,
-  DescribeManagedPrefixListsCommand, DescribeNatGatewaysCommand, DescribeRouteTablesCommand, DetachInternetGatewayCommand,
-  DescribeNetworkAclsCommand, DescribeNetworkInterfacesCommand, DescribePrefixListsCommand, DescribeSecurityGroupRulesCommand,
-  DescribeSubnetsCommand, DescribeTagsCommand, DescribeVpcsCommand, GetManagedPrefixListEntriesCommand,
-  ModifyManagedPrefixListCommand, ReplaceNetworkAclAssociationCommand, RestoreManagedPrefixListVersionCommand,
-  RunInstancesCommand, TerminateInstancesCommand, waitUntilNatGatewayAvailable, waitUntilNatGatewayDeleted,
+  AllocateAddressCommand, AttachInternetGatewayCommand, AuthorizeSecurityGroupIngressCommand,
+  CreateInternetGatewayCommand, CreateManagedPrefixListCommand, CreateNatGatewayCommand, CreateNetworkAclCommand,
+  CreateNetworkAclEntryCommand, CreateRouteCommand, CreateSecurityGroupCommand, CreateSubnetCommand, CreateVpcCommand,
+  DeleteManagedPrefixListCommand, DeleteNatGatewayCommand, DeleteNetworkAclCommand, DeleteNetworkAclEntryCommand,
+  DeleteSubnetCommand, DeleteVpcCommand, DescribeManagedPrefixListsCommand, DescribeNatGatewaysCommand,
+  DescribeNetworkAclsCommand, DescribeNetworkInterfacesCommand, DescribePrefixListsCommand,
+  DescribeRouteTablesCommand, DescribeSecurityGroupRulesCommand, DescribeSubnetsCommand, DescribeTagsCommand,
+  DescribeVpcsCommand, DetachInternetGatewayCommand, GetManagedPrefixListEntriesCommand,
+  ModifyManagedPrefixListCommand, ReleaseAddressCommand, ReplaceNetworkAclAssociationCommand,
+  RestoreManagedPrefixListVersionCommand, RunInstancesCommand, TerminateInstancesCommand,
+  waitUntilNatGatewayAvailable, waitUntilNatGatewayDeleted,
 } from '@aws-sdk/client-ec2'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { DEFAULT_ACCOUNT } from '../../src/model/account.ts'
 import { startTestCloud, tinyImageId, type TestCloud } from '../support/cloud.ts'
 
@@ -31,15 +33,15 @@ const waiting = () => ({ client: cloud.ec2, maxWaitTime: 5, minDelay: 1, maxDela
 const inForce = () => cloud.host.network.vpcs.get(vpcId)
 
 describe('a NAT gateway', () => {
-  let count = 0
   let AllocationId: string
+  let PublicIp: string
   beforeEach(async () => {
-    AllocationId = `eipalloc-0000000000000000${count++}`
-    await cloud.store.transaction('test', (db) => db.insertInto('addresses').values({
-      allocation_id: AllocationId, account_id: DEFAULT_ACCOUNT, public_ip: `198.18.0.${count}`, association_id: null,
-      interface_id: null, private_ip: null, created_ms: 0, doc: '{}',
-    }).execute())
+    const address = await cloud.ec2.send(new AllocateAddressCommand({}))
+    AllocationId = address.AllocationId ?? ''
+    PublicIp = address.PublicIp ?? ''
   })
+  // Each test ends with the address free.
+  afterEach(() => cloud.ec2.send(new ReleaseAddressCommand({ AllocationId })))
   const describeOne = async (id: string | undefined) =>
     (await cloud.ec2.send(new DescribeNatGatewaysCommand({ NatGatewayIds: [id ?? ''] }))).NatGateways?.[0]
 
@@ -52,15 +54,21 @@ describe('a NAT gateway', () => {
     expect(NatGateway).toMatchObject({ State: 'pending', VpcId: vpcId, SubnetId })
     await waitUntilNatGatewayAvailable(waiting(), { NatGatewayIds: [id] })
     const [address] = (await describeOne(id))?.NatGatewayAddresses ?? []
-    expect(address).toMatchObject({ AllocationId, PublicIp: '198.18.0.1', Status: 'succeeded' })
+    expect(address).toMatchObject({ AllocationId, PublicIp, Status: 'succeeded' })
     expect(inForce()?.natGateways).toMatchObject([
-      { natGatewayId: id, interfaceId: address?.NetworkInterfaceId, publicIp: '198.18.0.1', privateIp: address?.PrivateIp },
+      { natGatewayId: id, interfaceId: address?.NetworkInterfaceId, publicIp: PublicIp, privateIp: address?.PrivateIp },
     ])
     const { NetworkInterfaces } = await cloud.ec2.send(new DescribeNetworkInterfacesCommand({
       NetworkInterfaceIds: [address?.NetworkInterfaceId ?? ''] }))
     expect(NetworkInterfaces).toMatchObject([
-      { Description: `Interface for NAT Gateway ${id}`, Status: 'in-use', PrivateIpAddress: address?.PrivateIp },
+      {
+        Description: `Interface for NAT Gateway ${id}`, Status: 'in-use', PrivateIpAddress: address?.PrivateIp,
+        InterfaceType: 'nat_gateway', RequesterManaged: true, SourceDestCheck: false,
+        Association: { AllocationId, PublicIp, IpOwnerId: DEFAULT_ACCOUNT },
+      },
     ])
+    await expect(cloud.ec2.send(new ReleaseAddressCommand({ AllocationId }))).rejects.toEqual(
+      failure('InvalidIPAddress.InUse', `Address ${PublicIp} is in use.`))
 
     await cloud.ec2.send(new DeleteNatGatewayCommand({ NatGatewayId: id }))
     await waitUntilNatGatewayDeleted(waiting(), { NatGatewayIds: [id] })
