@@ -41,7 +41,7 @@ async function authorize(
   const group = await findGroup(context, input)
   checkRuleCount(requested)
   const rules = await resolveRules(context, group, requested)
-  checkNewRules(rules, await rulesInDirection(db, group.group_id, direction))
+  await checkNewRules(db, rules, await rulesInDirection(db, group.group_id, direction))
   const rows = rules.map((rule): SecurityGroupRuleTable => ({
     ...rule, rule_id: newId(random, 'sgr'), group_id: group.group_id, is_egress: direction === 'egress' ? 1 : 0,
   }))

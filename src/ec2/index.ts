@@ -1,7 +1,11 @@
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
+import { allocateAddress, describeAddresses, releaseAddress } from './addresses.ts'
+import { associateAddress, disassociateAddress } from './associate-address.ts'
+import { attachNetworkInterface, detachNetworkInterface } from './attach-network-interface.ts'
 import { describeAccountAttributes } from './account-attributes.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
+import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
 import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
 import { createDefaultSubnet, createDefaultVpc } from './default-vpc.ts'
 import { createSubnet } from './create-subnet.ts'
@@ -25,15 +29,30 @@ import {
 } from './internet-gateways.ts'
 import { describeInstanceStatus } from './instance-status.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
+import { createNatGateway } from './create-nat-gateway.ts'
 import { createKeyPair, deleteKeyPair, describeKeyPairs, importKeyPair, prepareCreateKeyPair } from './key-pairs.ts'
+import { deleteNatGateway, describeNatGateways } from './nat-gateways.ts'
+import {
+  createNetworkAcl, deleteNetworkAcl, describeNetworkAcls, replaceNetworkAclAssociation,
+} from './network-acls.ts'
+import { createNetworkAclEntry, deleteNetworkAclEntry, replaceNetworkAclEntry } from './network-acl-entries.ts'
+import {
+  describeNetworkInterfaceAttribute, modifyNetworkInterfaceAttribute, resetNetworkInterfaceAttribute,
+} from './network-interface-attributes.ts'
 import { describeNetworkInterfaces } from './network-interfaces.ts'
+import { createManagedPrefixList, deleteManagedPrefixList, describeManagedPrefixLists } from './managed-prefix-lists.ts'
 import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
+import { modifyManagedPrefixList, restoreManagedPrefixListVersion } from './modify-managed-prefix-list.ts'
 import { monitorInstances, unmonitorInstances } from './monitoring.ts'
 import {
   modifySecurityGroupRules, updateSecurityGroupRuleDescriptionsEgress, updateSecurityGroupRuleDescriptionsIngress,
 } from './modify-security-group-rules.ts'
 import { modifySubnetAttribute } from './modify-subnet-attribute.ts'
 import { mutation, pagedQuery, query, type Operation } from './operation.ts'
+import {
+  describePrefixLists, getManagedPrefixListAssociations, getManagedPrefixListEntries,
+} from './prefix-list-contents.ts'
+import { assignPrivateIpAddresses, unassignPrivateIpAddresses } from './private-ip-addresses.ts'
 import { revokeSecurityGroupEgress, revokeSecurityGroupIngress } from './revoke-security-group-rules.ts'
 import { associateRouteTable, disassociateRouteTable, replaceRouteTableAssociation } from './route-table-associations.ts'
 import { createRouteTable, deleteRouteTable, describeRouteTables } from './route-tables.ts'
@@ -57,10 +76,14 @@ import { describeAvailabilityZones, describeRegions } from './zones.ts'
 /** Every operation of EC2 that is there; what is not in this table answers UnsupportedOperation. */
 export const operations: Record<string, Operation> = {
   AcceptVpcPeeringConnection: mutation(acceptVpcPeeringConnection),
+  AllocateAddress: mutation(allocateAddress),
+  AssignPrivateIpAddresses: mutation(assignPrivateIpAddresses),
+  AssociateAddress: mutation(associateAddress),
   AssociateDhcpOptions: mutation(associateDhcpOptions),
   AssociateRouteTable: mutation(associateRouteTable),
   AssociateVpcCidrBlock: mutation(associateVpcCidrBlock),
   AttachInternetGateway: mutation(attachInternetGateway),
+  AttachNetworkInterface: mutation(attachNetworkInterface),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
   CreateDefaultSubnet: mutation(createDefaultSubnet),
@@ -69,6 +92,11 @@ export const operations: Record<string, Operation> = {
   CreateInternetGateway: mutation(createInternetGateway),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
+  CreateManagedPrefixList: mutation(createManagedPrefixList),
+  CreateNatGateway: mutation(createNatGateway),
+  CreateNetworkAcl: mutation(createNetworkAcl),
+  CreateNetworkAclEntry: mutation(createNetworkAclEntry),
+  CreateNetworkInterface: mutation(createNetworkInterface),
   CreateRoute: mutation(createRoute),
   CreateRouteTable: mutation(createRouteTable),
   CreateSecurityGroup: mutation(createSecurityGroup),
@@ -79,6 +107,11 @@ export const operations: Record<string, Operation> = {
   DeleteDhcpOptions: mutation(deleteDhcpOptions),
   DeleteInternetGateway: mutation(deleteInternetGateway),
   DeleteKeyPair: mutation(deleteKeyPair),
+  DeleteManagedPrefixList: mutation(deleteManagedPrefixList),
+  DeleteNatGateway: mutation(deleteNatGateway),
+  DeleteNetworkAcl: mutation(deleteNetworkAcl),
+  DeleteNetworkAclEntry: mutation(deleteNetworkAclEntry),
+  DeleteNetworkInterface: mutation(deleteNetworkInterface),
   DeleteRoute: mutation(deleteRoute),
   DeleteRouteTable: mutation(deleteRouteTable),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
@@ -88,6 +121,7 @@ export const operations: Record<string, Operation> = {
   DeleteVpc: mutation(deleteVpc),
   DeleteVpcPeeringConnection: mutation(deleteVpcPeeringConnection),
   DescribeAccountAttributes: query(describeAccountAttributes),
+  DescribeAddresses: query(describeAddresses),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
   DescribeDhcpOptions: query(describeDhcpOptions),
   DescribeImages: query(describeImages),
@@ -99,7 +133,12 @@ export const operations: Record<string, Operation> = {
   DescribeInstanceTypes: query(describeInstanceTypes),
   DescribeInternetGateways: query(describeInternetGateways),
   DescribeKeyPairs: query(describeKeyPairs),
+  DescribeManagedPrefixLists: query(describeManagedPrefixLists),
+  DescribeNatGateways: query(describeNatGateways),
+  DescribeNetworkAcls: query(describeNetworkAcls),
+  DescribeNetworkInterfaceAttribute: query(describeNetworkInterfaceAttribute),
   DescribeNetworkInterfaces: query(describeNetworkInterfaces),
+  DescribePrefixLists: query(describePrefixLists),
   DescribeRegions: query(describeRegions),
   DescribeRouteTables: query(describeRouteTables),
   DescribeSecurityGroupReferences: query(describeSecurityGroupReferences),
@@ -113,16 +152,22 @@ export const operations: Record<string, Operation> = {
   DescribeVpcPeeringConnections: query(describeVpcPeeringConnections),
   DescribeVpcs: query(describeVpcs),
   DetachInternetGateway: mutation(detachInternetGateway),
+  DetachNetworkInterface: mutation(detachNetworkInterface),
+  DisassociateAddress: mutation(disassociateAddress),
   DisassociateRouteTable: mutation(disassociateRouteTable),
   DisassociateVpcCidrBlock: mutation(disassociateVpcCidrBlock),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
+  GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
+  GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
   ImportKeyPair: mutation(importKeyPair),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
   ModifyInstanceMetadataOptions: mutation(modifyInstanceMetadataOptions),
+  ModifyManagedPrefixList: mutation(modifyManagedPrefixList),
+  ModifyNetworkInterfaceAttribute: mutation(modifyNetworkInterfaceAttribute),
   ModifySecurityGroupRules: mutation(modifySecurityGroupRules),
   ModifySubnetAttribute: mutation(modifySubnetAttribute),
   ModifyVpcAttribute: mutation(modifyVpcAttribute),
@@ -131,14 +176,20 @@ export const operations: Record<string, Operation> = {
   MonitorInstances: mutation(monitorInstances),
   RebootInstances: mutation(rebootInstances),
   RejectVpcPeeringConnection: mutation(rejectVpcPeeringConnection),
+  ReleaseAddress: mutation(releaseAddress),
+  ReplaceNetworkAclAssociation: mutation(replaceNetworkAclAssociation),
+  ReplaceNetworkAclEntry: mutation(replaceNetworkAclEntry),
   ReplaceRoute: mutation(replaceRoute),
   ReplaceRouteTableAssociation: mutation(replaceRouteTableAssociation),
+  ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
+  RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),
   RevokeSecurityGroupEgress: mutation(revokeSecurityGroupEgress),
   RevokeSecurityGroupIngress: mutation(revokeSecurityGroupIngress),
   RunInstances: mutation(runInstances),
   StartInstances: mutation(startInstances),
   StopInstances: mutation(stopInstances),
   TerminateInstances: mutation(terminateInstances),
+  UnassignPrivateIpAddresses: mutation(unassignPrivateIpAddresses),
   UnmonitorInstances: mutation(unmonitorInstances),
   UpdateSecurityGroupRuleDescriptionsEgress: mutation(updateSecurityGroupRuleDescriptionsEgress),
   UpdateSecurityGroupRuleDescriptionsIngress: mutation(updateSecurityGroupRuleDescriptionsIngress),

@@ -40,7 +40,7 @@ export async function modifySecurityGroupRules(
   }
   for (const [isEgress, rules] of groupBy(changed, (row) => row.is_egress)) {
     const present = await rulesInDirection(db, group.group_id, isEgress === 1 ? 'egress' : 'ingress')
-    checkNewRules(rules, present.filter((row) => !ids.includes(row.rule_id)))
+    await checkNewRules(db, rules, present.filter((row) => !ids.includes(row.rule_id)))
   }
   // First all out, then all in: two rules may change places.
   await inBatches(ids, (batch) => db.deleteFrom('security_group_rules').where('rule_id', 'in', batch).execute())

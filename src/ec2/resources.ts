@@ -42,6 +42,11 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidNetworkInterfaceId.Malformed', notFoundCode: 'InvalidNetworkInterfaceID.NotFound',
     notFound: idDoesNotExist('networkInterface'),
   },
+  elasticIp: {
+    type: 'elastic-ip', prefix: 'eipalloc', table: 'addresses', idColumn: 'allocation_id',
+    malformedCode: 'InvalidAllocationID.Malformed', notFoundCode: 'InvalidAllocationID.NotFound',
+    notFound: idDoesNotExist('allocation'),
+  },
   image: {
     type: 'image', prefix: 'ami', table: 'images', idColumn: 'image_id',
     malformedCode: 'InvalidAMIID.Malformed', notFoundCode: 'InvalidAMIID.NotFound',
@@ -76,6 +81,21 @@ export const RESOURCE_KINDS = {
     type: 'subnet', prefix: 'subnet', table: 'subnets', idColumn: 'subnet_id',
     malformedCode: 'InvalidSubnetID.Malformed', notFoundCode: 'InvalidSubnetID.NotFound',
     notFound: idDoesNotExist('subnet'),
+  },
+  networkAcl: {
+    type: 'network-acl', prefix: 'acl', table: 'network_acls', idColumn: 'network_acl_id',
+    malformedCode: 'InvalidNetworkAclId.Malformed', notFoundCode: 'InvalidNetworkAclID.NotFound',
+    notFound: idDoesNotExist('networkAcl'),
+  },
+  prefixList: {
+    type: 'prefix-list', prefix: 'pl', table: 'prefix_lists', idColumn: 'prefix_list_id',
+    malformedCode: 'InvalidPrefixListId.Malformed', notFoundCode: 'InvalidPrefixListID.NotFound',
+    notFound: idDoesNotExist('prefix list'),
+  },
+  natGateway: {
+    type: 'natgateway', prefix: 'nat', table: 'nat_gateways', idColumn: 'nat_gateway_id',
+    malformedCode: 'NatGatewayMalformed', notFoundCode: 'NatGatewayNotFound',
+    notFound: (ids, isOne) => (isOne ? `The Nat Gateway ${ids} was not found` : `The Nat Gateways ${ids} were not found`),
   },
   routeTable: {
     type: 'route-table', prefix: 'rtb', table: 'route_tables', idColumn: 'route_table_id',

@@ -16,7 +16,7 @@ import { checkQuota } from './vpc-lookup.ts'
  * Routes of a table beside the local ones; a prefix list counts as many as it may have entries.
  * https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html
  */
-const MAX_ROUTES = 500
+export const MAX_ROUTES = 500
 
 /** Where the services of every subnet are; EC2 takes no route for them or for a part of them. */
 const LINK_LOCAL: Cidr = { base: 0xa9fea800, prefix: 22 }

@@ -10,7 +10,7 @@ import {
 import { groupBy, inBatches } from '../store/batch.ts'
 import type { SecurityGroupRuleTable, SecurityGroupTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
-import { compileFilters, exactValues, filterText, withoutValue, type FilterFields } from './filters.ts'
+import { compileFilters, exactValues, filterText, type FilterFields } from './filters.ts'
 import { paginate, timeKey } from './pagination.ts'
 import { invalidValue, missingParameter } from './parameters.ts'
 import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
@@ -119,7 +119,7 @@ function ruleFilters(prefix: string, isEgress: number): FilterFields<GroupItem> 
     [`${prefix}.group-name`]: any((rule, item) => item.nameOf(rule.peer_group_id)),
     [`${prefix}.user-id`]: any((rule, item) =>
       (peerGroupOf(rule) === null ? undefined : item.foreign.get(rule.rule_id)?.accountId ?? rule.account_id)),
-    ...withoutValue(`${prefix}.prefix-list-id`),
+    [`${prefix}.prefix-list-id`]: any((rule) => rule.prefix_list_id),
   }
 }
 

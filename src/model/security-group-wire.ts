@@ -10,7 +10,7 @@ export const ICMPV6 = '58'
 /** Protocols whose rules have ports, or ICMP type and code; all others are allowed whole. */
 const HAS_PORTS: readonly string[] = ['tcp', 'udp', 'icmp', ICMPV6]
 
-/** What a rule allows, apart from whose it is. A peer that is neither block nor group is a prefix list. */
+/** What a rule allows, apart from whose it is. */
 export type RulePermission = Omit<SecurityGroupRuleTable, 'rule_id' | 'group_id' | 'is_egress'>
 
 /** What the wire tells of a group that a rule names and that is of a peered VPC. */
@@ -137,6 +137,7 @@ export function securityGroupRuleToWire(
     ToPort: row.to_port,
     CidrIpv4: ipv4,
     CidrIpv6: ipv6,
+    PrefixListId: row.prefix_list_id ?? undefined,
     ReferencedGroupInfo: peerGroupOf(row) === null ? undefined : peerToWire(row, foreign?.get(row.rule_id)),
     Description: row.description ?? undefined,
     Tags: tags,
@@ -155,6 +156,7 @@ export function revokedRuleToWire(row: SecurityGroupRuleTable): RevokedSecurityG
     ToPort: row.to_port,
     CidrIpv4: ipv4,
     CidrIpv6: ipv6,
+    PrefixListId: row.prefix_list_id ?? undefined,
     ReferencedGroupId: peerGroupOf(row) ?? undefined,
     Description: row.description ?? undefined,
   }

@@ -50,11 +50,22 @@ export function createVpcReconcilers(options: VpcReconcilerOptions): { vpc: Reco
         // What became of it is unknown after a failure: the next run reads everything.
         known.delete(vpcId)
         const outcome = await syncPorts(options, vpcId, vpc)
+        // Something that no change of ports covers.
+        if (outcome === undefined) return whole(vpcId)
         if (isNeeded(vpc)) known.set(vpcId, vpc)
         return outcome
       }),
     },
   }
+}
+
+/**
+ * Whether the spec knows of what the interface's row says. Rows of interfaces are read after the spec:
+ * a NAT gateway that came or went in between is due still.
+ */
+function agrees({ spec }: KnownVpc, each: InterfaceTable): boolean {
+  if (each.requester_id === null) return true
+  return spec.natGateways.some((gateway) => gateway.interfaceId === each.interface_id) === (each.wanted === 1)
 }
 
 /** Whether anything of the VPC has to be on this host. */
@@ -79,7 +90,8 @@ async function syncWhole(
   if (isNeeded(vpc)) await network.syncVpc(vpc.spec)
   else await network.removeVpc(vpcId)
   if (isNeeded(vpc)) known.set(vpcId, vpc)
-  return recordSynced({ hostId, clock }, { vpcId, interfaces: pending, groups: changed })
+  const interfaces = pending.filter((each) => agrees(vpc, each))
+  return recordSynced({ hostId, clock }, { vpcId, interfaces, groups: changed })
 }
 
 function recordSynced({ hostId, clock }: Pick<VpcReconcilerOptions, 'hostId' | 'clock'>, done: Synced): Outcome {
@@ -98,7 +110,7 @@ async function syncPorts(
   { store, network, hostId, clock }: VpcReconcilerOptions,
   vpcId: string,
   vpc: KnownVpc,
-): Promise<Outcome> {
+): Promise<Outcome | undefined> {
   const { rows, wanted, changed, groups } = await store.read(async (db) => {
     const unsynced = await unsyncedOf(db, vpcId, hostId)
     const unsyncedGroups = await unsyncedGroupsOf(db, vpcId)
@@ -108,6 +120,7 @@ async function syncPorts(
     }
   })
   if (rows.length === 0 && changed.length === 0) return DONE
+  if (rows.some((each) => each.requester_id !== null)) return undefined
   const isWanted = new Set(wanted.map((port) => port.interfaceId))
   const removed = rows.map((each) => each.interface_id).filter((id) => !isWanted.has(id))
   for (const id of removed) vpc.ports.delete(id)

@@ -286,6 +286,8 @@ export interface PrefixListTable {
   /** The newest version; its entries, and those of older ones, are kept. */
   version: number
   state: string
+  /** Why the last change failed. */
+  state_message: string | null
   created_ms: number
 }
 

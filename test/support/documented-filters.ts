@@ -62,6 +62,10 @@ export const DOCUMENTED_FILTERS = {
     attachment.status availability-zone availability-zone-id create-time encrypted fast-restored
     multi-attach-enabled operator.managed operator.principal size snapshot-id status volume-id volume-type
   `.trim().split(/\s+/),
+  DescribeAddresses: `
+    allocation-id association-id instance-id network-border-group network-interface-id network-interface-owner-id
+    private-ip-address public-ip
+  `.trim().split(/\s+/),
   DescribeNetworkInterfaces: `
     association.allocation-id association.association-id addresses.association.owner-id
     addresses.association.public-ip addresses.primary addresses.private-ip-address association.ip-owner-id
@@ -128,6 +132,20 @@ export const DOCUMENTED_FILTERS = {
     cidr cidr-block-association.cidr-block cidr-block-association.association-id cidr-block-association.state
     dhcp-options-id ipv6-cidr-block-association.ipv6-cidr-block ipv6-cidr-block-association.ipv6-pool
     ipv6-cidr-block-association.association-id ipv6-cidr-block-association.state is-default owner-id state vpc-id
+  `.trim().split(/\s+/),
+  DescribeNetworkAcls: `
+    association.association-id association.network-acl-id association.subnet-id default entry.cidr entry.icmp.code
+    entry.icmp.type entry.ipv6-cidr entry.port-range.from entry.port-range.to entry.protocol entry.rule-action
+    entry.egress entry.rule-number network-acl-id owner-id vpc-id
+  `.trim().split(/\s+/),
+  DescribeManagedPrefixLists: `
+    owner-id prefix-list-id prefix-list-name
+  `.trim().split(/\s+/),
+  DescribePrefixLists: `
+    prefix-list-id prefix-list-name
+  `.trim().split(/\s+/),
+  DescribeNatGateways: `
+    nat-gateway-id state subnet-id vpc-id
   `.trim().split(/\s+/),
   DescribeRouteTables: `
     association.gateway-id association.route-table-association-id association.route-table-id association.subnet-id
