@@ -4,6 +4,7 @@ import { HOST_ID, OTHER_ACCOUNT } from '../../test/support/rows.ts'
 import { openRoutingLab, type RoutingLab } from '../../test/support/routing-lab.ts'
 import { loadGroups, loadVpcSpec } from '../vpc/load-spec.ts'
 import { authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
+import { createSubnet } from './create-subnet.ts'
 import { deleteSecurityGroup } from './delete-security-group.ts'
 import { deleteVpc } from './delete-vpc.ts'
 import { describeSecurityGroupRules } from './describe-security-group-rules.ts'
@@ -66,12 +67,21 @@ describe('a rule that names a group of a peered VPC', () => {
     expect(await refused({ GroupId: clients, UserId: OTHER_ACCOUNT, VpcId: theirs, VpcPeeringConnectionId: peeringId })).toBe('no failure')
   })
 
-  it('lets in the members of that group', async () => {
+  it('lets in the members of that group, for as long as the peering is active', async () => {
     await accept()
     await lab.call(authorizeSecurityGroupIngress, fromClients())
-    const spec = await lab.query((db) => loadVpcSpec(db, ours, HOST_ID, 1))
-    expect(spec.foreignGroups).toEqual([{ groupId: clients, addresses: [] }])
-    expect(spec.groups.find((group) => group.groupId === web)?.ingress).toMatchObject([{ peer: { groupId: clients } }])
+    const { Subnet: subnet } = await lab.call(createSubnet, { VpcId: theirs, CidrBlock: '10.1.0.0/24' }, OTHER_ACCOUNT)
+    const { interfaceId } = await lab.addInstance(subnet?.SubnetId ?? '', '10.1.0.10')
+    await lab.query(async (db) => {
+      await db.insertInto('interface_groups').values({ interface_id: interfaceId, group_id: clients, position: 0 }).execute()
+      await db.insertInto('slots').values([ours, theirs, peeringId].map((owner_id, slot) => (
+        { host_id: HOST_ID, kind: 'vpc' as const, slot, owner_id }))).execute()
+    })
+    const spec = () => lab.query((db) => loadVpcSpec(db, ours, HOST_ID, 1))
+    expect((await spec()).foreignGroups).toEqual([{ groupId: clients, addresses: ['10.1.0.10'] }])
+    expect((await spec()).groups.find((group) => group.groupId === web)?.ingress).toMatchObject([{ peer: { groupId: clients } }])
+    await endPeering()
+    expect((await spec()).foreignGroups).toEqual([{ groupId: clients, addresses: [] }])
   })
 
   it('is stale when the peering has ended, and can be revoked still', async () => {
