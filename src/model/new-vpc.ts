@@ -4,7 +4,7 @@ import type { SubnetTable, VpcTable } from '../store/schema.ts'
 import { ensureDefaultDhcpOptions } from './dhcp-options.ts'
 import { insertDefaultGroup } from './security-group.ts'
 import { associateAcl, ensureVpcObjects, type Making } from './vpc-objects.ts'
-import { defaultDnsAttributes, type VpcDoc } from './vpc-wire.ts'
+import type { VpcDoc } from './vpc-wire.ts'
 import { zonesOf } from './zone.ts'
 
 /** What every AWS account starts with in a region: 172.31.0.0/16 and a /20 in each zone. */
@@ -18,7 +18,7 @@ export async function insertVpc(
 ): Promise<VpcTable> {
   const { db, random, nowMs } = making
   const { accountId, cidr, isDefault } = vpc
-  const doc: VpcDoc = { dhcpOptionsId: await ensureDefaultDhcpOptions(making, accountId), ...defaultDnsAttributes(isDefault) }
+  const doc: VpcDoc = { dhcpOptionsId: await ensureDefaultDhcpOptions(making, accountId) }
   const row: VpcTable = {
     vpc_id: newId(random, 'vpc'), account_id: accountId, cidr, is_default: isDefault ? 1 : 0, state: 'available',
     created_ms: nowMs, doc: JSON.stringify(doc),

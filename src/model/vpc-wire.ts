@@ -15,17 +15,11 @@ export function vpcDoc(row: Pick<VpcTable, 'doc'>): VpcDoc {
   return JSON.parse(row.doc) as VpcDoc
 }
 
-/** Whether the resolver works in a VPC, and whether its instances have public names, unless somebody said otherwise. */
-export function defaultDnsAttributes(isDefault: boolean): Required<Pick<VpcDoc, 'enableDnsSupport' | 'enableDnsHostnames'>> {
-  return { enableDnsSupport: true, enableDnsHostnames: isDefault }
-}
-
 /** Whether the resolver works in the VPC, and whether its instances have public names. */
 export function dnsAttributes(
   row: Pick<VpcTable, 'doc' | 'is_default'>,
 ): Required<Pick<VpcDoc, 'enableDnsSupport' | 'enableDnsHostnames'>> {
-  const initial = defaultDnsAttributes(row.is_default === 1)
-  const { enableDnsSupport = initial.enableDnsSupport, enableDnsHostnames = initial.enableDnsHostnames } = vpcDoc(row)
+  const { enableDnsSupport = true, enableDnsHostnames = row.is_default === 1 } = vpcDoc(row)
   return { enableDnsSupport, enableDnsHostnames }
 }
 

@@ -142,21 +142,22 @@ async function ensureVpcSlots(
 ): Promise<number | undefined> {
   const vpc = await db
     .selectFrom('vpcs').select(['vpc_id', 'account_id', 'is_default']).where('vpc_id', '=', vpcId).executeTakeFirst()
+  const peerings = await db
+    .selectFrom('vpc_peerings').selectAll()
+    .where((eb) => eb.or([eb('requester_vpc_id', '=', vpcId), eb('accepter_vpc_id', '=', vpcId)])).execute()
+  // Those of a VPC that is gone have ended with it.
+  for (const peering of peerings) {
+    if (peering.status !== 'active') await releaseSlot(db, hostId, 'vpc', peering.peering_id)
+  }
   if (!vpc) {
     await releaseSlot(db, hostId, 'vpc', vpcId)
     return undefined
   }
   // Homes of an earlier version have VPCs without route tables.
   await ensureVpcObjects({ db, random, nowMs }, vpc)
-  const peerings = await db
-    .selectFrom('vpc_peerings').selectAll()
-    .where((eb) => eb.or([eb('requester_vpc_id', '=', vpcId), eb('accepter_vpc_id', '=', vpcId)])).execute()
-  for (const peering of peerings) {
-    if (peering.status !== 'active') await releaseSlot(db, hostId, 'vpc', peering.peering_id)
-    else {
-      for (const ownerId of [peering.peering_id, peering.requester_vpc_id, peering.accepter_vpc_id]) {
-        await ensureSlot(db, random, hostId, 'vpc', ownerId)
-      }
+  for (const peering of peerings.filter(({ status }) => status === 'active')) {
+    for (const ownerId of [peering.peering_id, peering.requester_vpc_id, peering.accepter_vpc_id]) {
+      await ensureSlot(db, random, hostId, 'vpc', ownerId)
     }
   }
   return ensureSlot(db, random, hostId, 'vpc', vpcId)
