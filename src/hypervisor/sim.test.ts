@@ -19,7 +19,7 @@ let world: SimWorld
 
 beforeEach(async () => {
   clock = new VirtualClock(random)
-  world = createSimWorld({ clock, random, delays: { bootMs: [2000, 2000], shutdownMs: [1500, 1500] } })
+  world = createSimWorld({ clock, random, delays: { bootMs: [2000, 2000], shutdownMs: [1500, 1500], unplugMs: [300, 300] } })
   await volumes().ensureVolume({ volumeId, sizeGib: 1, snapshotId: null })
 })
 

@@ -51,7 +51,7 @@ function newSpec(slot: number, pathOf: (id: string) => string): Omit<MachineSpec
 export async function simHost(): Promise<TestHost> {
   const random = seededRandom(1)
   const clock = systemClock
-  const world = createSimWorld({ clock, random, delays: { bootMs: [0, 5], shutdownMs: [5, 20] } })
+  const world = createSimWorld({ clock, random, delays: { bootMs: [0, 5], shutdownMs: [5, 20], unplugMs: [5, 20] } })
   const volumes = createSimVolumes({
     world, clock, random, delays: { createMs: [0, 0], deleteMs: [0, 0], importMs: [0, 0] },
   })

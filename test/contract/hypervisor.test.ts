@@ -438,7 +438,10 @@ describe.skipIf(noQemu !== undefined)('QEMU hypervisor on this host', () => {
     try {
       ip('-n', name, 'tuntap', 'add', 'dev', 'tap0', 'mode', 'tap', 'user', String(UID_BASE + spec.slot))
       ip('-n', name, 'link', 'set', 'tap0', 'up')
-      const nics = [{ interfaceId: 'eni-0123456789abcdef0', mac: '0a:00:00:00:00:01', tap: 'tap0' }]
+      const nics = [{
+        interfaceId: 'eni-0123456789abcdef0', attachmentId: 'eni-attach-0123456789abcdef0', deviceIndex: 0,
+        mac: '0a:00:00:00:00:01', tap: 'tap0',
+      }]
       await driver.ensureRunning({ ...spec, nics, netnsPath: `/run/netns/${name}` })
       const pid = host.pidOf(spec.instanceId)
       expect(statSync(`/proc/${pid}/ns/net`).ino).toBe(statSync(`/run/netns/${name}`).ino)
