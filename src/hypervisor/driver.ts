@@ -1,8 +1,8 @@
 /** As many disks as every machine has places for. */
 export const MAX_DISKS = 10
 
-/** As many interfaces as every machine has places for, the primary one included. */
-export const MAX_NICS = 8
+/** As many interfaces as a machine can have places for, the primary one included; no instance type has more. */
+export const MAX_NICS = 15
 
 /** What a machine is made of; everything QEMU would need, nothing of EC2. */
 export interface MachineSpec {
@@ -18,6 +18,8 @@ export interface MachineSpec {
   /** In boot order; the first is the root volume. `path` as given by Volumes.pathOf. */
   disks: { volumeId: string; path: string; deviceName: string }[]
   nics: NicSpec[]
+  /** How many interfaces there is to be room for, those that come later included. */
+  maxNics: number
   /** Path of the network namespace the taps live in; null for none (simulator). */
   netnsPath: string | null
 }

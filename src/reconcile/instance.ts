@@ -13,7 +13,9 @@ import type { InstanceTable, InterfaceTable, VolumeTable } from '../store/schema
 import type { Db, Store } from '../store/store.ts'
 import type { Volumes } from '../volumes/driver.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
-import { cutOff, interfaceChanges, INTERFACES_INTERVAL_MS, isSecondary, nicSpecs, recordInterfaces } from './interfaces.ts'
+import {
+  cutOff, interfaceChanges, INTERFACES_INTERVAL_MS, isSecondary, maxNicsOf, nicSpecs, recordInterfaces,
+} from './interfaces.ts'
 import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
 import { purgeInstance, releaseAttachments } from './release-instance.ts'
 import { shrinkToHost, type HostLimits } from './shrink.ts'
@@ -196,6 +198,8 @@ function machineSpec(
       volumeId: each.volume_id, path: volumes.pathOf(each.volume_id), deviceName: each.device ?? '',
     })),
     nics: nicSpecs(network, loaded.interfaces),
+    // A type that was changed may allow fewer than there are.
+    maxNics: Math.max(maxNicsOf(row.instance_type), loaded.interfaces.length),
     netnsPath: network.netnsPathOf(loaded.vpcSlot),
   }
 }

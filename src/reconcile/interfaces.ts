@@ -1,3 +1,4 @@
+import { instanceType } from '../catalogue/instance-types.ts'
 import type { NicSpec } from '../hypervisor/driver.ts'
 import { interfaceDoc } from '../model/interface.ts'
 import type { Network } from '../network/driver.ts'
@@ -14,6 +15,11 @@ export const INTERFACES_INTERVAL_MS = 10_000
 /** Whether it can come and go while the machine runs; the primary one is a part of the machine. */
 export function isSecondary(row: InterfaceTable): boolean {
   return row.device_index !== 0
+}
+
+/** How many interfaces a type's machines have room for. */
+export function maxNicsOf(typeName: string): number {
+  return instanceType(typeName)?.NetworkInfo?.MaximumNetworkInterfaces ?? 1
 }
 
 /** Those that a machine can have now: their port is there, and they are not to be given up. */

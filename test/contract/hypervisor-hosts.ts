@@ -65,6 +65,7 @@ function newSpec(slot: number, pathOf: (id: string) => string): Omit<MachineSpec
     memoryMib: 64,
     disks: [{ volumeId, path: pathOf(volumeId), deviceName: '/dev/xvda' }],
     nics: [],
+    maxNics: 4,
     netnsPath: null,
   }
 }

@@ -19,6 +19,7 @@ const spec: MachineSpec = {
     { volumeId: 'vol-0123456789abcdef1', path: '/home/h/volumes/vol-0123456789abcdef1.qcow2', deviceName: '/dev/sdf' },
   ],
   nics: [nic(0, 'tap7')],
+  maxNics: 8,
   netnsPath: null,
 }
 const folder = '/home/h/instances/i-0123456789abcdef0'
@@ -77,12 +78,20 @@ describe('the arguments of a machine', () => {
     expect(places).not.toContain(undefined)
   })
 
-  test('leave free ports for what is attached later: seven for interfaces, five for volumes', () => {
-    const ports = valuesOf('-device').filter((device) => device.startsWith('pcie-root-port'))
-    expect(ports.map((device) => /id=(\w+)/.exec(device)?.[1])).toEqual(Array.from({ length: 12 }, (_, index) => `port${index + 1}`))
-    // Where they were before there were more of them.
-    expect(ports.slice(0, 5).map((device) => device.split('addr=')[1])).toEqual(
-      ['0x1a', '0x1b', '0x1c', '0x1d', '0x1e.0,multifunction=on'])
+  const portsIn = (all: string[]) =>
+    valuesOf('-device', all).filter((device) => device.startsWith('pcie-root-port')).map((device) =>
+      `${/id=(\w+)/.exec(device)?.[1]} ${device.split('addr=')[1]}`)
+
+  test('leave free ports for what is attached later: for volumes, and for as many interfaces as there may be', () => {
+    const volumePorts = ['port1 0x1a', 'port2 0x1b', 'port3 0x1c', 'port4 0x1d']
+    const ofThree = [...volumePorts, 'nicport1 0x1e.0,multifunction=on', 'nicport2 0x1e.1']
+    expect(portsIn(machineArguments({ ...spec, maxNics: 1 }, folder))).toEqual(volumePorts)
+    expect(portsIn(machineArguments({ ...spec, maxNics: 3 }, folder))).toEqual(ofThree)
+    // A larger type has more of them, and none elsewhere.
+    const most = portsIn(machineArguments({ ...spec, maxNics: 15 }, folder))
+    expect(most.slice(0, 6)).toEqual(ofThree)
+    expect(most.slice(11, 13)).toEqual(['nicport8 0x1e.7', 'nicport9 0xf.0,multifunction=on'])
+    expect(most).toHaveLength(18)
   })
 
   test('put each further interface on the port of its device index, whatever others there are', () => {
@@ -91,11 +100,11 @@ describe('the arguments of a machine', () => {
       return valuesOf('-device', all).filter((each) => each.startsWith('virtio-net-pci')).map((each) =>
         `${/id=([^,]+)/.exec(each)?.[1]} ${/bus=([^,]+)/.exec(each)?.[1]}`)
     }
-    expect(placesOf(nic(3, 'tap3'), nic(0, 'tap0'))).toEqual(['nic-eni-0 pcie.0', 'plug-eni-attach-3 port3'])
-    expect(placesOf(nic(0, 'tap0'), nic(1, 'tap1'), nic(3, 'tap3'))).toContain('plug-eni-attach-3 port3')
+    expect(placesOf(nic(3, 'tap3'), nic(0, 'tap0'))).toEqual(['nic-eni-0 pcie.0', 'plug-eni-attach-3 nicport3'])
+    expect(placesOf(nic(0, 'tap0'), nic(1, 'tap1'), nic(3, 'tap3'))).toContain('plug-eni-attach-3 nicport3')
     // There is no port for every number that EC2 takes.
     expect(placesOf(nic(0, 'tap0'), nic(9, 'tap9'), nic(7, 'tap7'))).toEqual(
-      ['nic-eni-0 pcie.0', 'plug-eni-attach-7 port7', 'plug-eni-attach-9 port6'])
+      ['nic-eni-0 pcie.0', 'plug-eni-attach-7 nicport7', 'plug-eni-attach-9 nicport6'])
   })
 
   test('keep a reboot in the process and a power-off visible', () => {

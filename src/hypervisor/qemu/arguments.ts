@@ -1,7 +1,7 @@
 import { relative } from 'node:path'
 import { MAX_DISKS, MAX_NICS, type MachineSpec, type NicSpec } from '../driver.ts'
 import { nicDevice, nicNetdev } from './nics.ts'
-import { hexadecimal, PCI_SLOT, portAddress, portForNic, PORTS } from './places.ts'
+import { hexadecimal, PCI_SLOT, portForNic, portsOf, type Port } from './places.ts'
 
 /** The sandbox of every QEMU that Hearth starts: no new privileges, no children, nothing obsolete. */
 export const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'
@@ -15,15 +15,16 @@ export const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resou
 export function machineArguments(spec: MachineSpec, folder: string): string[] {
   if (spec.platform.accelerator === 'sim') throw new Error(`${spec.instanceId} is pinned to the simulator, not QEMU`)
   if (spec.disks.length > MAX_DISKS) throw new Error(`${spec.instanceId} has more than ${MAX_DISKS} disks`)
-  if (spec.nics.length > MAX_NICS) throw new Error(`${spec.instanceId} has more than ${MAX_NICS} interfaces`)
+  const maxNics = Math.min(spec.maxNics, MAX_NICS)
+  if (spec.nics.length > maxNics) throw new Error(`${spec.instanceId} has more than ${maxNics} interfaces`)
   return [
     ...identity(spec),
     ...processor(spec),
     ...channels(),
     ...spec.disks.flatMap((disk, index) => diskArguments(disk, index, folder)),
     '-device', onBus('virtio-rng-pci', PCI_SLOT.rng),
-    ...Array.from({ length: PORTS.nics + PORTS.volumes }, (_, index) => portArguments(index + 1)).flat(),
-    ...nicArguments(spec.nics),
+    ...portsOf(maxNics).flatMap((port, index) => portArguments(port, index + 1)),
+    ...nicArguments(spec.nics, maxNics),
     '-sandbox', SANDBOX,
   ]
 }
@@ -91,14 +92,15 @@ function diskArguments(disk: MachineSpec['disks'][number], index: number, folder
   return ['-blockdev', JSON.stringify(block), '-device', place]
 }
 
-function nicArguments(nics: readonly NicSpec[]): string[] {
-  const taken = new Set<number>()
+function nicArguments(nics: readonly NicSpec[], maxNics: number): string[] {
+  let free = portsOf(maxNics).map((port) => port.id)
+  // In their order, so that one whose index has no port takes nobody's place.
   return nics.toSorted((a, b) => a.deviceIndex - b.deviceIndex).flatMap((nic) => {
     if (nic.deviceIndex === 0) return nicWords(nic, `bus=pcie.0,addr=${hexadecimal(PCI_SLOT.primaryNic)}`)
-    const port = portForNic(nic.deviceIndex, (each) => !taken.has(each))
+    const port = portForNic(nic.deviceIndex, free)
     if (port === undefined) throw new Error(`no place for ${nic.interfaceId} at device index ${nic.deviceIndex}`)
-    taken.add(port)
-    return nicWords(nic, `bus=port${port}`)
+    free = free.filter((each) => each !== port)
+    return nicWords(nic, `bus=${port}`)
   })
 }
 
@@ -112,9 +114,8 @@ function asOption(properties: Record<string, string>, first: string): string {
   return [kind, ...Object.entries(others).map(([name, value]) => `${name}=${value}`)].join(',')
 }
 
-function portArguments(number: number): string[] {
-  const device = `pcie-root-port,id=port${number},chassis=${number},slot=${number}`
-  return ['-device', `${device},bus=pcie.0,addr=${portAddress(number)}`]
+function portArguments({ id, address }: Port, number: number): string[] {
+  return ['-device', `pcie-root-port,id=${id},chassis=${number},slot=${number},bus=pcie.0,addr=${address}`]
 }
 
 function onBus(device: string, slot: number): string {

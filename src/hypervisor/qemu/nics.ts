@@ -1,5 +1,5 @@
 import type { NicSpec } from '../driver.ts'
-import { portForNic, PORTS } from './places.ts'
+import { portForNic } from './places.ts'
 import { QmpError } from './qmp.ts'
 
 /** Runs one QMP command on the machine. */
@@ -58,24 +58,22 @@ async function netdevs(execute: Execute): Promise<string[]> {
 const NETDEV_LINE = new RegExp(`^(?: \\\\ )?${NETDEV}([\\w.-]+): index=0,type=tap`, 'gm')
 
 async function plug(execute: Execute, nic: NicSpec): Promise<void> {
-  const free = await freePorts(execute)
-  const port = portForNic(nic.deviceIndex, (each) => free.has(each))
+  const port = portForNic(nic.deviceIndex, await freePorts(execute))
   // Guests that do not let go of devices can keep all ports; the next try may find one.
   if (port === undefined) return
   await execute('netdev_add', nicNetdev(nic))
-  await execute('device_add', { ...nicDevice(nic), bus: `port${port}` })
+  await execute('device_add', { ...nicDevice(nic), bus: port })
 }
 
-async function freePorts(execute: Execute): Promise<Set<number>> {
-  const names = await childrenOf(execute, '/machine/peripheral')
-  const free = new Set<number>()
-  for (let port = 1; port <= PORTS.nics; port++) {
-    // A machine that an earlier version started has fewer of them.
-    if (!names.includes(`port${port}`)) continue
-    const onPort = await childrenOf(execute, `/machine/peripheral/port${port}/port${port}`)
-    if (!onPort.some((name) => name.startsWith('child['))) free.add(port)
+async function freePorts(execute: Execute): Promise<string[]> {
+  const free: string[] = []
+  for (const name of await childrenOf(execute, '/machine/peripheral')) {
+    if (!/^(nic)?port\d+$/.test(name)) continue
+    // Its bus has its name.
+    const onPort = await childrenOf(execute, `/machine/peripheral/${name}/${name}`)
+    if (!onPort.some((each) => each.startsWith('child['))) free.push(name)
   }
-  return free
+  return free.toSorted((a, b) => a.localeCompare(b, 'en', { numeric: true }))
 }
 
 async function childrenOf(execute: Execute, path: string): Promise<string[]> {
