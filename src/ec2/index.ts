@@ -1,7 +1,11 @@
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
+import { allocateAddress, describeAddresses, releaseAddress } from './addresses.ts'
+import { associateAddress, disassociateAddress } from './associate-address.ts'
+import { attachNetworkInterface, detachNetworkInterface } from './attach-network-interface.ts'
 import { describeAccountAttributes } from './account-attributes.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
+import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
 import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
 import { describeImages } from './images.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
@@ -14,6 +18,9 @@ import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
 import { describeInstanceStatus } from './instance-status.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { createKeyPair, deleteKeyPair, describeKeyPairs, importKeyPair, prepareCreateKeyPair } from './key-pairs.ts'
+import {
+  describeNetworkInterfaceAttribute, modifyNetworkInterfaceAttribute, resetNetworkInterfaceAttribute,
+} from './network-interface-attributes.ts'
 import { describeNetworkInterfaces } from './network-interfaces.ts'
 import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
 import { monitorInstances, unmonitorInstances } from './monitoring.ts'
@@ -21,6 +28,7 @@ import {
   modifySecurityGroupRules, updateSecurityGroupRuleDescriptionsEgress, updateSecurityGroupRuleDescriptionsIngress,
 } from './modify-security-group-rules.ts'
 import { mutation, pagedQuery, query, type Operation } from './operation.ts'
+import { assignPrivateIpAddresses, unassignPrivateIpAddresses } from './private-ip-addresses.ts'
 import { revokeSecurityGroupEgress, revokeSecurityGroupIngress } from './revoke-security-group-rules.ts'
 import { runInstances } from './run-instances.ts'
 import { createSecurityGroup, deleteSecurityGroup, describeSecurityGroups } from './security-groups.ts'
@@ -32,17 +40,24 @@ import { describeAvailabilityZones, describeRegions } from './zones.ts'
 
 /** Every operation of EC2 that is there; what is not in this table answers UnsupportedOperation. */
 export const operations: Record<string, Operation> = {
+  AllocateAddress: mutation(allocateAddress),
+  AssignPrivateIpAddresses: mutation(assignPrivateIpAddresses),
+  AssociateAddress: mutation(associateAddress),
+  AttachNetworkInterface: mutation(attachNetworkInterface),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
+  CreateNetworkInterface: mutation(createNetworkInterface),
   CreateSecurityGroup: mutation(createSecurityGroup),
   CreateTags: mutation(createTags),
   DeleteKeyPair: mutation(deleteKeyPair),
+  DeleteNetworkInterface: mutation(deleteNetworkInterface),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
   DeleteTags: mutation(deleteTags),
   DeleteVolume: mutation(deleteVolume),
   DescribeAccountAttributes: query(describeAccountAttributes),
+  DescribeAddresses: query(describeAddresses),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
   DescribeImages: query(describeImages),
   DescribeInstanceAttribute: query(describeInstanceAttribute),
@@ -52,6 +67,7 @@ export const operations: Record<string, Operation> = {
   DescribeInstanceTypeOfferings: query(describeInstanceTypeOfferings),
   DescribeInstanceTypes: query(describeInstanceTypes),
   DescribeKeyPairs: query(describeKeyPairs),
+  DescribeNetworkInterfaceAttribute: query(describeNetworkInterfaceAttribute),
   DescribeNetworkInterfaces: query(describeNetworkInterfaces),
   DescribeRegions: query(describeRegions),
   DescribeSecurityGroupRules: query(describeSecurityGroupRules),
@@ -61,6 +77,8 @@ export const operations: Record<string, Operation> = {
   DescribeVolumes: query(describeVolumes),
   DescribeVpcAttribute: query(describeVpcAttribute),
   DescribeVpcs: query(describeVpcs),
+  DetachNetworkInterface: mutation(detachNetworkInterface),
+  DisassociateAddress: mutation(disassociateAddress),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
@@ -69,15 +87,19 @@ export const operations: Record<string, Operation> = {
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
   ModifyInstanceMetadataOptions: mutation(modifyInstanceMetadataOptions),
+  ModifyNetworkInterfaceAttribute: mutation(modifyNetworkInterfaceAttribute),
   ModifySecurityGroupRules: mutation(modifySecurityGroupRules),
   MonitorInstances: mutation(monitorInstances),
   RebootInstances: mutation(rebootInstances),
+  ReleaseAddress: mutation(releaseAddress),
+  ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
   RevokeSecurityGroupEgress: mutation(revokeSecurityGroupEgress),
   RevokeSecurityGroupIngress: mutation(revokeSecurityGroupIngress),
   RunInstances: mutation(runInstances),
   StartInstances: mutation(startInstances),
   StopInstances: mutation(stopInstances),
   TerminateInstances: mutation(terminateInstances),
+  UnassignPrivateIpAddresses: mutation(unassignPrivateIpAddresses),
   UnmonitorInstances: mutation(unmonitorInstances),
   UpdateSecurityGroupRuleDescriptionsEgress: mutation(updateSecurityGroupRuleDescriptionsEgress),
   UpdateSecurityGroupRuleDescriptionsIngress: mutation(updateSecurityGroupRuleDescriptionsIngress),

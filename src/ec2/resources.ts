@@ -42,6 +42,11 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidNetworkInterfaceId.Malformed', notFoundCode: 'InvalidNetworkInterfaceID.NotFound',
     notFound: idDoesNotExist('networkInterface'),
   },
+  elasticIp: {
+    type: 'elastic-ip', prefix: 'eipalloc', table: 'addresses', idColumn: 'allocation_id',
+    malformedCode: 'InvalidAllocationID.Malformed', notFoundCode: 'InvalidAllocationID.NotFound',
+    notFound: idDoesNotExist('allocation'),
+  },
   image: {
     type: 'image', prefix: 'ami', table: 'images', idColumn: 'image_id',
     malformedCode: 'InvalidAMIID.Malformed', notFoundCode: 'InvalidAMIID.NotFound',

@@ -1,4 +1,4 @@
-import type { Reservation } from '@aws-sdk/client-ec2'
+import type { AllocateAddressResult, CreateNetworkInterfaceResult, Reservation } from '@aws-sdk/client-ec2'
 import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
@@ -158,6 +158,92 @@ describe.each(kinds)('calls from several processes on $name', ({ name, database 
       const reservations = answers.map((answer) => ('output' in answer ? answer.output as Reservation : undefined))
       expect(new Set(reservations.map((each) => each?.ReservationId)).size).toBe(1)
       expect(new Set(reservations.flatMap((each) => each?.Instances?.map((instance) => instance.InstanceId))).size).toBe(1)
+    }
+  })
+
+  const newInterface = async (more: object = {}) => {
+    const { NetworkInterface: created } = await one('CreateNetworkInterface', { SubnetId: subnetId, ...more }) as CreateNetworkInterfaceResult
+    return created?.NetworkInterfaceId ?? ''
+  }
+  /** Every private address of the VPC, primary and secondary. */
+  const privateAddresses = () => store.read(async (db) => {
+    const primary = await db.selectFrom('interfaces').select('private_ip').where('vpc_id', '=', vpcId).execute()
+    const secondary = await db.selectFrom('interface_addresses').select('private_ip').where('vpc_id', '=', vpcId).execute()
+    return [...primary, ...secondary].map((row) => row.private_ip)
+  })
+
+  test('the last addresses of a subnet are primary or secondary ones, and none is both', async () => {
+    const small = 'subnet-00000000000000029'
+    await store.transaction('subnet', (db) =>
+      db.insertInto('subnets').values({
+        subnet_id: small, account_id: DEFAULT_ACCOUNT, vpc_id: vpcId, zone: `${REGION}a`, cidr: '172.31.241.0/28',
+        default_for_az: 0, map_public_ip: 0, state: 'available', created_ms: NOW_MS, doc: '{}',
+      }).execute())
+    // Of eleven addresses three are left.
+    const ids = [await newInterface({ SubnetId: small, SecondaryPrivateIpAddressCount: 6 }), await newInterface({ SubnetId: small })]
+    const answers = await workers.callAll(Array.from({ length: PROCESSES }, (_each, index) => index % 2 === 0
+      ? { action: 'CreateNetworkInterface', input: { SubnetId: small } }
+      : { action: 'AssignPrivateIpAddresses', input: { NetworkInterfaceId: ids[index % 4 === 1 ? 0 : 1], SecondaryPrivateIpAddressCount: 1 } }))
+    expect(outcomes(answers)).toEqual([
+      ...Array.from({ length: 5 }, () => 'InsufficientFreeAddressesInSubnet'), ...Array.from({ length: 3 }, () => 'ok'),
+    ])
+    const used = (await privateAddresses()).filter((address) => address.startsWith('172.31.241.'))
+    expect([used.length, new Set(used).size]).toEqual([11, 11])
+  })
+
+  test('an address that several want, as a primary or a secondary one, goes to one', async () => {
+    const ids = [await newInterface(), await newInterface()]
+    for (let round = 0; round < ROUNDS; round++) {
+      const address = `172.31.2.${10 + round}`
+      const answers = await workers.callAll([
+        { action: 'CreateNetworkInterface', input: { SubnetId: subnetId, PrivateIpAddress: address } },
+        ...ids.map((id) => ({ action: 'AssignPrivateIpAddresses', input: { NetworkInterfaceId: id, PrivateIpAddresses: [address] } })),
+      ])
+      expect(outcomes(answers).filter((each) => each === 'ok')).toHaveLength(1)
+      expect(outcomes(answers).filter((each) => each !== 'ok').every((each) =>
+        ['InvalidIPAddress.InUse', 'Resource.AlreadyAssigned'].includes(each ?? ''))).toBe(true)
+      expect((await privateAddresses()).filter((each) => each === address)).toHaveLength(1)
+    }
+  })
+
+  test('an Elastic IP that two calls associate belongs to one interface, and moves only where it may', async () => {
+    const ids = [await newInterface(), await newInterface()]
+    const { AllocationId, PublicIp = '' } = await one('AllocateAddress', {}) as AllocateAddressResult
+    const holders = () => store.read(async (db) => ({
+      shown: await db.selectFrom('interfaces').select('interface_id').where('public_ip', '=', PublicIp).execute(),
+      address: await db.selectFrom('addresses').select(['interface_id', 'association_id']).where('public_ip', '=', PublicIp).executeTakeFirstOrThrow(),
+    }))
+    for (let round = 0; round < ROUNDS; round++) {
+      const mayMove = round % 2 === 0
+      const answers = await workers.callAll(ids.map((id) => ({
+        action: 'AssociateAddress', input: { AllocationId, NetworkInterfaceId: id, AllowReassociation: mayMove },
+      })))
+      expect(outcomes(answers)).toEqual(mayMove ? ['ok', 'ok'] : ['Resource.AlreadyAssociated', 'ok'])
+      const { shown, address } = await holders()
+      expect(shown).toEqual([{ interface_id: address.interface_id }])
+      await one('DisassociateAddress', { AssociationId: address.association_id ?? '' })
+      expect((await holders()).shown).toEqual([])
+    }
+    await one('ReleaseAddress', { AllocationId })
+  })
+
+  test('eight calls allocate no more Elastic IPs than the quota', async () => {
+    const answers = await eight({ action: 'AllocateAddress', input: {} })
+    expect(outcomes(answers)).toEqual([...Array.from({ length: 3 }, () => 'AddressLimitExceeded'), ...Array.from({ length: 5 }, () => 'ok')])
+  })
+
+  test('an interface that two instances want is attached to one', async () => {
+    const launched = await one('RunInstances', launch({ MinCount: 2, MaxCount: 2 }).input) as Reservation
+    for (let round = 0; round < ROUNDS; round++) {
+      const id = await newInterface()
+      const answers = await workers.callAll((launched.Instances ?? []).map((each) => ({
+        action: 'AttachNetworkInterface', input: { NetworkInterfaceId: id, InstanceId: each.InstanceId, DeviceIndex: 1 },
+      })))
+      expect(outcomes(answers)).toEqual(['InvalidNetworkInterface.InUse', 'ok'])
+      // What an agent does, that the next round finds room.
+      await store.transaction('detached', (db) => db
+        .updateTable('interfaces').set({ instance_id: null, host_id: null, slot: null, status: 'available', wanted: 0 })
+        .where('interface_id', '=', id).execute())
     }
   })
 })

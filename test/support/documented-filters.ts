@@ -62,6 +62,10 @@ export const DOCUMENTED_FILTERS = {
     attachment.status availability-zone availability-zone-id create-time encrypted fast-restored
     multi-attach-enabled operator.managed operator.principal size snapshot-id status volume-id volume-type
   `.trim().split(/\s+/),
+  DescribeAddresses: `
+    allocation-id association-id instance-id network-border-group network-interface-id network-interface-owner-id
+    private-ip-address public-ip
+  `.trim().split(/\s+/),
   DescribeNetworkInterfaces: `
     association.allocation-id association.association-id addresses.association.owner-id
     addresses.association.public-ip addresses.primary addresses.private-ip-address association.ip-owner-id
