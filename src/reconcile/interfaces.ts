@@ -1,10 +1,10 @@
 import { instanceType } from '../catalogue/instance-types.ts'
 import type { NicSpec } from '../hypervisor/driver.ts'
+import { freeInterface } from '../model/free-interface.ts'
 import { interfaceDoc } from '../model/interface.ts'
 import type { Network } from '../network/driver.ts'
 import type { InstanceTable, InterfaceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
-import { enqueue } from '../store/work.ts'
 
 /**
  * How often a machine is looked at whose interfaces are not as they should be. A guest's answer is
@@ -71,26 +71,11 @@ export async function recordInterfaces(
       .where('interface_id', '=', row.interface_id).where('status', '=', 'pending')
       .where('instance_id', '=', instance.instance_id).execute()
   }
-  for (const row of detached) await detach(db, instance, row, nowMs)
-}
-
-/** The port goes next, and with it the interface's place on the host. An Elastic IP stays its own. */
-async function detach(db: Db, instance: InstanceTable, { interface_id: id }: InterfaceTable, nowMs: number): Promise<void> {
-  const row = await db
-    .selectFrom('interfaces').selectAll()
-    .where('interface_id', '=', id).where('status', '=', 'detaching').where('instance_id', '=', instance.instance_id)
-    .executeTakeFirst()
-  if (!row) return
-  const elastic = await db
-    .selectFrom('addresses').select('public_ip')
-    .where('interface_id', '=', id).where('private_ip', '=', row.private_ip).executeTakeFirst()
-  const { forceDetach: _, ...doc } = interfaceDoc(row)
-  await db
-    .updateTable('interfaces')
-    .set({
-      instance_id: null, device_index: 0, wanted: 0, ready: 0, status: 'available', public_ip: elastic?.public_ip ?? null,
-      revision: row.revision + 1, doc: JSON.stringify(doc),
-    })
-    .where('interface_id', '=', id).execute()
-  await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: instance.host_id }, nowMs)
+  for (const { interface_id: id } of detached) {
+    const row = await db
+      .selectFrom('interfaces').selectAll()
+      .where('interface_id', '=', id).where('status', '=', 'detaching').where('instance_id', '=', instance.instance_id)
+      .executeTakeFirst()
+    if (row) await freeInterface({ db, nowMs }, row)
+  }
 }
