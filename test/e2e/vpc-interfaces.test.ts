@@ -44,6 +44,10 @@ describe.skipIf(whyNotReal !== undefined)(`interfaces of real guests${whyNotReal
       'Instances[0].InstanceId', 'run-instances', '--image-id', image, '--instance-type', type, '--key-name', key.name, '--subnet-id', subnet)
     id = await launch('t3.small')
     other = await launch('t3.nano')
+    await cloud.awsJson('ec2', 'wait', 'instance-running', '--instance-ids', id, other)
+    // A start with several interfaces brings no automatic public address.
+    const allocation = await ec2('AllocationId', 'allocate-address')
+    await ec2('AssociationId', 'associate-address', '--allocation-id', allocation, '--instance-id', id)
     await cloud.sshAnswers(id)
     await cloud.sshAnswers(other)
   })
