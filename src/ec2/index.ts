@@ -15,6 +15,12 @@ import { describeInstanceStatus } from './instance-status.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { createKeyPair, deleteKeyPair, describeKeyPairs, importKeyPair, prepareCreateKeyPair } from './key-pairs.ts'
 import { describeNetworkInterfaces } from './network-interfaces.ts'
+import {
+  deleteNetworkInsightsAnalysis, describeNetworkInsightsAnalyses, startNetworkInsightsAnalysis,
+} from './network-insights-analyses.ts'
+import {
+  createNetworkInsightsPath, deleteNetworkInsightsPath, describeNetworkInsightsPaths,
+} from './network-insights-paths.ts'
 import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
 import { monitorInstances, unmonitorInstances } from './monitoring.ts'
 import {
@@ -36,9 +42,12 @@ export const operations: Record<string, Operation> = {
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
+  CreateNetworkInsightsPath: mutation(createNetworkInsightsPath),
   CreateSecurityGroup: mutation(createSecurityGroup),
   CreateTags: mutation(createTags),
   DeleteKeyPair: mutation(deleteKeyPair),
+  DeleteNetworkInsightsAnalysis: mutation(deleteNetworkInsightsAnalysis),
+  DeleteNetworkInsightsPath: mutation(deleteNetworkInsightsPath),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
   DeleteTags: mutation(deleteTags),
   DeleteVolume: mutation(deleteVolume),
@@ -52,6 +61,8 @@ export const operations: Record<string, Operation> = {
   DescribeInstanceTypeOfferings: query(describeInstanceTypeOfferings),
   DescribeInstanceTypes: query(describeInstanceTypes),
   DescribeKeyPairs: query(describeKeyPairs),
+  DescribeNetworkInsightsAnalyses: query(describeNetworkInsightsAnalyses),
+  DescribeNetworkInsightsPaths: query(describeNetworkInsightsPaths),
   DescribeNetworkInterfaces: query(describeNetworkInterfaces),
   DescribeRegions: query(describeRegions),
   DescribeSecurityGroupRules: query(describeSecurityGroupRules),
@@ -76,6 +87,7 @@ export const operations: Record<string, Operation> = {
   RevokeSecurityGroupIngress: mutation(revokeSecurityGroupIngress),
   RunInstances: mutation(runInstances),
   StartInstances: mutation(startInstances),
+  StartNetworkInsightsAnalysis: mutation(startNetworkInsightsAnalysis),
   StopInstances: mutation(stopInstances),
   TerminateInstances: mutation(terminateInstances),
   UnmonitorInstances: mutation(unmonitorInstances),

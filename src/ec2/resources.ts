@@ -77,6 +77,16 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidSubnetID.Malformed', notFoundCode: 'InvalidSubnetID.NotFound',
     notFound: idDoesNotExist('subnet'),
   },
+  networkInsightsPath: {
+    type: 'network-insights-path', prefix: 'nip', table: 'network_insights', idColumn: 'id',
+    malformedCode: 'InvalidNetworkInsightsPathId.Malformed', notFoundCode: 'InvalidNetworkInsightsPathId.NotFound',
+    notFound: idDoesNotExist('network insights path'),
+  },
+  networkInsightsAnalysis: {
+    type: 'network-insights-analysis', prefix: 'nia', table: 'network_insights', idColumn: 'id',
+    malformedCode: 'InvalidNetworkInsightsAnalysisId.Malformed', notFoundCode: 'InvalidNetworkInsightsAnalysisId.NotFound',
+    notFound: idDoesNotExist('network insights analysis'),
+  },
 } as const satisfies Record<string, ResourceKind>
 
 /** The kind of resource that an id names by its form; undefined for anything else. */

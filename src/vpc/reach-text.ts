@@ -70,20 +70,21 @@ function neededOf({ packet, direction }: Obstacle): string {
   return `${needed(packet)} ${direction === 'ingress' ? `from ${packet.source}` : `to ${packet.destination}`}`
 }
 
-function groupsOf({ holder, direction }: Obstacle, none: string): string {
+function mismatch(obstacle: Obstacle): string {
+  const { holder, direction } = obstacle
   const groups = holder?.port.groupIds ?? []
-  const named = groups.length === 1 ? groups[0] : groups.join(', ')
-  return `no ${bound(direction)} rule of ${groups.length > 1 ? 'any of ' : ''}${named ?? 'a security group'}${none}`
+  if (groups.length === 0) return `${holder?.port.interfaceId} is in no security group, which lets nothing through; put it into one`
+  const named = groups.length === 1 ? groups[0] : `any of ${groups.join(', ')}`
+  return `no ${bound(direction)} rule of ${named} matches ${neededOf(obstacle)}; add one that allows it`
 }
 
 const SENTENCES: Record<ExplanationCode, (obstacle: Obstacle) => string> = {
-  BAD_STATE: ({ service, vpc, packet }) => (service
+  BAD_STATE: ({ service, vpc, interfaceId }) => (service
     ? `the ${service} of ${vpcOf(vpc)} is turned off; set its attribute enableDnsSupport`
-    : `${packet.source === '' ? 'the source' : packet.source} is attached to no instance; attach it to one`),
+    : `${interfaceId} is attached to no instance; attach it to one`),
   BAD_STATE_ROUTE: ({ route, routeTableId }) =>
     `the route ${route ? describeRoute(route) : ''} of ${routeTableId} is a blackhole; replace it or make its target anew`,
-  ENI_SG_RULES_MISMATCH: (obstacle) => groupsOf(obstacle, ` matches ${neededOf(obstacle)}; add one that allows it`),
-  SG_HAS_NO_RULES: (obstacle) => `there is ${groupsOf(obstacle, '')} at all; add one that allows ${neededOf(obstacle)}`,
+  ENI_SG_RULES_MISMATCH: mismatch,
   SUBNET_ACL_RESTRICTION: (obstacle) => {
     const { networkAclId, subnetId, entry, direction } = obstacle
     const why = entry
@@ -98,7 +99,8 @@ const SENTENCES: Record<ExplanationCode, (obstacle: Obstacle) => string> = {
   GATEWAY_REJECTS_SPOOFED_TRAFFIC: ({ packet, vpc }) =>
     `${packet.source} is an address inside ${vpcOf(vpc)}, and nothing from outside may have it`,
   IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS: ({ packet }) =>
-    `${packet.destination} is the public address of no interface in a VPC with an internet gateway; give the instance an Elastic IP, and its VPC an internet gateway`,
+    `${packet.destination} is the public address of no interface in a VPC with an internet gateway; `
+    + 'give the instance an Elastic IP, and its VPC an internet gateway',
   IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS: ({ packet }) =>
     `${packet.source} has no public address, without which the internet gateway passes nothing; give it an Elastic IP, or route by a NAT gateway`,
   NGW_DEST_ADDRESS_PRESERVATION: ({ nat, packet }) =>

@@ -24,7 +24,7 @@ export type ExplanationCode =
   | 'GATEWAY_REJECTS_SPOOFED_TRAFFIC' | 'IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS' | 'IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS'
   | 'NGW_DEST_ADDRESS_PRESERVATION' | 'NGW_REQUIRES_SOURCE_IN_VPC' | 'NGW_SOURCE_ADDRESS_REASSIGN'
   | 'NO_POSSIBLE_DESTINATION' | 'NO_ROUTE_TO_DESTINATION' | 'PCX_REQUIRES_ADDRESS_IN_VPC_CIDR' | 'PROTOCOL_RESTRICTION'
-  | 'SG_HAS_NO_RULES' | 'SUBNET_ACL_RESTRICTION'
+  | 'SUBNET_ACL_RESTRICTION'
 
 /** What stops a packet. Which members are there follows from the code. */
 export interface Obstacle {
@@ -34,8 +34,9 @@ export interface Obstacle {
   isReply: boolean
   vpc?: VpcSpec
   direction?: Direction
-  /** The interface that it is about. */
+  /** The interface that it is about; `interfaceId` is one that is attached to nothing. */
   holder?: PortHolder
+  interfaceId?: string
   subnetId?: string
   networkAclId?: string
   /** The entry that denies; without one nothing allows. */
@@ -244,8 +245,7 @@ function judgeGroups(walk: Walk, holder: PortHolder, direction: Direction, packe
   if (!walk.isReply) walk.flow.judged.add(port.interfaceId)
   const match = ruleFor(vpc, port, direction, packet)
   if (match) return pass(walk, { kind: 'security-group', vpc, packet, holder, direction, match })
-  const rules = vpc.groups.filter((each) => port.groupIds.includes(each.groupId)).flatMap((each) => each[direction])
-  stop(walk, { code: rules.length === 0 ? 'SG_HAS_NO_RULES' : 'ENI_SG_RULES_MISMATCH', vpc, packet, holder, direction })
+  stop(walk, { code: 'ENI_SG_RULES_MISMATCH', vpc, packet, holder, direction })
 }
 
 /** Network ACLs are stateless: they judge every packet. */

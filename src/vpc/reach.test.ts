@@ -62,9 +62,9 @@ describe('within a VPC', () => {
   })
 
   it('a group without rules denies, and an interface without groups too', () => {
-    expect(codes(judge(vpc({ groups: [group('sg-01', [])] }), { ...from(1), destination: '10.0.0.12' }))).toEqual(['SG_HAS_NO_RULES'])
+    expect(codes(judge(vpc({ groups: [group('sg-01', [])] }), { ...from(1), destination: '10.0.0.12' }))).toEqual(['ENI_SG_RULES_MISMATCH'])
     expect(codes(judge(vpc({ ports: [port(1), port(2, { groupIds: [] })] }), { ...from(1), destination: '10.0.0.12' })))
-      .toEqual(['SG_HAS_NO_RULES'])
+      .toEqual(['ENI_SG_RULES_MISMATCH'])
   })
 
   it('everything that must change is named at once', () => {
@@ -170,7 +170,10 @@ describe('the world', () => {
   })
 
   it('takes what goes to a public address out and in again, so that a group is no longer seen', () => {
-    const named = { groups: [group('sg-01', [tcp(22, { groupId: 'sg-01' })])], ports: [port(1, { publicIp: PUBLIC }), port(2, { publicIp: '198.18.0.12' })] }
+    const named = {
+      groups: [group('sg-01', [tcp(22, { groupId: 'sg-01' })])],
+      ports: [port(1, { publicIp: PUBLIC }), port(2, { publicIp: '198.18.0.12' })],
+    }
     expect(judge(vpc(named), { ...from(1), destination: '10.0.0.12' }).isReachable).toBe(true)
     expect(codes(judge(vpc(named), { ...from(1), destination: '198.18.0.12' }))).toEqual(['ENI_SG_RULES_MISMATCH'])
   })

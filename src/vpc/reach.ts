@@ -76,7 +76,7 @@ function send(walk: Walk, source: ProbeSource, packet: Packet): Arrival | undefi
   if ('outside' in source) return fromOutside(walk, packet)
   const holder = portOf(walk.world, source.interfaceId)
   if (holder) return fromPort(walk, holder, packet)
-  walk.obstacles.push({ code: 'BAD_STATE', packet, isReply: false })
+  walk.obstacles.push({ code: 'BAD_STATE', packet, isReply: false, interfaceId: source.interfaceId })
   return undefined
 }
 
