@@ -49,7 +49,7 @@ function endingAt(verdict: Verdict, source: End, destination: End | null): Verdi
   }
   if (!verdict.isReachable || (isBy(source, verdict.forward[0]) && isBy(destination, verdict.forward.at(-1)))) return verdict
   return {
-    ...verdict, isReachable: false, obstacles: [{ code: 'NO_POSSIBLE_DESTINATION', packet: verdict.packet, isReply: false }],
+    ...verdict, isReachable: false, obstacles: [{ code: 'NO_POSSIBLE_DESTINATION', packet: verdict.packet, isReply: false, at: verdict.forward.length }],
   }
 }
 

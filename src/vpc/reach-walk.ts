@@ -32,6 +32,8 @@ export interface Obstacle {
   packet: Packet
   /** Whether it stops the answer, and not the packet itself. */
   isReply: boolean
+  /** How many hops it comes after. */
+  at: number
   vpc?: VpcSpec
   direction?: Direction
   /** The interface that it is about; `interfaceId` is one that is attached to nothing. */
@@ -77,8 +79,8 @@ function pass(walk: Walk, hop: Hop): void {
 }
 
 /** Notes an obstacle; after a filter the walk goes on, so that everything that must change is named. */
-function stop(walk: Walk, obstacle: Omit<Obstacle, 'isReply'>): undefined {
-  walk.obstacles.push({ ...obstacle, isReply: walk.isReply })
+export function stop(walk: Walk, obstacle: Omit<Obstacle, 'isReply' | 'at'>): undefined {
+  walk.obstacles.push({ ...obstacle, isReply: walk.isReply, at: walk.hops.length })
 }
 
 /** The packet leaves a port. */

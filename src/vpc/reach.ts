@@ -1,4 +1,4 @@
-import { fromOutside, fromPort, type Arrival, type Flow, type Hop, type Obstacle, type Walk } from './reach-walk.ts'
+import { fromOutside, fromPort, stop, type Arrival, type Flow, type Hop, type Obstacle, type Walk } from './reach-walk.ts'
 import { ICMP, portOf, replyTo, TCP, UDP, type Packet, type World } from './reach-world.ts'
 
 /** A packet that somebody would send. */
@@ -76,8 +76,7 @@ function send(walk: Walk, source: ProbeSource, packet: Packet): Arrival | undefi
   if ('outside' in source) return fromOutside(walk, packet)
   const holder = portOf(walk.world, source.interfaceId)
   if (holder) return fromPort(walk, holder, packet)
-  walk.obstacles.push({ code: 'BAD_STATE', packet, isReply: false, interfaceId: source.interfaceId })
-  return undefined
+  return stop(walk, { code: 'BAD_STATE', packet, interfaceId: source.interfaceId })
 }
 
 /** Sends the answer, which must come to who asked, from whom it was asked of. */
@@ -85,7 +84,7 @@ function answer(walk: Walk, arrival: Arrival, asked: { source: ProbeSource; pack
   const reply = replyTo(arrival.packet)
   const end = arrival.at === 'port' ? fromPort(walk, arrival.holder, reply) : fromOutside(walk, reply)
   if (!end || isAnswer(end, asked)) return
-  walk.obstacles.push({ code: 'NO_POSSIBLE_DESTINATION', packet: end.packet, isReply: true })
+  stop(walk, { code: 'NO_POSSIBLE_DESTINATION', packet: end.packet })
 }
 
 function isAnswer(end: Arrival, { source, packet }: { source: ProbeSource; packet: Packet }): boolean {
