@@ -98,6 +98,9 @@ const SENTENCES: Record<ExplanationCode, (obstacle: Obstacle) => string> = {
     : `${holder?.port.interfaceId} may not send as ${packet.source}; turn its source/destination check off, or give it that address`),
   GATEWAY_REJECTS_SPOOFED_TRAFFIC: ({ packet, vpc }) =>
     `${packet.source} is an address inside ${vpcOf(vpc)}, and nothing from outside may have it`,
+  IGW_DESTINATION_ADDRESS_NOT_IN_RFC1918_EGRESS: ({ packet }) =>
+    `${packet.destination} is a private address of another VPC, to which no internet gateway leads; `
+    + 'use its public address, or a peering and routes to it',
   IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS: ({ packet }) =>
     `${packet.destination} is the public address of no interface in a VPC with an internet gateway; `
     + 'give the instance an Elastic IP, and its VPC an internet gateway',

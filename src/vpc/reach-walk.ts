@@ -21,7 +21,8 @@ export type Hop = { vpc: VpcSpec; packet: Packet } & (
 /** AWS's names: https://docs.aws.amazon.com/vpc/latest/reachability/explanation-codes.html */
 export type ExplanationCode =
   | 'BAD_STATE' | 'BAD_STATE_ROUTE' | 'ENI_SG_RULES_MISMATCH' | 'ENI_SOURCE_DEST_CHECK_RESTRICTION'
-  | 'GATEWAY_REJECTS_SPOOFED_TRAFFIC' | 'IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS' | 'IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS'
+  | 'GATEWAY_REJECTS_SPOOFED_TRAFFIC' | 'IGW_DESTINATION_ADDRESS_NOT_IN_RFC1918_EGRESS'
+  | 'IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS' | 'IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS'
   | 'NGW_DEST_ADDRESS_PRESERVATION' | 'NGW_REQUIRES_SOURCE_IN_VPC' | 'NGW_SOURCE_ADDRESS_REASSIGN'
   | 'NO_POSSIBLE_DESTINATION' | 'NO_ROUTE_TO_DESTINATION' | 'PCX_REQUIRES_ADDRESS_IN_VPC_CIDR' | 'PROTOCOL_RESTRICTION'
   | 'SUBNET_ACL_RESTRICTION'
@@ -170,6 +171,10 @@ function into(walk: Walk, holder: Holder, packet: Packet): End {
 function outThroughGateway(walk: Walk, vpc: VpcSpec, packet: Packet): End {
   const publicIp = holderOf(vpc, packet.source)?.publicIp
   if (!publicIp) return stop(walk, { code: 'IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS', vpc, packet })
+  // AWS refuses every private destination; here some are hosts of the network that the host is in.
+  if (walk.world.vpcs.some((other) => isInVpc(other, packet.destination))) {
+    return stop(walk, { code: 'IGW_DESTINATION_ADDRESS_NOT_IN_RFC1918_EGRESS', vpc, packet })
+  }
   const out = { ...packet, source: publicIp }
   pass(walk, { kind: 'internet-gateway', vpc, packet: out })
   const { publicPool } = walk.world

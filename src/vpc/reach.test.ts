@@ -165,6 +165,9 @@ describe('the world', () => {
     expect(verdict.isReachable).toBe(true)
     expect(kinds(verdict)).toBe(
       'interface security-group network-acl route-table internet-gateway internet-gateway network-acl security-group interface')
+    const elsewhere = { ...other, cidrs: ['10.9.0.0/16'], ports: [] }
+    expect(codes(judge([vpc(published), elsewhere], { ...from(1), destination: '10.9.0.14' })))
+      .toEqual(['IGW_DESTINATION_ADDRESS_NOT_IN_RFC1918_EGRESS'])
     expect(codes(judge([vpc(published), other], { ...from(1), destination: '198.18.0.200' })))
       .toEqual(['IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS'])
   })

@@ -33,6 +33,8 @@ export interface Guest {
   serveUdp(port: number): Promise<void>
   /** The namespace of the server that answered a datagram from a port of this guest's; undefined without an answer. */
   asks(address: string, port: number, sourcePort: number): Promise<string | undefined>
+  /** Starts a program of Node's; resolves with the first that it prints. */
+  program(script: string, args: string[]): Promise<string>
   /** Keeps a connection open. */
   open(address: string, port: number): Promise<Connection>
 }
@@ -153,6 +155,7 @@ function createGuest(netns: string, processes: ChildProcess[]): Guest {
       const { stdout } = await run(['busybox', 'timeout', '2', 'busybox', 'nc', '-w', '1', address, String(port)])
       return stdout === '' ? undefined : stdout.split('\n')[0]
     },
+    program: (script, args) => firstLine(start([process.execPath, '-e', script, ...args])),
     async open(address, port) {
       const child = start(['busybox', 'nc', address, String(port)])
       let received = ''

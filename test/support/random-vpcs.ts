@@ -33,6 +33,8 @@ export const PLACES: { slot: number; subnetId: SubnetId; privateIp: string; publ
 export const interfaceOf = (slot: number) => `eni-0e${slot}`
 const macOf = (slot: number) => `02:00:00:00:0e:0${slot}`
 const isFirst = (subnetId: SubnetId) => SUBNETS[subnetId].vpc === FIRST_VPC
+/** The route table and the network ACL that a subnet has for itself: subnet-0a has rtb-0a. */
+const idFor = (subnetId: SubnetId, prefix: 'rtb' | 'acl') => subnetId.replace('subnet', prefix)
 
 const BLOCKS = ['0.0.0.0/0', '10.0.0.0/16', '10.0.0.0/20', '10.0.0.11/32', '10.1.0.0/16', '198.18.4.0/22', '203.0.113.0/24']
 const block = fc.constantFrom(...BLOCKS)
@@ -130,14 +132,14 @@ function build(each: Drawn, first: boolean): VpcSpec {
   return vpcSpec({
     vpcId, slot, cidrs: [cidr], ports: ownPorts, groups, hasInternetGateway: hasGateway,
     subnets: own.map((subnetId) =>
-      subnetSpec(subnetId, SUBNETS[subnetId].cidr, { routeTableId: `rtb-${subnetId}`, networkAclId: `acl-${subnetId}` })),
+      subnetSpec(subnetId, SUBNETS[subnetId].cidr, { routeTableId: idFor(subnetId, 'rtb'), networkAclId: idFor(subnetId, 'acl') })),
     routeTables: own.map((subnetId): RouteTableSpec => ({
-      routeTableId: `rtb-${subnetId}`,
+      routeTableId: idFor(subnetId, 'rtb'),
       routes: each.tables[subnetIds.indexOf(subnetId)]!.map((route) => withPresentTarget(route, hasGateway, each.isPeered)),
     })),
     networkAcls: own.map((subnetId): NetworkAclSpec => {
       const [ingress, egress] = each.acls[subnetIds.indexOf(subnetId)]!
-      return { networkAclId: `acl-${subnetId}`, ingress, egress }
+      return { networkAclId: idFor(subnetId, 'acl'), ingress, egress }
     }),
     foreignGroups: [...named].toSorted().map((groupId) => ({
       groupId, addresses: ports.filter((port) => port.groupIds.includes(groupId)).map((port) => port.privateIp),
