@@ -157,11 +157,13 @@ function metadataOf(publicKey: string): InstanceMetadata {
     reservationId: 'r-byhand', launchIndex: 0, launchMs: systemClock.now(), architecture: 'x86_64', zone: 'us-east-1a',
     options: { httpTokens: 'optional', httpPutResponseHopLimit: 1, httpEndpoint: 'enabled', instanceMetadataTags: 'disabled' },
     monitoring: 'disabled',
-    userData: null, keyName: 'bench', publicKey, rootDeviceName: '/dev/xvda', dataDevices: [], tags: [],
+    userData: null, keyName: 'bench', publicKey, rootDeviceName: '/dev/xvda', hostDomain: 'ec2.internal',
+    dataDevices: [], tags: [],
     interfaces: [{
       interfaceId: PORT.interfaceId, accountId: '123456789012', deviceIndex: 0, mac: PORT.mac, privateIp: PORT.privateIp,
       publicIp: PORT.publicIp, groups: [{ groupId: GROUP, name: 'bench' }], subnetId: PORT.subnetId,
-      subnetCidr: '172.31.0.0/20', vpcId: VPC.vpcId, vpcCidr: '172.31.0.0/16',
+      subnetCidr: '172.31.0.0/20', vpcId: VPC.vpcId, vpcCidrs: ['172.31.0.0/16'],
+      secondary: [], hasPublicNames: true,
     }],
   }
 }

@@ -4,6 +4,9 @@ import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
 import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
 import { describeImages } from './images.ts'
+import {
+  associateDhcpOptions, createDhcpOptions, deleteDhcpOptions, describeDhcpOptions,
+} from './dhcp-options.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
 import { describeSecurityGroupRules } from './describe-security-group-rules.ts'
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
@@ -38,13 +41,16 @@ import { describeAvailabilityZones, describeRegions } from './zones.ts'
 
 /** Every operation of EC2 that is there; what is not in this table answers UnsupportedOperation. */
 export const operations: Record<string, Operation> = {
+  AssociateDhcpOptions: mutation(associateDhcpOptions),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
+  CreateDhcpOptions: mutation(createDhcpOptions),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
   CreateNetworkInsightsPath: mutation(createNetworkInsightsPath),
   CreateSecurityGroup: mutation(createSecurityGroup),
   CreateTags: mutation(createTags),
+  DeleteDhcpOptions: mutation(deleteDhcpOptions),
   DeleteKeyPair: mutation(deleteKeyPair),
   DeleteNetworkInsightsAnalysis: mutation(deleteNetworkInsightsAnalysis),
   DeleteNetworkInsightsPath: mutation(deleteNetworkInsightsPath),
@@ -53,6 +59,7 @@ export const operations: Record<string, Operation> = {
   DeleteVolume: mutation(deleteVolume),
   DescribeAccountAttributes: query(describeAccountAttributes),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
+  DescribeDhcpOptions: query(describeDhcpOptions),
   DescribeImages: query(describeImages),
   DescribeInstanceAttribute: query(describeInstanceAttribute),
   DescribeInstanceCreditSpecifications: query(describeInstanceCreditSpecifications),

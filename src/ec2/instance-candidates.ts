@@ -110,7 +110,18 @@ const LOOKUPS: readonly [filter: string, lookup: Lookup][] = [
   ['reservation-id', async (db, _account, values) => instanceIds(await db
     .selectFrom('instances').select('instance_id').where('reservation_id', 'in', values)
     .limit(MOST_CANDIDATES + 1).execute())],
+  ['key-name', byColumn('key_name')],
+  ['image-id', byColumn('image_id')],
+  ['instance-type', byColumn('instance_type')],
 ]
+
+/** By a column that has an index of its own after the account. */
+function byColumn(column: 'key_name' | 'image_id' | 'instance_type'): Lookup {
+  const find = preparedIn((db, values, account: string) => db
+    .selectFrom('instances').select('instance_id').where('account_id', '=', account).where(column, 'in', values)
+    .limit(MOST_CANDIDATES + 1))
+  return async (db, account, values) => instanceIds(await find(db, values, account))
+}
 
 function byTag(key: string): Lookup {
   return async (db, account, values) => (await taggedWith(db, values, account, key)).map((row) => row.resource_id)

@@ -87,6 +87,11 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidNetworkInsightsAnalysisId.Malformed', notFoundCode: 'InvalidNetworkInsightsAnalysisId.NotFound',
     notFound: idDoesNotExist('network insights analysis'),
   },
+  dhcpOptions: {
+    type: 'dhcp-options', prefix: 'dopt', table: 'dhcp_options', idColumn: 'dhcp_options_id',
+    malformedCode: 'InvalidDhcpOptionsId.Malformed', notFoundCode: 'InvalidDhcpOptionID.NotFound',
+    notFound: idDoesNotExist('dhcpOption'),
+  },
 } as const satisfies Record<string, ResourceKind>
 
 /** The kind of resource that an id names by its form; undefined for anything else. */

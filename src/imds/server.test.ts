@@ -13,7 +13,8 @@ const SIGNATURES = { signature: 'c2ln', pkcs7: 'cGtjcw==\ncHM=' }
 const networkInterface: InterfaceMetadata = {
   interfaceId: 'eni-1', accountId: '123456789012', deviceIndex: 0, mac: MAC, privateIp: '172.31.5.10',
   publicIp: '198.18.0.9', groups: [{ groupId: 'sg-1', name: 'web' }, { groupId: 'sg-2', name: 'ssh' }],
-  subnetId: 'subnet-1', subnetCidr: '172.31.0.0/20', vpcId: 'vpc-1', vpcCidr: '172.31.0.0/16',
+  subnetId: 'subnet-1', subnetCidr: '172.31.0.0/20', vpcId: 'vpc-1', vpcCidrs: ['172.31.0.0/16'],
+  secondary: [], hasPublicNames: true,
 }
 
 function view(
@@ -29,7 +30,7 @@ function view(
     },
     monitoring: 'disabled',
     userData: Buffer.from([0x23, 0x21, 0, 0xff]), keyName: 'my-key', publicKey: 'ssh-ed25519 AAAA my-key\n',
-    rootDeviceName: '/dev/vda', dataDevices: ['/dev/sdf'], interfaces: [networkInterface],
+    rootDeviceName: '/dev/vda', hostDomain: 'ec2.internal', dataDevices: ['/dev/sdf'], interfaces: [networkInterface],
     tags: [
       { key: 'Name', value: 'first' }, { key: 'a/b', value: 'not part of a path' }, { key: '__proto__', value: 'x' },
     ],
@@ -131,6 +132,36 @@ describe('the metadata service', () => {
     for (const path of ['public-ipv4', 'public-hostname', `network/interfaces/macs/${MAC}/public-ipv4s`]) {
       expect(meta(path, hidden).status).toBe(404)
     }
+  })
+
+  it('has no public names in a VPC that gives none, but the address', () => {
+    const nameless = view({ interfaces: [{ ...networkInterface, hasPublicNames: false }] })
+    for (const path of ['public-hostname', `network/interfaces/macs/${MAC}/public-hostname`]) {
+      expect(meta(path, nameless).status).toBe(404)
+    }
+    expect(meta('public-ipv4', nameless).text).toBe('198.18.0.9')
+    expect(meta(`network/interfaces/macs/${MAC}/public-ipv4s`, nameless).text).toBe('198.18.0.9')
+  })
+
+  it("names the guest in the domain of the VPC's DHCP options", () => {
+    const own = view({ hostDomain: 'example.com' })
+    expect(meta('hostname', own).text).toBe('ip-172-31-5-10.example.com')
+    expect(meta('local-hostname', own).text).toBe('ip-172-31-5-10.example.com')
+    expect(meta(`network/interfaces/macs/${MAC}/local-hostname`, own).text).toBe('ip-172-31-5-10.example.com')
+    expect(meta('public-hostname', own).text).toBe('ec2-198-18-0-9.compute-1.amazonaws.com')
+  })
+
+  it('has every address of an interface, and which public one stands for which private one', () => {
+    const secondary = [{ privateIp: '172.31.5.20', publicIp: null }, { privateIp: '172.31.5.21', publicIp: '198.18.0.21' }]
+    const of = view({ interfaces: [{ ...networkInterface, secondary, vpcCidrs: ['172.31.0.0/16', '10.9.0.0/16'] }] })
+    const tell = (name: string) => meta(`network/interfaces/macs/${MAC}/${name}`, of).text
+    expect(tell('local-ipv4s')).toBe('172.31.5.10\n172.31.5.20\n172.31.5.21')
+    expect(tell('public-ipv4s')).toBe('198.18.0.9\n198.18.0.21')
+    expect(tell('ipv4-associations/')).toBe('198.18.0.9\n198.18.0.21')
+    expect(tell('ipv4-associations/198.18.0.21')).toBe('172.31.5.21')
+    expect(tell('vpc-ipv4-cidr-block')).toBe('172.31.0.0/16')
+    expect(tell('vpc-ipv4-cidr-blocks')).toBe('172.31.0.0/16\n10.9.0.0/16')
+    expect(meta('local-ipv4', of).text).toBe('172.31.5.10')
   })
 
   it('takes a directory with and without its slash, and several slashes for one', () => {

@@ -6,6 +6,7 @@ import {
   REGION,
   type TestStore, type PlacedInstance,
 } from '../../test/support/rows.ts'
+import { addSecondary, changeVpc, giveOptions } from '../../test/support/vpc-services.ts'
 import type { VpcServices } from '../network/driver.ts'
 import { makeIdentityKey, type IdentityKey } from './identity-key.ts'
 import { createDatabaseServices } from './services.ts'
@@ -55,58 +56,6 @@ beforeEach(async () => {
   }, OTHER_ACCOUNT)
 })
 
-describe('a lease', () => {
-  it('is what the subnet and the VPC say', async () => {
-    expect(await services.leaseFor(vpcId, MAC)).toEqual({
-      address: ADDRESS, prefix: 20, gateway: '172.31.0.1', dns: ['172.31.0.2'], domainName: 'ec2.internal',
-      hostname: 'ip-172-31-5-10', mtu: 1500, leaseSeconds: 3600,
-    })
-  })
-
-  it('has the router of its own subnet and the resolver of the VPC', async () => {
-    await test.run(async (context) => {
-      const row = await insertInstance(context, { zone: `${REGION}b` })
-      await insertInterface(context, row, { private_ip: '172.31.20.7', mac: '0a:00:00:00:00:02' })
-    })
-    expect(await services.leaseFor(vpcId, '0a:00:00:00:00:02')).toMatchObject({
-      gateway: '172.31.16.1', dns: ['172.31.0.2'],
-    })
-  })
-
-  it('is not for a stranger, nor for a guest of another VPC', async () => {
-    expect(await services.leaseFor(vpcId, '0a:ff:ff:ff:ff:ff')).toBeUndefined()
-    expect(await services.leaseFor(otherVpcId, MAC)).toBeUndefined()
-  })
-})
-
-describe('a name', () => {
-  const privateName = 'ip-172-31-5-10.ec2.internal'
-  const publicName = 'ec2-198-18-0-9.compute-1.amazonaws.com'
-
-  it('is resolved to the private address inside its VPC, whatever its case', async () => {
-    expect(await services.resolveName(vpcId, privateName)).toBe(ADDRESS)
-    expect(await services.resolveName(vpcId, publicName.toUpperCase())).toBe(ADDRESS)
-  })
-
-  it('is the public address elsewhere', async () => {
-    expect(await services.resolveName(otherVpcId, publicName)).toBe(PUBLIC)
-  })
-
-  it.each([
-    'ip-172-31-5-11.ec2.internal', 'ip-172-031-5-10.ec2.internal', 'ip-172-31-5-10.compute.internal',
-    'ip-172-31-5-10.ec2.internal.evil', 'ip-300-1-1-1.ec2.internal', 'ec2-198-18-0-8.compute-1.amazonaws.com',
-    'ip-198-18-0-9.ec2.internal', 'example.org', '',
-  ])('%s is not ours', async (name) => {
-    expect(await services.resolveName(vpcId, name)).toBeUndefined()
-  })
-
-  it('is found by its address', async () => {
-    expect(await services.resolveAddress(vpcId, ADDRESS)).toBe(privateName)
-    expect(await services.resolveAddress(otherVpcId, PUBLIC)).toBe(publicName)
-    expect(await services.resolveAddress(vpcId, '172.31.5.11')).toBeUndefined()
-  })
-})
-
 const instanceIdOf = async (vpc: string, address: string) => {
   const answer = await services.metadata(vpc, address, {
     method: 'GET', path: '/latest/meta-data/instance-id', headers: {},
@@ -123,6 +72,50 @@ describe('metadata', () => {
     expect((await instanceIdOf(vpcId, '172.31.5.11'))[0]).toBe(404)
   })
 
+  it('is for a secondary address too, on any interface of the instance, and for that instance only', async () => {
+    await test.run(async (context) => {
+      const second = await insertInterface(context, instance, { private_ip: '172.31.5.30', mac: '0a:00:00:00:00:04', device_index: 1 })
+      await addSecondary(context, second, '172.31.5.31', '198.18.0.31')
+      const stranger = await insertInterface(context, await insertInstance(context), { private_ip: '172.31.5.40' })
+      await addSecondary(context, stranger, '172.31.5.41', null)
+      const unattached = await insertInterface(context, instance, { private_ip: '172.31.5.50', instance_id: null })
+      await addSecondary(context, unattached, '172.31.5.51', null)
+    })
+    expect(await instanceIdOf(vpcId, '172.31.5.30')).toEqual([200, instance.instance_id])
+    expect(await instanceIdOf(vpcId, '172.31.5.31')).toEqual([200, instance.instance_id])
+    expect((await instanceIdOf(otherVpcId, '172.31.5.31'))[0]).toBe(404)
+    const [status, other] = await instanceIdOf(vpcId, '172.31.5.41')
+    expect([status, other === instance.instance_id]).toEqual([200, false])
+    expect((await instanceIdOf(vpcId, '172.31.5.51'))[0]).toBe(404)
+    const view = await test.store.read((db) => loadInstanceMetadata(db, REGION, vpcId, '172.31.5.31'))
+    expect(view?.interfaces.map((each) => each.secondary))
+      .toEqual([[], [{ privateIp: '172.31.5.31', publicIp: '198.18.0.31' }]])
+  })
+
+  it('has all blocks of the VPC, and its names as the VPC gives them', async () => {
+    const view = () => test.store.read((db) => loadInstanceMetadata(db, REGION, vpcId, ADDRESS))
+    await test.run(({ db, account }) => db.insertInto('vpc_cidrs').values({
+      association_id: 'vpc-cidr-assoc-1', account_id: account, vpc_id: vpcId, cidr: '10.9.0.0/16', state: 'associated',
+      created_ms: NOW_MS,
+    }).execute())
+    expect((await view())?.interfaces[0]?.vpcCidrs).toEqual(['172.31.0.0/16', '10.9.0.0/16'])
+    await changeVpc(test, vpcId, { enableDnsHostnames: false })
+    expect((await view())?.interfaces[0]?.hasPublicNames).toBe(false)
+    await changeVpc(test, vpcId, { enableDnsHostnames: true, enableDnsSupport: false })
+    expect((await view())?.interfaces[0]?.hasPublicNames).toBe(false)
+  })
+
+  it('names the guest in a domain of its own only where other name servers may know it', async () => {
+    const domain = async () => (await test.store.read((db) => loadInstanceMetadata(db, REGION, vpcId, ADDRESS)))?.hostDomain
+    expect(await domain()).toBe('ec2.internal')
+    await giveOptions(test, vpcId, { 'domain-name': ['example.com'], 'domain-name-servers': ['AmazonProvidedDNS'] })
+    expect(await domain()).toBe('ec2.internal')
+    await giveOptions(test, vpcId, { 'domain-name': ['example.com'], 'domain-name-servers': ['10.0.0.5'] })
+    expect(await domain()).toBe('example.com')
+    await changeVpc(test, vpcId, { dhcpOptionsId: 'default' })
+    expect(await domain()).toBe('ec2.internal')
+  })
+
   it('is read from the rows', async () => {
     const view = await test.store.read((db) => loadInstanceMetadata(db, REGION, vpcId, ADDRESS))
     expect(view).toMatchObject({
@@ -133,7 +126,7 @@ describe('metadata', () => {
     })
     expect(view?.interfaces).toMatchObject([{
       mac: MAC, privateIp: ADDRESS, publicIp: PUBLIC, deviceIndex: 0, subnetCidr: '172.31.0.0/20',
-      vpcCidr: '172.31.0.0/16', vpcId, groups: [{ name: 'default' }],
+      vpcCidrs: ['172.31.0.0/16'], vpcId, hasPublicNames: true, secondary: [], groups: [{ name: 'default' }],
     }])
   })
 

@@ -22,6 +22,8 @@ export interface InstanceMetadata {
   keyName: string | null
   publicKey: string | null
   rootDeviceName: string
+  /** Of the names that the guest is told are its own. */
+  hostDomain: string
   /** Devices of the attached volumes but the root, in order. */
   dataDevices: string[]
   /** By device index; the first is the primary one. */
@@ -37,11 +39,16 @@ export interface InterfaceMetadata {
   mac: string
   privateIp: string
   publicIp: string | null
+  /** Private addresses beside the primary one, each with its public one. */
+  secondary: { privateIp: string; publicIp: string | null }[]
   groups: { groupId: string; name: string }[]
   subnetId: string
   subnetCidr: string
   vpcId: string
-  vpcCidr: string
+  /** The primary block first. */
+  vpcCidrs: string[]
+  /** Whether public addresses have names in the VPC. */
+  hasPublicNames: boolean
 }
 
 /** A directory; a value is a text or bytes, or a directory again. Maps, as tags may be called `__proto__`. */
@@ -76,9 +83,9 @@ function directory(entries: Record<string, Entry | undefined>): Directory {
 
 function metaData(view: InstanceMetadata): Directory {
   const [primary] = view.interfaces
-  const hostname = primary && privateDnsName(primary.privateIp, view.region)
+  const hostname = primary && privateDnsName(primary.privateIp, view.region, view.hostDomain)
   const publicIp = primary?.publicIp ?? undefined
-  const macs = new Map(view.interfaces.map((each) => [each.mac, macOf(each, view.region)]))
+  const macs = new Map(view.interfaces.map((each) => [each.mac, macOf(each, view)]))
   return directory({
     'ami-id': view.imageId,
     'ami-launch-index': String(view.launchIndex),
@@ -101,7 +108,7 @@ function metaData(view: InstanceMetadata): Directory {
       region: view.region,
     }),
     profile: 'default-hvm',
-    'public-hostname': publicIp === undefined ? undefined : publicDnsName(publicIp, view.region),
+    'public-hostname': primary && publicHostname(primary, view.region),
     'public-ipv4': publicIp,
     'public-keys': publicKeys(view),
     'reservation-id': view.reservationId,
@@ -112,27 +119,34 @@ function metaData(view: InstanceMetadata): Directory {
   })
 }
 
-function macOf(each: InterfaceMetadata, region: string): Directory {
-  const { publicIp } = each
+function macOf(each: InterfaceMetadata, { region, hostDomain }: InstanceMetadata): Directory {
+  const addresses = [each, ...each.secondary]
+  const published = addresses.flatMap(({ privateIp, publicIp }): [string, string][] =>
+    (publicIp === null ? [] : [[publicIp, privateIp]]))
   return directory({
     'device-number': String(each.deviceIndex),
     'interface-id': each.interfaceId,
-    'ipv4-associations': publicIp === null ? undefined : new Map([[publicIp, each.privateIp]]),
-    'local-hostname': privateDnsName(each.privateIp, region),
-    'local-ipv4s': each.privateIp,
+    'ipv4-associations': published.length === 0 ? undefined : new Map(published),
+    'local-hostname': privateDnsName(each.privateIp, region, hostDomain),
+    'local-ipv4s': addresses.map((address) => address.privateIp).join('\n'),
     mac: each.mac,
     'network-card-index': '0',
     'owner-id': each.accountId,
-    'public-hostname': publicIp === null ? undefined : publicDnsName(publicIp, region),
-    'public-ipv4s': publicIp ?? undefined,
+    'public-hostname': publicHostname(each, region),
+    'public-ipv4s': published.length === 0 ? undefined : published.map(([publicIp]) => publicIp).join('\n'),
     'security-group-ids': each.groups.map((group) => group.groupId).join('\n'),
     'security-groups': each.groups.map((group) => group.name).join('\n'),
     'subnet-id': each.subnetId,
     'subnet-ipv4-cidr-block': each.subnetCidr,
     'vpc-id': each.vpcId,
-    'vpc-ipv4-cidr-block': each.vpcCidr,
-    'vpc-ipv4-cidr-blocks': each.vpcCidr,
+    'vpc-ipv4-cidr-block': each.vpcCidrs[0],
+    'vpc-ipv4-cidr-blocks': each.vpcCidrs.join('\n'),
   })
+}
+
+/** Only there where the VPC gives names to addresses. */
+function publicHostname({ publicIp, hasPublicNames }: InterfaceMetadata, region: string): string | undefined {
+  return publicIp === null || !hasPublicNames ? undefined : publicDnsName(publicIp, region)
 }
 
 /** As EC2 shows them: `ami` and `root` whole, data volumes by their name below /dev. */

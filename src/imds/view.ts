@@ -1,10 +1,16 @@
+import { AMAZON_PROVIDED_DNS, loadVpcDhcpOptions } from '../model/dhcp-options.ts'
 import { instanceDoc } from '../model/instance.ts'
+import { privateDomain } from '../model/interface.ts'
+import { namesAddresses } from '../model/vpc-names.ts'
+import { groupBy } from '../store/batch.ts'
+import type { InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import type { InstanceMetadata, InterfaceMetadata } from './tree.ts'
 
 /**
- * What the metadata service tells the instance that has `privateIp` in the VPC; undefined when none
- * has. A guest asks for a hundred paths as it boots: five queries, whatever the number of interfaces.
+ * What the metadata service tells the instance that has `privateIp` in the VPC, as the primary or a
+ * secondary address of any of its interfaces; undefined when none has. A guest asks for a hundred
+ * paths as it boots: ten queries at most, whatever the number of interfaces.
  */
 export async function loadInstanceMetadata(
   db: Db,
@@ -12,11 +18,7 @@ export async function loadInstanceMetadata(
   vpcId: string,
   privateIp: string,
 ): Promise<InstanceMetadata | undefined> {
-  const instance = await db
-    .selectFrom('instances').selectAll('instances')
-    .innerJoin('interfaces', 'interfaces.instance_id', 'instances.instance_id')
-    .where('interfaces.vpc_id', '=', vpcId).where('interfaces.private_ip', '=', privateIp)
-    .executeTakeFirst()
+  const instance = await findInstance(db, vpcId, privateIp)
   if (!instance) return undefined
   const instanceId = instance.instance_id
   const doc = instanceDoc(instance)
@@ -27,10 +29,36 @@ export async function loadInstanceMetadata(
     monitoring: doc.options.monitoring,
     userData: doc.userData === null ? null : Buffer.from(doc.userData, 'base64'),
     keyName: instance.key_name, publicKey: doc.publicKey, rootDeviceName: doc.rootDeviceName,
+    hostDomain: await loadHostDomain(db, region, vpcId),
     dataDevices: await loadDataDevices(db, instanceId, doc.rootDeviceName),
     interfaces: await loadInterfaces(db, instanceId),
     tags: doc.metadataOptions.instanceMetadataTags === 'enabled' ? await loadTags(db, instance) : [],
   }
+}
+
+async function findInstance(db: Db, vpcId: string, privateIp: string): Promise<InstanceTable | undefined> {
+  const ofInterface = db
+    .selectFrom('instances').selectAll('instances')
+    .innerJoin('interfaces', 'interfaces.instance_id', 'instances.instance_id')
+  const primary = await ofInterface
+    .where('interfaces.vpc_id', '=', vpcId).where('interfaces.private_ip', '=', privateIp).executeTakeFirst()
+  return primary ?? ofInterface
+    .innerJoin('interface_addresses', 'interface_addresses.interface_id', 'interfaces.interface_id')
+    .where('interface_addresses.vpc_id', '=', vpcId).where('interface_addresses.private_ip', '=', privateIp)
+    .executeTakeFirst()
+}
+
+/**
+ * EC2 puts a domain of one's own into host names only where the VPC's DHCP options name servers that
+ * may know it: its own resolver does not.
+ * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateDhcpOptions.html
+ */
+async function loadHostDomain(db: Db, region: string, vpcId: string): Promise<string> {
+  const vpc = await db.selectFrom('vpcs').select(['account_id', 'doc']).where('vpc_id', '=', vpcId).executeTakeFirst()
+  const options = vpc && (await loadVpcDhcpOptions(db, vpc, region))
+  const servers = options?.get('domain-name-servers') ?? [AMAZON_PROVIDED_DNS]
+  const domain = servers.includes(AMAZON_PROVIDED_DNS) ? undefined : options?.get('domain-name')?.[0]
+  return domain ?? privateDomain(region)
 }
 
 /** Names of the attached volumes but the root, in order: /dev/sdz comes before /dev/sdaa. */
@@ -52,7 +80,7 @@ async function loadInterfaces(db: Db, instanceId: string): Promise<InterfaceMeta
     .select([
       'interface_id', 'interfaces.account_id as account_id', 'device_index', 'mac', 'private_ip', 'public_ip',
       'interfaces.subnet_id as subnet_id', 'interfaces.vpc_id as vpc_id', 'subnets.cidr as subnetCidr',
-      'vpcs.cidr as vpcCidr',
+      'vpcs.cidr as vpcCidr', 'vpcs.doc as vpcDoc', 'is_default',
     ])
     .where('instance_id', '=', instanceId).orderBy('device_index').execute()
   const groups = await db
@@ -61,14 +89,30 @@ async function loadInterfaces(db: Db, instanceId: string): Promise<InterfaceMeta
     .innerJoin('security_groups', 'security_groups.group_id', 'interface_groups.group_id')
     .select(['interface_groups.interface_id as interfaceId', 'security_groups.group_id as groupId', 'name'])
     .where('instance_id', '=', instanceId).orderBy('position').execute()
+  const secondary = groupBy(await db
+    .selectFrom('interface_addresses').innerJoin('interfaces', 'interfaces.interface_id', 'interface_addresses.interface_id')
+    .select(['interface_addresses.interface_id as interfaceId', 'interface_addresses.private_ip as privateIp',
+      'interface_addresses.public_ip as publicIp'])
+    .where('instance_id', '=', instanceId)
+    .orderBy('interface_addresses.created_ms').orderBy('interface_addresses.private_ip').execute(), (each) => each.interfaceId)
+  const moreCidrs = groupBy(await loadMoreCidrs(db, instanceId), (each) => each.vpc_id)
   return rows.map((row) => ({
     interfaceId: row.interface_id, accountId: row.account_id, deviceIndex: row.device_index, mac: row.mac,
     privateIp: row.private_ip, publicIp: row.public_ip, subnetId: row.subnet_id, subnetCidr: row.subnetCidr,
-    vpcId: row.vpc_id, vpcCidr: row.vpcCidr,
+    vpcId: row.vpc_id,
+    vpcCidrs: [row.vpcCidr, ...(moreCidrs.get(row.vpc_id) ?? []).map((each) => each.cidr)],
+    hasPublicNames: namesAddresses({ doc: row.vpcDoc, is_default: row.is_default }),
+    secondary: (secondary.get(row.interface_id) ?? []).map(({ privateIp, publicIp }) => ({ privateIp, publicIp })),
     groups: groups
       .filter((group) => group.interfaceId === row.interface_id)
       .map(({ groupId, name }) => ({ groupId, name })),
   }))
+}
+
+/** Blocks beside the primary one of the VPC that the instance is in. */
+function loadMoreCidrs(db: Db, instanceId: string): Promise<{ vpc_id: string; cidr: string }[]> {
+  const vpcs = db.selectFrom('interfaces').select('vpc_id').where('instance_id', '=', instanceId)
+  return db.selectFrom('vpc_cidrs').select(['vpc_id', 'cidr']).where('vpc_id', 'in', vpcs).orderBy('created_ms').execute()
 }
 
 function loadTags(

@@ -16,9 +16,9 @@ export function interfaceDoc(row: Pick<InterfaceTable, 'doc'>): InterfaceDoc {
   return JSON.parse(row.doc) as InterfaceDoc
 }
 
-/** Private name of an address, as the VPC's resolver and DescribeInstances give it. */
-export function privateDnsName(address: string, region: string): string {
-  return `ip-${address.replaceAll('.', '-')}.${privateDomain(region)}`
+/** Private name of an address, as the VPC's resolver and DescribeInstances give it; the guest's own may be in another domain. */
+export function privateDnsName(address: string, region: string, domain = privateDomain(region)): string {
+  return `ip-${address.replaceAll('.', '-')}.${domain}`
 }
 
 /** Domain of private names: ec2.internal in us-east-1, REGION.compute.internal elsewhere. */

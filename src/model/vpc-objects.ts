@@ -2,6 +2,7 @@ import { newId } from '../core/ids.ts'
 import type { Random } from '../core/random.ts'
 import type { VpcTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
+import { ensureDhcpOptions } from './dhcp-options.ts'
 
 /** What making rows needs of the surroundings: ids and the time, milliseconds since the epoch. */
 export interface Making {
@@ -14,8 +15,8 @@ export interface Making {
 const FIRST_RULE_NUMBER = 100
 
 /**
- * What every VPC has from its first moment: a main route table, and a default network ACL that lets
- * everything through and that its subnets use. Makes what is missing, so that homes that were made
+ * What every VPC has from its first moment: a main route table, a default network ACL that lets
+ * everything through and that its subnets use, and a set of DHCP options. Makes what is missing, so that homes that were made
  * before these existed get them too.
  * https://docs.aws.amazon.com/vpc/latest/userguide/create-vpc.html
  */
@@ -30,6 +31,7 @@ export async function ensureVpcObjects(making: Making, vpc: Pick<VpcTable, 'vpc_
   const subnets = await db.selectFrom('subnets').select(['subnet_id', 'account_id', 'vpc_id']).where('vpc_id', '=', vpc.vpc_id).execute()
   const aclId = await ensureDefaultAcl(making, vpc)
   for (const subnet of subnets) await associateAcl(making, subnet, aclId)
+  await ensureDhcpOptions(making, vpc.vpc_id)
 }
 
 /** A route table; with `isMain` that of the VPC, which subnets use that have none of their own. */

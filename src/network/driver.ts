@@ -165,8 +165,13 @@ export interface Lease {
   prefix: number
   gateway: string
   dns: string[]
-  domainName: string
+  /** Null where there is none; several are separated by spaces. */
+  domainName: string | null
   hostname: string
+  /** What else the VPC's DHCP options say, if they say it. */
+  ntpServers?: string[]
+  netbiosServers?: string[]
+  netbiosNodeType?: number
   mtu: number
   leaseSeconds: number
 }

@@ -54,6 +54,8 @@ const BACKOFF_MS = { first: 200, most: 30_000 }
 export class ReconcileLoop {
   readonly #options: LoopOptions
   readonly #inFlight = new Map<string, Promise<void>>()
+  /** Whose run has ended since the last scan began to read: what it read of them may be of before that. */
+  readonly #endedSinceScan = new Set<string>()
   readonly #idleWaiters: (() => void)[] = []
   #timer: Timer | undefined
   #scanning = false
@@ -144,6 +146,7 @@ export class ReconcileLoop {
     const { store, clock, hostId, concurrency = 16 } = this.#options
     this.#timer?.cancel()
     const limit = concurrency + this.#inFlight.size
+    this.#endedSinceScan.clear()
     const next = await store.read((db) => nextWork(db, hostId, limit + 1))
     if (this.#stopped) return
     const nowMs = clock.now()
@@ -151,8 +154,12 @@ export class ReconcileLoop {
     for (const row of due) {
       const key = `${row.kind} ${row.id}`
       if (this.#inFlight.has(key) || this.#inFlight.size >= concurrency) continue
+      // A row of before that run's end may be gone and asked for anew, with a generation that begins
+      // anew too: a run for the old one would end the new one. The next scan, which is due, sees it.
+      if (this.#endedSinceScan.has(key)) continue
       const run = this.#run(row).finally(() => {
         this.#inFlight.delete(key)
+        this.#endedSinceScan.add(key)
         this.hint()
         this.#wakeIdleWaiters()
       })

@@ -50,6 +50,8 @@ export function createVpcReconcilers(options: VpcReconcilerOptions): { vpc: Reco
         // What became of it is unknown after a failure: the next run reads everything.
         known.delete(vpcId)
         const outcome = await syncPorts(options, vpcId, vpc)
+        // Something that no change of ports covers.
+        if (outcome === undefined) return whole(vpcId)
         if (isNeeded(vpc)) known.set(vpcId, vpc)
         return outcome
       }),
@@ -98,7 +100,7 @@ async function syncPorts(
   { store, network, hostId, clock }: VpcReconcilerOptions,
   vpcId: string,
   vpc: KnownVpc,
-): Promise<Outcome> {
+): Promise<Outcome | undefined> {
   const { rows, wanted, changed, groups } = await store.read(async (db) => {
     const unsynced = await unsyncedOf(db, vpcId, hostId)
     const unsyncedGroups = await unsyncedGroupsOf(db, vpcId)
@@ -108,6 +110,7 @@ async function syncPorts(
     }
   })
   if (rows.length === 0 && changed.length === 0) return DONE
+  if (rows.some((each) => each.requester_id !== null)) return undefined
   const isWanted = new Set(wanted.map((port) => port.interfaceId))
   const removed = rows.map((each) => each.interface_id).filter((id) => !isWanted.has(id))
   for (const id of removed) vpc.ports.delete(id)

@@ -4,6 +4,7 @@ import { pick } from '../core/random.ts'
 import type { Store } from '../store/store.ts'
 import { checkAlways, checkSettled } from './invariants.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
+import { networkCall } from './vpc-steps.ts'
 
 export interface SimulationReport {
   seed: number
@@ -93,7 +94,8 @@ class Run {
     else if (dice < 0.62) await this.#command('TerminateInstances', 'terminated')
     else if (dice < 0.68) await this.#command('RebootInstances', 'running')
     else if (dice < 0.74) await this.#tag()
-    else if (dice < 0.8) await this.#look()
+    else if (dice < 0.77) await this.#look()
+    else if (dice < 0.81) await this.#network()
     else if (dice < 0.84) this.#guestEvent()
     else if (dice < 0.87) this.#cloud.killAgent()
     else if (dice < 0.873) await clock.advance(61 * 60 * 1000)
@@ -184,6 +186,12 @@ class Run {
     // Numbers out of range, ids of nothing: refused, and without effect (checked by the invariants).
     const refused = await this.#call('TerminateInstances', { InstanceIds: [...this.expected.state.keys()].slice(0, 1).concat('i-00000000000000000') })
     if (refused.kind === 'answered') throw new Error('an unknown id was accepted')
+  }
+
+  /** Something about networks; whether it is refused or done, what is in force must follow. */
+  async #network(): Promise<void> {
+    const call = await networkCall(this.#cloud.store, this.#cloud.random)
+    if (call) await this.#call(call.action, call.input)
   }
 
   /** A guest that shuts itself down, or a process that is killed: the caller's wishes are overtaken. */

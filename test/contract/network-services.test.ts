@@ -13,14 +13,17 @@ import { ensureIdentityKey, type IdentityKey } from '../../src/imds/identity-key
 import { createDatabaseServices } from '../../src/imds/services.ts'
 import { createVpcServices } from '../../src/network/services/index.ts'
 import type { VpcServicesServer } from '../../src/network/services-server.ts'
+import { vpcDoc } from '../../src/model/vpc-wire.ts'
 import { insertInstance, insertInterface, openTestStore, REGION, type TestStore } from '../support/rows.ts'
+import { addSecondary, changeVpc, giveOptions } from '../support/vpc-services.ts'
 import { makeServiceNamespaces, type ServiceNamespaces } from './service-namespaces.ts'
 
 const MAC = '0a:12:34:56:78:9a'
 const ADDRESS = '172.31.5.10'
+const SECONDARY = '172.31.5.11'
 const GATEWAY = '172.31.0.1'
 const RESOLVERS = ['172.31.0.2', '169.254.169.253']
-const LISTEN = { dhcp: true, dns: RESOLVERS, metadata: '169.254.169.254' } as const
+const LISTEN = { dhcp: true, dns: RESOLVERS, metadata: '169.254.169.254', ntp: '169.254.169.123' } as const
 const METADATA = 'http://169.254.169.254/latest'
 
 /** Asks one question, as a program of the guest would, and prints the answer. */
@@ -43,6 +46,25 @@ if (transport === 'udp') {
   socket.on('data', (chunk) => show(dnsPacket.streamDecode(chunk)))
   socket.write(dnsPacket.streamEncode(query))
 }
+`
+
+/** Asks for the time as an SNTP client does, and prints the answer. */
+const ASK_TIME = `
+import dgram from 'node:dgram'
+import { randomBytes } from 'node:crypto'
+const request = Buffer.alloc(48)
+request[0] = (4 << 3) | 3
+randomBytes(8).copy(request, 40)
+const socket = dgram.createSocket('udp4')
+socket.on('message', (reply, from) => {
+  const ms = (offset) => (reply.readUInt32BE(offset) - 2208988800) * 1000 + (reply.readUInt32BE(offset + 4) * 1000) / 2 ** 32
+  console.log(JSON.stringify({
+    from: from.address, mode: reply[0] & 7, stratum: reply[1], isMine: reply.subarray(24, 32).equals(request.subarray(40)),
+    receivedMs: ms(32), sentMs: ms(40),
+  }))
+  process.exit()
+})
+socket.send(request, 123, '169.254.169.123')
 `
 
 /** Follows every listing below /latest/ and prints the paths; one that is not answered with what it is for. */
@@ -101,7 +123,8 @@ describe.skipIf(missing !== '')(`the services of a VPC${missing && ` (skipped: $
     identityKey = await ensureIdentityKey(test.store, { clock: systemClock, random: systemRandom })
     await test.run(async (context) => {
       const instance = await insertInstance(context)
-      await insertInterface(context, instance, { private_ip: ADDRESS, mac: MAC, public_ip: '198.18.0.9' })
+      const row = await insertInterface(context, instance, { private_ip: ADDRESS, mac: MAC, public_ip: '198.18.0.9' })
+      await addSecondary(context, row, SECONDARY, '198.18.0.10')
       vpcId = instance.vpc_id
       instanceId = instance.instance_id
     })
@@ -115,7 +138,7 @@ describe.skipIf(missing !== '')(`the services of a VPC${missing && ` (skipped: $
       }), from.port, from.address)
     })
     await new Promise<void>((resolve) => upstream.bind(0, '127.0.0.1', resolve))
-    namespaces = makeServiceNamespaces({ mac: MAC, address: ADDRESS, gateway: GATEWAY, resolvers: RESOLVERS })
+    namespaces = makeServiceNamespaces({ mac: MAC, addresses: [ADDRESS, SECONDARY], gateway: GATEWAY, resolvers: RESOLVERS })
     server = freshServer()
     await server.open(vpcId, namespaces.vpcPath, LISTEN)
   })
@@ -128,32 +151,43 @@ describe.skipIf(missing !== '')(`the services of a VPC${missing && ` (skipped: $
     await test?.store.close()
   })
 
-  it('give a DHCP client its lease, and renew it', async () => {
+  it('give a DHCP client its lease, and renew it with what has changed', async () => {
     const events = path.join(folder, 'events')
     const script = path.join(folder, 'event')
     writeFileSync(script, `#!/bin/sh
 [ "$1" = deconfig ] && { ip address flush dev $interface; exit; }
 ip address replace $ip/$mask dev $interface
 ip route replace default via $router dev $interface
-echo "$1 $ip $subnet $router [$dns] $domain $hostname $mtu $broadcast $serverid $lease [$staticroutes]" >>${events}
+echo "$1 $ip $subnet $router [$dns] $domain $hostname $mtu $broadcast $serverid $lease [$ntpsrv] [$wins] [$staticroutes]" >>${events}
 `)
     chmodSync(script, 0o755)
     const client = namespaces.guestProcess(
-      'busybox', 'udhcpc', '-f', '-i', 'eth0', '-t', '10', '-T', '1', '-O', 'mtu', '-O', 'hostname', '-O', '121',
-      '-s', script)
+      'busybox', 'udhcpc', '-f', '-i', 'eth0', '-t', '10', '-T', '1', '-O', 'mtu', '-O', 'hostname', '-O', 'ntpsrv', '-O', 'wins',
+      '-O', '121', '-s', script)
     const seen = () => (existsSync(events) ? readFileSync(events, 'utf8').trim().split('\n') : [])
+    const renewed = async (times: number) => {
+      client.kill('SIGUSR1')
+      await waitFor(systemClock, 'the renewal', 20_000, () => seen().length === times + 1)
+      return seen()[times]
+    }
+    const lease = (dns: string, domain: string, ntp = '', wins = '') => [
+      ADDRESS, '255.255.240.0', GATEWAY, `[${dns}]`, domain, 'ip-172-31-5-10', '1500', '172.31.15.255',
+      GATEWAY, '3600', `[${ntp}]`, `[${wins}]`, `[169.254.169.254/32 ${GATEWAY} 0.0.0.0/0 ${GATEWAY}]`,
+    ].join(' ')
+    const { dhcpOptionsId } = await test.run(async ({ db }) =>
+      vpcDoc(await db.selectFrom('vpcs').select('doc').where('vpc_id', '=', vpcId).executeTakeFirstOrThrow()))
     try {
       await waitFor(systemClock, 'a lease', 20_000, () => seen().length === 1)
-      const lease = [
-        ADDRESS, '255.255.240.0', GATEWAY, '[172.31.0.2]', 'ec2.internal', 'ip-172-31-5-10', '1500', '172.31.15.255',
-        GATEWAY, '3600', `[169.254.169.254/32 ${GATEWAY} 0.0.0.0/0 ${GATEWAY}]`,
-      ].join(' ')
-      expect(seen()).toEqual([`bound ${lease}`])
-      client.kill('SIGUSR1')
-      await waitFor(systemClock, 'the renewal', 20_000, () => seen().length === 2)
-      expect(seen()[1]).toBe(`renew ${lease}`)
+      expect(seen()).toEqual([`bound ${lease('172.31.0.2', 'ec2.internal')}`])
+      expect(await renewed(1)).toBe(`renew ${lease('172.31.0.2', 'ec2.internal')}`)
+      await giveOptions(test, vpcId, {
+        'domain-name': ['example.com'], 'domain-name-servers': ['10.0.0.5', 'AmazonProvidedDNS'],
+        'ntp-servers': ['10.0.0.6', '10.0.0.7'], 'netbios-name-servers': ['10.0.0.8'], 'netbios-node-type': ['2'],
+      })
+      expect(await renewed(2)).toBe(`renew ${lease('10.0.0.5 172.31.0.2', 'example.com', '10.0.0.6 10.0.0.7', '10.0.0.8')}`)
     } finally {
       client.kill('SIGKILL')
+      await changeVpc(test, vpcId, { dhcpOptionsId })
     }
   })
 
@@ -166,12 +200,44 @@ echo "$1 $ip $subnet $router [$dns] $domain $hostname $mtu $broadcast $serverid 
     })
   })
 
-  it('resolve a public name to the private address', async () => {
+  it('resolve a public name to the private address, secondary ones too', async () => {
     expect((await ask('udp', 'A', 'ec2-198-18-0-9.compute-1.amazonaws.com')).data).toEqual([ADDRESS])
+    expect((await ask('udp', 'A', 'ec2-198-18-0-10.compute-1.amazonaws.com')).data).toEqual([SECONDARY])
+    expect((await ask('udp', 'A', 'ip-172-31-5-11.ec2.internal')).data).toEqual([SECONDARY])
+    expect((await ask('udp', 'PTR', '11.5.31.172.in-addr.arpa')).data).toEqual(['ip-172-31-5-11.ec2.internal'])
+  })
+
+  it('say that a name has no IPv6 address, and not that there is no such name', async () => {
+    for (const name of ['ip-172-31-5-10.ec2.internal', 'ec2-198-18-0-9.compute-1.amazonaws.com']) {
+      expect(await ask('udp', 'AAAA', name)).toEqual({ id: 4711, rcode: 'NOERROR', data: [] })
+    }
+  })
+
+  it('know no names once the VPC gives none, but ask outside as before', async () => {
+    await changeVpc(test, vpcId, { enableDnsHostnames: false })
+    try {
+      expect((await ask('udp', 'A', 'ip-172-31-5-10.ec2.internal')).rcode).toBe('NXDOMAIN')
+      expect((await ask('udp', 'A', 'ec2-198-18-0-9.compute-1.amazonaws.com')).rcode).toBe('NXDOMAIN')
+      expect((await ask('udp', 'A', 'example.org')).data).toEqual(['192.0.2.7'])
+      expect(await status(`${METADATA}/meta-data/public-hostname`)).toBe('404')
+    } finally {
+      await changeVpc(test, vpcId, { enableDnsHostnames: true })
+    }
+  })
+
+  it("tell the host's time", async () => {
+    const before = Date.now()
+    const told = JSON.parse(await namespaces.guest(process.execPath, '--input-type=module', '-e', ASK_TIME)) as
+      { receivedMs: number; sentMs: number }
+    expect(told).toMatchObject({ from: '169.254.169.123', mode: 4, stratum: 10, isMine: true })
+    // Fractions of 2^-32 seconds are rounded down.
+    expect(told.receivedMs).toBeGreaterThan(before - 1)
+    expect(told.sentMs).toBeGreaterThanOrEqual(told.receivedMs)
+    expect(told.sentMs).toBeLessThanOrEqual(Date.now())
   })
 
   it('say that a private name of nobody does not exist', async () => {
-    expect(await ask('udp', 'A', 'ip-172-31-5-11.ec2.internal')).toEqual({ id: 4711, rcode: 'NXDOMAIN', data: [] })
+    expect(await ask('udp', 'A', 'ip-172-31-5-12.ec2.internal')).toEqual({ id: 4711, rcode: 'NXDOMAIN', data: [] })
   })
 
   it('ask the outer resolver for any other name, and fail when it is silent', async () => {
@@ -186,6 +252,13 @@ echo "$1 $ip $subnet $router [$dns] $domain $hostname $mtu $broadcast $serverid 
     const head = await curl('-I', '-H', header, `${METADATA}/meta-data/local-ipv4`)
     expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
     expect(head).toMatch(new RegExp(`^content-length: ${ADDRESS.length}\r$`, 'm'))
+  })
+
+  it('serve metadata to a secondary address as to the primary one', async () => {
+    await namespaces.guest('ip', 'address', 'add', `${SECONDARY}/32`, 'dev', 'eth0')
+    expect(await curl('--interface', SECONDARY, `${METADATA}/meta-data/instance-id`)).toBe(instanceId)
+    expect(await curl('--interface', SECONDARY, `${METADATA}/meta-data/network/interfaces/macs/${MAC}/local-ipv4s`))
+      .toBe(`${ADDRESS}\n${SECONDARY}`)
   })
 
   it('let a guest crawl the whole tree, as cloud-init does, on one connection and on many', async () => {
@@ -217,7 +290,7 @@ echo "$1 $ip $subnet $router [$dns] $domain $hostname $mtu $broadcast $serverid 
   it('survive junk on every port', async () => {
     const junk = `import dgram from 'node:dgram'; import net from 'node:net'; import { randomBytes } from 'node:crypto'
       const socket = dgram.createSocket('udp4')
-      for (let n = 0; n < 200; n++) for (const [port, host] of [[67, '${GATEWAY}'], [53, '${RESOLVERS[0]}']])
+      for (let n = 0; n < 200; n++) for (const [port, host] of [[67, '${GATEWAY}'], [53, '${RESOLVERS[0]}'], [123, '169.254.169.123']])
         await new Promise((done) => socket.send(randomBytes(n * 3), port, host, done))
       socket.close()
       for (const [port, host] of [[53, '${RESOLVERS[0]}'], [80, '169.254.169.254']]) await new Promise((done) => {
@@ -233,11 +306,19 @@ echo "$1 $ip $subnet $router [$dns] $domain $hostname $mtu $broadcast $serverid 
     const before = namespaces.inodes()
     await server.open(vpcId, namespaces.vpcPath, LISTEN)
     expect(namespaces.inodes()).toEqual(before)
-    expect(before).toHaveLength(6)
+    expect(before).toHaveLength(7)
     expect(namespaces.listening()).toEqual([
       'tcp 169.254.169.253:53', 'tcp 169.254.169.254:80', 'tcp 172.31.0.2:53', 'udp 0.0.0.0:67',
-      'udp 169.254.169.253:53', 'udp 172.31.0.2:53',
+      'udp 169.254.169.123:123', 'udp 169.254.169.253:53', 'udp 172.31.0.2:53',
     ])
+  })
+
+  it('close the sockets of the resolver in a VPC without one, and open them again', async () => {
+    await server.open(vpcId, namespaces.vpcPath, { ...LISTEN, dns: [] })
+    expect(namespaces.listening()).toEqual(['tcp 169.254.169.254:80', 'udp 0.0.0.0:67', 'udp 169.254.169.123:123'])
+    expect(await curl(`${METADATA}/meta-data/mac`)).toBe(MAC)
+    await server.open(vpcId, namespaces.vpcPath, LISTEN)
+    expect((await ask('udp', 'A', 'ip-172-31-5-10.ec2.internal')).data).toEqual([ADDRESS])
   })
 
   it('say which address is taken, and leave none of theirs open', async () => {

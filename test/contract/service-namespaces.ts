@@ -1,5 +1,6 @@
 import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { promisify } from 'node:util'
+import { METADATA_ADDRESS, TIME_ADDRESS } from '../../src/network/linux/names.ts'
 
 const execute = promisify(execFile)
 
@@ -18,12 +19,13 @@ export interface ServiceNamespaces {
 }
 
 /**
- * Makes the two namespaces. The VPC's answers to the gateway, the resolvers and 169.254.169.254, and
- * has a route and a permanent neighbour for the guest, which still has no address of its own.
+ * Makes the two namespaces. The VPC's answers to the gateway, the resolvers, the time server and
+ * 169.254.169.254, and has a route and a permanent neighbour for each of the guest's addresses, of which
+ * the guest itself still has none.
  */
 export function makeServiceNamespaces(options: {
   mac: string
-  address: string
+  addresses: string[]
   gateway: string
   resolvers: string[]
 }): ServiceNamespaces {
@@ -32,15 +34,17 @@ export function makeServiceNamespaces(options: {
   const inVpc = (...args: string[]) => ip('-n', vpc, ...args)
   for (const name of [vpc, guest]) ip('netns', 'add', name)
   inVpc('link', 'set', 'lo', 'up')
-  for (const address of [options.gateway, ...options.resolvers, '169.254.169.254']) {
+  for (const address of [options.gateway, ...options.resolvers, TIME_ADDRESS, METADATA_ADDRESS]) {
     inVpc('address', 'add', `${address}/32`, 'dev', 'lo')
   }
   inVpc('link', 'add', 'port', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', guest)
   inVpc('link', 'set', 'port', 'up')
   execFileSync('ip', ['netns', 'exec', vpc, 'sh', '-c',
     'cd /proc/sys/net/ipv4; echo 1 >ip_forward; echo 1 >conf/port/proxy_arp; echo 0 >neigh/port/proxy_delay'])
-  inVpc('route', 'add', `${options.address}/32`, 'dev', 'port')
-  inVpc('neighbour', 'replace', options.address, 'lladdr', options.mac, 'dev', 'port', 'nud', 'permanent')
+  for (const address of options.addresses) {
+    inVpc('route', 'add', `${address}/32`, 'dev', 'port')
+    inVpc('neighbour', 'replace', address, 'lladdr', options.mac, 'dev', 'port', 'nud', 'permanent')
+  }
   ip('-n', guest, 'link', 'set', 'eth0', 'address', options.mac, 'up')
   const vpcPath = `/run/netns/${vpc}`
   const inGuest = (command: string, args: string[]) => [`--net=/run/netns/${guest}`, command, ...args]

@@ -112,6 +112,9 @@ export const DOCUMENTED_FILTERS = {
     ip-permission.ipv6-cidr ip-permission.prefix-list-id ip-permission.protocol ip-permission.to-port
     ip-permission.user-id owner-id vpc-id
   `.trim().split(/\s+/),
+  DescribeDhcpOptions: `
+    dhcp-options-id key value owner-id
+  `.trim().split(/\s+/),
   DescribeSubnets: `
     availability-zone availability-zone-id available-ip-address-count cidr-block customer-owned-ipv4-pool
     default-for-az enable-dns64 enable-lni-at-device-index ipv6-cidr-block-association.ipv6-cidr-block

@@ -7,9 +7,9 @@ export const MESSAGE_TYPES = {
 
 /** The options that are read or written here (RFC 2132, and RFC 3442 for 121). */
 export const OPTIONS = {
-  subnetMask: 1, router: 3, dns: 6, hostname: 12, domainName: 15, mtu: 26, broadcast: 28, requestedAddress: 50,
-  leaseSeconds: 51, messageType: 53, serverId: 54, parameterList: 55, renewalSeconds: 58, rebindingSeconds: 59,
-  clientId: 61, classlessRoutes: 121,
+  subnetMask: 1, router: 3, dns: 6, hostname: 12, domainName: 15, mtu: 26, broadcast: 28, ntp: 42, netbiosServers: 44,
+  netbiosNodeType: 46, requestedAddress: 50, leaseSeconds: 51, messageType: 53, serverId: 54, parameterList: 55,
+  renewalSeconds: 58, rebindingSeconds: 59, clientId: 61, classlessRoutes: 121,
 } as const
 
 /** A DHCP message over Ethernet. Addresses that are not set are "0.0.0.0". */

@@ -13,8 +13,6 @@ const LEASE: Lease = {
   hostname: 'ip-172-31-5-10', mtu: 1500, leaseSeconds: 3600,
 }
 
-const leaseFor = async (mac: string) => (mac === MAC ? LEASE : undefined)
-
 function message(
   type: keyof typeof MESSAGE_TYPES,
   options: [number, Buffer][] = [],
@@ -27,8 +25,11 @@ function message(
   })
 }
 
-async function answer(bytes: Buffer): Promise<(DhcpMessage & { to: string; type: number | undefined }) | undefined> {
-  const reply = await answerDhcp(bytes, leaseFor)
+async function answer(
+  bytes: Buffer,
+  lease = LEASE,
+): Promise<(DhcpMessage & { to: string; type: number | undefined }) | undefined> {
+  const reply = await answerDhcp(bytes, async (mac) => (mac === MAC ? lease : undefined))
   const decoded = reply && decodeDhcp(reply.bytes)
   return decoded && reply && { ...decoded, to: reply.address, type: decoded.options.get(OPTIONS.messageType)?.[0] }
 }
@@ -57,6 +58,27 @@ describe('the DHCP responder', () => {
     const times = [OPTIONS.leaseSeconds, OPTIONS.renewalSeconds, OPTIONS.rebindingSeconds]
     expect(times.map(number)).toEqual([3600, 1800, 3150])
     expect(offer?.options.has(OPTIONS.classlessRoutes)).toBe(false)
+  })
+
+  it('tells what else the DHCP options of the VPC say', async () => {
+    const offer = await answer(message('discover'), {
+      ...LEASE, dns: ['10.0.0.5', '10.0.0.6'], domainName: 'a.example b.example', ntpServers: ['10.0.0.7', '10.0.0.8'],
+      netbiosServers: ['10.0.0.9'], netbiosNodeType: 2,
+    })
+    const bytes = (code: number) => [...(offer?.options.get(code) ?? [])]
+    expect(bytes(OPTIONS.dns)).toEqual([10, 0, 0, 5, 10, 0, 0, 6])
+    expect(offer?.options.get(OPTIONS.domainName)?.toString()).toBe('a.example b.example')
+    expect(bytes(42)).toEqual([10, 0, 0, 7, 10, 0, 0, 8])
+    expect(bytes(44)).toEqual([10, 0, 0, 9])
+    expect(bytes(46)).toEqual([2])
+  })
+
+  it('leaves out what they do not say', async () => {
+    const offer = await answer(message('discover'), { ...LEASE, dns: [], domainName: null })
+    for (const code of [OPTIONS.dns, OPTIONS.domainName, OPTIONS.ntp, OPTIONS.netbiosServers, OPTIONS.netbiosNodeType]) {
+      expect(offer?.options.has(code)).toBe(false)
+    }
+    expect(offer?.options.has(OPTIONS.router)).toBe(true)
   })
 
   it('gives routes to a client that asks for them, the default one included', async () => {

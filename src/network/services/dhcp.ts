@@ -85,12 +85,20 @@ function configurationOptions(lease: Lease): [number, Buffer][] {
   return [
     [OPTIONS.subnetMask, addressBytes(netmask(lease.prefix))],
     [OPTIONS.router, addressBytes(lease.gateway)],
-    [OPTIONS.dns, addressBytes(...lease.dns)],
+    ...servers(OPTIONS.dns, lease.dns),
     [OPTIONS.hostname, Buffer.from(lease.hostname, 'latin1')],
-    [OPTIONS.domainName, Buffer.from(lease.domainName, 'latin1')],
+    ...(lease.domainName === null ? [] : [[OPTIONS.domainName, Buffer.from(lease.domainName, 'latin1')] as [number, Buffer]]),
     [OPTIONS.mtu, mtu],
     [OPTIONS.broadcast, addressBytes(broadcastOf(lease))],
+    ...servers(OPTIONS.ntp, lease.ntpServers),
+    ...servers(OPTIONS.netbiosServers, lease.netbiosServers),
+    ...(lease.netbiosNodeType === undefined ? [] : [[OPTIONS.netbiosNodeType, Buffer.from([lease.netbiosNodeType])] as [number, Buffer]]),
   ]
+}
+
+/** An option without a value may not be sent. */
+function servers(code: number, addresses: string[] = []): [number, Buffer][] {
+  return addresses.length === 0 ? [] : [[code, addressBytes(...addresses)]]
 }
 
 function broadcastOf({ address, prefix }: Lease): string {

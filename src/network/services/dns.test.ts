@@ -55,6 +55,7 @@ describe('the resolver', () => {
 
   it.each([
     ['AAAA', NAME], ['TXT', NAME], ['AAAA', PUBLIC_NAME], ['A', 'ec2.internal'], ['A', '10.5.31.172.in-addr.arpa'],
+    ['A', 'eu-west-1.compute.internal'], ['PTR', '5.31.172.in-addr.arpa'], ['SOA', '10.in-addr.arpa'],
   ] as const)(
     'says that there is no %s of %s, though the name exists', async (type, name) => {
       const answer = await ask(query(type, name))
@@ -63,14 +64,17 @@ describe('the resolver', () => {
     })
 
   it.each([
-    ['A', 'ip-172-31-5-11.ec2.internal'], ['A', 'x.eu-west-1.compute.internal'], ['PTR', '11.5.31.172.in-addr.arpa'],
+    ['A', 'ip-172-31-5-11.ec2.internal'], ['A', 'ec2-198-18-0-8.compute-1.amazonaws.com'],
+    ['AAAA', 'ec2-10-0-0-8.eu-west-1.compute.amazonaws.com'], ['A', 'x.eu-west-1.compute.internal'], ['PTR', '11.5.31.172.in-addr.arpa'],
   ] as const)('says that there is nothing at all: %s of %s', async (type, name) => {
     const answer = await ask(query(type, name), sources({ forward: () => Promise.reject(new Error('asked outside')) }))
     expect(answer).toMatchObject({ rcode: 'NXDOMAIN', isOwn: true, data: [] })
     expect(answer.authorities).toMatchObject([{ type: 'SOA' }])
   })
 
-  it.each(['example.org', 'notec2.internal', 'amazonaws.com', '8.8.8.8.in-addr.arpa', '.'])(
+  it.each(['example.org', 'notec2.internal', 'amazonaws.com', '8.8.8.8.in-addr.arpa', '.',
+    'ec2-54-0-0-1.compute-1.amazonaws.com', 'ec2-300-18-0-8.compute-1.amazonaws.com',
+    '172.in-addr.arpa', '300.10.in-addr.arpa'])(
     'asks outside for %s, with the query as it came', async (name) => {
       const message = query('A', name)
       const outer = Buffer.from('whatever the outer resolver says')

@@ -30,6 +30,9 @@ const OWN_ZONES = ['ec2.internal', 'compute.internal']
 const LOCAL_BLOCKS = ['10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12',
   '192.168.0.0/16', '198.18.0.0/15'].flatMap((text) => parseCidr(text) ?? [])
 
+/** A public name as EC2 gives it to an address. */
+const PUBLIC_NAME = /^ec2-(\d+)-(\d+)-(\d+)-(\d+)\.((?:compute-1|[a-z0-9-]+\.compute)\.amazonaws\.com)$/
+
 /** Answers one DNS message; undefined when it is not a query at all. Never throws on bad input. */
 export async function answerDns(message: Buffer, sources: DnsSources): Promise<Buffer | undefined> {
   if (message.length < HEADER_BYTES || isReply(message)) return undefined
@@ -74,13 +77,25 @@ async function ownAnswer(question: dnsPacket.Question, sources: DnsSources): Pro
   return { rcode: RCODES.ok, answers, zone: zone ?? lower }
 }
 
+/**
+ * The zone of ours that a name belongs to; undefined for a name that others may know. Names that only
+ * have others below them are zones as well: they exist, and a "no such name" would deny all of those
+ * too (RFC 8020).
+ */
 function zoneOf(name: string, reversed: string | undefined): string | undefined {
-  if (reversed !== undefined) {
-    const address = parseIpv4(reversed)
-    const isLocal = address !== undefined && LOCAL_BLOCKS.some((block) => contains(block, address))
-    return isLocal ? name.split('.').slice(1).join('.') : undefined
-  }
+  if (reversed !== undefined) return isLocal(reversed) ? name.split('.').slice(1).join('.') : undefined
+  const [, a, b, c, d, publicZone] = PUBLIC_NAME.exec(name) ?? []
+  if (publicZone !== undefined && isLocal(`${a}.${b}.${c}.${d}`)) return publicZone
+  if (/^[a-z0-9-]+\.compute\.internal$/.test(name)) return name
+  const octets = /^((?:\d+\.){1,3})in-addr\.arpa$/.exec(name)?.[1]?.split('.').slice(0, -1).toReversed()
+  if (octets && isLocal([...octets, 0, 0, 0].slice(0, 4).join('.'), octets.length * 8)) return name
   return OWN_ZONES.find((zone) => name === zone || name.endsWith(`.${zone}`))
+}
+
+/** Whether the world knows nothing of any address in the block. */
+function isLocal(text: string, prefix = 32): boolean {
+  const base = parseIpv4(text)
+  return base !== undefined && LOCAL_BLOCKS.some((block) => block.prefix <= prefix && contains(block, base))
 }
 
 function encodeOwn(query: dnsPacket.DecodedPacket, questionBytes: Buffer, own: OwnAnswer): Buffer {

@@ -11,6 +11,7 @@ import { answerDhcp } from './dhcp.ts'
 import { createDnsServer } from './dns-server.ts'
 import { createForwarder, hostResolvers, type Forwarder } from './forwarder.ts'
 import { serveMetadata } from './http.ts'
+import { answerNtp } from './ntp.ts'
 import { closeSocket, isOpen, openSockets, type SocketHandle, type SocketSpec } from './sockets.ts'
 
 const DHCP_CLIENT_PORT = 68
@@ -33,7 +34,7 @@ interface OpenVpc {
   close(): void
 }
 
-/** DHCP, DNS and metadata for any number of VPCs, all answered by this process. */
+/** DHCP, DNS, NTP and metadata for any number of VPCs, all answered by this process. */
 export function createVpcServices(options: VpcServicesOptions): VpcServicesServer {
   const { clock, services, log, upstreamDns } = options
   const servers = upstreamDns ? () => upstreamDns : () => hostResolvers()
@@ -63,7 +64,7 @@ export function createVpcServices(options: VpcServicesOptions): VpcServicesServe
         const key = JSON.stringify([await identityOf(netnsPath), listen])
         if (open.get(vpcId)?.key === key) return
         closeNow(vpcId)
-        const serving = createServing(vpcId, services, forwarder, log)
+        const serving = createServing(vpcId, { services, forwarder, clock, log })
         try {
           await openSockets(clock, netnsPath, socketSpecs(listen), (id, socket) => serving.attach(id, socket))
         } catch (error) {
@@ -87,13 +88,14 @@ async function identityOf(netnsPath: string): Promise<string> {
   return `${dev}:${ino}`
 }
 
-function socketSpecs({ dns, metadata }: Listen): SocketSpec[] {
+function socketSpecs({ dns, metadata, ntp }: Listen): SocketSpec[] {
   return [
     { id: 'dhcp', protocol: 'udp', address: '0.0.0.0', port: 67 },
     ...dns.flatMap((address): SocketSpec[] => [
       { id: `dns-udp ${address}`, protocol: 'udp', address, port: 53 },
       { id: `dns-tcp ${address}`, protocol: 'tcp', address, port: 53 },
     ]),
+    ...(ntp === undefined ? [] : [{ id: 'ntp', protocol: 'udp', address: ntp, port: 123 } as const]),
     { id: 'metadata', protocol: 'tcp', address: metadata, port: 80 },
   ]
 }
@@ -101,10 +103,9 @@ function socketSpecs({ dns, metadata }: Listen): SocketSpec[] {
 /** The services of one VPC, on the sockets that they get one by one. */
 function createServing(
   vpcId: string,
-  services: VpcServices,
-  forwarder: Forwarder,
-  log: Logger,
+  options: { services: VpcServices; forwarder: Forwarder; clock: Clock; log: Logger },
 ): { attach(id: string, socket: SocketHandle): void; close(): void } {
+  const { services, forwarder, clock, log } = options
   const dns = createDnsServer({ vpcId, services, forwarder, log })
   const endings: (() => void)[] = [() => dns.close()]
   return {
@@ -114,6 +115,7 @@ function createServing(
         const listener = socket as net.Server
         endings.push(serveMetadata(listener, (from, request) => services.metadata(vpcId, from, request), log))
       } else if (id === 'dhcp') serveDhcp(socket as dgram.Socket, vpcId, services, log)
+      else if (id === 'ntp') serveNtp(socket as dgram.Socket, clock)
       else if (id.startsWith('dns-udp')) dns.serveUdp(socket as dgram.Socket)
       else dns.serveTcp(socket as net.Server)
       endings.push(() => closeSocket(socket))
@@ -135,5 +137,12 @@ function serveDhcp(socket: dgram.Socket, vpcId: string, services: VpcServices, l
       })
       .catch((error: unknown) => log.warn('a DHCP request failed', { vpcId, error: messageOf(error) }))
       .finally(() => inFlight--)
+  })
+}
+
+function serveNtp(socket: dgram.Socket, clock: Clock): void {
+  socket.on('message', (message, from) => {
+    const reply = answerNtp(message, clock.now(), () => clock.now())
+    if (reply && isOpen(socket)) socket.send(reply, from.port, from.address, () => {})
   })
 }

@@ -1,0 +1,70 @@
+import type { VpcSpec } from '../network/driver.ts'
+import type { SimVpc } from '../network/sim.ts'
+import type { Db } from '../store/store.ts'
+import { loadPorts, loadVpcSpec } from '../vpc/load-spec.ts'
+import type { SimulatedCloud } from './simulator.ts'
+
+/** Once everything has settled, what is in force on the host is what the rows say, of every VPC. */
+export async function checkNetwork(cloud: SimulatedCloud): Promise<string[]> {
+  const wanted = await cloud.store.read(loadAll)
+  const { vpcs } = cloud.host.network
+  const problems = [...vpcs.keys()].filter((id) => !wanted.has(id)).map((id) => `network: ${id} leaked`)
+  for (const [vpcId, spec] of wanted) {
+    const inForce = vpcs.get(vpcId)
+    if (!inForce) problems.push(`network: ${vpcId} is missing`)
+    else problems.push(...differing(spec, inForce).map((what) => `network: ${what} of ${vpcId} are not as their rows say`))
+  }
+  return [...problems, ...(await cloud.store.read(checkAddresses))]
+}
+
+/** The specs of all VPCs that must be on the host. */
+async function loadAll(db: Db): Promise<Map<string, VpcSpec>> {
+  const specs = new Map<string, VpcSpec>()
+  const slots = await db.selectFrom('slots').selectAll().where('kind', '=', 'vpc').execute()
+  const vpcs = await db.selectFrom('vpcs').select('vpc_id').execute()
+  for (const { vpc_id: vpcId } of vpcs) {
+    const slot = slots.find((each) => each.owner_id === vpcId)
+    if (!slot) continue
+    const rows = await db.selectFrom('interfaces').selectAll().where('vpc_id', '=', vpcId).where('wanted', '=', 1).execute()
+    const spec = { ...(await loadVpcSpec(db, vpcId, slot.host_id, slot.slot)), ports: await loadPorts(db, rows) }
+    if (spec.ports.length > 0 || spec.natGateways.length > 0) specs.set(vpcId, spec)
+  }
+  return specs
+}
+
+/** Names of the members that differ; order does not count where it means nothing. */
+function differing(spec: VpcSpec, inForce: SimVpc): string[] {
+  const groups = (list: Iterable<VpcSpec['groups'][number]>) => [...list].toSorted((a, b) => (a.groupId < b.groupId ? -1 : 1))
+  const ports = (list: Iterable<VpcSpec['ports'][number]>) => [...list].toSorted((a, b) => (a.interfaceId < b.interfaceId ? -1 : 1))
+  const pairs: Record<string, [unknown, unknown]> = {
+    blocks: [spec.cidrs, inForce.cidrs],
+    subnets: [spec.subnets, inForce.subnets],
+    'route tables': [spec.routeTables, inForce.routeTables],
+    'network ACLs': [spec.networkAcls, inForce.networkAcls],
+    'security groups': [groups(spec.groups), groups(inForce.groups.values())],
+    'members of peers': [spec.foreignGroups, inForce.foreignGroups],
+    ports: [ports(spec.ports), ports(inForce.ports.values())],
+    'internet gateways': [spec.hasInternetGateway, inForce.hasInternetGateway],
+    'NAT gateways': [spec.natGateways, inForce.natGateways],
+    peerings: [spec.peerings, inForce.peerings],
+  }
+  return Object.entries(pairs).filter(([, [a, b]]) => JSON.stringify(a) !== JSON.stringify(b)).map(([name]) => name)
+}
+
+/** Every address belongs to one interface, and an Elastic IP to the one that it is associated with. */
+async function checkAddresses(db: Db): Promise<string[]> {
+  const interfaces = await db.selectFrom('interfaces').selectAll().execute()
+  const secondary = await db.selectFrom('interface_addresses').selectAll().execute()
+  const elastic = await db.selectFrom('addresses').selectAll().execute()
+  const held = [...interfaces, ...secondary]
+  const twice = (values: string[]) => values.filter((value, index) => values.indexOf(value) !== index)
+  const problems = [
+    ...twice(held.map((row) => `${row.vpc_id} ${row.private_ip}`)),
+    ...twice(held.flatMap((row) => row.public_ip ?? [])),
+  ].map((address) => `${address} belongs to two interfaces`)
+  for (const each of elastic.filter((row) => row.interface_id !== null)) {
+    const holder = held.find((row) => row.interface_id === each.interface_id && row.private_ip === each.private_ip)
+    if (holder?.public_ip !== each.public_ip) problems.push(`${each.public_ip} is associated and not in use`)
+  }
+  return problems
+}
