@@ -7,11 +7,11 @@ import { insightsAnalysisDoc, insightsPathDoc } from '../model/network-insights.
 import { insightsAnalysisToWire } from '../model/network-insights-wire.ts'
 import { inBatches } from '../store/batch.ts'
 import type { NetworkInsightsTable } from '../store/schema.ts'
+import { claimToken, forgetTokensOf } from './client-token.ts'
 import type { Context } from './context.ts'
 import { analyse } from './network-insights-analyse.ts'
 import { compileFilters, filterText, type FilterFields } from './filters.ts'
 import { findPath } from './network-insights-paths.ts'
-import { claimInsightsToken } from './network-insights-token.ts'
 import { paginate, timeKey } from './pagination.ts'
 import { refuseParameters } from './parameters.ts'
 import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
@@ -33,7 +33,7 @@ export async function startNetworkInsightsAnalysis(
   const tags = parseTagSpecifications(input.TagSpecifications, [type]).get(type) ?? []
   const path = await findPath(context, input.NetworkInsightsPathId ?? '')
   const id = newId(random, 'nia')
-  const earlier = await claimInsightsToken(context, 'StartNetworkInsightsAnalysis', input, id)
+  const earlier = await claimToken(context, 'StartNetworkInsightsAnalysis', input, id)
   if (earlier !== undefined) return { NetworkInsightsAnalysis: await loadAnalysis(context, earlier) }
   const doc = await analyse(context, insightsPathDoc(path))
   await db.insertInto('network_insights').values({
@@ -62,11 +62,10 @@ export async function deleteNetworkInsightsAnalysis(
   context: Context,
   input: DeleteNetworkInsightsAnalysisRequest,
 ): Promise<DeleteNetworkInsightsAnalysisResult> {
-  const { db, account } = context
+  const { db } = context
   const { id } = await findAnalysis(context, input.NetworkInsightsAnalysisId ?? '')
   await deleteTagsOf(db, [id])
-  await db.deleteFrom('client_tokens').where('account_id', '=', account)
-    .where('operation', '=', 'StartNetworkInsightsAnalysis').where('resource_id', '=', id).execute()
+  await forgetTokensOf(context, id)
   await db.deleteFrom('network_insights').where('id', '=', id).execute()
   return { NetworkInsightsAnalysisId: id }
 }

@@ -9,9 +9,9 @@ import { insightsPathDoc, type InsightsPathDoc } from '../model/network-insights
 import { insightsPathToWire } from '../model/network-insights-wire.ts'
 import { inBatches } from '../store/batch.ts'
 import type { NetworkInsightsTable } from '../store/schema.ts'
+import { claimToken, forgetTokensOf } from './client-token.ts'
 import type { Context } from './context.ts'
 import { compileFilters, withoutValue, type FilterFields } from './filters.ts'
-import { claimInsightsToken } from './network-insights-token.ts'
 import { paginate, timeKey } from './pagination.ts'
 import { invalidValue, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { checkIds, existingIds, requireAll, RESOURCE_KINDS } from './resources.ts'
@@ -35,7 +35,7 @@ export async function createNetworkInsightsPath(
   const tags = parseTagSpecifications(input.TagSpecifications, ['network-insights-path']).get('network-insights-path') ?? []
   const doc = await readPath(context, input)
   const id = newId(random, 'nip')
-  const earlier = await claimInsightsToken(context, 'CreateNetworkInsightsPath', input, id)
+  const earlier = await claimToken(context, 'CreateNetworkInsightsPath', input, id)
   if (earlier !== undefined) return { NetworkInsightsPath: await loadPath(context, earlier) }
   await db.insertInto('network_insights').values({
     id, account_id: account, kind: 'path', path_id: null, created_ms: nowMs, doc: JSON.stringify(doc),
@@ -115,8 +115,7 @@ export async function deleteNetworkInsightsPath(
     throw new ApiError('AnalysisExistsForNetworkInsightsPath', `The network insights path '${id}' has analyses; delete them first.`)
   }
   await deleteTagsOf(db, [id])
-  await db.deleteFrom('client_tokens').where('account_id', '=', context.account)
-    .where('operation', '=', 'CreateNetworkInsightsPath').where('resource_id', '=', id).execute()
+  await forgetTokensOf(context, id)
   await db.deleteFrom('network_insights').where('id', '=', id).execute()
   return { NetworkInsightsPathId: id }
 }
