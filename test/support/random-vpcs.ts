@@ -51,12 +51,15 @@ const rule = (groups: string[]): fc.Arbitrary<RuleSpec> => fc.tuple(flow, fc.one
   { weight: 1, arbitrary: fc.constantFrom(...groups).map((groupId) => ({ groupId })) },
 )).map(([what, peer]) => ({ ...what, peer }))
 const rules = (groups: string[]): fc.Arbitrary<RuleSpec[]> => fc.oneof(
-  { weight: 2, arbitrary: fc.constant<RuleSpec[]>([{ protocol: '-1', fromPort: null, toPort: null, peer: { cidr: '0.0.0.0/0' } }]) },
+  { weight: 4, arbitrary: fc.constant<RuleSpec[]>([{ protocol: '-1', fromPort: null, toPort: null, peer: { cidr: '0.0.0.0/0' } }]) },
   { weight: 2, arbitrary: fc.array(rule(groups), { maxLength: 3 }) },
 )
 
+const openEntry = (ruleNumber: number): AclEntrySpec =>
+  ({ ruleNumber, action: 'allow', protocol: '-1', fromPort: null, toPort: null, cidr: '0.0.0.0/0' })
+
 const entries: fc.Arbitrary<AclEntrySpec[]> = fc.oneof(
-  { weight: 3, arbitrary: fc.constant([] as AclEntrySpec[]).map(() => [openEntry(100)]) },
+  { weight: 6, arbitrary: fc.constant<AclEntrySpec[]>([openEntry(100)]) },
   {
     weight: 2,
     arbitrary: fc.array(fc.tuple(flow, block, fc.constantFrom('allow', 'allow', 'deny')), { minLength: 1, maxLength: 3 })
@@ -65,24 +68,23 @@ const entries: fc.Arbitrary<AclEntrySpec[]> = fc.oneof(
   },
 )
 
-function openEntry(ruleNumber: number): AclEntrySpec {
-  return { ruleNumber, action: 'allow', protocol: '-1', fromPort: null, toPort: null, cidr: '0.0.0.0/0' }
+/** The first subnet is mostly public, the second mostly behind a NAT gateway or an instance that routes. */
+const targets = (subnetId: SubnetId): fc.Arbitrary<RouteSpec['target']> => {
+  const weighted = (weight: number, target: RouteSpec['target']) => ({ weight, arbitrary: fc.constant(target) })
+  return fc.oneof(
+    weighted(subnetId === 'subnet-0b' ? 3 : 8, { kind: 'internet-gateway' }), weighted(1, { kind: 'blackhole' }),
+    ...(isFirst(subnetId) ? [
+      weighted(subnetId === 'subnet-0b' ? 4 : 1, { kind: 'nat-gateway', natGatewayId: NAT }),
+      weighted(subnetId === 'subnet-0b' ? 3 : 1, { kind: 'interface', interfaceId: interfaceOf(2) }),
+    ] : []),
+  )
 }
-
-const targets = (subnetId: SubnetId): fc.Arbitrary<RouteSpec['target']> => fc.oneof(
-  { weight: 6, arbitrary: fc.constant<RouteSpec['target']>({ kind: 'internet-gateway' }) },
-  { weight: 1, arbitrary: fc.constant<RouteSpec['target']>({ kind: 'blackhole' }) },
-  ...(isFirst(subnetId) ? [
-    { weight: 2, arbitrary: fc.constant<RouteSpec['target']>({ kind: 'nat-gateway', natGatewayId: NAT }) },
-    { weight: 1, arbitrary: fc.constant<RouteSpec['target']>({ kind: 'interface', interfaceId: interfaceOf(2) }) },
-  ] : []),
-)
 
 function table(subnetId: SubnetId): fc.Arbitrary<RouteSpec[]> {
   const peerCidr = isFirst(subnetId) ? SECOND_VPC.cidr : FIRST_VPC.cidr
   const peering: RouteSpec = { destination: peerCidr, target: { kind: 'peering', peeringId: PEERING } }
   return fc.record({
-    all: fc.option(targets(subnetId), { freq: 8 }), some: fc.option(targets(subnetId), { freq: 1, nil: null }), toPeer: fc.integer({ min: 0, max: 3 }),
+    all: fc.option(targets(subnetId), { freq: 8 }), some: fc.option(targets(subnetId), { freq: 1 }), toPeer: fc.integer({ max: 5, min: 0 }),
     someBlock: fc.constantFrom('203.0.113.0/24', '198.18.4.0/22', '198.18.4.12/32'),
   }).map(({ all, some, someBlock, toPeer }) => [
     ...(all ? [{ destination: '0.0.0.0/0', target: all }] : []),
@@ -90,6 +92,9 @@ function table(subnetId: SubnetId): fc.Arbitrary<RouteSpec[]> {
     ...(toPeer > 0 ? [peering] : []),
   ])
 }
+
+/** True `times` times as often as false. */
+const often = (times: number) => fc.integer({ min: 0, max: times }).map((n) => n > 0)
 
 /** Everything that is drawn. */
 const drawn = fc.record({
@@ -102,11 +107,11 @@ const drawn = fc.record({
   tables: fc.tuple(...(['subnet-0a', 'subnet-0b', 'subnet-0c'] as const).map(table)),
   ports: fc.tuple(...PLACES.map(({ subnetId }) => fc.record({
     groupIds: fc.subarray(isFirst(subnetId) ? GROUPS.first : GROUPS.second, { minLength: 1 }),
-    isPublished: fc.integer({ min: 0, max: 3 }).map((n) => n > 0), sourceDestCheck: fc.boolean(),
+    isPublished: often(3), sourceDestCheck: often(3).map((often) => !often),
   }))),
-  nat: fc.record({ isPublic: fc.integer({ min: 0, max: 3 }).map((n) => n > 0), subnetId: fc.constantFrom<SubnetId>('subnet-0a', 'subnet-0b') }),
-  hasGateway: fc.tuple(...[1, 2].map(() => fc.integer({ min: 0, max: 9 }).map((n) => n > 0))),
-  isPeered: fc.boolean(),
+  nat: fc.record({ isPublic: often(6), subnetId: often(4).map((often): SubnetId => (often ? 'subnet-0a' : 'subnet-0b')) }),
+  hasGateway: fc.tuple(often(9), often(9)),
+  isPeered: often(2),
 })
 type Drawn = typeof drawn extends fc.Arbitrary<infer T> ? T : never
 
