@@ -59,6 +59,15 @@ const NAME = `import('node:dgram').then(({default: dgram}) => {
   socket.bind(Number(process.argv[1]), '0.0.0.0', () => console.log('ready'))
 })`
 
+const ASK = `import('node:dgram').then(({default: dgram}) => {
+  const [, address, port, sourcePort] = process.argv
+  const socket = dgram.createSocket('udp4')
+  socket.on('message', (answer) => process.stdout.write(answer, () => process.exit()))
+  socket.on('error', () => process.exit(1))
+  socket.bind(Number(sourcePort), () => socket.send('who', Number(port), address, () => {}))
+  setTimeout(() => process.exit(1), 1000)
+})`
+
 /** What this machine lacks for a lab; undefined when nothing. */
 export function lackingForLab(): string | undefined {
   if (process.getuid?.() !== 0) return 'root'
@@ -147,8 +156,7 @@ function createGuest(netns: string, processes: ChildProcess[]): Guest {
       await firstLine(start([process.execPath, '-e', NAME, String(port), netns]))
     },
     async asks(address, port, sourcePort) {
-      const { stdout } = await run(
-        ['busybox', 'timeout', '2', 'busybox', 'nc', '-u', '-w', '1', '-p', String(sourcePort), address, String(port)], 'who\n')
+      const { stdout } = await run([process.execPath, '-e', ASK, address, String(port), String(sourcePort)])
       return stdout === '' ? undefined : stdout
     },
     async connects(address, port) {

@@ -15,7 +15,10 @@ export function portRules(frame: Frame, port: PortSpec): Piece[] {
   return [
     ...privateIps.map((ip) => element('source', `${tap} . ${mac} . ${ip}`)),
     ...[...privateIps, '0.0.0.0'].map((ip) => element('source', `${tap} . ${mac} . ${ip}`, 'arp')),
-    ...(port.sourceDestCheck ? [] : [element('unchecked', `${tap} . ${mac}`)]),
+    ...(port.sourceDestCheck ? [] : [
+      element('unchecked', `${tap} . ${mac}`), element('unchecked', `${tap} . ${mac}`, 'arp'),
+      entry('address_of', tap, port.privateIp, 'arp'),
+    ]),
     ...edgeElements(frame, port, tap),
     ...addresses.flatMap((each) => publicElements(each, tap)),
     chain(`hops_${port.metadataHopLimit}`, [`ip ttl set ${port.metadataHopLimit}`]),

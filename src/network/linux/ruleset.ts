@@ -42,8 +42,8 @@ export function element(name: string, key: string, family: Family = 'inet'): Ele
 }
 
 /** An element of a map. */
-export function entry(name: string, key: string, data: string): Element {
-  return { is: 'element', key: `inet ${name} { ${key} }`, text: `${key} : ${data}`, family: 'inet', name, element: key }
+export function entry(name: string, key: string, data: string, family: Family = 'inet'): Element {
+  return { is: 'element', key: `${family} ${name} { ${key} }`, text: `${key} : ${data}`, family, name, element: key }
 }
 
 export function chain(name: string, rules: string[], head?: string, family: Family = 'inet'): Chain {

@@ -15,8 +15,13 @@ export function frameRules(frame: Frame): Piece[] {
     ...edge(),
     ...forwarding(frame),
     ...localServices(frame),
-    chain('antispoof', [`iifname "${UPLINK}" accept`, 'iifname . arp saddr ether . arp saddr ip @source accept'],
-      'type filter hook input priority filter; policy drop;', 'arp'),
+    chain('antispoof', [
+      `iifname "${UPLINK}" accept`,
+      'iifname . arp saddr ether . arp saddr ip @source accept',
+      // An instance that forwards may ask under any address: it is told as if it had asked under its own,
+      // and the kernel's neighbour table, which is shared by the whole host, learns nothing.
+      'iifname . arp saddr ether @unchecked arp saddr ip set iifname map @address_of accept',
+    ], 'type filter hook input priority filter; policy drop;', 'arp'),
     ...frame.foreignGroups.flatMap((group) => [
       memberSet(group.groupId), ...group.addresses.map((address) => element(membersOf(group.groupId), address)),
     ]),
@@ -58,6 +63,8 @@ function collections(): Piece[] {
     collection('map', 'ingress_of', 'type ifname : verdict'),
     collection('map', 'hops_of', 'type ipv4_addr : verdict'),
     collection('set', 'source', 'type ifname . ether_addr . ipv4_addr', 'arp'),
+    collection('set', 'unchecked', 'type ifname . ether_addr', 'arp'),
+    collection('map', 'address_of', 'type ifname : ipv4_addr', 'arp'),
   ]
 }
 
