@@ -104,8 +104,11 @@ const SENTENCES: Record<ExplanationCode, (obstacle: Obstacle) => string> = {
   IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS: ({ packet }) =>
     `${packet.destination} is the public address of no interface in a VPC with an internet gateway; `
     + 'give the instance an Elastic IP, and its VPC an internet gateway',
-  IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS: ({ packet }) =>
-    `${packet.source} has no public address, without which the internet gateway passes nothing; give it an Elastic IP, or route by a NAT gateway`,
+  IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS: ({ packet, interfaceId }) => (interfaceId
+    ? `${interfaceId} sends on what is from ${packet.source}, and the internet gateway passes only what has its sender's own address; `
+      + 'let the instance translate it (NAT)'
+    : `${packet.source} has no public address, without which the internet gateway passes nothing; `
+      + 'give it an Elastic IP, or route by a NAT gateway'),
   NGW_DEST_ADDRESS_PRESERVATION: ({ nat, packet }) =>
     `${nat?.natGatewayId} has ${packet.destination} and takes nothing but answers; use the address of an instance`,
   NGW_REQUIRES_SOURCE_IN_VPC: ({ nat, packet, vpc }) =>

@@ -37,7 +37,7 @@ export interface Obstacle {
   at: number
   vpc?: VpcSpec
   direction?: Direction
-  /** The interface that it is about; `interfaceId` is one that is attached to nothing. */
+  /** The interface that it is about; `interfaceId` is one that is attached to nothing, or that sends on what it may not. */
   holder?: PortHolder
   interfaceId?: string
   subnetId?: string
@@ -71,6 +71,8 @@ export interface Walk {
   obstacles: Obstacle[]
   /** Interfaces and NAT gateways that have sent it on: a second time would be for ever. */
   forwarders: Set<string>
+  /** The interface that it has left last. */
+  sender: string | null
 }
 
 type End = Arrival | undefined
@@ -88,6 +90,7 @@ export function stop(walk: Walk, obstacle: Omit<Obstacle, 'isReply' | 'at'>): un
 export function fromPort(walk: Walk, holder: PortHolder, packet: Packet): End {
   const { vpc, port, subnetId } = holder
   const own = addressesOf(port).map((each) => each.privateIp)
+  walk.sender = port.interfaceId
   pass(walk, { kind: 'interface', vpc, holder, packet })
   // Nothing that an instance says to itself comes to the network.
   if (own.includes(packet.destination)) return { at: 'port', holder, packet }
@@ -169,8 +172,14 @@ function into(walk: Walk, holder: Holder, packet: Packet): End {
 
 /** Out to the world, which has the public addresses of all VPCs in it. */
 function outThroughGateway(walk: Walk, vpc: VpcSpec, packet: Packet): End {
-  const publicIp = holderOf(vpc, packet.source)?.publicIp
+  const owner = holderOf(vpc, packet.source)
+  const publicIp = owner?.publicIp
   if (!publicIp) return stop(walk, { code: 'IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS', vpc, packet })
+  // EC2 would translate what another instance sends on. Here it has passed the VPC's translation once by then.
+  const { interfaceId } = owner.kind === 'port' ? owner.port : owner.nat
+  if (walk.sender !== null && walk.sender !== interfaceId) {
+    return stop(walk, { code: 'IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS', vpc, packet, interfaceId: walk.sender })
+  }
   // AWS refuses every private destination; here some are hosts of the network that the host is in.
   if (walk.world.vpcs.some((other) => isInVpc(other, packet.destination))) {
     return stop(walk, { code: 'IGW_DESTINATION_ADDRESS_NOT_IN_RFC1918_EGRESS', vpc, packet })
@@ -206,6 +215,7 @@ function throughNat(walk: Walk, vpc: VpcSpec, nat: NatGatewaySpec, packet: Packe
   walk.forwarders.add(nat.natGatewayId)
   walk.flow.translated.set(nat.natGatewayId, packet)
   const hidden = { ...packet, source: nat.privateIp }
+  walk.sender = nat.interfaceId
   pass(walk, { kind: 'nat-gateway', vpc, nat, packet: hidden })
   return fromSubnet(walk, vpc, nat.subnetId, hidden)
 }

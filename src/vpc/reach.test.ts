@@ -265,11 +265,30 @@ describe('an instance that routes', () => {
   })
 
   it('gets and sends on what is for others, as its groups allow', () => {
-    const verdict = judge(via({ sourceDestCheck: false }), { ...from(3), destination: WORLD })
-    // The answer comes straight in by the gateway, whose public address the sender has.
+    const peering = { peeringId: 'pcx-01', slot: 1, peerVpcSlot: 2, side: 'requester' as const, peerVpcId: 'vpc-02', peerCidrs: ['10.1.0.0/16'] }
+    const there = via({ sourceDestCheck: false })
+    const near: VpcSpec = {
+      ...there, peerings: [peering],
+      routeTables: there.routeTables.map((table) => (table.routeTableId === 'rtb-01'
+        ? { ...table, routes: [route('10.1.0.0/16', { kind: 'peering', peeringId: 'pcx-01' })] } : table)),
+    }
+    const far = vpcSpec({
+      vpcId: 'vpc-02', slot: 2, cidrs: ['10.1.0.0/16'], subnets: [subnetSpec('subnet-09', '10.1.0.0/20')], groups: [group('sg-09', [all])],
+      ports: [port(4, { privateIp: '10.1.0.14', subnetId: 'subnet-09', groupIds: ['sg-09'] })],
+      peerings: [{ ...peering, side: 'accepter', peerVpcId: 'vpc-01', peerCidrs: ['10.0.0.0/16'] }],
+      routeTables: [{ routeTableId: 'rtb-01', routes: [route('10.0.0.0/16', { kind: 'peering', peeringId: 'pcx-01' })] }],
+    })
+    const verdict = judge([near, far], { ...from(3), destination: '10.1.0.14' })
+    // The answer comes straight back: the VPC's own blocks come before all routes.
     expect(codes(verdict)).toEqual([])
     expect(kinds(verdict)).toBe('interface security-group network-acl route-table network-acl security-group interface '
-      + 'security-group network-acl route-table internet-gateway')
+      + 'security-group network-acl route-table peering network-acl security-group interface')
+  })
+
+  it('must translate what it sends to an internet gateway', () => {
+    const verdict = judge(via({ sourceDestCheck: false, publicIp: '198.18.0.12' }), { ...from(3), destination: WORLD })
+    expect(codes(verdict)).toEqual(['IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS'])
+    expect(explain(verdict.obstacles[0]!)).toMatch(/^eni-01 sends on what is from 10.0.16.13, .* translate it/)
   })
 
   it('does not send round in a circle', () => {

@@ -45,7 +45,8 @@ const EPHEMERAL_PORT = 49_152
 export function reach(world: World, probe: Probe): Verdict {
   const packet = packetOf(world, probe)
   const flow: Flow = { judged: new Set(), translated: new Map() }
-  const walk = (isReply: boolean): Walk => ({ world, flow, isReply, hops: [], obstacles: [], forwarders: new Set() })
+  const walk = (isReply: boolean): Walk =>
+    ({ world, flow, isReply, hops: [], obstacles: [], forwarders: new Set(), sender: null })
   const there = walk(false)
   const arrival = send(there, probe.source, packet)
   const back = walk(true)
