@@ -32,7 +32,7 @@ export function addWhyNot(program: Command, terminal: Terminal): void {
   const end = 'an instance (id, beginning of its id, Name), an interface, an address, or "internet"'
   command
     .argument('<source>', end)
-    .argument('<destination[:port]>', `the same; without a port it is asked for echo (ping)`)
+    .argument('<destination[:port]>', 'the same; without a port it is asked for echo (ping)')
     .option('--protocol <name>', 'tcp, udp or icmp (default: tcp with a port, else icmp)', protocolOf)
     .option('--json', 'print it as JSON')
   withSettings(command).action(async (source: string, destination: string) => {
@@ -56,7 +56,10 @@ function poolOf(settings: Settings): string {
 }
 
 /** "web:22" with or without a protocol. @throws Error where one makes no sense without the other. */
-export function readDestination(text: string, protocol: Protocol | undefined): { destination: string; protocol: Protocol; port: number | null } {
+export function readDestination(
+  text: string,
+  protocol: Protocol | undefined,
+): { destination: string; protocol: Protocol; port: number | null } {
   const match = /^(.+):(\d{1,5})$/.exec(text)
   const port = match ? Number(match[2]) : null
   if (port !== null && (port < 1 || port > 65_535)) throw new Error(`${port} is no port: it is 1 to 65535`)

@@ -115,10 +115,10 @@ function aclRuleToWire(entry: AclEntrySpec, direction: Direction): AnalysisAclRu
 }
 
 function routeToWire(route: RouteSpec | 'local', cidr: string | undefined, gatewayId: string | undefined): AnalysisRouteTableRoute {
-  if (route === 'local') return { DestinationCidr: cidr, GatewayId: 'local', Origin: 'createroutetable', State: 'active' }
+  if (route === 'local') return { DestinationCidr: cidr, GatewayId: 'local', Origin: 'CreateRouteTable', State: 'active' }
   const { destination, target } = route
   return {
-    DestinationCidr: destination, Origin: 'createroute', State: target.kind === 'blackhole' ? 'blackhole' : 'active',
+    DestinationCidr: destination, Origin: 'CreateRoute', State: target.kind === 'blackhole' ? 'blackhole' : 'active',
     GatewayId: target.kind === 'internet-gateway' ? gatewayId : undefined,
     NatGatewayId: target.kind === 'nat-gateway' ? target.natGatewayId : undefined,
     NetworkInterfaceId: target.kind === 'interface' ? target.interfaceId : undefined,

@@ -1,5 +1,6 @@
 import type { CreateNetworkInsightsPathRequest, NetworkInsightsAnalysis } from '@aws-sdk/client-ec2'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { DOCUMENTED_FILTERS } from '../../test/support/documented-filters.ts'
 import {
   defaultNetwork, insertInstance, insertInterface, NOW_MS, openTestStore, OTHER_ACCOUNT, REGION, type TestStore,
 } from '../../test/support/rows.ts'
@@ -101,11 +102,10 @@ describe('a network insights path', () => {
     expect(await found('destination', b)).toHaveLength(2)
     expect(await found('protocol', 'udp')).toEqual([two?.NetworkInsightsPathId])
     expect(await found('tag:team', 'x')).toEqual([two?.NetworkInsightsPathId])
-    for (const end of ['source', 'destination']) {
-      for (const what of ['source-address', 'source-port-range', 'destination-address', 'destination-port-range']) {
-        expect(await found(`filter-at-${end}.${what}`, '*')).toEqual([])
-      }
-    }
+    const unknown = DOCUMENTED_FILTERS.DescribeNetworkInsightsPaths.filter((name) => name.startsWith('filter-at-'))
+    for (const name of unknown) expect(await found(name, '*')).toEqual([])
+    const every = DOCUMENTED_FILTERS.DescribeNetworkInsightsPaths.map((Name) => ({ Name, Values: ['*'] }))
+    expect((await call(describeNetworkInsightsPaths, { Filters: every })).NetworkInsightsPaths).toEqual([])
     const page = await call(describeNetworkInsightsPaths, { MaxResults: 1 })
     const rest = await call(describeNetworkInsightsPaths, { MaxResults: 1, NextToken: page.NextToken })
     expect([...page.NetworkInsightsPaths ?? [], ...rest.NetworkInsightsPaths ?? []]).toHaveLength(2)
@@ -239,6 +239,7 @@ describe('an analysis', () => {
     const list = async (input: object) => (await call(describeNetworkInsightsAnalyses, input)).NetworkInsightsAnalyses?.length
     expect(await list({ Filters: [{ Name: 'path-found', Values: ['true'] }] })).toBe(1)
     expect(await list({ Filters: [{ Name: 'status', Values: ['failed'] }] })).toBe(0)
+    expect(await list({ Filters: DOCUMENTED_FILTERS.DescribeNetworkInsightsAnalyses.map((Name) => ({ Name, Values: ['*'] })) })).toBe(1)
     expect(await list({ AnalysisStartTime: new Date(NOW_MS + 1) })).toBe(0)
     expect(await list({ AnalysisEndTime: new Date(NOW_MS - 1) })).toBe(0)
     expect(await list({ AnalysisStartTime: new Date(NOW_MS), AnalysisEndTime: new Date(NOW_MS) })).toBe(1)

@@ -16,9 +16,10 @@ export async function loadWorld(db: Db, vpcIds: readonly string[]): Promise<VpcS
 
 /** `slot` is a number like any other: nothing here becomes a kernel's. */
 async function loadAsIfRunning(db: Db, vpcId: string, slot: number): Promise<VpcSpec> {
-  const hosts = await db
-    .selectFrom('nat_gateways').select('host_id').where('vpc_id', '=', vpcId).where('state', 'in', ['pending', 'available']).executeTakeFirst()
-  const spec = await loadVpcSpec(db, vpcId, hosts?.host_id ?? '', slot)
+  const gatewayHost = await db
+    .selectFrom('nat_gateways').select('host_id')
+    .where('vpc_id', '=', vpcId).where('state', 'in', ['pending', 'available']).executeTakeFirst()
+  const spec = await loadVpcSpec(db, vpcId, gatewayHost?.host_id ?? '', slot)
   const gateway = await db
     .selectFrom('internet_gateways').select('internet_gateway_id').where('vpc_id', '=', vpcId).executeTakeFirst()
   const peerings = await loadActivePeerings(db, vpcId)

@@ -88,7 +88,8 @@ const SENTENCES: Record<ExplanationCode, (obstacle: Obstacle) => string> = {
   SUBNET_ACL_RESTRICTION: (obstacle) => {
     const { networkAclId, subnetId, entry, direction } = obstacle
     const why = entry
-      ? `${describeEntry(entry, direction)} of ${networkAclId} at ${subnetId} denies it; allow it in an ${bound(direction)} rule with a lower number`
+      ? `${describeEntry(entry, direction)} of ${networkAclId} at ${subnetId} denies it; `
+        + `allow it in an ${bound(direction)} rule with a lower number`
       : `no ${bound(direction)} rule of ${networkAclId} at ${subnetId} matches it, which denies it; allow it in one`
     const stateless = obstacle.isReply ? ' (network ACLs do not remember what they let through)' : ''
     return `${why}: ${neededOf(obstacle)}${stateless}`

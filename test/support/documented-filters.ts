@@ -129,4 +129,12 @@ export const DOCUMENTED_FILTERS = {
     dhcp-options-id ipv6-cidr-block-association.ipv6-cidr-block ipv6-cidr-block-association.ipv6-pool
     ipv6-cidr-block-association.association-id ipv6-cidr-block-association.state is-default owner-id state vpc-id
   `.trim().split(/\s+/),
+  DescribeNetworkInsightsPaths: `
+    destination filter-at-destination.destination-address filter-at-destination.destination-port-range
+    filter-at-destination.source-address filter-at-destination.source-port-range filter-at-source.destination-address
+    filter-at-source.destination-port-range filter-at-source.source-address filter-at-source.source-port-range protocol source
+  `.trim().split(/\s+/),
+  DescribeNetworkInsightsAnalyses: `
+    path-found status
+  `.trim().split(/\s+/),
 }

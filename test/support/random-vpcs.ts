@@ -38,11 +38,13 @@ const idFor = (subnetId: SubnetId, prefix: 'rtb' | 'acl') => subnetId.replace('s
 
 const BLOCKS = ['0.0.0.0/0', '10.0.0.0/16', '10.0.0.0/20', '10.0.0.11/32', '10.1.0.0/16', '198.18.4.0/22', '203.0.113.0/24']
 const block = fc.constantFrom(...BLOCKS)
+const of = (protocol: string, ...ranges: [number, number][]) =>
+  fc.constantFrom(...ranges).map(([fromPort, toPort]) => ({ protocol, fromPort, toPort }))
 /** What a rule or an entry matches; the same few ports everywhere, so that it often does. */
 const flow = fc.oneof(
   { weight: 3, arbitrary: fc.constant({ protocol: '-1', fromPort: null, toPort: null }) },
-  { weight: 2, arbitrary: fc.constantFrom([22, 22], [20, 30], [1024, 65_535], [0, 65_535]).map(([fromPort = 0, toPort = 0]) => ({ protocol: 'tcp', fromPort, toPort })) },
-  { weight: 1, arbitrary: fc.constantFrom([-1, -1], [8, -1], [0, 0], [8, 0]).map(([fromPort = 0, toPort = 0]) => ({ protocol: 'icmp', fromPort, toPort })) },
+  { weight: 2, arbitrary: of('tcp', [22, 22], [20, 30], [1024, 65_535], [0, 65_535]) },
+  { weight: 1, arbitrary: of('icmp', [-1, -1], [8, -1], [0, 0], [8, 0]) },
 )
 
 const GROUPS = { first: ['sg-0e1', 'sg-0e2'], second: ['sg-0e3'] }
@@ -62,8 +64,8 @@ const entries: fc.Arbitrary<AclEntrySpec[]> = fc.oneof(
   { weight: 6, arbitrary: fc.constant<AclEntrySpec[]>([openEntry(100)]) },
   {
     weight: 2,
-    arbitrary: fc.array(fc.tuple(flow, block, fc.constantFrom('allow', 'allow', 'deny')), { minLength: 1, maxLength: 3 })
-      .map((list) => list.map(([what, cidr, action], at): AclEntrySpec => ({ ...what, cidr, action: action as 'allow' | 'deny', ruleNumber: 10 + at })))
+    arbitrary: fc.array(fc.tuple(flow, block, fc.constantFrom<'allow' | 'deny'>('allow', 'allow', 'deny')), { minLength: 1, maxLength: 3 })
+      .map((list) => list.map(([what, cidr, action], at): AclEntrySpec => ({ ...what, cidr, action, ruleNumber: 10 + at })))
       .chain((list) => fc.boolean().map((isOpen) => (isOpen ? [...list, openEntry(100)] : list))),
   },
 )
@@ -80,21 +82,21 @@ const targets = (subnetId: SubnetId): fc.Arbitrary<RouteSpec['target']> => {
   )
 }
 
+/** True `times` times as often as false. */
+const often = (times: number) => fc.integer({ min: 0, max: times }).map((n) => n > 0)
+
 function table(subnetId: SubnetId): fc.Arbitrary<RouteSpec[]> {
   const peerCidr = isFirst(subnetId) ? SECOND_VPC.cidr : FIRST_VPC.cidr
   const peering: RouteSpec = { destination: peerCidr, target: { kind: 'peering', peeringId: PEERING } }
   return fc.record({
-    all: fc.option(targets(subnetId), { freq: 8 }), some: fc.option(targets(subnetId), { freq: 1 }), toPeer: fc.integer({ max: 5, min: 0 }),
+    all: fc.option(targets(subnetId), { freq: 8 }), some: fc.option(targets(subnetId), { freq: 1 }), toPeer: often(5),
     someBlock: fc.constantFrom('203.0.113.0/24', '198.18.4.0/22', '198.18.4.12/32'),
   }).map(({ all, some, someBlock, toPeer }) => [
     ...(all ? [{ destination: '0.0.0.0/0', target: all }] : []),
     ...(some ? [{ destination: someBlock, target: some }] : []),
-    ...(toPeer > 0 ? [peering] : []),
+    ...(toPeer ? [peering] : []),
   ])
 }
-
-/** True `times` times as often as false. */
-const often = (times: number) => fc.integer({ min: 0, max: times }).map((n) => n > 0)
 
 /** Everything that is drawn. */
 const drawn = fc.record({
@@ -186,7 +188,7 @@ export const worldOf = (vpcs: VpcSpec[]): World => ({ vpcs, publicPool: RANDOM_P
 /** A packet between any two places, or the outside; to private or public addresses. */
 export const randomProbe: fc.Arbitrary<Probe> = fc.record({
   from: fc.integer({ min: 0, max: PLACES.length }),
-  destination: fc.constantFrom(...PLACES.map((place) => place.privateIp), ...PLACES.map((place) => place.publicIp), OUTSIDE, '198.18.4.200', '10.0.0.50'),
+  destination: fc.constantFrom(...PLACES.flatMap((place) => [place.privateIp, place.publicIp]), OUTSIDE, '198.18.4.200', '10.0.0.50'),
   port: fc.constantFrom(22, 23, null),
 }).filter(({ from, destination }) => from > 0 || PLACES.some((place) => place.publicIp === destination))
   .map(({ from, destination, port }) => ({
