@@ -44,6 +44,7 @@ const of = (protocol: string, ...ranges: [number, number][]) =>
 const flow = fc.oneof(
   { weight: 3, arbitrary: fc.constant({ protocol: '-1', fromPort: null, toPort: null }) },
   { weight: 2, arbitrary: of('tcp', [22, 22], [20, 30], [1024, 65_535], [0, 65_535]) },
+  { weight: 1, arbitrary: of('udp', [53, 53], [1024, 65_535], [0, 65_535]) },
   { weight: 1, arbitrary: of('icmp', [-1, -1], [8, -1], [0, 0], [8, 0]) },
 )
 
