@@ -4,7 +4,8 @@ import { DOCUMENTED_FILTERS } from '../../test/support/documented-filters.ts'
 import {
   defaultNetwork, insertInstance, insertInterface, NOW_MS, openTestStore, OTHER_ACCOUNT, type TestStore,
 } from '../../test/support/rows.ts'
-import { DEFAULT_ACCOUNT, insertGroup } from '../model/account.ts'
+import { DEFAULT_ACCOUNT } from '../model/account.ts'
+import { insertGroup } from '../model/security-group.ts'
 import type { Context } from './context.ts'
 import { describeInstances } from './describe-instances.ts'
 import { describeNetworkInterfaces, loadGroups } from './network-interfaces.ts'

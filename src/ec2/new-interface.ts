@@ -92,6 +92,6 @@ function docText(doc: Partial<InterfaceDoc>): string {
 }
 
 /** A locally administered unicast address, like EC2's that start with 02, 06, 0a or 0e. */
-function newMac(random: Context['random']): string {
+export function newMac(random: Context['random']): string {
   return ['02', ...[...random.bytes(5)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':')
 }

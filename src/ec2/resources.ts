@@ -1,4 +1,4 @@
-import { sql } from 'kysely'
+import { sql, type RawBuilder } from 'kysely'
 import { ApiError } from '../core/errors.ts'
 import { isWellFormedId, type IdPrefix } from '../core/ids.ts'
 import { inBatches } from '../store/batch.ts'
@@ -82,6 +82,46 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidSubnetID.Malformed', notFoundCode: 'InvalidSubnetID.NotFound',
     notFound: idDoesNotExist('subnet'),
   },
+  networkAcl: {
+    type: 'network-acl', prefix: 'acl', table: 'network_acls', idColumn: 'network_acl_id',
+    malformedCode: 'InvalidNetworkAclId.Malformed', notFoundCode: 'InvalidNetworkAclID.NotFound',
+    notFound: idDoesNotExist('networkAcl'),
+  },
+  prefixList: {
+    type: 'prefix-list', prefix: 'pl', table: 'prefix_lists', idColumn: 'prefix_list_id',
+    malformedCode: 'InvalidPrefixListId.Malformed', notFoundCode: 'InvalidPrefixListID.NotFound',
+    notFound: idDoesNotExist('prefix list'),
+  },
+  natGateway: {
+    type: 'natgateway', prefix: 'nat', table: 'nat_gateways', idColumn: 'nat_gateway_id',
+    malformedCode: 'NatGatewayMalformed', notFoundCode: 'NatGatewayNotFound',
+    notFound: (ids, isOne) => (isOne ? `The Nat Gateway ${ids} was not found` : `The Nat Gateways ${ids} were not found`),
+  },
+  routeTable: {
+    type: 'route-table', prefix: 'rtb', table: 'route_tables', idColumn: 'route_table_id',
+    malformedCode: 'InvalidRouteTableId.Malformed', notFoundCode: 'InvalidRouteTableID.NotFound',
+    notFound: idDoesNotExist('routeTable'),
+  },
+  internetGateway: {
+    type: 'internet-gateway', prefix: 'igw', table: 'internet_gateways', idColumn: 'internet_gateway_id',
+    malformedCode: 'InvalidInternetGatewayId.Malformed', notFoundCode: 'InvalidInternetGatewayID.NotFound',
+    notFound: idDoesNotExist('internetGateway'),
+  },
+  vpcPeering: {
+    type: 'vpc-peering-connection', prefix: 'pcx', table: 'vpc_peerings', idColumn: 'peering_id',
+    malformedCode: 'InvalidVpcPeeringConnectionId.Malformed', notFoundCode: 'InvalidVpcPeeringConnectionID.NotFound',
+    notFound: idDoesNotExist('vpcPeeringConnection'),
+  },
+  networkInsightsPath: {
+    type: 'network-insights-path', prefix: 'nip', table: 'network_insights', idColumn: 'id',
+    malformedCode: 'InvalidNetworkInsightsPathId.Malformed', notFoundCode: 'InvalidNetworkInsightsPathId.NotFound',
+    notFound: idDoesNotExist('network insights path'),
+  },
+  networkInsightsAnalysis: {
+    type: 'network-insights-analysis', prefix: 'nia', table: 'network_insights', idColumn: 'id',
+    malformedCode: 'InvalidNetworkInsightsAnalysisId.Malformed', notFoundCode: 'InvalidNetworkInsightsAnalysisId.NotFound',
+    notFound: idDoesNotExist('network insights analysis'),
+  },
   dhcpOptions: {
     type: 'dhcp-options', prefix: 'dopt', table: 'dhcp_options', idColumn: 'dhcp_options_id',
     malformedCode: 'InvalidDhcpOptionsId.Malformed', notFoundCode: 'InvalidDhcpOptionID.NotFound',
@@ -110,7 +150,13 @@ export function requireAll(kind: ResourceKind, ids: readonly string[], found: Re
   if (missing.length > 0) throw notFoundError(kind, missing)
 }
 
-/** Which of the ids exist for the account: its own, and public images. */
+/** What accounts see of a kind beside their own. */
+const visibleToo: Record<string, (account: string) => RawBuilder<unknown>> = {
+  [RESOURCE_KINDS.image.type]: () => sql`is_public = 1`,
+  [RESOURCE_KINDS.vpcPeering.type]: (account) => sql`accepter_account_id = ${account}`,
+}
+
+/** Which of the ids exist for the account: its own, public images, and peerings that it was asked for. */
 export async function existingIds(
   db: Db,
   account: string,
@@ -118,7 +164,7 @@ export async function existingIds(
   ids: readonly string[],
 ): Promise<Set<string>> {
   const isMine = sql`account_id = ${account}`
-  const isVisible = kind.type === 'image' ? sql`(${isMine} or is_public = 1)` : isMine
+  const isVisible = visibleToo[kind.type] ? sql`(${isMine} or ${visibleToo[kind.type]?.(account)})` : isMine
   const rows = await inBatches(ids, async (batch) => {
     const result = await sql<{ id: string }>`select ${sql.ref(kind.idColumn)} as id from ${sql.table(kind.table)}
       where ${isVisible} and ${sql.ref(kind.idColumn)} in (${sql.join(batch)})`.execute(db)

@@ -10,7 +10,7 @@ export interface DrawnCall {
 
 /** What calls may name, as it is now; each list in the order of its ids. */
 interface Nouns {
-  subnetId: string
+  subnetIds: string[]
   instanceIds: string[]
   interfaceIds: string[]
   /** Of those that nothing has. */
@@ -33,11 +33,13 @@ export async function drawInterfaceCall(cloud: SimulatedCloud): Promise<DrawnCal
   return calls.length === 0 ? undefined : pick(cloud.random, calls)
 }
 
-/** Two new interfaces for a launch that is to have them. */
+/** Two new interfaces for a launch that is to have them, in a subnet where there is one. */
 export async function drawTwoInterfaces(cloud: SimulatedCloud): Promise<object[]> {
-  const { subnetId } = await loadNouns(cloud)
+  const { subnetIds } = await loadNouns(cloud)
+  if (subnetIds.length === 0) return []
+  const SubnetId = pick(cloud.random, subnetIds)
   return [0, 1].map((DeviceIndex) => ({
-    DeviceIndex, SubnetId: subnetId, DeleteOnTermination: cloud.random.int(3) > 0, SecondaryPrivateIpAddressCount: cloud.random.int(2),
+    DeviceIndex, SubnetId, DeleteOnTermination: cloud.random.int(3) > 0, SecondaryPrivateIpAddressCount: cloud.random.int(2),
   }))
 }
 
@@ -51,7 +53,7 @@ function loadNouns({ store }: SimulatedCloud): Promise<Nouns> {
     const secondary = await db
       .selectFrom('interface_addresses').select(['interface_id', 'private_ip']).orderBy('private_ip').execute()
     return {
-      subnetId: (await db.selectFrom('subnets').select('subnet_id').orderBy('zone').executeTakeFirstOrThrow()).subnet_id,
+      subnetIds: (await db.selectFrom('subnets').select('subnet_id').orderBy('subnet_id').execute()).map((row) => row.subnet_id),
       instanceIds: (await db
         .selectFrom('instances').select('instance_id').where('state', '<>', 'terminated').orderBy('instance_id').execute())
         .map((row) => row.instance_id),
@@ -67,11 +69,12 @@ function loadNouns({ store }: SimulatedCloud): Promise<Nouns> {
 
 /** One call of each kind for which there is something to name. */
 function callsWith(random: Random, nouns: Nouns): DrawnCall[] {
-  const { subnetId, instanceIds, interfaceIds, freeIds, attachmentIds, secondary, allocationIds, associationIds } = nouns
-  const calls: DrawnCall[] = [
-    { action: 'AllocateAddress', input: {} },
-    { action: 'CreateNetworkInterface', input: { SubnetId: subnetId, SecondaryPrivateIpAddressCount: random.int(2) } },
-  ]
+  const { subnetIds, instanceIds, interfaceIds, freeIds, attachmentIds, secondary, allocationIds, associationIds } = nouns
+  const calls: DrawnCall[] = [{ action: 'AllocateAddress', input: {} }]
+  if (subnetIds.length > 0) {
+    const input = { SubnetId: pick(random, subnetIds), SecondaryPrivateIpAddressCount: random.int(2) }
+    calls.push({ action: 'CreateNetworkInterface', input })
+  }
   if (interfaceIds.length > 0) {
     const NetworkInterfaceId = pick(random, interfaceIds)
     calls.push(

@@ -4,6 +4,7 @@ import { pick } from '../core/random.ts'
 import type { Store } from '../store/store.ts'
 import { drawInterfaceCall, drawTwoInterfaces } from './interface-calls.ts'
 import { checkAlways, checkSettled } from './invariants.ts'
+import { checkNetwork } from './network-invariants.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
 import { networkCall } from './vpc-steps.ts'
 
@@ -36,6 +37,11 @@ interface Expectation {
   disturbed: Set<string>
 }
 
+/** Why a launch that was done once, and is forgotten, may not be done again: there is no room, or no subnet any more. */
+const LAUNCHES_NO_MORE = [
+  'InsufficientInstanceCapacity', 'IdempotentInstanceTerminated', 'InvalidSubnetID.NotFound', 'InsufficientFreeAddressesInSubnet',
+  'MissingInput',
+]
 const SETTLE_EVERY_STEPS = 50
 const TYPES = ['t3.micro', 't3.small', 'm5.large', 'c5.xlarge']
 
@@ -58,7 +64,7 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
       const problems = await checkAlways(cloud)
       if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
         await cloud.converge()
-        problems.push(...(await checkSettled(cloud)), ...(await run.checkExpectations()))
+        problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await run.checkExpectations()))
       }
       if (problems.length > 0) throw new SimulationError(seed, step, problems)
     }
@@ -135,8 +141,7 @@ class Run {
     const result = await this.#call('RunInstances', launch.input)
     if (result.kind === 'unknown') return
     if (result.kind === 'refused') {
-      const isForgotten = result.code === 'InsufficientInstanceCapacity' || result.code === 'IdempotentInstanceTerminated'
-      if (isForgotten && (launch.instanceIds ?? []).every((id) => this.#mayBeGone(id))) return
+      if (LAUNCHES_NO_MORE.includes(result.code) && (launch.instanceIds ?? []).every((id) => this.#mayBeGone(id))) return
       throw new Error(`repeating ${token} was refused with ${result.code}, though ${JSON.stringify(launch.instanceIds)} live`)
     }
     const ids = launchedIds(result.output)

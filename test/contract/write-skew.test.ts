@@ -1,4 +1,7 @@
-import type { AllocateAddressResult, CreateNetworkInterfaceResult, Reservation } from '@aws-sdk/client-ec2'
+import type {
+  AllocateAddressResult, AssociateRouteTableResult, CreateInternetGatewayResult, CreateNetworkInterfaceResult,
+  CreateRouteTableResult, CreateSubnetResult, CreateVpcResult, Reservation,
+} from '@aws-sdk/client-ec2'
 import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
@@ -159,6 +162,95 @@ describe.each(kinds)('calls from several processes on $name', ({ name, database 
       expect(new Set(reservations.map((each) => each?.ReservationId)).size).toBe(1)
       expect(new Set(reservations.flatMap((each) => each?.Instances?.map((instance) => instance.InstanceId))).size).toBe(1)
     }
+  })
+
+  const newVpc = async () => (await one('CreateVpc', { CidrBlock: '10.0.0.0/16' }) as CreateVpcResult).Vpc?.VpcId ?? ''
+  const newSubnet = async (VpcId: string, CidrBlock = '10.0.0.0/24') =>
+    (await one('CreateSubnet', { VpcId, CidrBlock }) as CreateSubnetResult).Subnet?.SubnetId ?? ''
+  const newRouteTable = async (VpcId: string) =>
+    (await one('CreateRouteTable', { VpcId }) as CreateRouteTableResult).RouteTable?.RouteTableId ?? ''
+  const newGateway = async () =>
+    (await one('CreateInternetGateway', {}) as CreateInternetGatewayResult).InternetGateway?.InternetGatewayId ?? ''
+
+  test('a VPC is deleted, or a subnet is made in it, and never both', async () => {
+    for (let round = 0; round < ROUNDS; round++) {
+      const VpcId = await newVpc()
+      const [deleted, made] = await workers.callAll([
+        { action: 'DeleteVpc', input: { VpcId } }, { action: 'CreateSubnet', input: { VpcId, CidrBlock: '10.0.0.0/24' } },
+      ])
+      expect([outcomeOf(deleted), outcomeOf(made)]).toBeOneOf([['ok', 'InvalidVpcID.NotFound'], ['DependencyViolation', 'ok']])
+      if (!made || !('output' in made)) continue
+      await one('DeleteSubnet', { SubnetId: (made.output as CreateSubnetResult).Subnet?.SubnetId })
+      await one('DeleteVpc', { VpcId })
+    }
+  })
+
+  test('a subnet is deleted, or an instance is launched into it, and never both', async () => {
+    for (let round = 0; round < ROUNDS; round++) {
+      const SubnetId = await newSubnet(vpcId, `172.31.${128 + round}.0/24`)
+      const [deleted, launched] = await workers.callAll([{ action: 'DeleteSubnet', input: { SubnetId } }, launch({ SubnetId })])
+      expect([outcomeOf(deleted), outcomeOf(launched)]).toBeOneOf([['ok', 'InvalidSubnetID.NotFound'], ['DependencyViolation', 'ok']])
+    }
+  })
+
+  test('of eight subnets that overlap one is made', async () => {
+    const VpcId = await newVpc()
+    const answers = await workers.callAll(Array.from({ length: PROCESSES }, (_, n) => (
+      { action: 'CreateSubnet', input: { VpcId, CidrBlock: `10.0.0.0/${20 + n}` } })))
+    expect(outcomes(answers)).toEqual([...Array.from({ length: 7 }, () => 'InvalidSubnet.Conflict'), 'ok'])
+    const [{ subnet_id: SubnetId } = { subnet_id: '' }] = await store.read((db) =>
+      db.selectFrom('subnets').select('subnet_id').where('vpc_id', '=', VpcId).execute())
+    await one('DeleteSubnet', { SubnetId })
+    await one('DeleteVpc', { VpcId })
+  })
+
+  test('a route table is deleted with its routes, or used by a subnet, and leaves nothing', async () => {
+    const VpcId = await newVpc()
+    const InternetGatewayId = await newGateway()
+    await one('AttachInternetGateway', { InternetGatewayId, VpcId })
+    const SubnetId = await newSubnet(VpcId)
+    for (let round = 0; round < ROUNDS; round++) {
+      const RouteTableId = await newRouteTable(VpcId)
+      const [deleted, routed, used] = await workers.callAll([
+        { action: 'DeleteRouteTable', input: { RouteTableId } },
+        { action: 'CreateRoute', input: { RouteTableId, DestinationCidrBlock: '0.0.0.0/0', GatewayId: InternetGatewayId } },
+        { action: 'AssociateRouteTable', input: { RouteTableId, SubnetId } },
+      ])
+      // A route that came first goes with its table.
+      expect(outcomeOf(routed)).toBeOneOf(outcomeOf(deleted) === 'ok' ? ['ok', 'InvalidRouteTableID.NotFound'] : ['ok'])
+      expect([outcomeOf(deleted), outcomeOf(used)]).toBeOneOf([['ok', 'InvalidRouteTableID.NotFound'], ['DependencyViolation', 'ok']])
+      if (used && 'output' in used) await one('DisassociateRouteTable', { AssociationId: (used.output as AssociateRouteTableResult).AssociationId })
+      const routes = await store.read((db) =>
+        db.selectFrom('routes').select('destination').where('route_table_id', '=', RouteTableId).execute())
+      expect(routes).toHaveLength(outcomeOf(deleted) === 'ok' ? 0 : 1)
+      if (outcomeOf(deleted) !== 'ok') await one('DeleteRouteTable', { RouteTableId })
+    }
+    await one('DetachInternetGateway', { InternetGatewayId, VpcId })
+    await one('DeleteSubnet', { SubnetId })
+    await one('DeleteVpc', { VpcId })
+    await one('DeleteInternetGateway', { InternetGatewayId })
+  })
+
+  test('one of four internet gateways gets the VPC, and a subnet one of eight route tables', async () => {
+    const VpcId = await newVpc()
+    const SubnetId = await newSubnet(VpcId)
+    const gateways = [await newGateway(), await newGateway(), await newGateway(), await newGateway()]
+    const attached = await workers.callAll(gateways.map((InternetGatewayId) => (
+      { action: 'AttachInternetGateway', input: { InternetGatewayId, VpcId } })))
+    expect(outcomes(attached)).toEqual(['InvalidParameterValue', 'InvalidParameterValue', 'InvalidParameterValue', 'ok'])
+    const RouteTableId = await newRouteTable(VpcId)
+    const used = await eight({ action: 'AssociateRouteTable', input: { RouteTableId, SubnetId } })
+    expect(outcomes(used)).toEqual([...Array.from({ length: 7 }, () => 'Resource.AlreadyAssociated'), 'ok'])
+    // Of the default VPC there is one already, so that these are as many VPCs as an account may have.
+    expect(outcomes(await eight({ action: 'CreateVpc', input: { CidrBlock: '10.9.0.0/16' } })))
+      .toEqual([...Array.from({ length: 5 }, () => 'VpcLimitExceeded'), 'ok', 'ok', 'ok'])
+  })
+
+  test('one client token in eight calls makes one route table', async () => {
+    const answers = await eight({ action: 'CreateRouteTable', input: { VpcId: vpcId, ClientToken: 'one-table' } })
+    expect(outcomes(answers)).toEqual(Array.from({ length: PROCESSES }, () => 'ok'))
+    const tables = answers.map((answer) => ('output' in answer ? answer.output as CreateRouteTableResult : undefined))
+    expect(new Set(tables.map((each) => each?.RouteTable?.RouteTableId)).size).toBe(1)
   })
 
   const newInterface = async (more: object = {}) => {

@@ -133,4 +133,40 @@ export const DOCUMENTED_FILTERS = {
     dhcp-options-id ipv6-cidr-block-association.ipv6-cidr-block ipv6-cidr-block-association.ipv6-pool
     ipv6-cidr-block-association.association-id ipv6-cidr-block-association.state is-default owner-id state vpc-id
   `.trim().split(/\s+/),
+  DescribeNetworkAcls: `
+    association.association-id association.network-acl-id association.subnet-id default entry.cidr entry.icmp.code
+    entry.icmp.type entry.ipv6-cidr entry.port-range.from entry.port-range.to entry.protocol entry.rule-action
+    entry.egress entry.rule-number network-acl-id owner-id vpc-id
+  `.trim().split(/\s+/),
+  DescribeManagedPrefixLists: `
+    owner-id prefix-list-id prefix-list-name
+  `.trim().split(/\s+/),
+  DescribePrefixLists: `
+    prefix-list-id prefix-list-name
+  `.trim().split(/\s+/),
+  DescribeNatGateways: `
+    nat-gateway-id state subnet-id vpc-id
+  `.trim().split(/\s+/),
+  DescribeRouteTables: `
+    association.gateway-id association.route-table-association-id association.route-table-id association.subnet-id
+    association.main owner-id route-table-id route.destination-cidr-block route.destination-ipv6-cidr-block
+    route.destination-prefix-list-id route.egress-only-internet-gateway-id route.gateway-id route.instance-id
+    route.nat-gateway-id route.transit-gateway-id route.origin route.state route.vpc-peering-connection-id vpc-id
+  `.trim().split(/\s+/),
+  DescribeInternetGateways: `
+    attachment.state attachment.vpc-id internet-gateway-id owner-id
+  `.trim().split(/\s+/),
+  DescribeVpcPeeringConnections: `
+    accepter-vpc-info.cidr-block accepter-vpc-info.owner-id accepter-vpc-info.vpc-id expiration-time
+    requester-vpc-info.cidr-block requester-vpc-info.owner-id requester-vpc-info.vpc-id status-code status-message
+    vpc-peering-connection-id
+  `.trim().split(/\s+/),
+  DescribeNetworkInsightsPaths: `
+    destination filter-at-destination.destination-address filter-at-destination.destination-port-range
+    filter-at-destination.source-address filter-at-destination.source-port-range filter-at-source.destination-address
+    filter-at-source.destination-port-range filter-at-source.source-address filter-at-source.source-port-range protocol source
+  `.trim().split(/\s+/),
+  DescribeNetworkInsightsAnalyses: `
+    path-found status
+  `.trim().split(/\s+/),
 }
