@@ -139,9 +139,17 @@ async function start(options: InstanceReconcilerOptions, loaded: Loaded): Promis
 }
 
 function recordRunning({ clock }: InstanceReconcilerOptions, { row, interfaces }: Loaded): Outcome {
-  return recording('instance.running', (db) => moveInstance(db, row, 'running', clock.now(), { hasRun: true, startFailures: 0 }),
-    // Some may have come or gone while it was starting.
-    interfaces.some(isSecondary) ? again(0) : DONE)
+  const write = async (db: Db) => {
+    await moveInstance(db, row, 'running', clock.now(), { hasRun: true, startFailures: 0, reboot: null })
+    // A reboot that was asked for before it stopped: it has just booted.
+    if (row.reboot_requested > row.reboot_completed) {
+      await db
+        .updateTable('instances').set({ reboot_completed: row.reboot_requested })
+        .where('instance_id', '=', row.instance_id).execute()
+    }
+  }
+  // Some interfaces may have come or gone while it was starting.
+  return recording('instance.running', write, interfaces.some(isSecondary) ? again(0) : DONE)
 }
 
 /** Plugs in what was attached to a running machine, and has the guest give up what was detached. */

@@ -102,11 +102,11 @@ class Run {
     else if (dice < 0.68) await this.#command('RebootInstances', 'running')
     else if (dice < 0.74) await this.#tag()
     else if (dice < 0.77) await this.#look()
-    else if (dice < 0.81) await this.#network()
-    else if (dice < 0.84) this.#guestEvent()
-    else if (dice < 0.87) this.#cloud.killAgent()
-    else if (dice < 0.873) await clock.advance(61 * 60 * 1000)
-    else if (dice < 0.94) await this.#callAboutInterfaces()
+    else if (dice < 0.83) await this.#network()
+    else if (dice < 0.89) await this.#callAboutInterfaces()
+    else if (dice < 0.915) this.#guestEvent()
+    else if (dice < 0.935) this.#cloud.killAgent()
+    else if (dice < 0.938) await clock.advance(61 * 60 * 1000)
     else await clock.advance(random.int(4000))
   }
 
