@@ -96,10 +96,10 @@ class Run {
     else if (dice < 0.68) await this.#command('RebootInstances', 'running')
     else if (dice < 0.74) await this.#tag()
     else if (dice < 0.77) await this.#look()
-    else if (dice < 0.81) await this.#network()
-    else if (dice < 0.84) this.#guestEvent()
-    else if (dice < 0.87) this.#cloud.killAgent()
-    else if (dice < 0.873) await clock.advance(61 * 60 * 1000)
+    else if (dice < 0.87) await this.#network()
+    else if (dice < 0.9) this.#guestEvent()
+    else if (dice < 0.92) this.#cloud.killAgent()
+    else if (dice < 0.923) await clock.advance(61 * 60 * 1000)
     else await clock.advance(random.int(4000))
   }
 
