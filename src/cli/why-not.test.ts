@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { defaultNetwork, insertInstance, insertInterface, openTestStore, type TestStore } from '../../test/support/rows.ts'
 import { insertTags } from '../ec2/tags.ts'
-import { insertRule } from '../model/account.ts'
+import { insertRule } from '../model/security-group.ts'
 import { formatAnswer, readDestination, whyNot } from './why-not.ts'
 
 let test: TestStore

@@ -1,10 +1,9 @@
 import type { DescribeAccountAttributesRequest, DescribeAccountAttributesResult } from '@aws-sdk/client-ec2'
+import { ELASTIC_IP_LIMIT } from '../model/elastic-ip.ts'
 import { GROUP_LIMIT } from './launch-network.ts'
 import type { Context } from './context.ts'
 import { checkEnum } from './parameters.ts'
 
-/** EC2's value for accounts whose quota nobody raised. */
-const MAX_ELASTIC_IPS = 5
 /** What EC2 still answers, though it counts processors instead of instances now. */
 const MAX_INSTANCES = 20
 
@@ -25,9 +24,9 @@ export async function describeAccountAttributes(
   const values: Record<(typeof NAMES)[number], string> = {
     'supported-platforms': 'VPC',
     'vpc-max-security-groups-per-interface': String(GROUP_LIMIT),
-    'max-elastic-ips': String(MAX_ELASTIC_IPS),
+    'max-elastic-ips': String(ELASTIC_IP_LIMIT),
     'max-instances': String(MAX_INSTANCES),
-    'vpc-max-elastic-ips': String(MAX_ELASTIC_IPS),
+    'vpc-max-elastic-ips': String(ELASTIC_IP_LIMIT),
     'default-vpc': vpc?.vpc_id ?? 'none',
   }
   const names = NAMES.filter((name) => asked.length === 0 || asked.includes(name))

@@ -7,7 +7,8 @@ import { securityGroupRuleToWire } from '../model/security-group-wire.ts'
 import type { SecurityGroupRuleTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { requestedEgressRules, requestedRules, type RequestedRule } from './ip-permissions.ts'
-import { findGroup, wakeGroup } from './security-group-lookup.ts'
+import { findGroup } from './security-group-lookup.ts'
+import { loadForeignPeers, wakeRules } from './security-group-peers.ts'
 import {
   checkNewRules, checkRuleCount, resolveRules, rulesInDirection, type Direction,
 } from './security-group-rules.ts'
@@ -35,12 +36,12 @@ async function authorize(
   direction: Direction,
   requested: readonly RequestedRule[],
 ): Promise<AuthorizeSecurityGroupIngressResult> {
-  const { db, account, random, region, nowMs } = context
+  const { db, account, random, region } = context
   const tags = parseTagSpecifications(input.TagSpecifications, ['security-group-rule']).get('security-group-rule') ?? []
   const group = await findGroup(context, input)
   checkRuleCount(requested)
   const rules = await resolveRules(context, group, requested)
-  checkNewRules(rules, await rulesInDirection(db, group.group_id, direction))
+  await checkNewRules(db, rules, await rulesInDirection(db, group.group_id, direction))
   const rows = rules.map((rule): SecurityGroupRuleTable => ({
     ...rule, rule_id: newId(random, 'sgr'), group_id: group.group_id, is_egress: direction === 'egress' ? 1 : 0,
   }))
@@ -48,9 +49,10 @@ async function authorize(
     await db.insertInto('security_group_rules').values(row).execute()
     await insertTags(db, account, 'security-group-rule', row.rule_id, tags)
   }
-  await wakeGroup(db, group, nowMs)
+  await wakeRules(context, group)
+  const foreign = await loadForeignPeers(db, rows)
   return {
     Return: true,
-    SecurityGroupRules: rows.map((row) => securityGroupRuleToWire(row, toWireTags(tags), region)),
+    SecurityGroupRules: rows.map((row) => securityGroupRuleToWire(row, toWireTags(tags), region, foreign)),
   }
 }

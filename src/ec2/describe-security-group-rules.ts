@@ -6,6 +6,7 @@ import type { Context } from './context.ts'
 import { compileFilters, exactValues } from './filters.ts'
 import { paginate } from './pagination.ts'
 import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
+import { loadForeignPeers } from './security-group-peers.ts'
 import { tagsOf, toWireTags } from './tags.ts'
 
 /** DescribeSecurityGroupRules: those of the ids, or all of the account, by id. */
@@ -27,9 +28,10 @@ export async function describeSecurityGroupRules(
     keyOf: (row) => row.rule_id,
     operation: 'DescribeSecurityGroupRules',
   })
+  const foreign = await loadForeignPeers(context.db, page)
   return {
     SecurityGroupRules: page.map((row) =>
-      securityGroupRuleToWire(row, toWireTags(tags.get(row.rule_id)), context.region)),
+      securityGroupRuleToWire(row, toWireTags(tags.get(row.rule_id)), context.region, foreign)),
     NextToken: nextToken,
   }
 }

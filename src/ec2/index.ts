@@ -1,63 +1,137 @@
-import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { describeAccountAttributes } from './account-attributes.ts'
+import { allocateAddress, describeAddresses, releaseAddress } from './addresses.ts'
+import { associateAddress, disassociateAddress } from './associate-address.ts'
+import { attachNetworkInterface, detachNetworkInterface } from './attach-network-interface.ts'
+import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
+import { createNatGateway } from './create-nat-gateway.ts'
+import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
+import { createSubnet } from './create-subnet.ts'
+import { createVpc } from './create-vpc.ts'
 import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
-import { describeImages } from './images.ts'
-import {
-  associateDhcpOptions, createDhcpOptions, deleteDhcpOptions, describeDhcpOptions,
-} from './dhcp-options.ts'
+import { createDefaultSubnet, createDefaultVpc } from './default-vpc.ts'
+import { deleteSecurityGroup } from './delete-security-group.ts'
+import { deleteSubnet } from './delete-subnet.ts'
+import { deleteVpc } from './delete-vpc.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
 import { describeSecurityGroupRules } from './describe-security-group-rules.ts'
-import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
-import { describeInstanceTypeOfferings } from './instance-type-offerings.ts'
-import { describeInstanceTypes } from './instance-types.ts'
+import { associateDhcpOptions, createDhcpOptions, deleteDhcpOptions, describeDhcpOptions } from './dhcp-options.ts'
+import { describeImages } from './images.ts'
 import { describeInstanceAttribute } from './instance-attributes.ts'
+import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
+import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
 import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
 import { describeInstanceStatus } from './instance-status.ts'
-import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
+import { describeInstanceTypeOfferings } from './instance-type-offerings.ts'
+import { describeInstanceTypes } from './instance-types.ts'
+import {
+  attachInternetGateway, createInternetGateway, deleteInternetGateway, describeInternetGateways,
+  detachInternetGateway,
+} from './internet-gateways.ts'
 import { createKeyPair, deleteKeyPair, describeKeyPairs, importKeyPair, prepareCreateKeyPair } from './key-pairs.ts'
-import { describeNetworkInterfaces } from './network-interfaces.ts'
+import { createManagedPrefixList, deleteManagedPrefixList, describeManagedPrefixLists } from './managed-prefix-lists.ts'
+import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
+import { modifyManagedPrefixList, restoreManagedPrefixListVersion } from './modify-managed-prefix-list.ts'
+import {
+  modifySecurityGroupRules, updateSecurityGroupRuleDescriptionsEgress, updateSecurityGroupRuleDescriptionsIngress,
+} from './modify-security-group-rules.ts'
+import { modifySubnetAttribute } from './modify-subnet-attribute.ts'
+import { monitorInstances, unmonitorInstances } from './monitoring.ts'
+import { deleteNatGateway, describeNatGateways } from './nat-gateways.ts'
+import { createNetworkAclEntry, deleteNetworkAclEntry, replaceNetworkAclEntry } from './network-acl-entries.ts'
+import {
+  createNetworkAcl, deleteNetworkAcl, describeNetworkAcls, replaceNetworkAclAssociation,
+} from './network-acls.ts'
 import {
   deleteNetworkInsightsAnalysis, describeNetworkInsightsAnalyses, startNetworkInsightsAnalysis,
 } from './network-insights-analyses.ts'
 import {
   createNetworkInsightsPath, deleteNetworkInsightsPath, describeNetworkInsightsPaths,
 } from './network-insights-paths.ts'
-import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
-import { monitorInstances, unmonitorInstances } from './monitoring.ts'
 import {
-  modifySecurityGroupRules, updateSecurityGroupRuleDescriptionsEgress, updateSecurityGroupRuleDescriptionsIngress,
-} from './modify-security-group-rules.ts'
-import { mutation, pagedQuery, query, type Operation } from './operation.ts'
+  describeNetworkInterfaceAttribute, modifyNetworkInterfaceAttribute, resetNetworkInterfaceAttribute,
+} from './network-interface-attributes.ts'
+import { describeNetworkInterfaces } from './network-interfaces.ts'
+import { mutation, type Operation, pagedQuery, query } from './operation.ts'
+import {
+  describePrefixLists, getManagedPrefixListAssociations, getManagedPrefixListEntries,
+} from './prefix-list-contents.ts'
+import { assignPrivateIpAddresses, unassignPrivateIpAddresses } from './private-ip-addresses.ts'
 import { revokeSecurityGroupEgress, revokeSecurityGroupIngress } from './revoke-security-group-rules.ts'
+import {
+  associateRouteTable, disassociateRouteTable, replaceRouteTableAssociation,
+} from './route-table-associations.ts'
+import { createRouteTable, deleteRouteTable, describeRouteTables } from './route-tables.ts'
+import { createRoute, deleteRoute, replaceRoute } from './routes.ts'
 import { runInstances } from './run-instances.ts'
-import { createSecurityGroup, deleteSecurityGroup, describeSecurityGroups } from './security-groups.ts'
+import { describeSecurityGroupReferences, describeStaleSecurityGroups } from './security-group-references.ts'
+import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
 import { deleteVolume, describeVolumes } from './volumes.ts'
-import { describeVpcAttribute, describeVpcs } from './vpcs.ts'
+import { describeVpcAttribute, modifyVpcAttribute, modifyVpcTenancy } from './vpc-attributes.ts'
+import { associateVpcCidrBlock, disassociateVpcCidrBlock } from './vpc-cidrs.ts'
+import { modifyVpcPeeringConnectionOptions } from './vpc-peering-options.ts'
+import {
+  acceptVpcPeeringConnection, createVpcPeeringConnection, deleteVpcPeeringConnection, rejectVpcPeeringConnection,
+} from './vpc-peering-requests.ts'
+import { describeVpcPeeringConnections } from './vpc-peerings.ts'
+import { describeVpcs } from './vpcs.ts'
 import { describeAvailabilityZones, describeRegions } from './zones.ts'
 
 /** Every operation of EC2 that is there; what is not in this table answers UnsupportedOperation. */
 export const operations: Record<string, Operation> = {
+  AcceptVpcPeeringConnection: mutation(acceptVpcPeeringConnection),
+  AllocateAddress: mutation(allocateAddress),
+  AssignPrivateIpAddresses: mutation(assignPrivateIpAddresses),
+  AssociateAddress: mutation(associateAddress),
   AssociateDhcpOptions: mutation(associateDhcpOptions),
+  AssociateRouteTable: mutation(associateRouteTable),
+  AssociateVpcCidrBlock: mutation(associateVpcCidrBlock),
+  AttachInternetGateway: mutation(attachInternetGateway),
+  AttachNetworkInterface: mutation(attachNetworkInterface),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
+  CreateDefaultSubnet: mutation(createDefaultSubnet),
+  CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
+  CreateInternetGateway: mutation(createInternetGateway),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
+  CreateManagedPrefixList: mutation(createManagedPrefixList),
+  CreateNatGateway: mutation(createNatGateway),
+  CreateNetworkAcl: mutation(createNetworkAcl),
+  CreateNetworkAclEntry: mutation(createNetworkAclEntry),
   CreateNetworkInsightsPath: mutation(createNetworkInsightsPath),
+  CreateNetworkInterface: mutation(createNetworkInterface),
+  CreateRoute: mutation(createRoute),
+  CreateRouteTable: mutation(createRouteTable),
   CreateSecurityGroup: mutation(createSecurityGroup),
+  CreateSubnet: mutation(createSubnet),
   CreateTags: mutation(createTags),
+  CreateVpc: mutation(createVpc),
+  CreateVpcPeeringConnection: mutation(createVpcPeeringConnection),
   DeleteDhcpOptions: mutation(deleteDhcpOptions),
+  DeleteInternetGateway: mutation(deleteInternetGateway),
   DeleteKeyPair: mutation(deleteKeyPair),
+  DeleteManagedPrefixList: mutation(deleteManagedPrefixList),
+  DeleteNatGateway: mutation(deleteNatGateway),
+  DeleteNetworkAcl: mutation(deleteNetworkAcl),
+  DeleteNetworkAclEntry: mutation(deleteNetworkAclEntry),
   DeleteNetworkInsightsAnalysis: mutation(deleteNetworkInsightsAnalysis),
   DeleteNetworkInsightsPath: mutation(deleteNetworkInsightsPath),
+  DeleteNetworkInterface: mutation(deleteNetworkInterface),
+  DeleteRoute: mutation(deleteRoute),
+  DeleteRouteTable: mutation(deleteRouteTable),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
+  DeleteSubnet: mutation(deleteSubnet),
   DeleteTags: mutation(deleteTags),
   DeleteVolume: mutation(deleteVolume),
+  DeleteVpc: mutation(deleteVpc),
+  DeleteVpcPeeringConnection: mutation(deleteVpcPeeringConnection),
   DescribeAccountAttributes: query(describeAccountAttributes),
+  DescribeAddresses: query(describeAddresses),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
   DescribeDhcpOptions: query(describeDhcpOptions),
   DescribeImages: query(describeImages),
@@ -67,29 +141,60 @@ export const operations: Record<string, Operation> = {
   DescribeInstanceStatus: query(describeInstanceStatus),
   DescribeInstanceTypeOfferings: query(describeInstanceTypeOfferings),
   DescribeInstanceTypes: query(describeInstanceTypes),
+  DescribeInternetGateways: query(describeInternetGateways),
   DescribeKeyPairs: query(describeKeyPairs),
+  DescribeManagedPrefixLists: query(describeManagedPrefixLists),
+  DescribeNatGateways: query(describeNatGateways),
+  DescribeNetworkAcls: query(describeNetworkAcls),
   DescribeNetworkInsightsAnalyses: query(describeNetworkInsightsAnalyses),
   DescribeNetworkInsightsPaths: query(describeNetworkInsightsPaths),
+  DescribeNetworkInterfaceAttribute: query(describeNetworkInterfaceAttribute),
   DescribeNetworkInterfaces: query(describeNetworkInterfaces),
+  DescribePrefixLists: query(describePrefixLists),
   DescribeRegions: query(describeRegions),
+  DescribeRouteTables: query(describeRouteTables),
+  DescribeSecurityGroupReferences: query(describeSecurityGroupReferences),
   DescribeSecurityGroupRules: query(describeSecurityGroupRules),
   DescribeSecurityGroups: query(describeSecurityGroups),
+  DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
   DescribeSubnets: query(describeSubnets),
   DescribeTags: query(describeTags),
   DescribeVolumes: query(describeVolumes),
   DescribeVpcAttribute: query(describeVpcAttribute),
+  DescribeVpcPeeringConnections: query(describeVpcPeeringConnections),
   DescribeVpcs: query(describeVpcs),
+  DetachInternetGateway: mutation(detachInternetGateway),
+  DetachNetworkInterface: mutation(detachNetworkInterface),
+  DisassociateAddress: mutation(disassociateAddress),
+  DisassociateRouteTable: mutation(disassociateRouteTable),
+  DisassociateVpcCidrBlock: mutation(disassociateVpcCidrBlock),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
+  GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
+  GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
   ImportKeyPair: mutation(importKeyPair),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
   ModifyInstanceMetadataOptions: mutation(modifyInstanceMetadataOptions),
+  ModifyManagedPrefixList: mutation(modifyManagedPrefixList),
+  ModifyNetworkInterfaceAttribute: mutation(modifyNetworkInterfaceAttribute),
   ModifySecurityGroupRules: mutation(modifySecurityGroupRules),
+  ModifySubnetAttribute: mutation(modifySubnetAttribute),
+  ModifyVpcAttribute: mutation(modifyVpcAttribute),
+  ModifyVpcPeeringConnectionOptions: mutation(modifyVpcPeeringConnectionOptions),
+  ModifyVpcTenancy: mutation(modifyVpcTenancy),
   MonitorInstances: mutation(monitorInstances),
   RebootInstances: mutation(rebootInstances),
+  RejectVpcPeeringConnection: mutation(rejectVpcPeeringConnection),
+  ReleaseAddress: mutation(releaseAddress),
+  ReplaceNetworkAclAssociation: mutation(replaceNetworkAclAssociation),
+  ReplaceNetworkAclEntry: mutation(replaceNetworkAclEntry),
+  ReplaceRoute: mutation(replaceRoute),
+  ReplaceRouteTableAssociation: mutation(replaceRouteTableAssociation),
+  ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
+  RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),
   RevokeSecurityGroupEgress: mutation(revokeSecurityGroupEgress),
   RevokeSecurityGroupIngress: mutation(revokeSecurityGroupIngress),
   RunInstances: mutation(runInstances),
@@ -97,6 +202,7 @@ export const operations: Record<string, Operation> = {
   StartNetworkInsightsAnalysis: mutation(startNetworkInsightsAnalysis),
   StopInstances: mutation(stopInstances),
   TerminateInstances: mutation(terminateInstances),
+  UnassignPrivateIpAddresses: mutation(unassignPrivateIpAddresses),
   UnmonitorInstances: mutation(unmonitorInstances),
   UpdateSecurityGroupRuleDescriptionsEgress: mutation(updateSecurityGroupRuleDescriptionsEgress),
   UpdateSecurityGroupRuleDescriptionsIngress: mutation(updateSecurityGroupRuleDescriptionsIngress),

@@ -1,4 +1,5 @@
 import type { Instance, InstanceNetworkInterface } from '@aws-sdk/client-ec2'
+import type { InstanceAssociation } from '../model/interface-wire.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { filterText as text, withoutValue, type FilterFields } from './filters.ts'
 import type { TagInput } from './tags.ts'
@@ -24,9 +25,7 @@ export const INSTANCE_FIELDS: FilterFields<InstanceItem> = {
     'capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id',
     'capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn',
     'host-id', 'iam-instance-profile.arn', 'iam-instance-profile.id', 'instance-lifecycle', 'ipv6-address', 'kernel-id',
-    'network-interface.addresses.association.allocation-id', 'network-interface.addresses.association.association-id',
     'network-interface.addresses.association.carrier-ip', 'network-interface.addresses.association.customer-owned-ip',
-    'network-interface.association.allocation-id', 'network-interface.association.association-id',
     'network-interface.association.carrier-ip', 'network-interface.association.customer-owned-ip',
     'network-interface.deny-all-igw-traffic', 'network-interface.ipv4-prefixes.ipv4-prefix',
     'network-interface.ipv6-address', 'network-interface.ipv6-addresses.ipv6-address',
@@ -131,6 +130,11 @@ function blockDeviceFields(): FilterFields<InstanceItem> {
   }
 }
 
+/** The ids of an Elastic IP's association, which the wire form has beyond what its type shows. */
+function idsOf(association: InstanceAssociation | undefined): InstanceAssociation {
+  return association ?? {}
+}
+
 function interfaceFields(): FilterFields<InstanceItem> {
   const each = (read: (one: InstanceNetworkInterface, item: InstanceItem) => string | undefined) =>
     (item: InstanceItem) => item.instance.NetworkInterfaces?.map((one) => read(one, item))
@@ -138,6 +142,10 @@ function interfaceFields(): FilterFields<InstanceItem> {
     ({ instance }: InstanceItem) => instance.NetworkInterfaces?.flatMap((one) => read(one) ?? [])
   const prefix = 'network-interface'
   return {
+    [`${prefix}.addresses.association.allocation-id`]: all((one) =>
+      one.PrivateIpAddresses?.map((address) => idsOf(address.Association).AllocationId)),
+    [`${prefix}.addresses.association.association-id`]: all((one) =>
+      one.PrivateIpAddresses?.map((address) => idsOf(address.Association).AssociationId)),
     [`${prefix}.addresses.association.ip-owner-id`]: all((one) =>
       one.PrivateIpAddresses?.map((address) => address.Association?.IpOwnerId)),
     [`${prefix}.addresses.association.public-dns-name`]: all((one) =>
@@ -149,6 +157,8 @@ function interfaceFields(): FilterFields<InstanceItem> {
       one.PrivateIpAddresses?.map((address) => address.PrivateDnsName)),
     [`${prefix}.addresses.private-ip-address`]: all((one) =>
       one.PrivateIpAddresses?.map((address) => address.PrivateIpAddress)),
+    [`${prefix}.association.allocation-id`]: each((one) => idsOf(one.Association).AllocationId),
+    [`${prefix}.association.association-id`]: each((one) => idsOf(one.Association).AssociationId),
     [`${prefix}.association.ip-owner-id`]: each((one) => one.Association?.IpOwnerId),
     [`${prefix}.association.public-dns-name`]: each((one) => one.Association?.PublicDnsName),
     [`${prefix}.association.public-ip`]: each((one) => one.Association?.PublicIp),

@@ -1,7 +1,7 @@
 import { ApiError } from '../core/errors.ts'
-import type { InstanceTable, InterfaceTable } from '../store/schema.ts'
+import type { InterfaceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
-import { enqueueChangedPorts } from './changed-ports.ts'
+import { enqueueChangedPort } from './changed-ports.ts'
 import type { Context } from './context.ts'
 import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
 
@@ -9,16 +9,16 @@ import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
 const GROUP_LIMIT = 5
 
 /**
- * Replaces the security groups of an instance's interface; the rules follow as soon as the agent sees it.
+ * Replaces the security groups of an interface; the rules follow as soon as the agent sees it.
  *
  * @throws ApiError InvalidGroup.NotFound, InvalidParameter for a group of another VPC,
- *   SecurityGroupsPerInterfaceLimitExceeded, InvalidInstanceID for an instance with several interfaces.
+ *   SecurityGroupsPerInterfaceLimitExceeded.
  */
-export async function replaceGroups(context: Context, row: InstanceTable, ids: readonly string[]): Promise<void> {
+export async function replaceGroups(context: Context, row: InterfaceTable, ids: readonly string[]): Promise<void> {
   const { db, account } = context
   const groupIds = [...new Set(ids)]
   checkIds(RESOURCE_KINDS.securityGroup, groupIds)
-  const { interface_id: interfaceId } = await requireOneInterface(db, row.instance_id)
+  const interfaceId = row.interface_id
   const groups = await db
     .selectFrom('security_groups').select(['group_id', 'vpc_id'])
     .where('account_id', '=', account).where('group_id', 'in', groupIds.slice(0, GROUP_LIMIT + 1)).execute()
@@ -40,10 +40,14 @@ export async function replaceGroups(context: Context, row: InstanceTable, ids: r
   for (const [position, groupId] of groupIds.entries()) {
     await db.insertInto('interface_groups').values({ interface_id: interfaceId, group_id: groupId, position }).execute()
   }
-  await enqueueChangedPorts(context, row)
+  await enqueueChangedPort(context, row)
 }
 
-/** The only interface of an instance; with several, EC2 wants the interface named, not the instance. */
+/**
+ * The only interface of an instance; with several, EC2 wants the interface named, not the instance.
+ *
+ * @throws ApiError InvalidInstanceID.
+ */
 export async function requireOneInterface(db: Db, instanceId: string): Promise<InterfaceTable> {
   const [own, ...others] = await db
     .selectFrom('interfaces').selectAll().where('instance_id', '=', instanceId).orderBy('device_index').execute()

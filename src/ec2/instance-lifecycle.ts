@@ -3,13 +3,12 @@ import type {
   StopInstancesResult, TerminateInstancesRequest, TerminateInstancesResult,
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
-import { pickPublicAddress } from '../model/address.ts'
-import { interfaceDoc } from '../model/interface.ts'
 import {
   changeInstanceDoc, instanceDoc, moveInstance, STATE_CODES, STATE_REASONS, userInitiated, type InstanceState,
 } from '../model/instance.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { enqueue } from '../store/work.ts'
+import { giveAutomaticAddress } from './automatic-address.ts'
 import type { Context } from './context.ts'
 import { incorrectState, requireInstances } from './instance-rows.ts'
 import { refuseParameters } from './parameters.ts'
@@ -40,17 +39,14 @@ export async function startInstances(context: Context, input: StartInstancesRequ
   return { StartingInstances: changes }
 }
 
-/** Asks for the ports of an instance that starts; automatic public addresses are drawn anew. */
-async function wantInterfaces({ db, random, publicPool, nowMs }: Context, row: InstanceTable): Promise<void> {
+/** Asks for the ports of an instance that starts; Elastic IPs stay, automatic public addresses are drawn anew. */
+async function wantInterfaces(context: Context, row: InstanceTable): Promise<void> {
+  const { db, nowMs } = context
   if (row.vpc_id === null) throw new Error(`${row.instance_id} starts and is in no VPC`)
-  const interfaces = await db
-    .selectFrom('interfaces').selectAll().where('instance_id', '=', row.instance_id).execute()
-  for (const each of interfaces) {
-    const publicIp = interfaceDoc(each).assignPublicIp ? await pickPublicAddress(db, random, publicPool) : null
-    await db
-      .updateTable('interfaces').set((eb) => ({ wanted: 1, ready: 0, public_ip: publicIp, revision: eb('revision', '+', 1) }))
-      .where('interface_id', '=', each.interface_id).execute()
-  }
+  await db
+    .updateTable('interfaces').set((eb) => ({ wanted: 1, ready: 0, revision: eb('revision', '+', 1) }))
+    .where('instance_id', '=', row.instance_id).execute()
+  await giveAutomaticAddress(context, row.instance_id)
   await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.host_id }, nowMs)
 }
 

@@ -5,7 +5,7 @@ import { formatCidr, parseCidr } from '../core/cidr.ts'
 import { ApiError } from '../core/errors.ts'
 import { canonicalIpv6Cidr } from '../core/ipv6-cidr.ts'
 import { ICMPV6 } from '../model/security-group-wire.ts'
-import { missingParameter, refuseParameters } from './parameters.ts'
+import { missingParameter } from './parameters.ts'
 
 /** One rule that a call asks for, checked and in canonical form; its group is still to be looked up. */
 export interface RequestedRule {
@@ -124,8 +124,8 @@ function rulesOf(permission: IpPermission): RequestedRule[] {
   )
 }
 
+/** PeeringStatus is what a Describe has told, and so comes back from clients; it decides nothing. */
 function checkedPair(pair: UserIdGroupPair): UserIdGroupPair {
-  refuseParameters(pair, ['VpcPeeringConnectionId', 'PeeringStatus'])
   if (!pair.GroupId && !pair.GroupName) throw new ApiError('MissingParameter', 'Source group ID missing.')
   return pair
 }

@@ -1,85 +1,170 @@
-import type { InstanceNetworkInterfaceSpecification, RunInstancesRequest } from '@aws-sdk/client-ec2'
+import type { RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
+import { zoneIdOf, zonesOf } from '../model/zone.ts'
 import { prepared } from '../store/prepared.ts'
-import type { SubnetTable } from '../store/schema.ts'
+import type { InterfaceTable, SubnetTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
-import { unsupportedParameter } from './parameters.ts'
+import { addressCount, namesAddresses, type AddressRequest } from './interface-addresses.ts'
+import { checkAddressCount, checkInterfaceCount } from './interface-limits.ts'
+import { notInZone, requireAvailableInterface, severalVpcs } from './interface-rows.ts'
+import { requestedInterfaces, type InterfaceRequest } from './launch-interfaces.ts'
+import { invalidValue } from './parameters.ts'
+import { isDefaultVpc } from './security-group-lookup.ts'
 
-/** Where an instance is attached: decided once for all instances of a launch. */
+/** Where the instances of a launch are attached: decided once for all of them. */
 export interface LaunchNetwork {
+  /** Of the primary interface, and so of the instance. */
+  subnet: SubnetTable
+  /** In the order of their device indexes, the primary one first. */
+  interfaces: LaunchInterface[]
+}
+
+/** One interface of each instance: a new one, or (for one instance only) one that is there. */
+export interface LaunchInterface {
+  deviceIndex: number
+  deleteOnTermination: boolean
+  existing: InterfaceTable | null
   subnet: SubnetTable
   groupIds: string[]
-  assignPublicIp: boolean
-  privateIp: string | null
-  deleteOnTermination: boolean
   description: string
+  addresses: AddressRequest
+  assignPublicIp: boolean
 }
 
 /** EC2's limit of groups on an interface. */
 export const GROUP_LIMIT = 5
 
-/** Finds subnet, groups and addresses of a launch, by its own parameters or those of its one interface. */
-export async function requestedNetwork(context: Context, input: RunInstancesRequest): Promise<LaunchNetwork> {
-  const nic = requestedInterface(input)
-  const subnet = await findSubnet(context, nic?.SubnetId ?? input.SubnetId, input.Placement)
-  const ids = [...(nic?.Groups ?? []), ...(input.SecurityGroupIds ?? [])]
-  const groupIds = await findGroups(context, subnet, ids, input.SecurityGroups ?? [])
-  return {
-    subnet,
-    groupIds,
-    assignPublicIp: nic?.AssociatePublicIpAddress ?? subnet.map_public_ip === 1,
-    privateIp: nic?.PrivateIpAddress || input.PrivateIpAddress || null,
-    deleteOnTermination: nic?.DeleteOnTermination ?? true,
-    description: nic?.Description ?? '',
+type LaunchInput = Pick<
+  RunInstancesRequest,
+  'NetworkInterfaces' | 'SubnetId' | 'Placement' | 'SecurityGroupIds' | 'SecurityGroups' | 'PrivateIpAddress' | 'MaxCount'
+>
+
+/**
+ * Finds subnets, groups and addresses of a launch, by its own parameters or those of its interfaces.
+ *
+ * @throws ApiError for whatever of it EC2 would not launch: unknown ids, groups of another network,
+ *   interfaces in use, limits of the type.
+ */
+export async function requestedNetwork(context: Context, input: LaunchInput, typeName: string): Promise<LaunchNetwork> {
+  const requests = requestedInterfaces(input)
+  checkInterfaceCount(typeName, requests.length)
+  checkOneInstance(requests, input.MaxCount ?? 1)
+  const names = input.SecurityGroups ?? []
+  const interfaces: LaunchInterface[] = []
+  for (const request of requests) {
+    interfaces.push(request.interfaceId === null
+      ? await newInterface(context, request, { placement: input.Placement, names, isOnly: requests.length === 1 })
+      : await existingInterface(context, request, request.interfaceId, typeName))
+    checkAddressCount(typeName, addressCount(request.addresses))
   }
+  const [primary] = interfaces
+  if (!primary) throw new Error('a launch without interfaces')
+  for (const { subnet } of interfaces) checkTogether(primary.subnet, subnet)
+  checkZone(context, primary.subnet, input.Placement)
+  return { subnet: primary.subnet, interfaces }
 }
 
-/** The zone that a launch names, itself or by its subnet; undefined when it leaves that to us. */
-export async function launchZone(context: Context, input: RunInstancesRequest): Promise<string | undefined> {
-  const subnetId = input.NetworkInterfaces?.[0]?.SubnetId || input.SubnetId
-  if (!subnetId) return input.Placement?.AvailabilityZone || undefined
+/** The zone that a launch names, itself or by its subnet or interface; undefined when it leaves that to us. */
+export async function launchZone(context: Context, input: LaunchInput): Promise<string | undefined> {
+  const [nic] = input.NetworkInterfaces ?? []
+  if (nic?.NetworkInterfaceId) return (await requireAvailableInterface(context, nic.NetworkInterfaceId, 'any')).zone
+  const subnetId = nic?.SubnetId || input.SubnetId
+  if (!subnetId) return placementZone(context, input.Placement)
   return (await findSubnet(context, subnetId, input.Placement)).zone
 }
 
-function requestedInterface(input: RunInstancesRequest): InstanceNetworkInterfaceSpecification | undefined {
-  const [nic, ...others] = input.NetworkInterfaces ?? []
-  if (!nic) return undefined
-  if (others.length > 0) throw unsupportedParameter('NetworkInterface.2 (several interfaces)')
-  if ((nic.DeviceIndex ?? 0) !== 0) {
-    throw new ApiError('InvalidParameterValue', 'The first network interface must have the device index 0')
+/** Interfaces that exist and addresses that are named can be had by one instance only. */
+function checkOneInstance(requests: readonly InterfaceRequest[], maxCount: number): void {
+  if (maxCount === 1) return
+  if (requests.some((each) => each.interfaceId !== null)) {
+    throw new ApiError('InvalidParameterCombination', 'A network interface can be given to one instance only; set MaxCount to 1.')
   }
-  for (const name of Object.keys(nic) as (keyof InstanceNetworkInterfaceSpecification)[]) {
-    const isKnown = ['DeviceIndex', 'SubnetId', 'Groups', 'AssociatePublicIpAddress', 'PrivateIpAddress',
-      'DeleteOnTermination', 'Description', 'NetworkCardIndex'].includes(name)
-    const value: unknown = nic[name]
-    if (!isKnown && value !== undefined && value !== '' && !(Array.isArray(value) && value.length === 0)) {
-      throw unsupportedParameter(`NetworkInterface.${name}`)
-    }
+  if (requests.some((each) => namesAddresses(each.addresses))) {
+    throw new ApiError('InvalidParameterCombination', 'A private IP address can be given to one instance only; set MaxCount to 1.')
   }
-  if (nic.NetworkCardIndex) throw unsupportedParameter('NetworkInterface.NetworkCardIndex')
-  if (input.SubnetId || input.SecurityGroupIds?.length || input.SecurityGroups?.length || input.PrivateIpAddress) {
+}
+
+async function newInterface(
+  context: Context,
+  request: InterfaceRequest,
+  { placement, names, isOnly }: { placement: LaunchInput['Placement']; names: readonly string[]; isOnly: boolean },
+): Promise<LaunchInterface> {
+  const subnet = await findSubnet(context, request.subnetId, placement)
+  if (names.length > 0 && !(await isDefaultVpc(context, subnet.vpc_id))) {
+    throw new ApiError('InvalidParameterCombination', 'The parameter groupName cannot be used with the parameter subnet')
+  }
+  return {
+    deviceIndex: request.deviceIndex,
+    deleteOnTermination: request.deleteOnTermination ?? true,
+    existing: null,
+    subnet,
+    groupIds: await findGroups(context, subnet, request.groupIds, names),
+    description: request.description,
+    addresses: request.addresses,
+    // An instance with several interfaces gets no automatic address:
+    // https://docs.aws.amazon.com/vpc/latest/userguide/vpc-ip-addressing.html
+    assignPublicIp: isOnly && (request.associatePublicIp ?? subnet.map_public_ip === 1),
+  }
+}
+
+async function existingInterface(
+  context: Context,
+  request: InterfaceRequest,
+  interfaceId: string,
+  typeName: string,
+): Promise<LaunchInterface> {
+  const { db } = context
+  const existing = await requireAvailableInterface(context, interfaceId)
+  const subnet = await db
+    .selectFrom('subnets').selectAll().where('subnet_id', '=', existing.subnet_id).executeTakeFirstOrThrow()
+  const secondary = await db
+    .selectFrom('interface_addresses').select('private_ip').where('interface_id', '=', interfaceId).execute()
+  checkAddressCount(typeName, 1 + secondary.length)
+  return {
+    deviceIndex: request.deviceIndex, deleteOnTermination: false, existing, subnet, groupIds: [], description: '',
+    addresses: request.addresses, assignPublicIp: false,
+  }
+}
+
+function checkTogether(primary: SubnetTable, other: SubnetTable): void {
+  if (other.zone !== primary.zone) throw notInZone()
+  if (other.vpc_id !== primary.vpc_id) throw severalVpcs()
+}
+
+/** An interface that exists decides the zone, with which what Placement says must agree. */
+function checkZone(context: Context, subnet: SubnetTable, placement: LaunchInput['Placement']): void {
+  const zone = placementZone(context, placement)
+  if (zone === undefined || subnet.zone === zone) return
+  throw new ApiError('InvalidParameterValue', `The subnet '${subnet.subnet_id}' is not in the Availability Zone '${zone}'`)
+}
+
+/** The zone that Placement names, by its name or its id. */
+function placementZone({ region }: Context, placement: LaunchInput['Placement']): string | undefined {
+  const zoneId = placement?.AvailabilityZoneId || undefined
+  const zone = placement?.AvailabilityZone || undefined
+  if (zoneId === undefined) return zone
+  if (zone !== undefined) {
     throw new ApiError(
-      'InvalidParameterCombination',
-      'Network interfaces and an instance-level subnet ID, private IP address or security groups may not be specified on the same request',
+      'InvalidParameterCombination', 'You may specify an Availability Zone or an Availability Zone ID, but not both.',
     )
   }
-  return nic
+  const found = zonesOf(region).find((each) => zoneIdOf(each) === zoneId)
+  if (found === undefined) throw invalidValue('Placement.AvailabilityZoneId', zoneId)
+  return found
 }
 
 const defaultSubnets = prepared((db, account: string) =>
   db.selectFrom('subnets').selectAll().where('account_id', '=', account).where('default_for_az', '=', 1).orderBy('zone'))
 
 async function findSubnet(
-  { db, account, region }: Context,
+  context: Context,
   subnetId: string | undefined,
-  placement: RunInstancesRequest['Placement'],
+  placement: LaunchInput['Placement'],
 ): Promise<SubnetTable> {
-  const zone = placement?.AvailabilityZone || undefined
-  if (placement?.AvailabilityZoneId) throw unsupportedParameter('Placement.AvailabilityZoneId')
+  const { db, account } = context
+  const zone = placementZone(context, placement)
   if (subnetId) {
-    const subnet = await db
-      .selectFrom('subnets').selectAll().where('account_id', '=', account).where('subnet_id', '=', subnetId).executeTakeFirst()
-    if (!subnet) throw new ApiError('InvalidSubnetID.NotFound', `The subnet ID '${subnetId}' does not exist`)
+    const subnet = await requireSubnet(context, subnetId)
     if (zone && subnet.zone !== zone) {
       throw new ApiError('InvalidParameterValue', `The subnet '${subnetId}' is not in the Availability Zone '${zone}'`)
     }
@@ -88,16 +173,32 @@ async function findSubnet(
   const defaults = await defaultSubnets(db, account)
   const found = zone ? defaults.find((subnet) => subnet.zone === zone) : defaults[0]
   if (found) return found
-  if (zone && !zone.startsWith(region)) throw new ApiError('InvalidParameterValue', `Invalid availability zone: [${zone}]`)
-  if (defaults.length > 0 && zone) throw new ApiError('InvalidParameterValue', `Invalid availability zone: [${zone}]`)
+  if (zone && (defaults.length > 0 || !zonesOf(context.region).includes(zone))) {
+    throw new ApiError('InvalidParameterValue', `Invalid availability zone: [${zone}]`)
+  }
   throw new ApiError('MissingInput', 'No subnets found for the default VPC; name one with SubnetId.')
 }
 
-async function findGroups(
+/** @throws ApiError InvalidSubnetID.NotFound. */
+export async function requireSubnet({ db, account }: Context, subnetId: string): Promise<SubnetTable> {
+  const subnet = await db
+    .selectFrom('subnets').selectAll().where('account_id', '=', account).where('subnet_id', '=', subnetId).executeTakeFirst()
+  if (!subnet) throw new ApiError('InvalidSubnetID.NotFound', `The subnet ID '${subnetId}' does not exist`)
+  return subnet
+}
+
+/**
+ * The security groups of a new interface in the subnet, by ids and (in the default VPC) by names;
+ * without any the default group of the VPC.
+ *
+ * @throws ApiError InvalidGroup.NotFound, InvalidParameter for groups of another VPC,
+ *   SecurityGroupsPerInterfaceLimitExceeded.
+ */
+export async function findGroups(
   { db, account }: Context,
   subnet: SubnetTable,
   ids: readonly string[],
-  names: readonly string[],
+  names: readonly string[] = [],
 ): Promise<string[]> {
   const own = await db
     .selectFrom('security_groups').select(['group_id', 'name', 'name_key', 'vpc_id'])

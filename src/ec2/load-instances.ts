@@ -7,7 +7,7 @@ import { groupBy } from '../store/batch.ts'
 import { preparedIn } from '../store/prepared.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
-import { loadGroups } from './network-interfaces.ts'
+import { loadRelated } from './network-interfaces.ts'
 import { toWireTags } from './tags.ts'
 
 /**
@@ -21,13 +21,12 @@ export async function loadInstances(db: Db, region: string, rows: readonly Insta
   const bootModes = await loadBootModes(db, rows)
   const interfaces = await interfacesOf(db, ids)
   const volumes = await volumesOf(db, ids)
-  const groups = await loadGroups(db, interfaces.map((each) => each.interface_id))
+  const related = await loadRelated(db, region, interfaces)
   const interfacesById = groupBy(interfaces, (each) => each.instance_id)
   const volumesById = groupBy(volumes, (each) => each.instance_id)
   return rows.map((row) =>
     instanceToWire(row, {
-      interfaces: (interfacesById.get(row.instance_id) ?? []).map((each) =>
-        interfaceToInstanceWire(each, { region, groups: groups.get(each.interface_id) ?? [] })),
+      interfaces: (interfacesById.get(row.instance_id) ?? []).map((each) => interfaceToInstanceWire(each, related(each))),
       volumes: volumesById.get(row.instance_id) ?? [],
       tags: toWireTags(tags.get(row.instance_id)),
       bootMode: bootModes.get(row.image_id),

@@ -4,6 +4,7 @@ import { openAttributeLab, type AttributeLab } from '../../test/support/attribut
 import { insertInstance, insertInterface, insertVolume, type PlacedInstance } from '../../test/support/rows.ts'
 import { changeInstanceOptions } from '../model/instance.ts'
 import type { InstanceTable } from '../store/schema.ts'
+import { describeInstanceAttribute } from './instance-attributes.ts'
 import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
 import { createSecurityGroup } from './security-groups.ts'
 
@@ -130,6 +131,31 @@ describe('ModifyInstanceAttribute', () => {
     expect(await failure(id, { Groups: ['web'] })).toMatch(/^InvalidGroupId.Malformed/)
   })
 
+  it('turns the source/destination check off and on, which the port follows', async () => {
+    const id = await insert('running')
+    await modify(id, { SourceDestCheck: { Value: false } })
+    const ports = () => lab.run(({ db }) =>
+      db.selectFrom('interfaces').select(['source_dest_check', 'revision']).where('instance_id', '=', id).execute())
+    expect(await ports()).toEqual([{ source_dest_check: 0, revision: 2 }])
+    expect(await lab.work()).toContain(`ports ${(await lab.row(id)).vpc_id}`)
+    expect(await lab.call(describeInstanceAttribute, { InstanceId: id, Attribute: 'sourceDestCheck' })).toEqual({
+      InstanceId: id, SourceDestCheck: { Value: false },
+    })
+    await modify(id, { Attribute: 'sourceDestCheck', Value: 'true' })
+    expect(await ports()).toEqual([{ source_dest_check: 1, revision: 3 }])
+  })
+
+  it('takes no type that has not room for the interfaces and their addresses', async () => {
+    const id = await insert('stopped')
+    await lab.run(async (context) => {
+      const row = await rowOf(context, id)
+      for (const index of [1, 2]) await insertInterface(context, row, { device_index: index })
+    })
+    expect(await failure(id, { InstanceType: { Value: 't3.nano' } })).toBe(
+      'AttachmentLimitExceeded: Interface count 3 exceeds the limit for t3.nano')
+    expect(await failure(id, { InstanceType: { Value: 't3.medium' } })).toBe('no failure')
+  })
+
   it('wants the interface named where there are several', async () => {
     const id = await insert('running')
     await lab.run(async (context) => insertInterface(context, await rowOf(context, id), { device_index: 1 }))
@@ -137,7 +163,7 @@ describe('ModifyInstanceAttribute', () => {
   })
 
   it.each<[string, Change]>([
-    ['SourceDestCheck=false', { SourceDestCheck: { Value: false } }], ['EnaSupport=false', { EnaSupport: { Value: false } }],
+    ['EnaSupport=false', { EnaSupport: { Value: false } }],
     ['EnclaveOptions.Enabled=true', { EnclaveOptions: { Enabled: true } }], ['kernel', { Kernel: { Value: 'aki-1' } }],
     ['ramdisk', { Attribute: 'ramdisk', Value: 'ari-1' }],
   ])('says that %s is not honoured', async (what, change) => {

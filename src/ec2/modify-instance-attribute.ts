@@ -4,10 +4,13 @@ import { ApiError } from '../core/errors.ts'
 import { changeInstanceDoc, changeInstanceOptions } from '../model/instance.ts'
 import { isAttached } from '../model/volume-wire.ts'
 import type { InstanceTable } from '../store/schema.ts'
+import { countAddresses } from './attach-network-interface.ts'
 import type { Context } from './context.ts'
 import { ATTRIBUTE_NAMES } from './instance-attributes.ts'
 import { replaceGroups, requireOneInterface } from './instance-groups.ts'
 import { incorrectState, requireLivingInstance } from './instance-rows.ts'
+import { checkAddressCount, checkInterfaceCount } from './interface-limits.ts'
+import { setSourceDestCheck } from './network-interface-attributes.ts'
 import { checkEnum, invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
 import { requestedUserData, sizeOf } from './run-instances-input.ts'
 import { checkEbsOptimized } from './run-instances-options.ts'
@@ -87,11 +90,11 @@ const CHANGES: Record<AttributeName, (context: Context, row: InstanceTable, chan
     if (shutdownBehavior) await changeInstanceDoc(db, row.instance_id, { shutdownBehavior })
   },
   blockDeviceMapping: (context, row, { input }) => changeDeletion(context, row, input.BlockDeviceMappings ?? []),
-  groupSet: (context, row, { input }) => replaceGroups(context, row, input.Groups ?? []),
-  async sourceDestCheck({ db }, row, change) {
-    await requireOneInterface(db, row.instance_id)
-    // The network lets nothing out of a port that has another sender's address.
-    if (!booleanOf(change)) throw unsupportedParameter('SourceDestCheck=false')
+  async groupSet(context, row, { input }) {
+    await replaceGroups(context, await requireOneInterface(context.db, row.instance_id), input.Groups ?? [])
+  },
+  async sourceDestCheck(context, row, change) {
+    await setSourceDestCheck(context, await requireOneInterface(context.db, row.instance_id), booleanOf(change))
   },
   async ebsOptimized({ db }, row, change) {
     requireStopped(row)
@@ -146,6 +149,9 @@ async function changeType({ db }: Context, row: InstanceTable, { text: name }: C
   if (!info) throw invalid(`The instance type '${name}' is not valid.`)
   requireStopped(row)
   if (name === row.instance_type) return
+  const interfaces = await db.selectFrom('interfaces').selectAll().where('instance_id', '=', row.instance_id).execute()
+  checkInterfaceCount(name, interfaces.length)
+  for (const each of interfaces) checkAddressCount(name, await countAddresses({ db }, each))
   if (!info.ProcessorInfo?.SupportedArchitectures?.includes('x86_64')) {
     throw invalid(`Modifying the instance type from ${row.instance_type} to ${name} is not allowed.`)
   }

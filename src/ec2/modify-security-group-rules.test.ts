@@ -71,8 +71,8 @@ describe('modifySecurityGroupRules', () => {
     ['no group', () => ({ ...change([first, good]), GroupId: '' }), 'must contain the parameter GroupId'],
     ['no peer', () => change([first, good], [second, ssh]), 'MissingParameter: Every permission needs a source'],
     ['two peers', () => change([first, good], [second, { ...good, CidrIpv6: '::/0' }]), 'InvalidParameterCombination'],
-    ['a prefix list', () => change([first, { ...ssh, PrefixListId: 'pl-1' }]),
-      'UnsupportedOperation: The parameter PrefixListIds'],
+    ['a prefix list that is not there', () => change([first, { ...ssh, PrefixListId: 'pl-00000000000000000' }]),
+      'InvalidPrefixListID.NotFound'],
     ['a bad port', () => change([first, good], [second, { ...good, ToPort: 70000 }]), 'InvalidPermission.Malformed'],
   ])('refuses %s, and nothing of the call is done', async (_what, input, expected) => {
     const before = await allRules()

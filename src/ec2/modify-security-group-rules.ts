@@ -10,7 +10,8 @@ import type { SecurityGroupRuleTable, SecurityGroupTable } from '../store/schema
 import type { Context } from './context.ts'
 import { combination, descriptionOf, requestedRules } from './ip-permissions.ts'
 import { missingParameter } from './parameters.ts'
-import { findGroup, wakeGroup } from './security-group-lookup.ts'
+import { findGroup } from './security-group-lookup.ts'
+import { wakeRules } from './security-group-peers.ts'
 import {
   checkNewRules, resolveRules, ruleKey, ruleNotFound, rulesByIds, rulesInDirection, type Direction,
 } from './security-group-rules.ts'
@@ -23,7 +24,7 @@ export async function modifySecurityGroupRules(
   context: Context,
   input: ModifySecurityGroupRulesRequest,
 ): Promise<ModifySecurityGroupRulesResult> {
-  const { db, nowMs } = context
+  const { db } = context
   if (!input.GroupId) throw missingParameter('GroupId')
   const group = await findGroup(context, input)
   const updates = input.SecurityGroupRules ?? []
@@ -39,12 +40,12 @@ export async function modifySecurityGroupRules(
   }
   for (const [isEgress, rules] of groupBy(changed, (row) => row.is_egress)) {
     const present = await rulesInDirection(db, group.group_id, isEgress === 1 ? 'egress' : 'ingress')
-    checkNewRules(rules, present.filter((row) => !ids.includes(row.rule_id)))
+    await checkNewRules(db, rules, present.filter((row) => !ids.includes(row.rule_id)))
   }
   // First all out, then all in: two rules may change places.
   await inBatches(ids, (batch) => db.deleteFrom('security_group_rules').where('rule_id', 'in', batch).execute())
   for (const row of changed) await db.insertInto('security_group_rules').values(row).execute()
-  await wakeGroup(db, group, nowMs)
+  await wakeRules(context, group)
   return { Return: true }
 }
 
@@ -118,8 +119,8 @@ async function requestedDescriptions(
     await rulesByIds(context, group, byId.map((each) => each.SecurityGroupRuleId ?? ''), direction)
     return new Map(byId.map((each) => [each.SecurityGroupRuleId ?? '', descriptionOf(each.Description)]))
   }
-  const rules = await resolveRules(context, group, requestedRules({ IpPermissions: permissions }))
   const present = await rulesInDirection(context.db, group.group_id, direction)
+  const rules = await resolveRules(context, group, requestedRules({ IpPermissions: permissions }), present)
   const ids = new Map(present.map((row) => [ruleKey(row), row.rule_id]))
   return new Map(rules.map((rule) => {
     const id = ids.get(ruleKey(rule))

@@ -5,7 +5,8 @@ import {
   defaultNetwork, insertInstance, insertInterface, NOW_MS, openTestStore, OTHER_ACCOUNT, REGION, type TestStore,
 } from '../../test/support/rows.ts'
 import { ApiError } from '../core/errors.ts'
-import { DEFAULT_ACCOUNT, insertRule } from '../model/account.ts'
+import { DEFAULT_ACCOUNT } from '../model/account.ts'
+import { insertRule } from '../model/security-group.ts'
 import type { Context } from './context.ts'
 import {
   deleteNetworkInsightsAnalysis, describeNetworkInsightsAnalyses, startNetworkInsightsAnalysis,

@@ -4,8 +4,10 @@ import { DOCUMENTED_FILTERS } from '../../test/support/documented-filters.ts'
 import {
   defaultNetwork, insertInstance, insertInterface, NOW_MS, openTestStore, OTHER_ACCOUNT, type TestStore,
 } from '../../test/support/rows.ts'
-import { DEFAULT_ACCOUNT, insertGroup } from '../model/account.ts'
+import { DEFAULT_ACCOUNT } from '../model/account.ts'
+import { insertGroup } from '../model/security-group.ts'
 import type { Context } from './context.ts'
+import { describeInstances } from './describe-instances.ts'
 import { describeNetworkInterfaces, loadGroups } from './network-interfaces.ts'
 import { insertTags } from './tags.ts'
 
@@ -84,6 +86,39 @@ describe('describeNetworkInterfaces', () => {
       expect((await describeNetworkInterfaces(context, {})).NetworkInterfaces).toMatchObject([
         { Status: 'detaching', Attachment: { Status: 'detaching' } },
       ])
+    })
+  })
+
+  it('hides what is deleted while its port goes', async () => {
+    await test.run(async (context) => {
+      const row = await insertInterface(context, await insertInstance(context), { status: 'removing', instance_id: null })
+      expect(await ids(context)).toEqual([])
+      await expect(ids(context, { NetworkInterfaceIds: [row.interface_id] })).rejects.toMatchObject({ code: 'InvalidNetworkInterfaceID.NotFound' })
+    })
+  })
+
+  it('finds Elastic IPs and secondary addresses', async () => {
+    await test.run(async (context) => {
+      const { port } = await onePort(context)
+      const { db, account } = context
+      await db.insertInto('interface_addresses').values({
+        interface_id: port.interface_id, vpc_id: port.vpc_id, private_ip: '172.31.0.11', public_ip: '198.18.0.8', created_ms: NOW_MS,
+      }).execute()
+      await db.insertInto('addresses').values({
+        allocation_id: 'eipalloc-00000000000000001', account_id: account, public_ip: '198.18.0.8', private_ip: '172.31.0.11',
+        association_id: 'eipassoc-00000000000000001', interface_id: port.interface_id, created_ms: NOW_MS, doc: '{}',
+      }).execute()
+      for (const [Name, value] of [
+        ['association.allocation-id', 'eipalloc-00000000000000001'], ['association.association-id', 'eipassoc-*'],
+        ['addresses.association.owner-id', DEFAULT_ACCOUNT], ['association.public-ip', '198.18.0.8'],
+        ['addresses.private-ip-address', '172.31.0.11'], ['private-ip-address', '172.31.0.11'], ['addresses.primary', 'false'],
+      ] as const) {
+        expect([Name, await ids(context, { Filters: [{ Name, Values: [value] }] })]).toEqual([Name, [port.interface_id]])
+      }
+      const { Reservations: found } = await describeInstances(context, {
+        Filters: [{ Name: 'network-interface.addresses.association.allocation-id', Values: ['eipalloc-00000000000000001'] }],
+      })
+      expect(found).toHaveLength(1)
     })
   })
 

@@ -1,7 +1,7 @@
 import type {
   DescribeNetworkInterfacesRequest, DescribeNetworkInterfacesResult, GroupIdentifier, NetworkInterface,
 } from '@aws-sdk/client-ec2'
-import { interfaceToWire } from '../model/interface-wire.ts'
+import { interfaceToWire, type InterfaceRelated } from '../model/interface-wire.ts'
 import { groupBy, inBatches } from '../store/batch.ts'
 import { preparedIn } from '../store/prepared.ts'
 import type { InterfaceTable } from '../store/schema.ts'
@@ -32,20 +32,39 @@ const groupsOf = preparedIn((db, ids) =>
     .where('interface_groups.interface_id', 'in', ids)
     .orderBy('interface_groups.interface_id').orderBy('interface_groups.position'))
 
+const secondaryOf = preparedIn((db, ids) =>
+  db.selectFrom('interface_addresses').selectAll()
+    .where('interface_id', 'in', ids).orderBy('interface_id').orderBy('created_ms').orderBy('private_ip'))
+
+const elasticOf = preparedIn((db, ids) =>
+  db.selectFrom('addresses').select(['public_ip', 'allocation_id', 'association_id']).where('interface_id', 'in', ids))
+
+/** What the wire shows of interfaces beside their rows: groups, further addresses, Elastic IPs. */
+export async function loadRelated(
+  db: Db,
+  region: string,
+  rows: readonly InterfaceTable[],
+): Promise<(row: InterfaceTable) => InterfaceRelated> {
+  const ids = rows.map((row) => row.interface_id)
+  const groups = await loadGroups(db, ids)
+  const secondary = groupBy(await secondaryOf(db, ids), (each) => each.interface_id)
+  const publicOnes = rows.filter((row) => row.public_ip !== null || secondary.has(row.interface_id))
+  const elastic = new Map(
+    (await elasticOf(db, publicOnes.map((row) => row.interface_id))).map((each) => [each.public_ip, each]))
+  return (row) => ({
+    region, elastic, groups: groups.get(row.interface_id) ?? [], secondary: secondary.get(row.interface_id) ?? [],
+  })
+}
+
 /** The wire form of interfaces, in the order given. */
 export async function loadNetworkInterfaces(
   db: Db,
   region: string,
   rows: readonly InterfaceTable[],
 ): Promise<NetworkInterface[]> {
-  const ids = rows.map((row) => row.interface_id)
-  const groups = await loadGroups(db, ids)
-  const tags = await tagsOf(db, ids)
-  return rows.map((row) =>
-    interfaceToWire(row, {
-      region, groups: groups.get(row.interface_id) ?? [], tags: toWireTags(tags.get(row.interface_id)),
-    }),
-  )
+  const related = await loadRelated(db, region, rows)
+  const tags = await tagsOf(db, rows.map((row) => row.interface_id))
+  return rows.map((row) => interfaceToWire(row, { ...related(row), tags: toWireTags(tags.get(row.interface_id)) }))
 }
 
 /** DescribeNetworkInterfaces, in the order of their ids. */
@@ -68,7 +87,10 @@ async function selectRows(
   { db, account }: Context,
   input: DescribeNetworkInterfacesRequest,
 ): Promise<InterfaceTable[]> {
-  const query = db.selectFrom('interfaces').selectAll().where('account_id', '=', account)
+  // What was deleted is not shown any more, though its row stays until its port is gone.
+  const query = db
+    .selectFrom('interfaces').selectAll().where('account_id', '=', account)
+    .where((eb) => eb.or([eb('status', '<>', 'removing'), eb('instance_id', 'is not', null), eb('requester_id', 'is not', null)]))
   const ids = input.NetworkInterfaceIds ?? []
   if (ids.length > 0) {
     checkIds(RESOURCE_KINDS.networkInterface, ids)
@@ -90,17 +112,21 @@ const COLUMNS = [
   ['attachment.instance-id', 'instance_id'],
   ['subnet-id', 'subnet_id'],
   ['vpc-id', 'vpc_id'],
-  ['private-ip-address', 'private_ip'],
 ] as const
 
+const addresses = (each: NetworkInterface) => each.PrivateIpAddresses ?? []
+const associations = (each: NetworkInterface) => addresses(each).flatMap((address) => address.Association ?? [])
+
 const FIELDS: FilterFields<NetworkInterface> = {
-  'addresses.association.owner-id': (each) => each.Association?.IpOwnerId,
-  'addresses.association.public-ip': (each) => each.Association?.PublicIp,
-  'addresses.primary': (each) => each.PrivateIpAddresses?.map((address) => text(address.Primary)),
-  'addresses.private-ip-address': (each) => each.PrivateIpAddresses?.map((address) => address.PrivateIpAddress),
-  'association.ip-owner-id': (each) => each.Association?.IpOwnerId,
-  'association.public-dns-name': (each) => each.Association?.PublicDnsName,
-  'association.public-ip': (each) => each.Association?.PublicIp,
+  'addresses.association.owner-id': (each) => associations(each).map((one) => one.IpOwnerId),
+  'addresses.association.public-ip': (each) => associations(each).map((one) => one.PublicIp),
+  'addresses.primary': (each) => addresses(each).map((address) => text(address.Primary)),
+  'addresses.private-ip-address': (each) => addresses(each).map((address) => address.PrivateIpAddress),
+  'association.allocation-id': (each) => associations(each).map((one) => one.AllocationId),
+  'association.association-id': (each) => associations(each).map((one) => one.AssociationId),
+  'association.ip-owner-id': (each) => associations(each).map((one) => one.IpOwnerId),
+  'association.public-dns-name': (each) => associations(each).map((one) => one.PublicDnsName),
+  'association.public-ip': (each) => associations(each).map((one) => one.PublicIp),
   'attachment.attach-time': (each) => text(each.Attachment?.AttachTime),
   'attachment.attachment-id': (each) => each.Attachment?.AttachmentId,
   'attachment.delete-on-termination': (each) => text(each.Attachment?.DeleteOnTermination),
@@ -119,14 +145,12 @@ const FIELDS: FilterFields<NetworkInterface> = {
   'operator.managed': (each) => text(each.Operator?.Managed),
   'owner-id': (each) => each.OwnerId,
   'private-dns-name': (each) => each.PrivateDnsName,
-  'private-ip-address': (each) => each.PrivateIpAddresses?.map((address) => address.PrivateIpAddress),
+  'private-ip-address': (each) => addresses(each).map((address) => address.PrivateIpAddress),
+  'requester-id': (each) => each.RequesterId,
   'requester-managed': (each) => text(each.RequesterManaged),
   'source-dest-check': (each) => text(each.SourceDestCheck),
   status: (each) => each.Status,
   'subnet-id': (each) => each.SubnetId,
   'vpc-id': (each) => each.VpcId,
-  ...withoutValue(
-    'association.allocation-id', 'association.association-id', 'ipv6-addresses.ipv6-address', 'operator.principal',
-    'requester-id',
-  ),
+  ...withoutValue('ipv6-addresses.ipv6-address', 'operator.principal'),
 }

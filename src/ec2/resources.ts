@@ -1,4 +1,4 @@
-import { sql } from 'kysely'
+import { sql, type RawBuilder } from 'kysely'
 import { ApiError } from '../core/errors.ts'
 import { isWellFormedId, type IdPrefix } from '../core/ids.ts'
 import { inBatches } from '../store/batch.ts'
@@ -42,6 +42,11 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidNetworkInterfaceId.Malformed', notFoundCode: 'InvalidNetworkInterfaceID.NotFound',
     notFound: idDoesNotExist('networkInterface'),
   },
+  elasticIp: {
+    type: 'elastic-ip', prefix: 'eipalloc', table: 'addresses', idColumn: 'allocation_id',
+    malformedCode: 'InvalidAllocationID.Malformed', notFoundCode: 'InvalidAllocationID.NotFound',
+    notFound: idDoesNotExist('allocation'),
+  },
   image: {
     type: 'image', prefix: 'ami', table: 'images', idColumn: 'image_id',
     malformedCode: 'InvalidAMIID.Malformed', notFoundCode: 'InvalidAMIID.NotFound',
@@ -76,6 +81,36 @@ export const RESOURCE_KINDS = {
     type: 'subnet', prefix: 'subnet', table: 'subnets', idColumn: 'subnet_id',
     malformedCode: 'InvalidSubnetID.Malformed', notFoundCode: 'InvalidSubnetID.NotFound',
     notFound: idDoesNotExist('subnet'),
+  },
+  networkAcl: {
+    type: 'network-acl', prefix: 'acl', table: 'network_acls', idColumn: 'network_acl_id',
+    malformedCode: 'InvalidNetworkAclId.Malformed', notFoundCode: 'InvalidNetworkAclID.NotFound',
+    notFound: idDoesNotExist('networkAcl'),
+  },
+  prefixList: {
+    type: 'prefix-list', prefix: 'pl', table: 'prefix_lists', idColumn: 'prefix_list_id',
+    malformedCode: 'InvalidPrefixListId.Malformed', notFoundCode: 'InvalidPrefixListID.NotFound',
+    notFound: idDoesNotExist('prefix list'),
+  },
+  natGateway: {
+    type: 'natgateway', prefix: 'nat', table: 'nat_gateways', idColumn: 'nat_gateway_id',
+    malformedCode: 'NatGatewayMalformed', notFoundCode: 'NatGatewayNotFound',
+    notFound: (ids, isOne) => (isOne ? `The Nat Gateway ${ids} was not found` : `The Nat Gateways ${ids} were not found`),
+  },
+  routeTable: {
+    type: 'route-table', prefix: 'rtb', table: 'route_tables', idColumn: 'route_table_id',
+    malformedCode: 'InvalidRouteTableId.Malformed', notFoundCode: 'InvalidRouteTableID.NotFound',
+    notFound: idDoesNotExist('routeTable'),
+  },
+  internetGateway: {
+    type: 'internet-gateway', prefix: 'igw', table: 'internet_gateways', idColumn: 'internet_gateway_id',
+    malformedCode: 'InvalidInternetGatewayId.Malformed', notFoundCode: 'InvalidInternetGatewayID.NotFound',
+    notFound: idDoesNotExist('internetGateway'),
+  },
+  vpcPeering: {
+    type: 'vpc-peering-connection', prefix: 'pcx', table: 'vpc_peerings', idColumn: 'peering_id',
+    malformedCode: 'InvalidVpcPeeringConnectionId.Malformed', notFoundCode: 'InvalidVpcPeeringConnectionID.NotFound',
+    notFound: idDoesNotExist('vpcPeeringConnection'),
   },
   networkInsightsPath: {
     type: 'network-insights-path', prefix: 'nip', table: 'network_insights', idColumn: 'id',
@@ -115,7 +150,13 @@ export function requireAll(kind: ResourceKind, ids: readonly string[], found: Re
   if (missing.length > 0) throw notFoundError(kind, missing)
 }
 
-/** Which of the ids exist for the account: its own, and public images. */
+/** What accounts see of a kind beside their own. */
+const visibleToo: Record<string, (account: string) => RawBuilder<unknown>> = {
+  [RESOURCE_KINDS.image.type]: () => sql`is_public = 1`,
+  [RESOURCE_KINDS.vpcPeering.type]: (account) => sql`accepter_account_id = ${account}`,
+}
+
+/** Which of the ids exist for the account: its own, public images, and peerings that it was asked for. */
 export async function existingIds(
   db: Db,
   account: string,
@@ -123,7 +164,7 @@ export async function existingIds(
   ids: readonly string[],
 ): Promise<Set<string>> {
   const isMine = sql`account_id = ${account}`
-  const isVisible = kind.type === 'image' ? sql`(${isMine} or is_public = 1)` : isMine
+  const isVisible = visibleToo[kind.type] ? sql`(${isMine} or ${visibleToo[kind.type]?.(account)})` : isMine
   const rows = await inBatches(ids, async (batch) => {
     const result = await sql<{ id: string }>`select ${sql.ref(kind.idColumn)} as id from ${sql.table(kind.table)}
       where ${isVisible} and ${sql.ref(kind.idColumn)} in (${sql.join(batch)})`.execute(db)

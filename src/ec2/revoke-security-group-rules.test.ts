@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openMemoryAccount, type MemoryAccount } from '../../test/support/memory-account.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
 import { authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
+import { createManagedPrefixList } from './managed-prefix-lists.ts'
 import { revokeSecurityGroupEgress, revokeSecurityGroupIngress } from './revoke-security-group-rules.ts'
 import { createSecurityGroup } from './security-groups.ts'
 import { describeSubnets } from './subnets.ts'
@@ -77,18 +78,19 @@ describe('revokeSecurityGroupIngress', () => {
 
   it('says in the default VPC which rules are not there, and removes the others', async () => {
     await allow(web, { ...ssh, ...from('10.0.0.0/8') })
+    const { PrefixList } = await account.call(createManagedPrefixList, { PrefixListName: 'a', AddressFamily: 'IPv4', MaxEntries: 1 })
+    const PrefixListIds = [{ PrefixListId: PrefixList?.PrefixListId }]
     const revoked = await account.call(revokeSecurityGroupIngress, {
       GroupId: web,
       IpPermissions: [
-        { ...ssh, ...from('10.0.0.0/8', '10.0.0.0/9'), UserIdGroupPairs: [{ GroupId: web }],
-          PrefixListIds: [{ PrefixListId: 'pl-1' }] },
+        { ...ssh, ...from('10.0.0.0/8', '10.0.0.0/9'), UserIdGroupPairs: [{ GroupId: web }], PrefixListIds },
         { ...ssh, ToPort: 23, ...from('10.0.0.0/8') }, { IpProtocol: '-1', Ipv6Ranges: [{ CidrIpv6: '::/0' }] },
       ],
     })
     expect(revoked.RevokedSecurityGroupRules).toHaveLength(1)
     expect(revoked.UnknownIpPermissions).toEqual([
       { IpProtocol: '-1', ...none, Ipv6Ranges: [{ CidrIpv6: '::/0' }] },
-      { ...ssh, ...from('10.0.0.0/9'), Ipv6Ranges: [], PrefixListIds: [{ PrefixListId: 'pl-1' }],
+      { ...ssh, ...from('10.0.0.0/9'), Ipv6Ranges: [], PrefixListIds,
         UserIdGroupPairs: [{ GroupId: web, UserId: DEFAULT_ACCOUNT }] },
       { ...ssh, ...none, ToPort: 23, ...from('10.0.0.0/8') },
     ])

@@ -7,7 +7,8 @@ import { inBatches } from '../store/batch.ts'
 import type { SecurityGroupRuleTable, SecurityGroupTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { combination, namesProperties, requestedEgressRules, requestedRules } from './ip-permissions.ts'
-import { findGroup, isDefaultVpc, wakeGroup } from './security-group-lookup.ts'
+import { findGroup, isDefaultVpc } from './security-group-lookup.ts'
+import { wakeRules } from './security-group-peers.ts'
 import {
   resolveRules, ruleKey, ruleNotFound, rulesByIds, rulesInDirection, type Direction,
 } from './security-group-rules.ts'
@@ -38,13 +39,13 @@ async function revoke(
   input: RevokeSecurityGroupIngressRequest,
   direction: Direction,
 ): Promise<RevokeSecurityGroupIngressResult> {
-  const { db, nowMs } = context
+  const { db } = context
   const group = await findGroup(context, input)
   const { rows, unknown } = await chosenRules(context, group, input, direction)
   const ids = rows.map((row) => row.rule_id)
   await deleteTagsOf(db, ids)
   await inBatches(ids, (batch) => db.deleteFrom('security_group_rules').where('rule_id', 'in', batch).execute())
-  if (rows.length > 0) await wakeGroup(db, group, nowMs)
+  if (rows.length > 0) await wakeRules(context, group)
   return {
     Return: true,
     UnknownIpPermissions: unknown.length === 0 ? undefined : permissionsToWire(unknown),
@@ -65,8 +66,8 @@ async function chosenRules(
     return { rows: await rulesByIds(context, group, ids, direction), unknown: [] }
   }
   const requested = direction === 'egress' ? requestedEgressRules(input) : requestedRules(input)
-  const rules = await resolveRules(context, group, requested)
   const present = await rulesInDirection(context.db, group.group_id, direction)
+  const rules = await resolveRules(context, group, requested, present)
   const byKey = new Map(present.map((row) => [ruleKey(row), row]))
   const unknown = rules.filter((rule) => !byKey.has(ruleKey(rule)))
   if (unknown.length > 0 && !(await isDefaultVpc(context, group.vpc_id))) throw ruleNotFound()

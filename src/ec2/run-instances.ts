@@ -1,7 +1,6 @@
 import type { Reservation, RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
-import { claimPrivateAddress, pickPrivateAddress, pickPublicAddress } from '../model/address.ts'
 import { imageDoc } from '../model/image.ts'
 import type { InstanceDoc } from '../model/instance.ts'
 import { ensureSlot } from '../model/slot.ts'
@@ -13,7 +12,9 @@ import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
 import { loadInstances } from './describe-instances.ts'
 import { checkTokensEnforced, metadataDefaults } from './instance-metadata-defaults.ts'
+import { attach } from './attach-network-interface.ts'
 import { requestedNetwork, type LaunchNetwork } from './launch-network.ts'
+import { insertInterface } from './new-interface.ts'
 import { toReservations } from '../model/instance-wire.ts'
 import { checkEnum, unsupportedParameter } from './parameters.ts'
 import {
@@ -47,9 +48,6 @@ export async function runInstances(context: Context, input: RunInstancesRequest)
   const earlier = await claimLaunchToken(context, input, reservationId)
   if (earlier) return answer(context, earlier)
   const launch = await prepareLaunch(context, input, reservationId)
-  if (launch.network.privateIp && maxCount > 1) {
-    throw new ApiError('InvalidParameterCombination', 'A private IP address can be given to one instance only; set MaxCount to 1.')
-  }
   const hosts = await context.db.selectFrom('hosts').selectAll().where('region', '=', context.region).execute()
   const placements = place(
     hosts.map((host) => ({
@@ -91,7 +89,7 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
     reservationId,
     image,
     type,
-    network: await requestedNetwork(context, input),
+    network: await requestedNetwork(context, input, type.name),
     volumes: await requestedVolumes(context, image, { typeName: type.name, mappings: input.BlockDeviceMappings }),
     keyName: input.KeyName || null,
     clientToken: input.ClientToken || null,
@@ -194,41 +192,27 @@ async function insertInstance(context: Context, launch: Launch, hostId: string, 
   }
   await insertRow(db, 'instances', { ...row })
   await insertTags(db, account, 'instance', instanceId, launch.tags.get('instance') ?? [])
-  await insertInterface(context, launch, row)
+  await insertInterfaces(context, launch, row)
   await insertVolumes(context, launch.volumes, row, launch.tags.get('volume') ?? [])
-  // The reconcilers of its port and its volumes mark the instance due when the last of them is ready.
+  // The reconcilers of its ports and its volumes mark the instance due when the last of them is ready.
 }
 
-async function insertInterface(context: Context, launch: Launch, instance: InstanceTable): Promise<void> {
-  const { db, account, random, nowMs } = context
-  const { network } = launch
-  const interfaceId = newId(random, 'eni')
-  await insertRow(db, 'interfaces', {
-    interface_id: interfaceId, account_id: account, vpc_id: network.subnet.vpc_id,
-    subnet_id: network.subnet.subnet_id, zone: network.subnet.zone, instance_id: instance.instance_id,
-    host_id: instance.host_id, slot: instance.slot, device_index: 0,
-    private_ip: network.privateIp
-      ? await claimPrivateAddress(db, network.subnet, network.privateIp)
-      : await pickPrivateAddress(db, random, network.subnet),
-    mac: newMac(random),
-    public_ip: network.assignPublicIp ? await pickPublicAddress(db, random, context.publicPool) : null,
-    status: 'pending', wanted: 1, ready: 0, delete_on_termination: network.deleteOnTermination ? 1 : 0,
-    created_ms: nowMs, revision: 1, synced_revision: 0, source_dest_check: 1, requester_id: null,
-    doc: JSON.stringify({ description: network.description, attachmentId: newId(random, 'eni-attach'), attachMs: nowMs, assignPublicIp: network.assignPublicIp }),
-  })
-  for (const [position, groupId] of network.groupIds.entries()) {
-    await insertRow(db, 'interface_groups', { interface_id: interfaceId, group_id: groupId, position })
+/** The interfaces of one instance: new ones, and those that were there. */
+async function insertInterfaces(context: Context, { network, tags }: Launch, instance: InstanceTable): Promise<void> {
+  const reserved = network.interfaces.flatMap(({ addresses }) => [addresses.primary ?? [], addresses.secondary].flat())
+  for (const each of network.interfaces) {
+    const attachment = { instance, ...each }
+    if (each.existing) await attach(context, each.existing, attachment)
+    else {
+      await insertInterface(context, newId(context.random, 'eni'), each, {
+        attachment, tags: tags.get('network-interface') ?? [], reserved,
+      })
+    }
   }
-  await insertTags(db, account, 'network-interface', interfaceId, launch.tags.get('network-interface') ?? [])
 }
 
 /** A uuid that starts with "ec2", by which cloud-init knows EC2. */
 function machineUuid(random: Context['random']): string {
   const hex = `ec2${random.bytes(16).toString('hex').slice(3)}`
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20, 32)].join('-')
-}
-
-/** A locally administered unicast address, like EC2's that start with 02, 06, 0a or 0e. */
-function newMac(random: Context['random']): string {
-  return ['02', ...[...random.bytes(5)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':')
 }

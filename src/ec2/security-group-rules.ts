@@ -1,18 +1,18 @@
-import type { UserIdGroupPair } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
-import { ICMPV6, isIpv6Block, wireProtocol, type RulePermission } from '../model/security-group-wire.ts'
+import { ICMPV6, isIpv6Block, peerGroupOf, wireProtocol, type RulePermission } from '../model/security-group-wire.ts'
 import { inBatches } from '../store/batch.ts'
-import type { SecurityGroupRuleTable, SecurityGroupTable } from '../store/schema.ts'
+import type { PrefixListTable, SecurityGroupRuleTable, SecurityGroupTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import type { Context } from './context.ts'
 import type { RequestedRule } from './ip-permissions.ts'
 import { unsupportedParameter } from './parameters.ts'
+import { findPrefixList } from './prefix-list-lookup.ts'
 import { checkIds, notFoundError, RESOURCE_KINDS } from './resources.ts'
-import { groupById, groupByName } from './security-group-lookup.ts'
+import { findPeerGroup } from './security-group-peers.ts'
 
 /**
  * Rules that a group may have in one direction, for IPv4 and for IPv6 apart; a rule that names a group
- * counts for both: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html
+ * counts for both, one that names a prefix list as many times as that may have entries: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html
  */
 export const MAX_RULES = 60
 
@@ -58,18 +58,21 @@ export function ruleKey(rule: RulePermission): string {
 }
 
 /**
- * Looks up the groups that the rules name, in the VPC of `group`.
+ * Looks up the groups that the rules name, in the VPC of `group` or in one that it has a peering with,
+ * and their prefix lists. Of rules that are `present` the group may be out of reach by now: their
+ * peering has ended.
  *
- * @throws ApiError InvalidGroup.NotFound; InvalidParameterValue when two of the rules are the same.
+ * @throws ApiError InvalidGroup.NotFound, InvalidPrefixListID.NotFound; InvalidParameterValue when two of the rules are the same.
  */
 export async function resolveRules(
   context: Context,
   group: SecurityGroupTable,
   requested: readonly RequestedRule[],
+  present: readonly RulePermission[] = [],
 ): Promise<RulePermission[]> {
   const rules = new Map<string, RulePermission>()
   for (const request of requested) {
-    const rule = await resolveRule(context, group, request)
+    const rule = await resolveRule(context, group, request, present)
     const key = ruleKey(rule)
     if (rules.has(key)) {
       throw new ApiError('InvalidParameterValue', 'The same permission must not appear multiple times')
@@ -83,30 +86,43 @@ async function resolveRule(
   context: Context,
   group: SecurityGroupTable,
   { protocol, fromPort, toPort, peer, description }: RequestedRule,
+  present: readonly RulePermission[],
 ): Promise<RulePermission> {
   const common = { account_id: context.account, protocol, from_port: fromPort, to_port: toPort, description }
   if ('cidr' in peer) return { ...common, cidr: peer.cidr, peer_group_id: null, prefix_list_id: null, peer_key: peer.cidr }
-  if ('prefixListId' in peer) return { ...common, cidr: null, peer_group_id: null, prefix_list_id: peer.prefixListId, peer_key: peer.prefixListId }
-  const { group_id: groupId } = await findPeer(context, group, peer.group)
+  if ('prefixListId' in peer) {
+    const { prefix_list_id: id } = await findPrefixList(context, peer.prefixListId)
+    return { ...common, cidr: null, peer_group_id: null, prefix_list_id: id, peer_key: id }
+  }
+  const known = present.find((rule) => rule.peer_key === peer.group.GroupId)
+  if (known) return { ...common, cidr: null, peer_group_id: known.peer_group_id, prefix_list_id: null, peer_key: known.peer_key }
+  const groupId = await findPeerGroup(context, group, peer.group)
   return { ...common, cidr: null, peer_group_id: groupId, prefix_list_id: null, peer_key: groupId }
 }
 
-async function findPeer(
-  context: Context,
-  group: SecurityGroupTable,
-  pair: UserIdGroupPair,
-): Promise<SecurityGroupTable> {
-  const { GroupId: id, GroupName: name, UserId: owner } = pair
-  // Groups of another account could be named over a peering connection only.
-  if (owner && owner !== context.account) throw notFoundError(RESOURCE_KINDS.securityGroup, [id ?? name ?? ''])
-  const peer = id ? await groupById(context, id) : await groupByName(context, group.vpc_id, name ?? '')
-  if (!peer) {
-    throw new ApiError('InvalidGroup.NotFound', `The security group '${name}' does not exist in VPC '${group.vpc_id}'`)
+/** What of prefix lists decides how rules that name them count. */
+export type CountedList = Pick<PrefixListTable, 'address_family' | 'max_entries'>
+
+/** The prefix lists that the rules name, by id. */
+export async function loadLists(db: Db, rules: readonly RulePermission[]): Promise<Map<string, CountedList>> {
+  const rows = await inBatches(rules.flatMap((rule) => rule.prefix_list_id ?? []), (batch) => db
+    .selectFrom('prefix_lists').select(['prefix_list_id', 'address_family', 'max_entries'])
+    .where('prefix_list_id', 'in', batch).execute())
+  return new Map(rows.map((row) => [row.prefix_list_id, row]))
+}
+
+/** Whether the rules of one direction are more than a group may have. */
+export function exceedsRules(rules: readonly RulePermission[], lists: ReadonlyMap<string, CountedList>): boolean {
+  let ipv4 = 0
+  let ipv6 = 0
+  for (const rule of rules) {
+    const list = lists.get(rule.prefix_list_id ?? '')
+    const isIpv6 = list ? list.address_family === 'IPv6' : isIpv6Block(rule.cidr)
+    const count = list?.max_entries ?? 1
+    if (!isIpv6) ipv4 += count
+    if (isIpv6 || peerGroupOf(rule) !== null) ipv6 += count
   }
-  if (peer.vpc_id !== group.vpc_id || (pair.VpcId && pair.VpcId !== peer.vpc_id)) {
-    throw new ApiError('InvalidGroup.NotFound', 'You have specified two resources that belong to different networks.')
-  }
-  return peer
+  return Math.max(ipv4, ipv6) > MAX_RULES
 }
 
 /**
@@ -115,19 +131,21 @@ async function findPeer(
  * @throws ApiError InvalidPermission.Duplicate, RulesPerSecurityGroupLimitExceeded, and
  *   UnsupportedOperation for what the network does not filter by.
  */
-export function checkNewRules(rules: readonly RulePermission[], present: readonly RulePermission[]): void {
+export async function checkNewRules(
+  db: Db,
+  rules: readonly RulePermission[],
+  present: readonly RulePermission[],
+): Promise<void> {
+  const lists = await loadLists(db, [...present, ...rules])
   const known = new Set(present.map(ruleKey))
   for (const rule of rules) {
-    refuseUnfilterable(rule)
+    refuseUnfilterable(rule, lists)
     if (known.has(ruleKey(rule))) {
       throw new ApiError('InvalidPermission.Duplicate', `the specified rule "${describeRule(rule)}" already exists`)
     }
     known.add(ruleKey(rule))
   }
-  const all = [...present, ...rules]
-  const ipv6 = all.filter((rule) => isIpv6Block(rule.cidr)).length
-  const groups = all.filter((rule) => rule.cidr === null).length
-  if (Math.max(all.length - ipv6, ipv6 + groups) > MAX_RULES) throw tooManyRules()
+  if (exceedsRules([...present, ...rules], lists)) throw tooManyRules()
 }
 
 /** Refuses a call with more rules than any group could have, before anything is looked up for them. */
@@ -143,11 +161,9 @@ function tooManyRules(): ApiError {
 }
 
 /** Blocks of IPv6 are fine: no VPC here has IPv6, so there is no packet that they would let pass. */
-function refuseUnfilterable(rule: RulePermission): void {
-  if (rule.cidr === null && rule.peer_group_id === null) throw unsupportedParameter('PrefixListIds')
-  if (rule.protocol === ICMPV6 && !isIpv6Block(rule.cidr)) {
-    throw unsupportedParameter('IpProtocol=icmpv6 without Ipv6Ranges')
-  }
+function refuseUnfilterable(rule: RulePermission, lists: ReadonlyMap<string, CountedList>): void {
+  const isIpv6 = isIpv6Block(rule.cidr) || lists.get(rule.prefix_list_id ?? '')?.address_family === 'IPv6'
+  if (rule.protocol === ICMPV6 && !isIpv6) throw unsupportedParameter('IpProtocol=icmpv6 without Ipv6Ranges')
 }
 
 /** A rule as EC2's messages put it: peer: 0.0.0.0/0, TCP, from port: 22, to port: 22, ALLOW. */

@@ -5,7 +5,8 @@ import { openMemoryAccount, type MemoryAccount } from '../../test/support/memory
 import { OTHER_ACCOUNT } from '../../test/support/rows.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
 import { authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
-import { createSecurityGroup, deleteSecurityGroup, describeSecurityGroups } from './security-groups.ts'
+import { deleteSecurityGroup } from './delete-security-group.ts'
+import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, describeTags } from './tags.ts'
 

@@ -1,20 +1,23 @@
 import type {
-  CreateSecurityGroupRequest, CreateSecurityGroupResult, DeleteSecurityGroupRequest, DeleteSecurityGroupResult,
-  DescribeSecurityGroupsRequest, DescribeSecurityGroupsResult,
+  CreateSecurityGroupRequest, CreateSecurityGroupResult, DescribeSecurityGroupsRequest, DescribeSecurityGroupsResult,
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
-import { insertGroup, insertRule } from '../model/account.ts'
-import { blocksOf, securityGroupArn, securityGroupToWire, wireProtocol } from '../model/security-group-wire.ts'
+import { insertGroup, insertRule } from '../model/security-group.ts'
+import {
+  blocksOf, peerGroupOf, securityGroupArn, securityGroupToWire, wireProtocol, type ForeignPeers,
+} from '../model/security-group-wire.ts'
 import { groupBy, inBatches } from '../store/batch.ts'
 import type { SecurityGroupRuleTable, SecurityGroupTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
-import { compileFilters, exactValues, filterText, withoutValue, type FilterFields } from './filters.ts'
+import { compileFilters, exactValues, filterText, type FilterFields } from './filters.ts'
 import { paginate, timeKey } from './pagination.ts'
 import { invalidValue, missingParameter } from './parameters.ts'
-import { checkIds, notFoundError, requireAll, RESOURCE_KINDS } from './resources.ts'
-import { findGroup, requireDefaultVpc, wakeVpc } from './security-group-lookup.ts'
-import { deleteTagsOf, insertTags, parseTagSpecifications, tagsOf, toWireTags } from './tags.ts'
+import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
+import { requireDefaultVpc } from './security-group-lookup.ts'
+import { loadForeignPeers } from './security-group-peers.ts'
+import { insertTags, parseTagSpecifications, tagsOf, toWireTags } from './tags.ts'
+import { requireVpc } from './vpc-lookup.ts'
 
 /** Longest name and description; both are of the same characters. */
 const MAX_LENGTH = 255
@@ -32,7 +35,7 @@ export async function createSecurityGroup(
   const name = checkGroupName(input.GroupName)
   const description = checkDescription(input.Description)
   const tags = parseTagSpecifications(input.TagSpecifications, ['security-group']).get('security-group') ?? []
-  const vpcId = input.VpcId ? await requireVpc(context, input.VpcId) : await requireDefaultVpc(context)
+  const vpcId = input.VpcId ? (await requireVpc(context, input.VpcId)).vpc_id : await requireDefaultVpc(context)
   const existing = await db
     .selectFrom('security_groups').select('group_id')
     .where('vpc_id', '=', vpcId).where('name_key', '=', name.toLowerCase())
@@ -62,45 +65,6 @@ async function checkGroupCount({ db, account }: Context): Promise<void> {
     'SecurityGroupLimitExceeded',
     'The maximum number of security groups for this account has been reached.',
   )
-}
-
-/**
- * DeleteSecurityGroup: with its rules and their tags, unless an interface is in it or a rule of
- * another group names it. The default group goes with its VPC only.
- */
-export async function deleteSecurityGroup(
-  context: Context,
-  input: DeleteSecurityGroupRequest,
-): Promise<DeleteSecurityGroupResult> {
-  const { db, nowMs } = context
-  const { group_id: groupId, vpc_id: vpcId, name } = await findGroup(context, input)
-  if (name === 'default') {
-    throw new ApiError('CannotDelete', `the specified group: "${groupId}" name: "${name}" cannot be deleted by a user`)
-  }
-  const member = await db
-    .selectFrom('interface_groups').select('interface_id').where('group_id', '=', groupId).executeTakeFirst()
-  const reference = await db
-    .selectFrom('security_group_rules').select('rule_id')
-    .where('peer_group_id', '=', groupId).where('group_id', '!=', groupId)
-    .executeTakeFirst()
-  if (member || reference) throw new ApiError('DependencyViolation', `resource ${groupId} has a dependent object`)
-  const rules = await db
-    .selectFrom('security_group_rules').select('rule_id').where('group_id', '=', groupId).execute()
-  await deleteTagsOf(db, [groupId, ...rules.map((rule) => rule.rule_id)])
-  await db.deleteFrom('security_group_rules').where('group_id', '=', groupId).execute()
-  await db.deleteFrom('security_groups').where('group_id', '=', groupId).execute()
-  await wakeVpc(db, vpcId, nowMs)
-  return { Return: true, GroupId: groupId }
-}
-
-async function requireVpc({ db, account }: Context, vpcId: string): Promise<string> {
-  checkIds(RESOURCE_KINDS.vpc, [vpcId])
-  const vpc = await db
-    .selectFrom('vpcs').select('vpc_id')
-    .where('account_id', '=', account).where('vpc_id', '=', vpcId)
-    .executeTakeFirst()
-  if (!vpc) throw notFoundError(RESOURCE_KINDS.vpc, [vpcId])
-  return vpcId
 }
 
 function checkGroupName(name: string | undefined): string {
@@ -137,6 +101,7 @@ interface GroupItem {
   row: SecurityGroupTable
   rules: SecurityGroupRuleTable[]
   nameOf: (groupId: string | null) => string | undefined
+  foreign: ForeignPeers
 }
 
 /** Filters on the rules of one direction: each matches when any rule has the value. */
@@ -150,10 +115,11 @@ function ruleFilters(prefix: string, isEgress: number): FilterFields<GroupItem> 
     [`${prefix}.from-port`]: any((rule) => filterText(rule.from_port)),
     [`${prefix}.to-port`]: any((rule) => filterText(rule.to_port)),
     [`${prefix}.protocol`]: any((rule) => wireProtocol(rule.protocol)),
-    [`${prefix}.group-id`]: any((rule) => rule.peer_group_id),
+    [`${prefix}.group-id`]: any((rule) => peerGroupOf(rule)),
     [`${prefix}.group-name`]: any((rule, item) => item.nameOf(rule.peer_group_id)),
-    [`${prefix}.user-id`]: any((rule) => (rule.peer_group_id === null ? undefined : rule.account_id)),
-    ...withoutValue(`${prefix}.prefix-list-id`),
+    [`${prefix}.user-id`]: any((rule, item) =>
+      (peerGroupOf(rule) === null ? undefined : item.foreign.get(rule.rule_id)?.accountId ?? rule.account_id)),
+    [`${prefix}.prefix-list-id`]: any((rule) => rule.prefix_list_id),
   }
 }
 
@@ -181,9 +147,10 @@ export async function describeSecurityGroups(
     (rule) => rule.group_id,
   )
   const names = await peerNames(context, [...rules.values()].flat())
+  const foreign = await loadForeignPeers(db, [...rules.values()].flat())
   const tags = await tagsOf(db, groupIds)
   const nameOf = (groupId: string | null) => (groupId === null ? undefined : names.get(groupId))
-  const items = rows.map((row): GroupItem => ({ row, rules: rules.get(row.group_id) ?? [], nameOf }))
+  const items = rows.map((row): GroupItem => ({ row, rules: rules.get(row.group_id) ?? [], nameOf, foreign }))
   const matches = compileFilters(input.Filters, FILTERS, ({ row }) => tags.get(row.group_id) ?? [])
   const { page, nextToken } = paginate(items.filter(matches), {
     maxResults: input.MaxResults,
@@ -194,7 +161,7 @@ export async function describeSecurityGroups(
   })
   return {
     SecurityGroups: page.map(({ row, rules }) =>
-      securityGroupToWire(row, rules, toWireTags(tags.get(row.group_id)), region)),
+      securityGroupToWire(row, rules, toWireTags(tags.get(row.group_id)), region, foreign)),
     NextToken: nextToken,
   }
 }

@@ -82,9 +82,9 @@ function capacityOf(row: SubnetTable): number {
   return usableAddresses(cidr)
 }
 
-/** How many addresses the interfaces of each subnet hold; a subnet that has none is not in the map. */
+/** How many addresses the interfaces of each subnet hold, secondary ones too; a subnet that has none is not in the map. */
 async function usedAddresses(db: Db, subnetIds: string[]): Promise<Map<string, number>> {
-  const rows = await inBatches(subnetIds, (batch) =>
+  const primary = await inBatches(subnetIds, (batch) =>
     db
       .selectFrom('interfaces')
       .select((eb) => ['subnet_id', eb.fn.countAll<number>().as('used')])
@@ -92,5 +92,18 @@ async function usedAddresses(db: Db, subnetIds: string[]): Promise<Map<string, n
       .groupBy('subnet_id')
       .execute(),
   )
-  return new Map(rows.map((row) => [row.subnet_id, Number(row.used)]))
+  const secondary = await inBatches(subnetIds, (batch) =>
+    db
+      .selectFrom('interface_addresses')
+      .innerJoin('interfaces', 'interfaces.interface_id', 'interface_addresses.interface_id')
+      .select((eb) => ['interfaces.subnet_id', eb.fn.countAll<number>().as('used')])
+      .where('interfaces.subnet_id', 'in', batch)
+      .groupBy('interfaces.subnet_id')
+      .execute(),
+  )
+  const used = new Map<string, number>()
+  for (const row of [...primary, ...secondary]) {
+    used.set(row.subnet_id, (used.get(row.subnet_id) ?? 0) + Number(row.used))
+  }
+  return used
 }

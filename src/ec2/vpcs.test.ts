@@ -6,7 +6,8 @@ import { OTHER_ACCOUNT, REGION } from '../../test/support/rows.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags } from './tags.ts'
-import { describeVpcAttribute, describeVpcs } from './vpcs.ts'
+import { describeVpcAttribute } from './vpc-attributes.ts'
+import { describeVpcs } from './vpcs.ts'
 
 let account: MemoryAccount
 beforeEach(async () => {

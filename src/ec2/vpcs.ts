@@ -1,21 +1,22 @@
-import type {
-  DescribeVpcAttributeRequest, DescribeVpcAttributeResult, DescribeVpcsRequest, DescribeVpcsResult,
-} from '@aws-sdk/client-ec2'
+import type { DescribeVpcsRequest, DescribeVpcsResult } from '@aws-sdk/client-ec2'
 import { primaryCidrAssociationId, vpcDoc, vpcToWire } from '../model/vpc-wire.ts'
-import { inBatches } from '../store/batch.ts'
-import type { VpcTable } from '../store/schema.ts'
+import { groupBy, inBatches } from '../store/batch.ts'
+import type { VpcCidrTable, VpcTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { compileFilters, filterText, withoutValue, type FilterFields } from './filters.ts'
 import { paginate, timeKey } from './pagination.ts'
-import { checkEnum, missingParameter } from './parameters.ts'
 import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
 import { tagsOf, toWireTags } from './tags.ts'
 
-const FILTERS: FilterFields<VpcTable> = {
+/** A VPC with its blocks beside the primary one. */
+type VpcItem = VpcTable & { more: readonly VpcCidrTable[] }
+
+const FILTERS: FilterFields<VpcItem> = {
   cidr: (row) => row.cidr,
-  'cidr-block-association.cidr-block': (row) => row.cidr,
-  'cidr-block-association.association-id': (row) => primaryCidrAssociationId(row.vpc_id),
-  'cidr-block-association.state': () => 'associated',
+  'cidr-block-association.cidr-block': (row) => [row.cidr, ...row.more.map((each) => each.cidr)],
+  'cidr-block-association.association-id': (row) =>
+    [primaryCidrAssociationId(row.vpc_id), ...row.more.map((each) => each.association_id)],
+  'cidr-block-association.state': (row) => ['associated', ...row.more.map((each) => each.state)],
   'dhcp-options-id': (row) => vpcDoc(row).dhcpOptionsId,
   'is-default': (row) => filterText(row.is_default === 1),
   // The same under the name that Terraform and Ansible use.
@@ -27,33 +28,6 @@ const FILTERS: FilterFields<VpcTable> = {
     'ipv6-cidr-block-association.ipv6-cidr-block', 'ipv6-cidr-block-association.ipv6-pool',
     'ipv6-cidr-block-association.association-id', 'ipv6-cidr-block-association.state',
   ),
-}
-
-/**
- * DescribeVpcAttribute: names and the resolver work in every VPC; nobody can switch them off yet, and
- * address usage is not metered.
- */
-export async function describeVpcAttribute(
-  { db, account }: Context,
-  input: DescribeVpcAttributeRequest,
-): Promise<DescribeVpcAttributeResult> {
-  const attribute = checkEnum('attribute', input.Attribute, [
-    'enableDnsSupport', 'enableDnsHostnames', 'enableNetworkAddressUsageMetrics',
-  ])
-  if (attribute === undefined) throw missingParameter('attribute')
-  if (!input.VpcId) throw missingParameter('vpcId')
-  checkIds(RESOURCE_KINDS.vpc, [input.VpcId])
-  const row = await db
-    .selectFrom('vpcs').select('vpc_id').where('account_id', '=', account).where('vpc_id', '=', input.VpcId).executeTakeFirst()
-  requireAll(RESOURCE_KINDS.vpc, [input.VpcId], new Set(row ? [row.vpc_id] : []))
-  switch (attribute) {
-    case 'enableDnsSupport':
-      return { VpcId: input.VpcId, EnableDnsSupport: { Value: true } }
-    case 'enableDnsHostnames':
-      return { VpcId: input.VpcId, EnableDnsHostnames: { Value: true } }
-    case 'enableNetworkAddressUsageMetrics':
-      return { VpcId: input.VpcId, EnableNetworkAddressUsageMetrics: { Value: false } }
-  }
 }
 
 /** DescribeVpcs: those named, or all of the account, oldest first. */
@@ -68,14 +42,22 @@ export async function describeVpcs(
     ? await query.execute()
     : await inBatches(ids, (batch) => query.where('vpc_id', 'in', batch).execute())
   if (ids.length > 0) requireAll(RESOURCE_KINDS.vpc, ids, new Set(rows.map((row) => row.vpc_id)))
-  const tags = await tagsOf(db, rows.map((row) => row.vpc_id))
+  const vpcIds = rows.map((row) => row.vpc_id)
+  const more = groupBy(
+    await inBatches(vpcIds, (batch) => db
+      .selectFrom('vpc_cidrs').selectAll().where('vpc_id', 'in', batch)
+      .orderBy('created_ms').orderBy('association_id').execute()),
+    (row) => row.vpc_id,
+  )
+  const items = rows.map((row): VpcItem => ({ ...row, more: more.get(row.vpc_id) ?? [] }))
+  const tags = await tagsOf(db, vpcIds)
   const matches = compileFilters(input.Filters, FILTERS, (row) => tags.get(row.vpc_id) ?? [])
-  const { page, nextToken } = paginate(rows.filter(matches), {
+  const { page, nextToken } = paginate(items.filter(matches), {
     maxResults: input.MaxResults,
     nextToken: input.NextToken,
     max: 1000,
     keyOf: (row) => timeKey(row.created_ms, row.vpc_id),
     operation: 'DescribeVpcs',
   })
-  return { Vpcs: page.map((row) => vpcToWire(row, toWireTags(tags.get(row.vpc_id)))), NextToken: nextToken }
+  return { Vpcs: page.map((row) => vpcToWire(row, row.more, toWireTags(tags.get(row.vpc_id)))), NextToken: nextToken }
 }

@@ -1,6 +1,7 @@
 import { contains, formatIpv4, parseCidr, parseIpv4, sizeOf, type Cidr } from '../core/cidr.ts'
 import { ApiError } from '../core/errors.ts'
 import type { Random } from '../core/random.ts'
+import { prepared } from '../store/prepared.ts'
 import type { Db } from '../store/store.ts'
 
 /** EC2 keeps the first four addresses of a subnet and the last. */
@@ -15,32 +16,55 @@ export function usableAddresses(cidr: Cidr): number {
   return sizeOf(cidr.prefix) - RESERVED_FIRST - RESERVED_LAST
 }
 
-/** A free private address of the subnet; throws InsufficientFreeAddressesInSubnet when it is full. */
+export interface PickOptions {
+  /** Who asks: EC2 has sentences of their own for launches and for other calls. */
+  asker: 'launch' | 'interface'
+  /** Addresses that the same call gives to others. */
+  except: readonly string[]
+}
+
+/**
+ * A free private address of the subnet.
+ *
+ * @throws ApiError InsufficientFreeAddressesInSubnet when it is full.
+ */
 export async function pickPrivateAddress(
   db: Db,
   random: Random,
   subnet: { subnet_id: string; vpc_id: string; cidr: string },
+  { asker, except }: PickOptions,
 ): Promise<string> {
   const cidr = cidrOf(subnet.cidr)
-  const isFree = async (address: string) =>
-    !(await db
-      .selectFrom('interfaces').select('interface_id')
-      .where('vpc_id', '=', subnet.vpc_id).where('private_ip', '=', address)
-      .executeTakeFirst())
+  const isFree = async (address: string) => !except.includes(address) && !(await isPrivateTaken(db, subnet.vpc_id, address))
   const found = await pickFree(random, cidr.base + RESERVED_FIRST, usableAddresses(cidr), isFree)
   if (found) return found
   throw new ApiError(
     'InsufficientFreeAddressesInSubnet',
-    `There are not enough free addresses in subnet '${subnet.subnet_id}' to satisfy the requested number of instances.`,
+    asker === 'interface'
+      ? 'The specified subnet does not have enough free addresses to satisfy the request.'
+      : `There are not enough free addresses in subnet '${subnet.subnet_id}' to satisfy the requested number of instances.`,
   )
 }
 
-/** Checks an address that the caller chose; throws as EC2 does when it cannot be had. */
+/**
+ * Checks an address that the caller chose.
+ *
+ * @throws ApiError InvalidParameterValue outside of the subnet, InvalidIPAddress.InUse.
+ */
 export async function claimPrivateAddress(
   db: Db,
   subnet: { vpc_id: string; cidr: string },
   address: string,
 ): Promise<string> {
+  checkPrivateAddress(subnet, address)
+  if (await isPrivateTaken(db, subnet.vpc_id, address)) {
+    throw new ApiError('InvalidIPAddress.InUse', `Address ${address} is in use.`)
+  }
+  return address
+}
+
+/** @throws ApiError InvalidParameterValue for an address that no interface of the subnet can have. */
+export function checkPrivateAddress(subnet: { cidr: string }, address: string): void {
   const cidr = cidrOf(subnet.cidr)
   const value = parseIpv4(address)
   const offset = value === undefined ? -1 : value - cidr.base
@@ -50,25 +74,67 @@ export async function claimPrivateAddress(
   if (offset < RESERVED_FIRST || offset >= sizeOf(cidr.prefix) - RESERVED_LAST) {
     throw new ApiError('InvalidParameterValue', `Address ${address} is in subnet's reserved address range`)
   }
-  const taken = await db
-    .selectFrom('interfaces').select('interface_id')
-    .where('vpc_id', '=', subnet.vpc_id).where('private_ip', '=', address)
-    .executeTakeFirst()
-  if (taken) throw new ApiError('InvalidIPAddress.InUse', `Address ${address} is in use.`)
-  return address
 }
 
-/** A free public address of the pool. */
+/** Primary and secondary addresses share the blocks of a VPC; no unique key reaches over both tables. */
+const ownersOfPrivate = prepared((db, vpcId: string, address: string) =>
+  db.selectFrom('interfaces').select('interface_id').where('vpc_id', '=', vpcId).where('private_ip', '=', address)
+    .unionAll(db
+      .selectFrom('interface_addresses').select('interface_id').where('vpc_id', '=', vpcId).where('private_ip', '=', address))
+    .limit(1))
+
+async function isPrivateTaken(db: Db, vpcId: string, address: string): Promise<boolean> {
+  return (await ownersOfPrivate(db, vpcId, address)).length > 0
+}
+
+/** Who has a public address: automatically, or as an Elastic IP, associated or not. */
+const ownersOfPublic = prepared((db, address: string) =>
+  db.selectFrom('interfaces').select('interface_id as id').where('public_ip', '=', address)
+    .unionAll(db.selectFrom('interface_addresses').select('interface_id as id').where('public_ip', '=', address))
+    .unionAll(db.selectFrom('addresses').select('allocation_id as id').where('public_ip', '=', address))
+    .limit(1))
+
+async function isPublicTaken(db: Db, address: string): Promise<boolean> {
+  return (await ownersOfPublic(db, address)).length > 0
+}
+
+/**
+ * A free public address of the pool.
+ *
+ * @throws ApiError InsufficientAddressCapacity when there is none.
+ */
 export async function pickPublicAddress(db: Db, random: Random, pool: Cidr): Promise<string> {
-  const isFree = async (address: string) =>
-    !(await db.selectFrom('interfaces').select('interface_id').where('public_ip', '=', address).executeTakeFirst())
-  // The first and the last address are left alone, as some tools take them for network and broadcast.
-  const found = await pickFree(random, pool.base + 1, sizeOf(pool.prefix) - 2, isFree)
+  const { first, count } = usablePool(pool)
+  const found = await pickFree(random, first, count, async (address) => !(await isPublicTaken(db, address)))
   if (found) return found
   throw new ApiError(
     'InsufficientAddressCapacity',
     'Not enough public addresses are available; terminate instances, or start Hearth with a larger --public-pool.',
   )
+}
+
+/**
+ * Checks a public address that the caller chose.
+ *
+ * @throws ApiError InvalidAddress.Malformed, InvalidAddress.NotFound outside of the pool, InvalidIPAddress.InUse.
+ */
+export async function claimPublicAddress(db: Db, pool: Cidr, address: string): Promise<string> {
+  const value = parseIpv4(address)
+  if (value === undefined) throw new ApiError('InvalidAddress.Malformed', `Invalid IPv4 address: ${address}`)
+  const { first, count } = usablePool(pool)
+  if (value < first || value >= first + count) throw addressNotFound(address)
+  if (await isPublicTaken(db, address)) throw new ApiError('InvalidIPAddress.InUse', `Address ${address} is in use.`)
+  return address
+}
+
+/** EC2's error for a public address that is not the account's. */
+export function addressNotFound(address: string): ApiError {
+  return new ApiError('InvalidAddress.NotFound', `Address '${address}' not found.`)
+}
+
+/** The first and the last address are left alone, as some tools take them for network and broadcast. */
+function usablePool(pool: Cidr): { first: number; count: number } {
+  return { first: pool.base + 1, count: sizeOf(pool.prefix) - 2 }
 }
 
 async function pickFree(

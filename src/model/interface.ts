@@ -1,11 +1,13 @@
 import type { InterfaceTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
 
 /** What of a network interface SQL never looks into. */
 export interface InterfaceDoc {
   description: string
+  /** Of the present attachment, or the last; empty before the first. */
   attachmentId: string
   attachMs: number
-  /** Whether each start gives it a public address. */
+  /** Whether each start of its instance gives it a public address: primary interfaces only. */
   assignPublicIp: boolean
   /** Detaching does not wait for the guest. */
   forceDetach?: boolean
@@ -14,6 +16,13 @@ export interface InterfaceDoc {
 /** The doc of an interface row. */
 export function interfaceDoc(row: Pick<InterfaceTable, 'doc'>): InterfaceDoc {
   return JSON.parse(row.doc) as InterfaceDoc
+}
+
+/** Changes parts of an interface's doc. */
+export async function changeInterfaceDoc(db: Db, row: InterfaceTable, change: Partial<InterfaceDoc>): Promise<void> {
+  await db
+    .updateTable('interfaces').set({ doc: JSON.stringify({ ...interfaceDoc(row), ...change }) })
+    .where('interface_id', '=', row.interface_id).execute()
 }
 
 /** Private name of an address, as the VPC's resolver and DescribeInstances give it; the guest's own may be in another domain. */

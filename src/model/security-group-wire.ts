@@ -10,8 +10,24 @@ export const ICMPV6 = '58'
 /** Protocols whose rules have ports, or ICMP type and code; all others are allowed whole. */
 const HAS_PORTS: readonly string[] = ['tcp', 'udp', 'icmp', ICMPV6]
 
-/** What a rule allows, apart from whose it is. A peer that is neither block nor group is a prefix list. */
+/** What a rule allows, apart from whose it is. */
 export type RulePermission = Omit<SecurityGroupRuleTable, 'rule_id' | 'group_id' | 'is_egress'>
+
+/** What the wire tells of a group that a rule names and that is of a peered VPC. */
+export interface ForeignPeer {
+  accountId: string
+  vpcId: string
+  /** The newest peering between the two VPCs; left out when none is known any more. */
+  peering?: { peeringId: string; status: string }
+}
+
+/** Groups of peered VPCs, by the id of the rule that names one. */
+export type ForeignPeers = ReadonlyMap<string, ForeignPeer>
+
+/** The group that a rule names; of one that is gone, in a peered VPC, only the id is left. */
+export function peerGroupOf(rule: RulePermission): string | null {
+  return rule.peer_group_id ?? (rule.peer_key.startsWith('sg-') ? rule.peer_key : null)
+}
 
 /** A protocol as the wire and filters have it. */
 export function wireProtocol(protocol: string): string {
@@ -34,6 +50,7 @@ export function securityGroupToWire(
   rules: readonly SecurityGroupRuleTable[],
   tags: Tag[],
   region: string,
+  foreign?: ForeignPeers,
 ): SecurityGroup {
   return {
     GroupId: row.group_id,
@@ -42,8 +59,8 @@ export function securityGroupToWire(
     OwnerId: row.account_id,
     VpcId: row.vpc_id,
     SecurityGroupArn: securityGroupArn(row, region),
-    IpPermissions: permissionsToWire(rules.filter((rule) => rule.is_egress === 0)),
-    IpPermissionsEgress: permissionsToWire(rules.filter((rule) => rule.is_egress === 1)),
+    IpPermissions: permissionsToWire(rules.filter((rule) => rule.is_egress === 0), foreign),
+    IpPermissionsEgress: permissionsToWire(rules.filter((rule) => rule.is_egress === 1), foreign),
     Tags: tags,
   }
 }
@@ -58,7 +75,10 @@ type WholePermission = IpPermission &
   Required<Pick<IpPermission, 'IpRanges' | 'Ipv6Ranges' | 'PrefixListIds' | 'UserIdGroupPairs'>>
 
 /** Rules of one direction, those of the same protocol and ports in one permission, as EC2 groups them. */
-export function permissionsToWire(rules: readonly RulePermission[]): IpPermission[] {
+export function permissionsToWire(
+  rules: readonly (RulePermission & { rule_id?: string })[],
+  foreign?: ForeignPeers,
+): IpPermission[] {
   const permissions = new Map<string, WholePermission>()
   for (const rule of rules.toSorted(compareRules)) {
     const key = `${rule.protocol}/${rule.from_port}/${rule.to_port}`
@@ -71,19 +91,25 @@ export function permissionsToWire(rules: readonly RulePermission[]): IpPermissio
       }
       permissions.set(key, permission)
     }
-    addPeer(permission, rule)
+    addPeer(permission, rule, foreign?.get(rule.rule_id ?? ''))
   }
   return [...permissions.values()]
 }
 
-function addPeer(permission: WholePermission, rule: RulePermission): void {
+function addPeer(permission: WholePermission, rule: RulePermission, peer: ForeignPeer | undefined): void {
   const Description = rule.description ?? undefined
   const { ipv4, ipv6 } = blocksOf(rule)
   if (ipv4 !== undefined) permission.IpRanges.push({ CidrIp: ipv4, Description })
   else if (ipv6 !== undefined) permission.Ipv6Ranges.push({ CidrIpv6: ipv6, Description })
-  else if (rule.peer_group_id === null) permission.PrefixListIds.push({ PrefixListId: rule.peer_key, Description })
-  // Both groups are in one VPC, and so of one account.
-  else permission.UserIdGroupPairs.push({ GroupId: rule.peer_group_id, UserId: rule.account_id, Description })
+  else if (rule.prefix_list_id !== null) permission.PrefixListIds.push({ PrefixListId: rule.prefix_list_id, Description })
+  else permission.UserIdGroupPairs.push({ ...peerToWire(rule, peer), Description })
+}
+
+/** A group that a rule names. Without `peer` both groups are in one VPC, and so of one account. */
+function peerToWire(rule: RulePermission, peer: ForeignPeer | undefined) {
+  const own = { GroupId: peerGroupOf(rule) ?? undefined, UserId: peer?.accountId ?? rule.account_id }
+  if (!peer) return own
+  return { ...own, VpcId: peer.vpcId, VpcPeeringConnectionId: peer.peering?.peeringId, PeeringStatus: peer.peering?.status }
 }
 
 /** Any fixed order, so that two answers never differ without reason. */
@@ -93,7 +119,12 @@ function compareRules(a: RulePermission, b: RulePermission): number {
 }
 
 /** One rule by itself, as AuthorizeSecurityGroupIngress answers; -1 stands for ports it has not. */
-export function securityGroupRuleToWire(row: SecurityGroupRuleTable, tags: Tag[], region: string): SecurityGroupRule {
+export function securityGroupRuleToWire(
+  row: SecurityGroupRuleTable,
+  tags: Tag[],
+  region: string,
+  foreign?: ForeignPeers,
+): SecurityGroupRule {
   const { ipv4, ipv6 } = blocksOf(row)
   return {
     SecurityGroupRuleId: row.rule_id,
@@ -106,8 +137,8 @@ export function securityGroupRuleToWire(row: SecurityGroupRuleTable, tags: Tag[]
     ToPort: row.to_port,
     CidrIpv4: ipv4,
     CidrIpv6: ipv6,
-    ReferencedGroupInfo:
-      row.peer_group_id === null ? undefined : { GroupId: row.peer_group_id, UserId: row.account_id },
+    PrefixListId: row.prefix_list_id ?? undefined,
+    ReferencedGroupInfo: peerGroupOf(row) === null ? undefined : peerToWire(row, foreign?.get(row.rule_id)),
     Description: row.description ?? undefined,
     Tags: tags,
   }
@@ -125,7 +156,8 @@ export function revokedRuleToWire(row: SecurityGroupRuleTable): RevokedSecurityG
     ToPort: row.to_port,
     CidrIpv4: ipv4,
     CidrIpv6: ipv6,
-    ReferencedGroupId: row.peer_group_id ?? undefined,
+    PrefixListId: row.prefix_list_id ?? undefined,
+    ReferencedGroupId: peerGroupOf(row) ?? undefined,
     Description: row.description ?? undefined,
   }
 }

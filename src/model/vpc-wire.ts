@@ -1,5 +1,5 @@
-import type { Tag, Vpc, VpcState } from '@aws-sdk/client-ec2'
-import type { VpcTable } from '../store/schema.ts'
+import type { Tag, Vpc, VpcCidrBlockAssociation, VpcCidrBlockStateCode, VpcState } from '@aws-sdk/client-ec2'
+import type { VpcCidrTable, VpcTable } from '../store/schema.ts'
 
 /** What of a VPC SQL never looks into. */
 export interface VpcDoc {
@@ -15,6 +15,14 @@ export function vpcDoc(row: Pick<VpcTable, 'doc'>): VpcDoc {
   return JSON.parse(row.doc) as VpcDoc
 }
 
+/** Whether the resolver works in the VPC, and whether its instances have public names. */
+export function dnsAttributes(
+  row: Pick<VpcTable, 'doc' | 'is_default'>,
+): Required<Pick<VpcDoc, 'enableDnsSupport' | 'enableDnsHostnames'>> {
+  const { enableDnsSupport = true, enableDnsHostnames = row.is_default === 1 } = vpcDoc(row)
+  return { enableDnsSupport, enableDnsHostnames }
+}
+
 /**
  * Id of the association of a VPC with its primary block. There is exactly one, for as long as the
  * VPC lives, so its id is the VPC's own in another form and kept nowhere.
@@ -23,8 +31,8 @@ export function primaryCidrAssociationId(vpcId: string): string {
   return `vpc-cidr-assoc-${vpcId.slice('vpc-'.length)}`
 }
 
-/** A VPC as DescribeVpcs shows it. */
-export function vpcToWire(row: VpcTable, tags: Tag[]): Vpc {
+/** A VPC as DescribeVpcs shows it, with its blocks beside the primary one. */
+export function vpcToWire(row: VpcTable, more: readonly VpcCidrTable[], tags: Tag[]): Vpc {
   return {
     VpcId: row.vpc_id,
     OwnerId: row.account_id,
@@ -36,11 +44,21 @@ export function vpcToWire(row: VpcTable, tags: Tag[]): Vpc {
         CidrBlock: row.cidr,
         CidrBlockState: { State: 'associated' },
       },
+      ...more.map((each) => vpcCidrToWire(each)),
     ],
     DhcpOptionsId: vpcDoc(row).dhcpOptionsId,
     InstanceTenancy: 'default',
     IsDefault: row.is_default === 1,
     BlockPublicAccessStates: { InternetGatewayBlockMode: 'off' },
     Tags: tags,
+  }
+}
+
+/** A further block of a VPC; calls that change it show the state that it is on the way to. */
+export function vpcCidrToWire(row: VpcCidrTable, state = row.state): VpcCidrBlockAssociation {
+  return {
+    AssociationId: row.association_id,
+    CidrBlock: row.cidr,
+    CidrBlockState: { State: state as VpcCidrBlockStateCode },
   }
 }

@@ -1,27 +1,30 @@
+import { freeInterface, parkInterface, removeInterface } from '../model/free-interface.ts'
 import type { InstanceTable, VolumeTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 
 /**
  * What ends with a machine, in the transaction that records its end. Stopped: the ports go and with
- * them the automatic public addresses; private addresses and volumes stay. Terminated: interfaces
- * go altogether and volumes are deleted or let go, as DeleteOnTermination says.
+ * them the automatic public addresses; private addresses, Elastic IPs and volumes stay. Terminated:
+ * interfaces and volumes are deleted or let go, as DeleteOnTermination says; what is deleted gives up
+ * its Elastic IPs. Interfaces that were being detached are let go in any case.
  */
 export async function releaseAttachments(db: Db, row: InstanceTable, nowMs: number): Promise<void> {
   if (row.vpc_id === null) throw new Error(`${row.instance_id} ends and is in no VPC`)
-  await db
-    .updateTable('interfaces').set((eb) => ({ wanted: 0, ready: 0, public_ip: null, revision: eb('revision', '+', 1) }))
-    .where('instance_id', '=', row.instance_id).execute()
+  const interfaces = await db.selectFrom('interfaces').selectAll().where('instance_id', '=', row.instance_id).execute()
+  for (const each of interfaces) {
+    if (each.status === 'detaching') await freeInterface({ db, nowMs }, each)
+    else if (row.state !== 'terminated') await parkInterface({ db }, each)
+    else if (each.delete_on_termination === 1) await removeInterface({ db, nowMs }, each)
+    else await freeInterface({ db, nowMs }, each)
+  }
   await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.host_id }, nowMs)
-  if (row.state !== 'terminated') return
+  if (row.state === 'terminated') await releaseSubnetAndVolumes(db, row, nowMs)
+}
+
+async function releaseSubnetAndVolumes(db: Db, row: InstanceTable, nowMs: number): Promise<void> {
   await db
     .updateTable('instances').set({ vpc_id: null, subnet_id: null }).where('instance_id', '=', row.instance_id).execute()
-  await db
-    .updateTable('interfaces').set({ status: 'removing', instance_id: null })
-    .where('instance_id', '=', row.instance_id).where('delete_on_termination', '=', 1).execute()
-  await db
-    .updateTable('interfaces').set({ status: 'available', instance_id: null, host_id: null, slot: null })
-    .where('instance_id', '=', row.instance_id).execute()
   const volumes = await db
     .selectFrom('volumes').select(['volume_id', 'host_id', 'delete_on_termination', 'ready'])
     .where('instance_id', '=', row.instance_id).execute()

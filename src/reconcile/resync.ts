@@ -43,6 +43,11 @@ export async function resync(options: {
       }
     }
   }
+  // A VPC may have NAT gateways here and nothing else.
+  const gateways = await store.read((db) => db
+    .selectFrom('nat_gateways').select('vpc_id').distinct()
+    .where('host_id', '=', hostId).where('state', 'in', ['pending', 'available', 'deleting']).execute())
+  for (const { vpc_id: vpcId } of gateways) due.vpc.add(vpcId)
   for await (const page of inPages({ store, clock }, (db, after, limit) =>
     db.selectFrom('volumes').select(['volume_id', 'host_id', 'ready', 'state'])
       .where('volume_id', '>', after).orderBy('volume_id').limit(limit).execute(), (row) => row.volume_id)) {

@@ -59,6 +59,15 @@ export function createVpcReconcilers(options: VpcReconcilerOptions): { vpc: Reco
   }
 }
 
+/**
+ * Whether the spec knows of what the interface's row says. Rows of interfaces are read after the spec:
+ * a NAT gateway that came or went in between is due still.
+ */
+function agrees({ spec }: KnownVpc, each: InterfaceTable): boolean {
+  if (each.requester_id === null) return true
+  return spec.natGateways.some((gateway) => gateway.interfaceId === each.interface_id) === (each.wanted === 1)
+}
+
 /** Whether anything of the VPC has to be on this host. */
 function isNeeded({ spec, ports }: KnownVpc): boolean {
   return ports.size > 0 || spec.natGateways.length > 0
@@ -81,7 +90,8 @@ async function syncWhole(
   if (isNeeded(vpc)) await network.syncVpc(vpc.spec)
   else await network.removeVpc(vpcId)
   if (isNeeded(vpc)) known.set(vpcId, vpc)
-  return recordSynced({ hostId, clock }, { vpcId, interfaces: pending, groups: changed })
+  const interfaces = pending.filter((each) => agrees(vpc, each))
+  return recordSynced({ hostId, clock }, { vpcId, interfaces, groups: changed })
 }
 
 function recordSynced({ hostId, clock }: Pick<VpcReconcilerOptions, 'hostId' | 'clock'>, done: Synced): Outcome {
@@ -132,21 +142,22 @@ async function ensureVpcSlots(
 ): Promise<number | undefined> {
   const vpc = await db
     .selectFrom('vpcs').select(['vpc_id', 'account_id', 'is_default']).where('vpc_id', '=', vpcId).executeTakeFirst()
+  const peerings = await db
+    .selectFrom('vpc_peerings').selectAll()
+    .where((eb) => eb.or([eb('requester_vpc_id', '=', vpcId), eb('accepter_vpc_id', '=', vpcId)])).execute()
+  // Those of a VPC that is gone have ended with it.
+  for (const peering of peerings) {
+    if (peering.status !== 'active') await releaseSlot(db, hostId, 'vpc', peering.peering_id)
+  }
   if (!vpc) {
     await releaseSlot(db, hostId, 'vpc', vpcId)
     return undefined
   }
   // Homes of an earlier version have VPCs without route tables.
   await ensureVpcObjects({ db, random, nowMs }, vpc)
-  const peerings = await db
-    .selectFrom('vpc_peerings').selectAll()
-    .where((eb) => eb.or([eb('requester_vpc_id', '=', vpcId), eb('accepter_vpc_id', '=', vpcId)])).execute()
-  for (const peering of peerings) {
-    if (peering.status !== 'active') await releaseSlot(db, hostId, 'vpc', peering.peering_id)
-    else {
-      for (const ownerId of [peering.peering_id, peering.requester_vpc_id, peering.accepter_vpc_id]) {
-        await ensureSlot(db, random, hostId, 'vpc', ownerId)
-      }
+  for (const peering of peerings.filter(({ status }) => status === 'active')) {
+    for (const ownerId of [peering.peering_id, peering.requester_vpc_id, peering.accepter_vpc_id]) {
+      await ensureSlot(db, random, hostId, 'vpc', ownerId)
     }
   }
   return ensureSlot(db, random, hostId, 'vpc', vpcId)

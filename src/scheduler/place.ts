@@ -31,10 +31,9 @@ export interface Placement {
  * @throws ApiError InsufficientInstanceCapacity when fewer than `minCount` fit.
  */
 export function place(hosts: readonly HostCapacity[], request: PlacementRequest): Placement[] {
-  const byFreeMemory = hosts.toSorted((a, b) => b.memoryMib - b.memoryMibUsed - (a.memoryMib - a.memoryMibUsed))
   const placements: Placement[] = []
   let left = request.maxCount
-  for (const host of byFreeMemory) {
+  for (const host of byFreeMemory(hosts)) {
     const count = Math.min(left, roomFor(host, request))
     if (count > 0) placements.push({ hostId: host.hostId, count })
     left -= Math.max(0, count)
@@ -47,6 +46,11 @@ export function place(hosts: readonly HostCapacity[], request: PlacementRequest)
     )
   }
   return placements
+}
+
+/** The hosts with the most free memory first. */
+export function byFreeMemory(hosts: readonly HostCapacity[]): HostCapacity[] {
+  return hosts.toSorted((a, b) => b.memoryMib - b.memoryMibUsed - (a.memoryMib - a.memoryMibUsed))
 }
 
 function roomFor(host: HostCapacity, request: PlacementRequest): number {

@@ -14,7 +14,7 @@ export async function checkNetwork(cloud: SimulatedCloud): Promise<string[]> {
     if (!inForce) problems.push(`network: ${vpcId} is missing`)
     else problems.push(...differing(spec, inForce).map((what) => `network: ${what} of ${vpcId} are not as their rows say`))
   }
-  return [...problems, ...(await cloud.store.read(checkAddresses))]
+  return [...problems, ...(await cloud.store.read(checkAddresses)), ...(await cloud.store.read(checkGateways))]
 }
 
 /** The specs of all VPCs that must be on the host. */
@@ -67,4 +67,16 @@ async function checkAddresses(db: Db): Promise<string[]> {
     if (holder?.public_ip !== each.public_ip) problems.push(`${each.public_ip} is associated and not in use`)
   }
   return problems
+}
+
+/** NAT gateways come to rest, and those that have an interface are the living ones. */
+async function checkGateways(db: Db): Promise<string[]> {
+  const gateways = await db.selectFrom('nat_gateways').selectAll().execute()
+  const own = await db.selectFrom('interfaces').select('requester_id').where('requester_id', 'is not', null).execute()
+  const living = gateways.filter((row) => row.state === 'available').map((row) => row.nat_gateway_id)
+  return [
+    ...gateways.filter((row) => row.state === 'pending' || row.state === 'deleting').map((row) => `${row.nat_gateway_id} is still ${row.state}`),
+    ...own.filter((row) => !living.includes(row.requester_id ?? '')).map((row) => `${row.requester_id} keeps an interface`),
+    ...living.filter((id) => !own.some((row) => row.requester_id === id)).map((id) => `${id} has no interface`),
+  ]
 }

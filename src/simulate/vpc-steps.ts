@@ -12,6 +12,8 @@ interface Present {
   gateways: string[]
   routeTables: string[]
   acls: string[]
+  aclAssociations: string[]
+  prefixLists: string[]
   allocations: string[]
   interfaces: string[]
   attachments: string[]
@@ -43,6 +45,11 @@ async function look(db: Db): Promise<Present> {
     routeTables: ids(
       await db.selectFrom('route_tables').select('route_table_id').orderBy('route_table_id').execute(), (row) => row.route_table_id),
     acls: ids(await db.selectFrom('network_acls').select('network_acl_id').orderBy('network_acl_id').execute(), (row) => row.network_acl_id),
+    aclAssociations: ids(
+      await db.selectFrom('network_acl_associations').select('association_id').orderBy('association_id').execute(),
+      (row) => row.association_id),
+    prefixLists: ids(
+      await db.selectFrom('prefix_lists').select('prefix_list_id').orderBy('prefix_list_id').execute(), (row) => row.prefix_list_id),
     allocations: ids(await db.selectFrom('addresses').select('allocation_id').orderBy('allocation_id').execute(), (row) => row.allocation_id),
     interfaces: ids(interfaces, (row) => row.interface_id),
     attachments: interfaces.filter((row) => row.instance_id !== null)
@@ -92,6 +99,29 @@ const CALLS: Maker[] = [
     NetworkAclId: some(random, p.acls, 'acl'), RuleNumber: 1 + random.int(5), Protocol: '-1', RuleAction: pick(random, ['allow', 'deny']),
     Egress: random.int(2) === 0, CidrBlock: '192.0.2.0/24',
   }),
+  (p, random) => call('DeleteNetworkAclEntry', {
+    NetworkAclId: some(random, p.acls, 'acl'), RuleNumber: 1 + random.int(5), Egress: random.int(2) === 0,
+  }),
+  (p, random) => call('CreateNetworkAcl', { VpcId: some(random, p.vpcs, 'vpc') }),
+  (p, random) => call('ReplaceNetworkAclAssociation', {
+    AssociationId: some(random, p.aclAssociations, 'aclassoc'), NetworkAclId: some(random, p.acls, 'acl'),
+  }),
+  (p, random) => call('DeleteNetworkAcl', { NetworkAclId: some(random, p.acls, 'acl') }),
+  (_p, random) => call('CreateManagedPrefixList', {
+    PrefixListName: 'list', AddressFamily: 'IPv4', MaxEntries: 1 + random.int(9), Entries: [{ Cidr: '192.0.2.0/24' }],
+  }),
+  (p, random) => call('ModifyManagedPrefixList', {
+    PrefixListId: some(random, p.prefixLists, 'pl'), AddEntries: [{ Cidr: `198.51.${random.int(4)}.0/24` }],
+  }),
+  (p, random) => call('DeleteManagedPrefixList', { PrefixListId: some(random, p.prefixLists, 'pl') }),
+  (p, random) => call('AuthorizeSecurityGroupIngress', {
+    GroupId: some(random, p.groups, 'sg'),
+    IpPermissions: [{ IpProtocol: '-1', PrefixListIds: [{ PrefixListId: some(random, p.prefixLists, 'pl') }] }],
+  }),
+  (p, random) => call('CreateRoute', {
+    RouteTableId: some(random, p.routeTables, 'rtb'), DestinationPrefixListId: some(random, p.prefixLists, 'pl'),
+    GatewayId: some(random, p.gateways, 'igw'),
+  }),
   (p, random) => call('CreateSecurityGroup', { GroupName: `g${random.int(20)}`, Description: 'g', VpcId: some(random, p.vpcs, 'vpc') }),
   (p, random) => call('AuthorizeSecurityGroupIngress', {
     GroupId: some(random, p.groups, 'sg'),
@@ -117,6 +147,7 @@ const CALLS: Maker[] = [
   (p, random) => call('CreateNatGateway', {
     SubnetId: some(random, p.subnets, 'subnet'), AllocationId: some(random, p.allocations, 'eipalloc'),
   }),
+  (p, random) => call('CreateNatGateway', { SubnetId: some(random, p.subnets, 'subnet'), ConnectivityType: 'private' }),
   (p, random) => call('DeleteNatGateway', { NatGatewayId: some(random, p.natGateways, 'nat') }),
   (p, random) => call('CreateVpcPeeringConnection', { VpcId: some(random, p.vpcs, 'vpc'), PeerVpcId: some(random, p.vpcs, 'vpc') }),
   (p, random) => call('AcceptVpcPeeringConnection', { VpcPeeringConnectionId: some(random, p.peerings, 'pcx') }),

@@ -138,10 +138,10 @@ export const migrations: { name: string; statements: (string | DialectStatements
       `create table internet_gateways (internet_gateway_id text primary key, account_id text not null,
         vpc_id text references vpcs on delete restrict, created_ms bigint not null)`,
       `create unique index internet_gateways_by_vpc on internet_gateways (vpc_id)`,
-      `create table nat_gateways (nat_gateway_id text primary key, account_id text not null,
-        vpc_id text not null references vpcs on delete restrict,
-        subnet_id text not null references subnets on delete restrict,
-        interface_id text references interfaces on delete restrict,
+      // Of a NAT gateway that was deleted, VPC and subnet may be gone while it is still shown; one that
+      // lives keeps both by its interface.
+      `create table nat_gateways (nat_gateway_id text primary key, account_id text not null, vpc_id text not null,
+        subnet_id text not null, interface_id text references interfaces on delete restrict,
         host_id text not null references hosts on delete restrict, connectivity text not null, state text not null,
         created_ms bigint not null, deleted_ms bigint, doc text not null)`,
       `create index nat_gateways_by_vpc on nat_gateways (vpc_id)`,
@@ -175,7 +175,8 @@ export const migrations: { name: string; statements: (string | DialectStatements
         created_ms bigint not null, doc text not null)`,
       `create table prefix_lists (prefix_list_id text primary key, account_id text not null, name text not null,
         address_family text not null, max_entries integer not null, version integer not null, state text not null,
-        created_ms bigint not null)`,
+        state_message text, created_ms bigint not null)`,
+      `create index prefix_lists_by_account on prefix_lists (account_id)`,
       `create table prefix_list_entries (prefix_list_id text not null references prefix_lists on delete restrict,
         version integer not null, cidr text not null, description text, primary key (prefix_list_id, version, cidr))`,
       // Without a foreign key: a peering that has ended is shown for a while, its VPCs may be gone.

@@ -117,7 +117,7 @@ export interface SecurityGroupRuleTable {
   /** Ports, or ICMP type and code; -1 where there is none. */
   from_port: number
   to_port: number
-  /** Exactly one of the three peers is set. */
+  /** Exactly one of the three peers is set; none where a group of a peered VPC was named that is gone. */
   cidr: string | null
   peer_group_id: string | null
   prefix_list_id: string | null
@@ -286,6 +286,8 @@ export interface PrefixListTable {
   /** The newest version; its entries, and those of older ones, are kept. */
   version: number
   state: string
+  /** Why the last change failed. */
+  state_message: string | null
   created_ms: number
 }
 

@@ -49,10 +49,15 @@ function targetOf(row: RouteTable, targets: RouteTargets): RouteTarget {
   }
 }
 
-/** The VPC's network ACLs, their entries in the order in which they are tried. */
+/**
+ * The network ACLs that subnets of the VPC use, their entries in the order in which they are tried. One
+ * that no subnet uses decides about nothing.
+ */
 export async function loadAcls(db: Db, vpcId: string): Promise<NetworkAclSpec[]> {
   const acls = await db
-    .selectFrom('network_acls').select('network_acl_id').where('vpc_id', '=', vpcId).orderBy('network_acl_id').execute()
+    .selectFrom('network_acls').select('network_acl_id').where('vpc_id', '=', vpcId)
+    .where('network_acl_id', 'in', (used) => used.selectFrom('network_acl_associations').select('network_acl_id'))
+    .orderBy('network_acl_id').execute()
   const rows = await db
     .selectFrom('network_acl_entries').innerJoin('network_acls', 'network_acls.network_acl_id', 'network_acl_entries.network_acl_id')
     .selectAll('network_acl_entries').where('vpc_id', '=', vpcId).orderBy('rule_number').execute()

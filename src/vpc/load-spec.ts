@@ -28,7 +28,7 @@ export async function loadVpcSpec(db: Db, vpcId: string, hostId: string, slot: n
     }),
     networkAcls: await loadAcls(db, vpcId),
     groups,
-    foreignGroups: await loadForeignGroups(db, groups),
+    foreignGroups: await loadForeignGroups(db, groups, peerings.map((each) => each.peerVpcId)),
     hasInternetGateway: gateway !== undefined,
     natGateways,
     peerings,
@@ -133,16 +133,26 @@ function toRuleSpecs(rule: SecurityGroupRuleTable, blocks: ReadonlyMap<string, s
   return cidrs.map((cidr) => ({ ...common, peer: { cidr } }))
 }
 
-/** Members of the groups that rules name and that are of other VPCs. */
-async function loadForeignGroups(db: Db, groups: readonly GroupSpec[]): Promise<VpcSpec['foreignGroups']> {
+/**
+ * Members of the groups that rules name and that are of peered VPCs. Once the peering has ended a rule is
+ * stale and lets nothing through, whoever has those addresses then.
+ */
+async function loadForeignGroups(
+  db: Db,
+  groups: readonly GroupSpec[],
+  peerVpcIds: readonly string[],
+): Promise<VpcSpec['foreignGroups']> {
   const own = new Set(groups.map((group) => group.groupId))
   const named = groups.flatMap((group) => [...group.ingress, ...group.egress])
     .flatMap(({ peer }) => ('groupId' in peer && !own.has(peer.groupId) ? peer.groupId : []))
   const ids = [...new Set(named)].toSorted()
-  const primary = await inBatches(ids, (batch) => db
+  const peers = await inBatches(ids, (batch) => db
+    .selectFrom('security_groups').select(['group_id', 'vpc_id']).where('group_id', 'in', batch).execute())
+  const reachable = peers.filter((group) => peerVpcIds.includes(group.vpc_id)).map((group) => group.group_id)
+  const primary = await inBatches(reachable, (batch) => db
     .selectFrom('interface_groups').innerJoin('interfaces', 'interfaces.interface_id', 'interface_groups.interface_id')
     .select(['group_id', 'private_ip']).where('group_id', 'in', batch).execute())
-  const secondary = await inBatches(ids, (batch) => db
+  const secondary = await inBatches(reachable, (batch) => db
     .selectFrom('interface_groups').innerJoin('interface_addresses', 'interface_addresses.interface_id', 'interface_groups.interface_id')
     .select(['group_id', 'private_ip']).where('group_id', 'in', batch).execute())
   const members = groupBy([...primary, ...secondary], (row) => row.group_id)

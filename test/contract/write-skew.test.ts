@@ -1,4 +1,7 @@
-import type { Reservation } from '@aws-sdk/client-ec2'
+import type {
+  AllocateAddressResult, AssociateRouteTableResult, CreateInternetGatewayResult, CreateNetworkInterfaceResult,
+  CreateRouteTableResult, CreateSubnetResult, CreateVpcResult, Reservation,
+} from '@aws-sdk/client-ec2'
 import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
@@ -158,6 +161,181 @@ describe.each(kinds)('calls from several processes on $name', ({ name, database 
       const reservations = answers.map((answer) => ('output' in answer ? answer.output as Reservation : undefined))
       expect(new Set(reservations.map((each) => each?.ReservationId)).size).toBe(1)
       expect(new Set(reservations.flatMap((each) => each?.Instances?.map((instance) => instance.InstanceId))).size).toBe(1)
+    }
+  })
+
+  const newVpc = async () => (await one('CreateVpc', { CidrBlock: '10.0.0.0/16' }) as CreateVpcResult).Vpc?.VpcId ?? ''
+  const newSubnet = async (VpcId: string, CidrBlock = '10.0.0.0/24') =>
+    (await one('CreateSubnet', { VpcId, CidrBlock }) as CreateSubnetResult).Subnet?.SubnetId ?? ''
+  const newRouteTable = async (VpcId: string) =>
+    (await one('CreateRouteTable', { VpcId }) as CreateRouteTableResult).RouteTable?.RouteTableId ?? ''
+  const newGateway = async () =>
+    (await one('CreateInternetGateway', {}) as CreateInternetGatewayResult).InternetGateway?.InternetGatewayId ?? ''
+
+  test('a VPC is deleted, or a subnet is made in it, and never both', async () => {
+    for (let round = 0; round < ROUNDS; round++) {
+      const VpcId = await newVpc()
+      const [deleted, made] = await workers.callAll([
+        { action: 'DeleteVpc', input: { VpcId } }, { action: 'CreateSubnet', input: { VpcId, CidrBlock: '10.0.0.0/24' } },
+      ])
+      expect([outcomeOf(deleted), outcomeOf(made)]).toBeOneOf([['ok', 'InvalidVpcID.NotFound'], ['DependencyViolation', 'ok']])
+      if (!made || !('output' in made)) continue
+      await one('DeleteSubnet', { SubnetId: (made.output as CreateSubnetResult).Subnet?.SubnetId })
+      await one('DeleteVpc', { VpcId })
+    }
+  })
+
+  test('a subnet is deleted, or an instance is launched into it, and never both', async () => {
+    for (let round = 0; round < ROUNDS; round++) {
+      const SubnetId = await newSubnet(vpcId, `172.31.${128 + round}.0/24`)
+      const [deleted, launched] = await workers.callAll([{ action: 'DeleteSubnet', input: { SubnetId } }, launch({ SubnetId })])
+      expect([outcomeOf(deleted), outcomeOf(launched)]).toBeOneOf([['ok', 'InvalidSubnetID.NotFound'], ['DependencyViolation', 'ok']])
+    }
+  })
+
+  test('of eight subnets that overlap one is made', async () => {
+    const VpcId = await newVpc()
+    const answers = await workers.callAll(Array.from({ length: PROCESSES }, (_, n) => (
+      { action: 'CreateSubnet', input: { VpcId, CidrBlock: `10.0.0.0/${20 + n}` } })))
+    expect(outcomes(answers)).toEqual([...Array.from({ length: 7 }, () => 'InvalidSubnet.Conflict'), 'ok'])
+    const [{ subnet_id: SubnetId } = { subnet_id: '' }] = await store.read((db) =>
+      db.selectFrom('subnets').select('subnet_id').where('vpc_id', '=', VpcId).execute())
+    await one('DeleteSubnet', { SubnetId })
+    await one('DeleteVpc', { VpcId })
+  })
+
+  test('a route table is deleted with its routes, or used by a subnet, and leaves nothing', async () => {
+    const VpcId = await newVpc()
+    const InternetGatewayId = await newGateway()
+    await one('AttachInternetGateway', { InternetGatewayId, VpcId })
+    const SubnetId = await newSubnet(VpcId)
+    for (let round = 0; round < ROUNDS; round++) {
+      const RouteTableId = await newRouteTable(VpcId)
+      const [deleted, routed, used] = await workers.callAll([
+        { action: 'DeleteRouteTable', input: { RouteTableId } },
+        { action: 'CreateRoute', input: { RouteTableId, DestinationCidrBlock: '0.0.0.0/0', GatewayId: InternetGatewayId } },
+        { action: 'AssociateRouteTable', input: { RouteTableId, SubnetId } },
+      ])
+      // A route that came first goes with its table.
+      expect(outcomeOf(routed)).toBeOneOf(outcomeOf(deleted) === 'ok' ? ['ok', 'InvalidRouteTableID.NotFound'] : ['ok'])
+      expect([outcomeOf(deleted), outcomeOf(used)]).toBeOneOf([['ok', 'InvalidRouteTableID.NotFound'], ['DependencyViolation', 'ok']])
+      if (used && 'output' in used) await one('DisassociateRouteTable', { AssociationId: (used.output as AssociateRouteTableResult).AssociationId })
+      const routes = await store.read((db) =>
+        db.selectFrom('routes').select('destination').where('route_table_id', '=', RouteTableId).execute())
+      expect(routes).toHaveLength(outcomeOf(deleted) === 'ok' ? 0 : 1)
+      if (outcomeOf(deleted) !== 'ok') await one('DeleteRouteTable', { RouteTableId })
+    }
+    await one('DetachInternetGateway', { InternetGatewayId, VpcId })
+    await one('DeleteSubnet', { SubnetId })
+    await one('DeleteVpc', { VpcId })
+    await one('DeleteInternetGateway', { InternetGatewayId })
+  })
+
+  test('one of four internet gateways gets the VPC, and a subnet one of eight route tables', async () => {
+    const VpcId = await newVpc()
+    const SubnetId = await newSubnet(VpcId)
+    const gateways = [await newGateway(), await newGateway(), await newGateway(), await newGateway()]
+    const attached = await workers.callAll(gateways.map((InternetGatewayId) => (
+      { action: 'AttachInternetGateway', input: { InternetGatewayId, VpcId } })))
+    expect(outcomes(attached)).toEqual(['InvalidParameterValue', 'InvalidParameterValue', 'InvalidParameterValue', 'ok'])
+    const RouteTableId = await newRouteTable(VpcId)
+    const used = await eight({ action: 'AssociateRouteTable', input: { RouteTableId, SubnetId } })
+    expect(outcomes(used)).toEqual([...Array.from({ length: 7 }, () => 'Resource.AlreadyAssociated'), 'ok'])
+    // Of the default VPC there is one already, so that these are as many VPCs as an account may have.
+    expect(outcomes(await eight({ action: 'CreateVpc', input: { CidrBlock: '10.9.0.0/16' } })))
+      .toEqual([...Array.from({ length: 5 }, () => 'VpcLimitExceeded'), 'ok', 'ok', 'ok'])
+  })
+
+  test('one client token in eight calls makes one route table', async () => {
+    const answers = await eight({ action: 'CreateRouteTable', input: { VpcId: vpcId, ClientToken: 'one-table' } })
+    expect(outcomes(answers)).toEqual(Array.from({ length: PROCESSES }, () => 'ok'))
+    const tables = answers.map((answer) => ('output' in answer ? answer.output as CreateRouteTableResult : undefined))
+    expect(new Set(tables.map((each) => each?.RouteTable?.RouteTableId)).size).toBe(1)
+  })
+
+  const newInterface = async (more: object = {}) => {
+    const { NetworkInterface: created } = await one('CreateNetworkInterface', { SubnetId: subnetId, ...more }) as CreateNetworkInterfaceResult
+    return created?.NetworkInterfaceId ?? ''
+  }
+  /** Every private address of the VPC, primary and secondary. */
+  const privateAddresses = () => store.read(async (db) => {
+    const primary = await db.selectFrom('interfaces').select('private_ip').where('vpc_id', '=', vpcId).execute()
+    const secondary = await db.selectFrom('interface_addresses').select('private_ip').where('vpc_id', '=', vpcId).execute()
+    return [...primary, ...secondary].map((row) => row.private_ip)
+  })
+
+  test('the last addresses of a subnet are primary or secondary ones, and none is both', async () => {
+    const small = 'subnet-00000000000000029'
+    await store.transaction('subnet', (db) =>
+      db.insertInto('subnets').values({
+        subnet_id: small, account_id: DEFAULT_ACCOUNT, vpc_id: vpcId, zone: `${REGION}a`, cidr: '172.31.241.0/28',
+        default_for_az: 0, map_public_ip: 0, state: 'available', created_ms: NOW_MS, doc: '{}',
+      }).execute())
+    // Of eleven addresses three are left.
+    const ids = [await newInterface({ SubnetId: small, SecondaryPrivateIpAddressCount: 6 }), await newInterface({ SubnetId: small })]
+    const answers = await workers.callAll(Array.from({ length: PROCESSES }, (_each, index) => index % 2 === 0
+      ? { action: 'CreateNetworkInterface', input: { SubnetId: small } }
+      : { action: 'AssignPrivateIpAddresses', input: { NetworkInterfaceId: ids[index % 4 === 1 ? 0 : 1], SecondaryPrivateIpAddressCount: 1 } }))
+    expect(outcomes(answers)).toEqual([
+      ...Array.from({ length: 5 }, () => 'InsufficientFreeAddressesInSubnet'), ...Array.from({ length: 3 }, () => 'ok'),
+    ])
+    const used = (await privateAddresses()).filter((address) => address.startsWith('172.31.241.'))
+    expect([used.length, new Set(used).size]).toEqual([11, 11])
+  })
+
+  test('an address that several want, as a primary or a secondary one, goes to one', async () => {
+    const ids = [await newInterface(), await newInterface()]
+    for (let round = 0; round < ROUNDS; round++) {
+      const address = `172.31.2.${10 + round}`
+      const answers = await workers.callAll([
+        { action: 'CreateNetworkInterface', input: { SubnetId: subnetId, PrivateIpAddress: address } },
+        ...ids.map((id) => ({ action: 'AssignPrivateIpAddresses', input: { NetworkInterfaceId: id, PrivateIpAddresses: [address] } })),
+      ])
+      expect(outcomes(answers).filter((each) => each === 'ok')).toHaveLength(1)
+      expect(outcomes(answers).filter((each) => each !== 'ok').every((each) =>
+        ['InvalidIPAddress.InUse', 'Resource.AlreadyAssigned'].includes(each ?? ''))).toBe(true)
+      expect((await privateAddresses()).filter((each) => each === address)).toHaveLength(1)
+    }
+  })
+
+  test('an Elastic IP that two calls associate belongs to one interface, and moves only where it may', async () => {
+    const ids = [await newInterface(), await newInterface()]
+    const { AllocationId, PublicIp = '' } = await one('AllocateAddress', {}) as AllocateAddressResult
+    const holders = () => store.read(async (db) => ({
+      shown: await db.selectFrom('interfaces').select('interface_id').where('public_ip', '=', PublicIp).execute(),
+      address: await db.selectFrom('addresses').select(['interface_id', 'association_id']).where('public_ip', '=', PublicIp).executeTakeFirstOrThrow(),
+    }))
+    for (let round = 0; round < ROUNDS; round++) {
+      const mayMove = round % 2 === 0
+      const answers = await workers.callAll(ids.map((id) => ({
+        action: 'AssociateAddress', input: { AllocationId, NetworkInterfaceId: id, AllowReassociation: mayMove },
+      })))
+      expect(outcomes(answers)).toEqual(mayMove ? ['ok', 'ok'] : ['Resource.AlreadyAssociated', 'ok'])
+      const { shown, address } = await holders()
+      expect(shown).toEqual([{ interface_id: address.interface_id }])
+      await one('DisassociateAddress', { AssociationId: address.association_id ?? '' })
+      expect((await holders()).shown).toEqual([])
+    }
+    await one('ReleaseAddress', { AllocationId })
+  })
+
+  test('eight calls allocate no more Elastic IPs than the quota', async () => {
+    const answers = await eight({ action: 'AllocateAddress', input: {} })
+    expect(outcomes(answers)).toEqual([...Array.from({ length: 3 }, () => 'AddressLimitExceeded'), ...Array.from({ length: 5 }, () => 'ok')])
+  })
+
+  test('an interface that two instances want is attached to one', async () => {
+    const launched = await one('RunInstances', launch({ MinCount: 2, MaxCount: 2 }).input) as Reservation
+    for (let round = 0; round < ROUNDS; round++) {
+      const id = await newInterface()
+      const answers = await workers.callAll((launched.Instances ?? []).map((each) => ({
+        action: 'AttachNetworkInterface', input: { NetworkInterfaceId: id, InstanceId: each.InstanceId, DeviceIndex: 1 },
+      })))
+      expect(outcomes(answers)).toEqual(['InvalidNetworkInterface.InUse', 'ok'])
+      // What an agent does, that the next round finds room.
+      await store.transaction('detached', (db) => db
+        .updateTable('interfaces').set({ instance_id: null, host_id: null, slot: null, status: 'available', wanted: 0 })
+        .where('interface_id', '=', id).execute())
     }
   })
 })

@@ -62,6 +62,10 @@ export const DOCUMENTED_FILTERS = {
     attachment.status availability-zone availability-zone-id create-time encrypted fast-restored
     multi-attach-enabled operator.managed operator.principal size snapshot-id status volume-id volume-type
   `.trim().split(/\s+/),
+  DescribeAddresses: `
+    allocation-id association-id instance-id network-border-group network-interface-id network-interface-owner-id
+    private-ip-address public-ip
+  `.trim().split(/\s+/),
   DescribeNetworkInterfaces: `
     association.allocation-id association.association-id addresses.association.owner-id
     addresses.association.public-ip addresses.primary addresses.private-ip-address association.ip-owner-id
@@ -128,6 +132,34 @@ export const DOCUMENTED_FILTERS = {
     cidr cidr-block-association.cidr-block cidr-block-association.association-id cidr-block-association.state
     dhcp-options-id ipv6-cidr-block-association.ipv6-cidr-block ipv6-cidr-block-association.ipv6-pool
     ipv6-cidr-block-association.association-id ipv6-cidr-block-association.state is-default owner-id state vpc-id
+  `.trim().split(/\s+/),
+  DescribeNetworkAcls: `
+    association.association-id association.network-acl-id association.subnet-id default entry.cidr entry.icmp.code
+    entry.icmp.type entry.ipv6-cidr entry.port-range.from entry.port-range.to entry.protocol entry.rule-action
+    entry.egress entry.rule-number network-acl-id owner-id vpc-id
+  `.trim().split(/\s+/),
+  DescribeManagedPrefixLists: `
+    owner-id prefix-list-id prefix-list-name
+  `.trim().split(/\s+/),
+  DescribePrefixLists: `
+    prefix-list-id prefix-list-name
+  `.trim().split(/\s+/),
+  DescribeNatGateways: `
+    nat-gateway-id state subnet-id vpc-id
+  `.trim().split(/\s+/),
+  DescribeRouteTables: `
+    association.gateway-id association.route-table-association-id association.route-table-id association.subnet-id
+    association.main owner-id route-table-id route.destination-cidr-block route.destination-ipv6-cidr-block
+    route.destination-prefix-list-id route.egress-only-internet-gateway-id route.gateway-id route.instance-id
+    route.nat-gateway-id route.transit-gateway-id route.origin route.state route.vpc-peering-connection-id vpc-id
+  `.trim().split(/\s+/),
+  DescribeInternetGateways: `
+    attachment.state attachment.vpc-id internet-gateway-id owner-id
+  `.trim().split(/\s+/),
+  DescribeVpcPeeringConnections: `
+    accepter-vpc-info.cidr-block accepter-vpc-info.owner-id accepter-vpc-info.vpc-id expiration-time
+    requester-vpc-info.cidr-block requester-vpc-info.owner-id requester-vpc-info.vpc-id status-code status-message
+    vpc-peering-connection-id
   `.trim().split(/\s+/),
   DescribeNetworkInsightsPaths: `
     destination filter-at-destination.destination-address filter-at-destination.destination-port-range
