@@ -31,7 +31,8 @@ const DESTINATIONS = [...[...PLACES, SECONDARY].flatMap((place) => [place.privat
 const noServices: VpcServicesServer = { open: async () => {}, close: async () => {}, closeAll: async () => {} }
 
 /** Answers every connection and datagram with who it is, which proves that packets come and go. */
-const SERVER = `Promise.all([import('node:net'), import('node:dgram'), import('node:os')]).then(async ([{default: net}, {default: dgram}, os]) => {
+const SERVER = `(async () => {
+  const [net, dgram, os] = await Promise.all([import('node:net'), import('node:dgram'), import('node:os')])
   const [name, tcp, udp] = process.argv.slice(1)
   const answer = (socket) => { socket.on('error', () => {}); socket.end(name) }
   for (const port of tcp.split(',')) await new Promise((done) => net.createServer(answer).listen(Number(port), '0.0.0.0', done))
@@ -43,7 +44,7 @@ const SERVER = `Promise.all([import('node:net'), import('node:dgram'), import('n
     await new Promise((done) => socket.bind(Number(port), address, done))
   }
   console.log('ready')
-})`
+})()`
 
 /**
  * Asks every "address protocol port" of its arguments at once; prints what each one's server said.
@@ -149,7 +150,8 @@ async function seenFrom({ guest, source, sourceIp }: Place, firstPort: number): 
   const ping = `busybox ping -c 1 -W 1 ${from === '' ? '' : `-I ${from}`}`
   const pings = destinations.map((address) => `(${ping} ${address} > /dev/null 2>&1 && echo ${address} echo somebody) &`)
   const [tcp, icmp] = await Promise.all([
-    guest.run([process.execPath, '-e', CLIENT, from, String(firstPort), ...targets]), guest.run(['busybox', 'sh', '-c', `${pings.join(' ')} wait`]),
+    guest.run([process.execPath, '-e', CLIENT, from, String(firstPort), ...targets]),
+    guest.run(['busybox', 'sh', '-c', `${pings.join(' ')} wait`]),
   ])
   return new Map(`${tcp.stdout}${icmp.stdout}`.trim().split('\n').filter((line) => line !== '').map((line) => {
     const end = line.lastIndexOf(' ')
