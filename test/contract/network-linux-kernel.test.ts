@@ -8,6 +8,7 @@ import { lackingForLab } from '../support/network-lab.ts'
 import {
   all, anywhere, closed, createRig, group, other, POOL, port, ports, PUBLIC_1, type Rig, SLOT, specOf, tcp, VPC,
 } from '../support/network-rig.ts'
+import { vpcSpec } from '../support/vpc-spec.ts'
 
 const lacking = lackingForLab()
 if (lacking !== undefined) console.warn(`The kernel's side of a VPC: not tested, since it needs ${lacking}.`)
@@ -101,26 +102,24 @@ describe.skipIf(lacking !== undefined)('What the Linux network makes in the kern
     expect(await rig.lab.exec.host(['nft', 'list', 'tables'])).not.toMatch(/hearth_(ffff|eeee)/)
   })
 
-  /** A driver whose process dies at its nth command, with or without the command's effect. */
-  function dyingAt(nth: number, hasEffect: boolean) {
+  /** A driver whose process dies after its nth command. */
+  function dyingAfter(nth: number) {
     let count = 0
     const cutting = <A extends unknown[]>(run: (...args: A) => Promise<string>) => async (...args: A) => {
       const own = ++count
-      if (own > nth || (own === nth && !hasEffect)) throw new Error('cut short')
-      const result = await run(...args)
-      if (own === nth) throw new Error('cut short')
-      return result
+      if (own > nth) throw new Error('cut short')
+      return run(...args)
     }
     return rig.create({ host: cutting(rig.lab.exec.host), inside: cutting(rig.lab.exec.inside) })
   }
 
-  /** How often `act` was cut short before it came to its end. */
+  /** How many commands it took `act` to come to its end, having been cut short after each of them. */
   async function cutEverywhere(act: (dying: Network) => Promise<void>, mend: () => Promise<void>): Promise<number> {
-    for (let cut = 2; ; cut++) {
-      const dying = dyingAt(Math.floor(cut / 2), cut % 2 === 1)
+    for (let nth = 0; ; nth++) {
+      const dying = dyingAfter(nth)
       const outcome = await act(dying).then(() => 'whole', (error: Error) => error.message)
       await dying.close()
-      if (outcome === 'whole') return cut - 2
+      if (outcome === 'whole') return nth
       expect(outcome).toBe('cut short')
       await mend()
     }
@@ -151,6 +150,50 @@ describe.skipIf(lacking !== undefined)('What the Linux network makes in the kern
     await rig.lab.exec.host(['ip', 'netns', 'add', `hearth-${rig.lab.homeId}-11`])
     await rig.network.ensureHost()
     expect(await rig.lab.exec.host(['ip', 'netns', 'list'])).not.toContain(`hearth-${rig.lab.homeId}-11`)
+  })
+
+  it('makes and removes a NAT gateway and a peering to the end wherever it is cut short', async () => {
+    const peerCidrs = ['10.7.0.0/16']
+    const away = vpcSpec({
+      vpcId: 'vpc-0d4', slot: 10, cidrs: peerCidrs,
+      peerings: [{ peeringId: 'pcx-01', slot: 3, peerVpcId: 'vpc-0c3', peerVpcSlot: 9, peerCidrs: ['10.0.0.0/16'], side: 'accepter' }],
+    })
+    const plain = specOf(closed, [], 'vpc-0c3', 9)
+    const rich: VpcSpec = {
+      ...plain,
+      natGateways: [{
+        natGatewayId: 'nat-01', interfaceId: 'eni-08', subnetId: 'subnet-01', slot: 8, mac: '02:00:00:00:00:08',
+        privateIp: '10.0.0.18', publicIp: '198.18.4.18',
+      }],
+      peerings: [{ peeringId: 'pcx-01', slot: 3, peerVpcId: 'vpc-0d4', peerVpcSlot: 10, peerCidrs, side: 'requester' }],
+      routeTables: [{ routeTableId: 'rtb-01', routes: [{ destination: '10.7.0.0/16', target: { kind: 'peering', peeringId: 'pcx-01' } }] }],
+    }
+    const gateways = async () => (await rig.lab.exec.host(['ip', 'netns', 'list'])).match(/hearthnat-\S+/g)?.filter((name) => name.includes(rig.lab.homeId)) ?? []
+    await rig.network.syncVpc(away)
+    await rig.network.syncVpc(rich)
+    const whole = await stateOf(9)
+    await rig.network.syncVpc(plain)
+    const bare = await stateOf(9)
+    expect(await gateways()).toEqual([])
+    await rig.network.close()
+    await cutEverywhere((dying) => dying.syncVpc(rich), async () => {
+      await rig.network.syncVpc(rich)
+      expect(await stateOf(9)).toEqual(whole)
+      await rig.network.syncVpc(plain)
+      await rig.network.close()
+    })
+    await rig.network.syncVpc(rich)
+    await rig.network.close()
+    await cutEverywhere((dying) => dying.syncVpc(plain), async () => {
+      await rig.network.syncVpc(plain)
+      expect(await stateOf(9)).toEqual(bare)
+      await rig.network.syncVpc(rich)
+      await rig.network.close()
+    })
+    await rig.network.syncVpc(rich)
+    await rig.network.removeVpc('vpc-0c3')
+    await rig.network.removeVpc('vpc-0d4')
+    expect(await gateways()).toEqual([])
   })
 
   it('turns forwarding off only when the last home goes', async () => {

@@ -295,4 +295,13 @@ describe.skipIf(lacking !== undefined)('Routes, gateways and network ACLs on Lin
     expect(then).toEqual(seen)
     await guest(3).run(['ip', 'addr', 'del', '10.0.0.14/32', 'dev', 'lo'])
   })
+
+  it('leaves nothing when all of it goes', async () => {
+    for (const spec of peered()) await rig.network.syncVpc(spec)
+    await rig.network.removeAll()
+    expect(await rig.lab.exec.host(['ip', 'netns', 'list'])).not.toMatch(new RegExp(`hearth(nat)?-${rig.lab.homeId}`))
+    expect(await rig.lab.exec.host(['ip', '-br', 'link'])).not.toContain(rig.lab.homeId)
+    expect(await rig.lab.exec.host(['nft', 'list', 'ruleset'])).toBe('')
+    expect(await rig.lab.exec.host(['ip', 'route', 'show', 'table', 'all'])).not.toContain('198.18.')
+  })
 })
