@@ -8,7 +8,6 @@ import { lackingForLab } from '../support/network-lab.ts'
 import {
   all, anywhere, closed, createRig, group, other, POOL, port, ports, PUBLIC_1, type Rig, SLOT, specOf, tcp, VPC,
 } from '../support/network-rig.ts'
-import { vpcSpec } from '../support/vpc-spec.ts'
 
 const lacking = lackingForLab()
 if (lacking !== undefined) console.warn(`The kernel's side of a VPC: not tested, since it needs ${lacking}.`)
@@ -150,50 +149,6 @@ describe.skipIf(lacking !== undefined)('What the Linux network makes in the kern
     await rig.lab.exec.host(['ip', 'netns', 'add', `hearth-${rig.lab.homeId}-11`])
     await rig.network.ensureHost()
     expect(await rig.lab.exec.host(['ip', 'netns', 'list'])).not.toContain(`hearth-${rig.lab.homeId}-11`)
-  })
-
-  it('makes and removes a NAT gateway and a peering to the end wherever it is cut short', async () => {
-    const peerCidrs = ['10.7.0.0/16']
-    const away = vpcSpec({
-      vpcId: 'vpc-0d4', slot: 10, cidrs: peerCidrs,
-      peerings: [{ peeringId: 'pcx-01', slot: 3, peerVpcId: 'vpc-0c3', peerVpcSlot: 9, peerCidrs: ['10.0.0.0/16'], side: 'accepter' }],
-    })
-    const plain = specOf(closed, [], 'vpc-0c3', 9)
-    const rich: VpcSpec = {
-      ...plain,
-      natGateways: [{
-        natGatewayId: 'nat-01', interfaceId: 'eni-08', subnetId: 'subnet-01', slot: 8, mac: '02:00:00:00:00:08',
-        privateIp: '10.0.0.18', publicIp: '198.18.4.18',
-      }],
-      peerings: [{ peeringId: 'pcx-01', slot: 3, peerVpcId: 'vpc-0d4', peerVpcSlot: 10, peerCidrs, side: 'requester' }],
-      routeTables: [{ routeTableId: 'rtb-01', routes: [{ destination: '10.7.0.0/16', target: { kind: 'peering', peeringId: 'pcx-01' } }] }],
-    }
-    const gateways = async () => (await rig.lab.exec.host(['ip', 'netns', 'list'])).match(/hearthnat-\S+/g)?.filter((name) => name.includes(rig.lab.homeId)) ?? []
-    await rig.network.syncVpc(away)
-    await rig.network.syncVpc(rich)
-    const whole = await stateOf(9)
-    await rig.network.syncVpc(plain)
-    const bare = await stateOf(9)
-    expect(await gateways()).toEqual([])
-    await rig.network.close()
-    await cutEverywhere((dying) => dying.syncVpc(rich), async () => {
-      await rig.network.syncVpc(rich)
-      expect(await stateOf(9)).toEqual(whole)
-      await rig.network.syncVpc(plain)
-      await rig.network.close()
-    })
-    await rig.network.syncVpc(rich)
-    await rig.network.close()
-    await cutEverywhere((dying) => dying.syncVpc(plain), async () => {
-      await rig.network.syncVpc(plain)
-      expect(await stateOf(9)).toEqual(bare)
-      await rig.network.syncVpc(rich)
-      await rig.network.close()
-    })
-    await rig.network.syncVpc(rich)
-    await rig.network.removeVpc('vpc-0c3')
-    await rig.network.removeVpc('vpc-0d4')
-    expect(await gateways()).toEqual([])
   })
 
   it('turns forwarding off only when the last home goes', async () => {
