@@ -149,7 +149,7 @@ async function createNetwork(settings: Settings, store: Store, log: Logger): Pro
     identityKey: await ensureIdentityKey(store, { clock: systemClock, random: systemRandom }),
   })
   return createLinuxNetwork({
-    homeId, publicPool: formatCidr(publicPoolOf(settings, homeId)), clock: systemClock, log,
+    homeId, publicPool: formatCidr(publicPoolOf(settings, homeId)), publicInterface: settings.publicInterface, clock: systemClock, log,
     services: createVpcServices({ services, clock: systemClock, log }),
   })
 }

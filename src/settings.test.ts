@@ -20,6 +20,15 @@ test('the database is SQLite in the home, unless a URL of PostgreSQL is given', 
   }
 })
 
+test('a public interface is named as the kernel names one, and is none unless given', () => {
+  expect(readSettings({}, {}).publicInterface).toBeNull()
+  expect(readSettings({ publicInterface: 'eth0.100' }, {}).publicInterface).toBe('eth0.100')
+  expect(readSettings({}, { HEARTH_PUBLIC_INTERFACE: 'br-lan' }).publicInterface).toBe('br-lan')
+  for (const name of ['eth0"', 'eth*', 'a-name-that-is-too-long']) {
+    expect(() => readSettings({ publicInterface: name }, {})).toThrow(/^--public-interface .* is not the name of a network interface$/)
+  }
+})
+
 test('of a database is told where it is, not how to get in', () => {
   const told = (database: string | null) => describeDatabase({ database, home: '/h' })
   expect(told(null)).toBe('/h/hearth.db')

@@ -20,6 +20,8 @@ export interface Settings {
   database: string | null
   /** Block of public addresses; null picks one of 198.18.0.0/15 by the home's id. */
   publicPool: string | null
+  /** Interface of the host whose network may reach public addresses in use; null for the host alone. */
+  publicInterface: string | null
   /** How many times the host's vCPUs and memory are promised to instances. */
   overcommitVcpus: number
   overcommitMemory: number
@@ -51,6 +53,10 @@ export const SETTING_OPTIONS: Record<keyof Settings, SettingOption> = {
   publicPool: {
     flag: '--public-pool <cidr>', variable: 'HEARTH_PUBLIC_POOL',
     description: 'block of public addresses (default: a part of 198.18.0.0/15)',
+  },
+  publicInterface: {
+    flag: '--public-interface <name>', variable: 'HEARTH_PUBLIC_INTERFACE',
+    description: 'interface whose network may reach public addresses in use (default: this host alone may)',
   },
   overcommitVcpus: {
     flag: '--overcommit-vcpus <factor>', variable: 'HEARTH_OVERCOMMIT_VCPUS',
@@ -94,6 +100,7 @@ export function readSettings(flags: Given, environment: Record<string, string | 
     firstInstance: flags.firstInstance === false ? false : yesOrNo('firstInstance', environment.HEARTH_FIRST_INSTANCE || 'true'),
     database: databaseUrl(value('database')),
     publicPool: value('publicPool') ?? null,
+    publicInterface: interfaceName(value('publicInterface')),
     overcommitVcpus: factor('overcommitVcpus', value('overcommitVcpus') ?? '16'),
     overcommitMemory: factor('overcommitMemory', value('overcommitMemory') ?? '4'),
   }
@@ -120,6 +127,13 @@ export function publicPoolOf(settings: Pick<Settings, 'publicPool' | 'engine'>, 
   const all: Cidr = { base: (198 * 256 + 18) * 65_536, prefix: 15 }
   if (settings.engine === 'sim') return all
   return { base: all.base + (Number.parseInt(homeId, 16) % 128) * 1024, prefix: 22 }
+}
+
+/** A name that the kernel takes, and that is safe within rules and commands. */
+function interfaceName(value: string | undefined): string | null {
+  if (value === undefined) return null
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$/.test(value)) throw new Error(`--public-interface ${value} is not the name of a network interface`)
+  return value
 }
 
 /** @throws Error that does not repeat the value, which may hold a password. */

@@ -12,6 +12,7 @@ import type { Context } from './context.ts'
 import { checkVpcCount } from './create-vpc.ts'
 import { chosenZone } from './create-subnet.ts'
 import { refuseParameters } from './parameters.ts'
+import { wakeVpc } from './security-group-lookup.ts'
 
 function defaultVpcOf({ db, account }: Context): Promise<VpcTable | undefined> {
   return db.selectFrom('vpcs').selectAll().where('account_id', '=', account).where('is_default', '=', 1).executeTakeFirst()
@@ -36,7 +37,7 @@ export async function createDefaultSubnet(
   context: Context,
   input: CreateDefaultSubnetRequest,
 ): Promise<CreateDefaultSubnetResult> {
-  const { db } = context
+  const { db, nowMs } = context
   refuseParameters(input, ['Ipv6Native'])
   const zone = chosenZone(context, input)
   if (zone === undefined) {
@@ -57,6 +58,7 @@ export async function createDefaultSubnet(
   if (!subnet) {
     throw new ApiError('InvalidSubnet.Conflict', `There is no free block for a default subnet in ${DEFAULT_VPC_CIDR}.`)
   }
+  await wakeVpc(db, vpc.vpc_id, nowMs)
   const available = usableAddresses(parseNetworkCidr(subnet.cidr, 'InvalidSubnet.Range'))
   return { Subnet: subnetToWire(subnet, available, []) }
 }

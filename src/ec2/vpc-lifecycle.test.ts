@@ -144,11 +144,13 @@ describe('the default VPC', () => {
     expect(await lab.failure(createDefaultSubnet, { AvailabilityZoneId: 'use1-az1' }))
       .toBe(`DefaultSubnetAlreadyExistsInAvailabilityZone: '${first?.SubnetId}' is already the default subnet in us-east-1a.`)
     await lab.call(deleteSubnet, { SubnetId: second?.SubnetId })
+    await lab.addInstance(first?.SubnetId ?? '', '172.31.0.10')
     const { Subnet: again } = await lab.call(createDefaultSubnet, { AvailabilityZone: 'us-east-1b' })
     expect(again).toMatchObject({
       CidrBlock: '172.31.16.0/20', AvailabilityZone: 'us-east-1b', DefaultForAz: true, MapPublicIpOnLaunch: true,
       AvailableIpAddressCount: 4091,
     })
+    expect(await lab.takeWork()).toEqual([`vpc ${again?.VpcId}`])
     expect(await lab.failure(createDefaultSubnet, {})).toMatch(/^MissingParameter/)
     expect(await lab.failure(createDefaultSubnet, { AvailabilityZone: 'us-east-1x' })).toMatch(/^InvalidParameterValue: Value \(us-east-1x\)/)
   })

@@ -1,5 +1,5 @@
 import type { VpcPeeringTable, VpcTable } from '../store/schema.ts'
-import { vpcDoc } from './vpc-wire.ts'
+import { dnsAttributes } from './vpc-wire.ts'
 
 /**
  * Whether addresses in the VPC have the names that EC2 gives them, which takes both of its attributes
@@ -8,7 +8,7 @@ import { vpcDoc } from './vpc-wire.ts'
  * https://docs.aws.amazon.com/vpc/latest/userguide/AmazonDNS-concepts.html
  */
 export function namesAddresses(row: Pick<VpcTable, 'doc' | 'is_default'>): boolean {
-  const { enableDnsSupport = true, enableDnsHostnames = row.is_default === 1 } = vpcDoc(row)
+  const { enableDnsSupport, enableDnsHostnames } = dnsAttributes(row)
   return enableDnsSupport && enableDnsHostnames
 }
 

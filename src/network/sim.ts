@@ -109,7 +109,7 @@ function changing(vpc: SimVpc, change: VpcChange): () => void {
 }
 
 /** @throws Error on what the kernel would refuse or confuse: a mistake of the caller. */
-function checkSpec({ vpcId, groups, subnets, ports }: VpcSpec): void {
+function checkSpec({ vpcId, groups, subnets, ports, natGateways }: VpcSpec): void {
   const groupIds = new Set(groups.map((group) => group.groupId))
   const subnetIds = new Set(subnets.map((subnet) => subnet.subnetId))
   const seen = new Set<string>()
@@ -117,12 +117,16 @@ function checkSpec({ vpcId, groups, subnets, ports }: VpcSpec): void {
     if (seen.has(what)) throw new Error(`${vpcId}: two ports with ${what}`)
     seen.add(what)
   }
+  for (const owner of [...ports, ...natGateways]) {
+    unique(`MAC ${owner.mac}`)
+    unique(`slot ${owner.slot}`)
+    for (const { privateIp, publicIp } of [owner, ...('secondary' in owner ? owner.secondary : [])]) {
+      unique(`address ${privateIp}`)
+      if (publicIp !== null) unique(`public address ${publicIp}`)
+    }
+    if (!subnetIds.has(owner.subnetId)) throw new Error(`${owner.interfaceId}: no subnet ${owner.subnetId} in ${vpcId}`)
+  }
   for (const port of ports) {
-    unique(`address ${port.privateIp}`)
-    unique(`MAC ${port.mac}`)
-    unique(`slot ${port.slot}`)
-    if (port.publicIp !== null) unique(`public address ${port.publicIp}`)
-    if (!subnetIds.has(port.subnetId)) throw new Error(`${port.interfaceId}: no subnet ${port.subnetId} in ${vpcId}`)
     for (const groupId of port.groupIds) {
       if (!groupIds.has(groupId)) throw new Error(`${port.interfaceId}: no group ${groupId} in ${vpcId}`)
     }

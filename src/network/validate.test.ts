@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { PortSpec, RuleSpec, VpcSpec } from './driver.ts'
 import { portSpec, subnetSpec, vpcSpec } from '../../test/support/vpc-spec.ts'
-import { refuseOverlap, validateVpcSpec } from './validate.ts'
+import { refuseOverlap, validateVpcChange, validateVpcSpec } from './validate.ts'
 
 const port = portSpec({
   interfaceId: 'eni-1', subnetId: 'subnet-1', slot: 1, mac: '02:00:00:00:00:01', privateIp: '10.0.0.5', groupIds: ['sg-1'],
@@ -31,8 +31,34 @@ describe('validateVpcSpec', () => {
     ['an address twice', spec([port, { ...port, interfaceId: 'eni-2', slot: 2, mac: '02:00:00:00:00:02' }])],
     ['a block with host bits', { ...spec(), cidrs: ['10.0.0.1/16'] }],
     ['no block', { ...spec(), cidrs: [] }],
+    ['a secondary address that another has', spec([{ ...port, secondary: [{ privateIp: '10.0.0.5', publicIp: null }] }])],
+    ['text in a route', { ...spec(), routeTables: [{ routeTableId: 'rtb-01', routes: [
+      { destination: '10.9.0.0/16 dev lo', target: { kind: 'blackhole' } }] }] }],
+    ['a subnet with an unknown route table', { ...spec(), routeTables: [] }],
+    ['a subnet with an unknown network ACL', { ...spec(), networkAcls: [] }],
+    ['text in an entry of a network ACL', { ...spec(), networkAcls: [{ networkAclId: 'acl-01', egress: [], ingress: [
+      { ruleNumber: 1, action: 'allow', protocol: 'tcp', fromPort: 22, toPort: 22, cidr: '0.0.0.0/0 accept' }] }] }],
+    ['text in a member of a foreign group', { ...spec(), foreignGroups: [{ groupId: 'sg-9', addresses: ['10.0.0.1 }'] }] }],
+    ['a NAT gateway in a port\'s slot', { ...spec(), natGateways: [{
+      natGatewayId: 'nat-1', interfaceId: 'eni-9', subnetId: 'subnet-1', slot: 1, mac: '02:00:00:00:00:09', privateIp: '10.0.0.9',
+      publicIp: null }] }],
+    ['a peer without a block', { ...spec(), peerings: [{
+      peeringId: 'pcx-1', slot: 1, peerVpcId: 'vpc-2', peerVpcSlot: 2, peerCidrs: [], side: 'requester' }] }],
   ])('refuses %s', (_what, bad) => {
     expect(() => validateVpcSpec(bad)).toThrow('bad network spec')
+  })
+})
+
+describe('validateVpcChange', () => {
+  it('takes what EC2 has', () => {
+    validateVpcChange({ ports: [port], removed: ['eni-2'], groups: spec().groups }, spec())
+  })
+
+  it('refuses what would become part of a command', () => {
+    const change = { ports: [], removed: [], groups: [] }
+    expect(() => validateVpcChange({ ...change, ports: [{ ...port, mac: '02:00:00:00:00:01"' }] }, spec())).toThrow('bad network spec')
+    expect(() => validateVpcChange({ ...change, removed: ['eni-1 }'] }, spec())).toThrow('bad network spec')
+    expect(() => validateVpcChange({ ...change, ports: [{ ...port, groupIds: ['sg 1'] }] }, spec())).toThrow('bad network spec')
   })
 })
 

@@ -120,7 +120,9 @@ async function syncPorts(
     }
   })
   if (rows.length === 0 && changed.length === 0) return DONE
-  if (rows.some((each) => each.requester_id !== null)) return undefined
+  const subnetIds = new Set(vpc.spec.subnets.map((each) => each.subnetId))
+  // NAT gateways come with the whole VPC, and a port may be in a subnet that is newer than what is known.
+  if (rows.some((each) => each.requester_id !== null || (each.wanted === 1 && !subnetIds.has(each.subnet_id)))) return undefined
   const isWanted = new Set(wanted.map((port) => port.interfaceId))
   const removed = rows.map((each) => each.interface_id).filter((id) => !isWanted.has(id))
   for (const id of removed) vpc.ports.delete(id)

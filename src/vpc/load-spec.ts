@@ -137,7 +137,7 @@ function toRuleSpecs(rule: SecurityGroupRuleTable, blocks: ReadonlyMap<string, s
  * Members of the groups that rules name and that are of peered VPCs. Once the peering has ended a rule is
  * stale and lets nothing through, whoever has those addresses then.
  */
-async function loadForeignGroups(
+export async function loadForeignGroups(
   db: Db,
   groups: readonly GroupSpec[],
   peerVpcIds: readonly string[],

@@ -51,7 +51,7 @@ describe('the VPCs that a packet may pass', () => {
         source: { interfaceId: near }, destination: '10.9.0.10', protocol: 6, destinationPort: 22,
       })
       expect(verdict.forward.map((hop) => hop.kind)).toContain('peering')
-      // Its interface is in the default VPC's group, which lets in its own members only, and those by foreign addresses too.
+      // Its interface is in a group of the other VPC, of which it knows nothing.
       expect(verdict.obstacles.map((each) => each.code)).toEqual(['ENI_SG_RULES_MISMATCH'])
     })
   })

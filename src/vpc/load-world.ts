@@ -2,7 +2,7 @@ import type { PeeringSpec, VpcSpec } from '../network/driver.ts'
 import { inBatches } from '../store/batch.ts'
 import type { Db } from '../store/store.ts'
 import { cidrsOf, loadRouteTables } from './load-routing.ts'
-import { loadPorts, loadVpcSpec } from './load-spec.ts'
+import { loadForeignGroups, loadPorts, loadVpcSpec } from './load-spec.ts'
 
 /**
  * VPCs as they would be if all their instances ran: whoever asks what a packet may do means the rules,
@@ -27,6 +27,7 @@ async function loadAsIfRunning(db: Db, vpcId: string, slot: number): Promise<Vpc
     .selectFrom('interfaces').selectAll().where('vpc_id', '=', vpcId).where('instance_id', 'is not', null).orderBy('interface_id').execute()
   return {
     ...spec, peerings,
+    foreignGroups: await loadForeignGroups(db, spec.groups, peerings.map((each) => each.peerVpcId)),
     routeTables: await loadRouteTables(db, vpcId, {
       internetGatewayId: gateway?.internet_gateway_id,
       natGatewayIds: spec.natGateways.map((each) => each.natGatewayId), peeringIds: peerings.map((each) => each.peeringId),

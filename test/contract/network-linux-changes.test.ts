@@ -6,7 +6,7 @@ import type { GroupSpec, PortSpec, RuleSpec, VpcChange, VpcSpec } from '../../sr
 import { createLinuxNetwork } from '../../src/network/linux/index.ts'
 import { createLab, type Lab, lackingForLab } from '../support/network-lab.ts'
 import { POOL } from '../support/network-rig.ts'
-import { noServer, toWorld } from '../support/routing-rig.ts'
+import { noServer, toPeer, toWorld, withRoute } from '../support/routing-rig.ts'
 import { portSpec, subnetSpec, vpcSpec } from '../support/vpc-spec.ts'
 
 const lacking = lackingForLab()
@@ -100,9 +100,8 @@ function rulesetOf(json: string): Record<string, string[]> {
 
 describe.skipIf(lacking !== undefined)('Changes of a VPC on Linux', { timeout: 120_000 }, () => {
   let lab: Lab
-  const create = () => createLinuxNetwork({
-    homeId: lab.homeId, publicPool: POOL, clock: systemClock, log: { ...silentLogger, warn: fellBack }, exec: lab.exec,
-    services: noServer,
+  const create = (exec = lab.exec) => createLinuxNetwork({
+    homeId: lab.homeId, publicPool: POOL, clock: systemClock, log: { ...silentLogger, warn: fellBack }, exec, services: noServer,
   })
   /** A change that does not apply is done as a whole: right, and not what is meant here. */
   const fellBack = (message: string) => {
@@ -116,6 +115,16 @@ describe.skipIf(lacking !== undefined)('Changes of a VPC on Linux', { timeout: 1
     await create().removeAll()
     await lab.close()
   })
+
+  /** A driver whose process dies after its nth command. */
+  function dyingAfter(nth: number) {
+    let count = 0
+    const cutting = <A extends unknown[]>(run: (...args: A) => Promise<string>) => async (...args: A) => {
+      if (++count > nth) throw new Error('cut short')
+      return run(...args)
+    }
+    return create({ host: cutting(lab.exec.host), inside: cutting(lab.exec.inside) })
+  }
 
   async function kernelState() {
     const netns = create().netnsPathOf(BASE.slot)!.split('/').at(-1)!
@@ -148,7 +157,46 @@ describe.skipIf(lacking !== undefined)('Changes of a VPC on Linux', { timeout: 1
       await other.syncVpc(spec)
       expect(await kernelState()).toEqual(changed)
       await other.removeVpc(BASE.vpcId)
-    }), { numRuns: 8, seed: 20 })
+    }), { numRuns: 6, seed: 20 })
+  })
+
+  it('make and remove a NAT gateway and a peering to the end wherever they are cut short', async () => {
+    const link = { peeringId: 'pcx-01', slot: 3 }
+    const peerCidrs = ['10.7.0.0/16']
+    const away = vpcSpec({
+      vpcId: 'vpc-0b2', slot: 2, cidrs: peerCidrs,
+      peerings: [{ ...link, peerVpcId: BASE.vpcId, peerVpcSlot: BASE.slot, peerCidrs: BASE.cidrs, side: 'accepter' }],
+    })
+    const rich: VpcSpec = {
+      ...BASE,
+      natGateways: [{
+        natGatewayId: 'nat-01', interfaceId: 'eni-08', subnetId: 'subnet-00', slot: 8, mac: '02:00:00:00:00:08',
+        privateIp: '10.0.0.18', publicIp: '198.18.4.18',
+      }],
+      peerings: [{ ...link, peerVpcId: away.vpcId, peerVpcSlot: away.slot, peerCidrs, side: 'requester' }],
+      routeTables: withRoute(BASE, toPeer('10.7.0.0/16')),
+    }
+    const network = create()
+    await network.syncVpc(away)
+    await network.syncVpc(rich)
+    const whole = await kernelState()
+    await network.syncVpc(BASE)
+    const bare = await kernelState()
+    for (const [from, to, expected] of [[BASE, rich, whole], [rich, BASE, bare]] as const) {
+      await network.syncVpc(from)
+      // What comes before only looks.
+      for (let nth = 6; ; nth += 2) {
+        const outcome = await dyingAfter(nth).syncVpc(to).then(() => 'whole', (error: Error) => error.message)
+        if (outcome === 'whole') break
+        expect(outcome).toBe('cut short')
+        await network.syncVpc(to)
+        expect(await kernelState()).toEqual(expected)
+        await network.syncVpc(from)
+      }
+    }
+    await network.removeVpc(BASE.vpcId)
+    await network.removeVpc(away.vpcId)
+    expect(await lab.exec.host(['ip', 'netns', 'list'])).not.toContain(`hearthnat-${lab.homeId}`)
   })
 
   it('are done as a whole where the kernel is not as it was left', async () => {

@@ -101,26 +101,24 @@ describe.skipIf(lacking !== undefined)('What the Linux network makes in the kern
     expect(await rig.lab.exec.host(['nft', 'list', 'tables'])).not.toMatch(/hearth_(ffff|eeee)/)
   })
 
-  /** A driver whose process dies at its nth command, with or without the command's effect. */
-  function dyingAt(nth: number, hasEffect: boolean) {
+  /** A driver whose process dies after its nth command. */
+  function dyingAfter(nth: number) {
     let count = 0
     const cutting = <A extends unknown[]>(run: (...args: A) => Promise<string>) => async (...args: A) => {
       const own = ++count
-      if (own > nth || (own === nth && !hasEffect)) throw new Error('cut short')
-      const result = await run(...args)
-      if (own === nth) throw new Error('cut short')
-      return result
+      if (own > nth) throw new Error('cut short')
+      return run(...args)
     }
     return rig.create({ host: cutting(rig.lab.exec.host), inside: cutting(rig.lab.exec.inside) })
   }
 
-  /** How often `act` was cut short before it came to its end. */
+  /** How many commands it took `act` to come to its end, having been cut short after each of them. */
   async function cutEverywhere(act: (dying: Network) => Promise<void>, mend: () => Promise<void>): Promise<number> {
-    for (let cut = 2; ; cut++) {
-      const dying = dyingAt(Math.floor(cut / 2), cut % 2 === 1)
+    for (let nth = 0; ; nth++) {
+      const dying = dyingAfter(nth)
       const outcome = await act(dying).then(() => 'whole', (error: Error) => error.message)
       await dying.close()
-      if (outcome === 'whole') return cut - 2
+      if (outcome === 'whole') return nth
       expect(outcome).toBe('cut short')
       await mend()
     }

@@ -103,6 +103,19 @@ describe.each([
       expect(await host.addresses(1)).toEqual(['172.31.0.12', '172.31.0.13'])
     })
 
+    it('applies a change, as the first thing of its life or later', async () => {
+      await network.syncVpc(vpc(1, [port(1), port(2)]))
+      await network.syncVpc(vpc(1, [port(2), port(3)]), { ports: [port(3)], removed: ['eni-1'], groups: [] })
+      expect(await host.addresses(1)).toEqual(['172.31.0.12', '172.31.0.13'])
+      const moved = { ...port(2), privateIp: '172.31.0.20', secondary: [{ privateIp: '172.31.0.21', publicIp: null }] }
+      await network.syncVpc(vpc(1, [moved, port(3)]), { ports: [moved], removed: [], groups: [] })
+      expect((await host.addresses(1))).toContain('172.31.0.20')
+      await network.close()
+      network = host.create()
+      await network.syncVpc(vpc(1, [port(3), port(4)]), { ports: [port(4)], removed: ['eni-2'], groups: [] })
+      expect(await host.addresses(1)).toEqual(['172.31.0.13', '172.31.0.14'])
+    })
+
     it('takes calls for one VPC in their order', async () => {
       const calls = [[1], [1, 2], [3], [], [4], [5, 6]]
       for (let round = 0; round < 3; round++) {

@@ -30,6 +30,8 @@ export const PLACES: { slot: number; subnetId: SubnetId; privateIp: string; publ
   { slot: 3, subnetId: 'subnet-0b', privateIp: '10.0.16.13', publicIp: '198.18.4.13' },
   { slot: 4, subnetId: 'subnet-0c', privateIp: '10.1.0.14', publicIp: '198.18.4.14' },
 ]
+/** Another address of the first guest, and the Elastic IP that it may have. */
+export const SECONDARY = { slot: 1, privateIp: '10.0.0.21', publicIp: '198.18.4.21' }
 export const interfaceOf = (slot: number) => `eni-0e${slot}`
 const macOf = (slot: number) => `02:00:00:00:0e:0${slot}`
 const isFirst = (subnetId: SubnetId) => SUBNETS[subnetId].vpc === FIRST_VPC
@@ -110,7 +112,7 @@ const drawn = fc.record({
   tables: fc.tuple(...(['subnet-0a', 'subnet-0b', 'subnet-0c'] as const).map(table)),
   ports: fc.tuple(...PLACES.map(({ subnetId }) => fc.record({
     groupIds: fc.subarray(isFirst(subnetId) ? GROUPS.first : GROUPS.second, { minLength: 1 }),
-    isPublished: often(3), sourceDestCheck: often(3).map((often) => !often),
+    isPublished: often(3), isSecondaryPublished: often(1), sourceDestCheck: often(3).map((often) => !often),
   }))),
   nat: fc.record({ isPublic: often(6), subnetId: often(4).map((often): SubnetId => (often ? 'subnet-0a' : 'subnet-0b')) }),
   hasGateway: fc.tuple(often(9), often(9)),
@@ -150,16 +152,20 @@ function build(each: Drawn, first: boolean): VpcSpec {
       return { networkAclId: idFor(subnetId, 'acl'), ingress, egress }
     }),
     foreignGroups: [...named].toSorted().map((groupId) => ({
-      groupId, addresses: ports.filter((port) => port.groupIds.includes(groupId)).map((port) => port.privateIp),
+      groupId, addresses: ports.filter((port) => port.groupIds.includes(groupId))
+        .flatMap((port) => [port.privateIp, ...port.secondary.map((each) => each.privateIp)]),
     })),
     natGateways: first ? [natOf(each.nat)] : [], peerings: each.isPeered ? [peeringOf(first)] : [],
   })
 }
 
-function portOf(place: (typeof PLACES)[number], { groupIds, isPublished, sourceDestCheck }: Drawn['ports'][number]): PortSpec {
+function portOf(place: (typeof PLACES)[number], port: Drawn['ports'][number]): PortSpec {
+  const { groupIds, isPublished, isSecondaryPublished, sourceDestCheck } = port
+  const secondary = { privateIp: SECONDARY.privateIp, publicIp: isSecondaryPublished ? SECONDARY.publicIp : null }
   return portSpec({
     interfaceId: interfaceOf(place.slot), subnetId: place.subnetId, slot: place.slot, mac: macOf(place.slot), privateIp: place.privateIp,
     publicIp: isPublished ? place.publicIp : null, groupIds, sourceDestCheck,
+    secondary: place.slot === SECONDARY.slot ? [secondary] : [],
   })
 }
 
@@ -189,9 +195,9 @@ export const worldOf = (vpcs: VpcSpec[]): World => ({ vpcs, publicPool: RANDOM_P
 /** A packet between any two places, or the outside; to private or public addresses. */
 export const randomProbe: fc.Arbitrary<Probe> = fc.record({
   from: fc.integer({ min: 0, max: PLACES.length }),
-  destination: fc.constantFrom(...PLACES.flatMap((place) => [place.privateIp, place.publicIp]), OUTSIDE, '198.18.4.200', '10.0.0.50'),
+  destination: fc.constantFrom(...[...PLACES, SECONDARY].flatMap((place) => [place.privateIp, place.publicIp]), OUTSIDE, '198.18.4.200', '10.0.0.50'),
   port: fc.constantFrom(22, 23, null),
-}).filter(({ from, destination }) => from > 0 || PLACES.some((place) => place.publicIp === destination))
+}).filter(({ from, destination }) => from > 0 || [...PLACES, SECONDARY].some((place) => place.publicIp === destination))
   .map(({ from, destination, port }) => ({
     source: from === 0 ? { outside: OUTSIDE } : { interfaceId: interfaceOf(from) }, destination,
     ...(port === null ? { protocol: 1 } : { protocol: 6, destinationPort: port }),

@@ -3,6 +3,16 @@ import type { Names } from './names.ts'
 /** Name of the chain that remembers, across restarts, that ip_forward was off before Hearth came. */
 export const FORWARDING_WAS_OFF = 'forwarding_was_off'
 
+export interface HostRulesOptions {
+  names: Names
+  publicPool: string
+  /** Interface whose network may reach public addresses; null for the host alone. */
+  publicInterface: string | null
+  /** Whether the pool is a part of that interface's network, which so finds the way back to an address. */
+  isPoolOnLink: boolean
+  forwardingWasOff: boolean
+}
+
 /**
  * Hearth's table on the host, replaced as one transaction. It judges only packets of this home's
  * own links and leaves everybody else's alone. Another program's forward chain may still drop what
@@ -11,9 +21,15 @@ export const FORWARDING_WAS_OFF = 'forwarding_was_off'
  * - Guests reach the world through their public addresses, hidden behind the host's own.
  * - Nobody reaches a VPC but at an address of the pool; whether the packet is let in is for the
  *   VPC's security groups to say.
+ * - With a public interface, what comes in there may go to addresses of the pool; and where the pool
+ *   is a part of its network, guests are seen there by their public addresses.
  * - Guests do not reach the host itself, apart from echo.
  */
-export function renderHostRules(names: Names, publicPool: string, forwardingWasOff: boolean): string {
+export function renderHostRules(options: HostRulesOptions): string {
+  const { names, publicPool, publicInterface, isPoolOnLink, forwardingWasOff } = options
+  const fromOutside = publicInterface === null ? ''
+    : `    iifname "${publicInterface}" oifname "${names.hostLinkPrefix}*" ip daddr ${publicPool} accept\n`
+  const asItself = isPoolOnLink ? `    ip saddr ${publicPool} oifname "${publicInterface}" accept\n` : ''
   const ours = `"${names.hostLinkPrefix}*"`
   return `table inet ${names.hostTable}
 delete table inet ${names.hostTable}
@@ -34,7 +50,7 @@ table inet ${names.hostTable} {
   chain forward {
     type filter hook forward priority filter; policy accept;
     iifname ${ours} oifname ${ours} ip saddr ${publicPool} ip daddr ${publicPool} accept
-    iifname ${ours} goto from_guests
+${fromOutside}    iifname ${ours} goto from_guests
     oifname ${ours} goto to_guests
   }
   chain input {
@@ -43,7 +59,7 @@ table inet ${names.hostTable} {
   }
   chain masquerade_out {
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr ${publicPool} oifname != ${ours} masquerade
+${asItself}    ip saddr ${publicPool} oifname != ${ours} masquerade
   }
 ${forwardingWasOff ? `  chain ${FORWARDING_WAS_OFF} {\n  }\n` : ''}}
 `

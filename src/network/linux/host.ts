@@ -1,6 +1,8 @@
-import { overlaps, parseCidr } from '../../core/cidr.ts'
+import { contains, overlaps, parseCidr } from '../../core/cidr.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Exec } from './exec.ts'
+import { createArpProxies } from './public-interface.ts'
+import { createTools } from './tools.ts'
 import { FORWARDING_WAS_OFF, renderHostRules } from './host-rules.ts'
 import type { Names } from './names.ts'
 
@@ -16,6 +18,7 @@ interface Route {
   dst: string
   dev?: string
   type?: string
+  gateway?: string
   metric?: number
 }
 
@@ -28,9 +31,12 @@ export function createHost(options: {
   publicInterface: string | null
   log: Logger
 }): Host {
-  const { exec, names, publicPool, log } = options
+  const { exec, names, publicPool, publicInterface, log } = options
   const pool = parseCidr(publicPool)
   if (pool === undefined) throw new Error(`public address pool ${publicPool} is not a CIDR such as 198.18.4.0/22`)
+
+  const tools = createTools(exec)
+  const proxies = createArpProxies(tools, publicPool, publicInterface)
 
   const isOurs = (route: Route) =>
     route.metric === names.poolMetric || (route.dev?.startsWith(names.hostLinkPrefix) ?? false)
@@ -40,9 +46,24 @@ export function createHost(options: {
     return found as Route[]
   }
 
+  /** Whether the pool is a part of the network on the public interface, whose other hosts then find it by ARP. */
+  function isOnLink(route: Route): boolean {
+    const block = parseCidr(route.dst)
+    return publicInterface !== null && route.dev === publicInterface && route.type === undefined
+      && route.gateway === undefined && block !== undefined && pool !== undefined
+      && block.prefix < pool.prefix && contains(block, pool.base)
+  }
+
+  async function refuseUnknownInterface(): Promise<void> {
+    if (publicInterface === null) return
+    const links = await tools.json<{ ifname: string }>(undefined, ['link', 'show'])
+    if (links.some((link) => link.ifname === publicInterface)) return
+    throw new Error(`there is no interface ${publicInterface} on this host for --public-interface`)
+  }
+
   function refuseForeign(all: Route[]): void {
     for (const route of all) {
-      if (isOurs(route) || route.dst === 'default' || route.type === 'multicast') continue
+      if (isOurs(route) || route.dst === 'default' || route.type === 'multicast' || isOnLink(route)) continue
       const block = parseCidr(route.dst.includes('/') ? route.dst : `${route.dst}/32`)
       if (pool === undefined || block === undefined || block.prefix === 0 || !overlaps(block, pool)) continue
       const where = [route.type, route.dst, route.dev && `dev ${route.dev}`].filter(Boolean).join(' ')
@@ -76,10 +97,14 @@ export function createHost(options: {
     async ensure() {
       const all = await routes()
       refuseForeign(all)
+      await refuseUnknownInterface()
       const forwarding = (await exec.host(['cat', FORWARD_FILE])).trim()
       const wasOff = forwarding === '0' || (await noted(names.hostTable))
-      await exec.host(['nft', '-f', '-'], renderHostRules(names, publicPool, wasOff))
+      await exec.host(['nft', '-f', '-'], renderHostRules({
+        names, publicPool, publicInterface, isPoolOnLink: all.some(isOnLink), forwardingWasOff: wasOff,
+      }))
       await ensurePoolRoute(all)
+      await proxies.removeStale()
       if (forwarding === '0') {
         log.info('turned on IPv4 forwarding on this host', { sysctl: 'net.ipv4.ip_forward' })
         await exec.host(['tee', FORWARD_FILE], '1')
@@ -95,6 +120,7 @@ export function createHost(options: {
         if (heir !== undefined) await exec.host(['nft', 'add', 'chain', 'inet', heir, FORWARDING_WAS_OFF])
         else await exec.host(['tee', FORWARD_FILE], '0')
       }
+      await proxies.removeAll()
       for (const route of (await routes()).filter((route) => route.metric === names.poolMetric)) {
         await exec.host(['ip', 'route', 'del', 'unreachable', route.dst, 'metric', String(names.poolMetric)])
       }

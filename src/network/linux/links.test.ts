@@ -43,6 +43,7 @@ const whole = (): Observed => ({
     { priority: 0, table: 'local' }, { priority: 100, table: 'main' },
     { priority: 1000, fwmark: `0x${subnet!.mark.toString(16)}`, table }, { priority: 32766, table: 'main' },
   ],
+  proxies: [],
 })
 
 describe('planVpcLinks', () => {
@@ -106,7 +107,7 @@ describe('planHostLink', () => {
     links: [{ ifname: dev, flags: ['UP'], mtu: 1500, addr_info: inet(LINK.hostAddress) }],
     routes: [{ dst: '198.18.4.9', gateway: LINK.vpcAddress, dev }],
     neighbours: [{ dst: LINK.vpcAddress, dev, lladdr: LINK.vpcMac, state: ['PERMANENT'] }],
-    rules: [],
+    rules: [], proxies: [],
   }
 
   it('is empty where all is as it should be', () => {

@@ -1,6 +1,7 @@
 import type { DesiredVpc } from './desired.ts'
 import { type Device, type Fact, isKernelRule, localAddresses, rulePlace } from './facts.ts'
 import { LINK, MTU, UPLINK } from './names.ts'
+import type { ObservedProxy } from './public-interface.ts'
 
 /** What is seen of one side of a VPC: links with their addresses, routes, permanent neighbours, rules. */
 export interface Observed {
@@ -8,6 +9,8 @@ export interface Observed {
   routes: ObservedRoute[]
   neighbours: ObservedNeighbour[]
   rules: ObservedRule[]
+  /** Addresses that the host answers ARP for. */
+  proxies: ObservedProxy[]
 }
 
 export interface ObservedLink {
@@ -105,7 +108,10 @@ export function planHostLink(desired: DesiredVpc, observed: Observed): string[] 
   const dev = names.hostLink(slot)
   const { host } = desired.facts
   const link = observed.links.find((each) => each.ifname === dev)
-  const seen = [...observed.routes.map(routeAsSeen), ...observed.neighbours.map(neighbourAsSeen)]
+  const seen = [
+    ...observed.routes.map(routeAsSeen), ...observed.neighbours.map(neighbourAsSeen),
+    ...observed.proxies.map((each) => ({ place: `proxy ${each.dst}`, value: each.dev, unset: '' })),
+  ]
   return [
     ...raise(dev, link),
     ...missingAddresses(dev, [LINK.hostAddress], link),

@@ -13,7 +13,7 @@ export interface Peerings {
   /**
    * Makes the links whose other VPC is there, and takes away those that the frame does not name.
    *
-   * @returns the links that exist, and the VPCs that got an end of a new one.
+   * @returns the links that exist, and the VPCs whose end of one is not yet in use.
    */
   ensure(netns: string, frame: Frame, links: readonly ObservedLink[]): Promise<{ present: Set<string>; linked: string[] }>
 }
@@ -40,16 +40,15 @@ export function createPeerings(options: {
     return isThere && (await vpcIdIn(netns)) === peerVpcId
   }
 
-  /** Whether a link had to be made and could be. */
-  async function link(netns: string, peering: PeeringSpec): Promise<boolean> {
+  /** Makes the link, if it can be made and the other VPC has not made it. */
+  async function link(netns: string, peering: PeeringSpec): Promise<void> {
     const dev = names.peering(peering.slot)
-    if (!(await hasPeer(peering)) || (await has(netns, dev))) return false
+    if (!(await hasPeer(peering)) || (await has(netns, dev))) return
     const mac = (end: 'requester' | 'accepter') => ['address', PEERING_ENDS[end].mac, 'mtu', String(MTU)]
     await ip(undefined, [
       'link', 'add', dev, ...mac(peering.side), 'netns', netns, 'type', 'veth',
       'peer', 'name', dev, ...mac(otherEnd(peering)), 'netns', names.netns(peering.peerVpcSlot),
     ])
-    return true
   }
 
   return {
@@ -64,9 +63,12 @@ export function createPeerings(options: {
       }
       const linked: string[] = []
       for (const [dev, peering] of wanted) {
-        if (present.has(dev)) continue
-        if (await link(netns, peering)) linked.push(peering.peerVpcId)
-        if (await has(netns, dev)) present.add(dev)
+        if (!present.has(dev)) await link(netns, peering)
+        if (!present.has(dev) && !(await has(netns, dev))) continue
+        present.add(dev)
+        // An end has a carrier when the other one is up; without one, the other VPC has not seen the link.
+        const isUsed = links.some((each) => each.ifname === dev && each.flags.includes('LOWER_UP'))
+        if (!isUsed) linked.push(peering.peerVpcId)
       }
       return { present, linked }
     }),

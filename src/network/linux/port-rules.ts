@@ -11,7 +11,7 @@ export function portRules(frame: Frame, port: PortSpec): Piece[] {
   const tap = `"${frame.names.tap(port.slot)}"`
   const addresses = addressesOf(port)
   const privateIps = addresses.map((each) => each.privateIp)
-  const { slot, mac, groupIds } = port
+  const { mac, groupIds } = port
   return [
     ...privateIps.map((ip) => element('source', `${tap} . ${mac} . ${ip}`)),
     ...[...privateIps, '0.0.0.0'].map((ip) => element('source', `${tap} . ${mac} . ${ip}`, 'arp')),
@@ -24,16 +24,15 @@ export function portRules(frame: Frame, port: PortSpec): Piece[] {
     chain(`hops_${port.metadataHopLimit}`, [`ip ttl set ${port.metadataHopLimit}`]),
     ...privateIps.map((ip) => entry('hops_of', ip, `goto hops_${port.metadataHopLimit}`)),
     ...groupIds.flatMap((groupId) => privateIps.map((ip) => element(membersOf(groupId), ip))),
-    // Offset 288 bits after the UDP header's start: the client's hardware address in the message,
-    // so that no guest asks for another's lease.
-    chain(`d_${slot}`, [
-      `ether saddr ${mac} ip saddr { 0.0.0.0, ${port.privateIp} } @th,288,48 0x${mac.replaceAll(':', '')} accept`, 'drop',
-    ]),
-    chain(`i_${slot}`, [...groupIds.map((id) => `jump ${groupChain('ingress', id)}`), 'drop']),
-    chain(`e_${slot}`, [...groupIds.map((id) => `jump ${groupChain('egress', id)}`), 'drop']),
-    entry('dhcp_of', tap, `goto d_${slot}`),
-    entry('ingress_of', tap, `goto i_${slot}`),
-    entry('egress_of', tap, `goto e_${slot}`),
+    ...['0.0.0.0', port.privateIp].map((ip) => element('dhcp_clients', `${tap} . ${mac} . ${ip} . 0x${mac.replaceAll(':', '')}`)),
+    ...(['ingress', 'egress'] as const).flatMap((direction) => {
+      const name = combinationChain(direction, groupIds)
+      return [
+        // One for all ports that are in the same groups.
+        chain(name, [...groupIds.toSorted().map((id) => `jump ${groupChain(direction, id)}`), 'drop']),
+        entry(`${direction}_of`, tap, `goto ${name}`),
+      ]
+    }),
   ]
 }
 
@@ -47,6 +46,11 @@ export function natRules(frame: Frame, nat: NatGatewaySpec): Piece[] {
     entry('ingress_of', dev, 'goto to_nat'),
     entry('egress_of', dev, 'accept'),
   ]
+}
+
+function combinationChain(direction: 'ingress' | 'egress', groupIds: readonly string[]): string {
+  const digest = createHash('sha256').update(groupIds.toSorted().join(' ')).digest('hex').slice(0, 16)
+  return `${direction === 'ingress' ? 'i' : 'e'}_${digest}`
 }
 
 function edgeElements(frame: Frame, owner: { subnetId: string }, dev: string): Piece[] {

@@ -19,8 +19,6 @@ export function tapSettings(taps: readonly string[]): string {
 cd /proc/sys/net/ipv4
 for name in ${taps.join(' ')}; do
   echo 1 > conf/$name/proxy_arp
-  echo 0 > conf/$name/rp_filter
-  echo 0 > conf/$name/send_redirects
   echo 0 > neigh/$name/proxy_delay
 done
 `

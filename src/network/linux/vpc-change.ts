@@ -10,15 +10,24 @@ export function insideCommands(change: KernelChange): { script: string; rules: s
   const gone = change.devices.flatMap(({ before }) => before ?? [])
   const fresh = change.devices.flatMap(({ after }) => after ?? [])
   const goneNames = new Set(gone.map((each) => each.name))
-  const parts = [
-    ...(change.rules === null ? [] : ['nft -f -']),
-    ...removals(change.inside, goneNames),
-    ...removalOf(gone),
+  const devices = [
+    ...removals(change.inside, goneNames), ...removalOf(gone),
     ...(fresh.length > 0 ? [makingOf(fresh), tapSettings(fresh.map((each) => each.name))] : []),
-    ...batch([...fresh.map(raiseTap), ...settings(change.inside), ...fresh.map(markTap)]),
   ]
-  return parts.length === 0 ? null : { script: ['set -e', ...parts].join('\n'), rules: change.rules ?? '' }
+  const details = batch([...fresh.map(raiseTap), ...settings(change.inside), ...fresh.map(markTap)])
+  const isEmpty = change.rules === null && devices.length === 0 && details.length === 0
+  if (isEmpty) return null
+  const script = change.rules === null ? ['set -e', ...devices, ...details] : [...RULES_BEGIN, ...devices, RULES_END, ...details]
+  return { script: script.join('\n'), rules: change.rules ?? '' }
 }
+
+/**
+ * The rules are read from standard input while devices come and go; both keep the kernel waiting.
+ * Nobody uses a device before it is up, which comes after the rules; and nothing of them is still under way when
+ * the shell has ended, however it does.
+ */
+const RULES_BEGIN = ['set -e', 'trap wait EXIT', 'exec 3<&0', 'nft -f - <&3 & rules=$!']
+const RULES_END = 'wait $rules'
 
 export function hostCommands(change: KernelChange): string | null {
   const parts = [...removals(change.host, new Set()), ...batch(settings(change.host))]

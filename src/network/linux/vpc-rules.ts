@@ -46,7 +46,8 @@ function collections(): Piece[] {
     // Who may send under which address; and taps that may send under any.
     collection('set', 'source', 'type ifname . ether_addr . ipv4_addr'),
     collection('set', 'unchecked', 'type ifname . ether_addr'),
-    collection('map', 'dhcp_of', 'type ifname : verdict'),
+    // The last is the client's hardware address within the message, 288 bits after the UDP header's start.
+    collection('set', 'dhcp_clients', 'typeof iifname . ether saddr . ip saddr . @th,288,48'),
     // Subnets, by mark.
     collection('map', 'subnet_of', 'type ifname : mark'),
     collection('set', 'same_subnet', 'type mark . ifname'),
@@ -90,6 +91,8 @@ function aclRules(acl: NetworkAclSpec): Piece[] {
 function antiSpoofing({ cidrs, names, peerings, hasInternetGateway }: Frame): Piece[] {
   const own = list(withoutOverlaps(cidrs))
   return [chain('antispoof', [
+    // Most packets are of this kind, and nothing else is said of them.
+    'meta l4proto tcp iifname . ether saddr . ip saddr @source accept',
     'iifname "lo" accept',
     'meta nfproto != ipv4 drop',
     // The host's router would tell guests of shorter ways when two of them meet at public addresses.
@@ -98,7 +101,9 @@ function antiSpoofing({ cidrs, names, peerings, hasInternetGateway }: Frame): Pi
     // A peer passes on nobody else's packets, and reaches nobody beyond this VPC.
     ...peerings.map((peering) =>
       `iifname "${names.peering(peering.slot)}" ip saddr ${list(withoutOverlaps(peering.peerCidrs))} ip daddr ${own} accept`),
-    'udp sport 68 udp dport 67 iifname vmap @dhcp_of',
+    // No guest asks for another's lease.
+    'udp sport 68 udp dport 67 iifname . ether saddr . ip saddr . @th,288,48 @dhcp_clients accept',
+    'udp sport 68 udp dport 67 drop',
     'iifname . ether saddr . ip saddr @source accept',
     'iifname . ether saddr @unchecked accept',
   ], 'type filter hook prerouting priority raw; policy drop;')]
@@ -113,6 +118,7 @@ function classification({ cidrs, peerings }: Frame): Piece[] {
   const near = list(withoutOverlaps([...cidrs, ...peerings.flatMap((each) => each.peerCidrs), '169.254.0.0/16']))
   return [chain('classify', [
     'meta mark set iifname map @subnet_of',
+    ...cidrs.slice(0, 1).map((cidr) => `ip saddr ${cidr} ip daddr ${cidr} accept`),
     `iifname != "${UPLINK}" ip daddr != ${near} ct zone set ip saddr map @zone_of`,
     `ip saddr != ${near} ct zone set ip daddr map @zone_of`,
   ], 'type filter hook prerouting priority raw + 10; policy accept;')]
@@ -143,11 +149,8 @@ function forwarding({ cidrs, names, peerings }: Frame): Piece[] {
   const dev = (slot: number) => `"${names.peering(slot)}"`
   return [
     chain('egress', [
-      // Beside the zones, which two pairs of addresses may share by chance.
-      `oifname "${UPLINK}" ct state established,related ct direction original ip saddr . ct reply ip daddr != @pair drop`,
-      `oifname "${UPLINK}" ct state established,related ct direction reply ip saddr . ct original ip daddr != @pair drop`,
-      `iifname "${UPLINK}" ct direction original ip daddr . ct original ip daddr != @pair drop`,
-      `iifname "${UPLINK}" ct direction reply ip daddr . ct reply ip daddr != @pair drop`,
+      `oifname "${UPLINK}" ct state established,related jump check_out`,
+      `iifname "${UPLINK}" jump check_in`,
       'ct state established,related accept',
       'ct state invalid drop',
       `iifname "${UPLINK}" ct status dnat accept`,
@@ -162,6 +165,15 @@ function forwarding({ cidrs, names, peerings }: Frame): Piece[] {
         `oifname ${dev(slot)} ip saddr ${own} ip daddr ${list(withoutOverlaps(peerCidrs))} accept`),
       'oifname vmap @ingress_of',
     ], 'type filter hook forward priority filter + 10; policy drop;'),
+    // Beside the zones, which two pairs of addresses may share by chance.
+    chain('check_out', [
+      'ct direction original ip saddr . ct reply ip daddr != @pair drop',
+      'ct direction reply ip saddr . ct original ip daddr != @pair drop',
+    ]),
+    chain('check_in', [
+      'ct direction original ip daddr . ct original ip daddr != @pair drop',
+      'ct direction reply ip daddr . ct reply ip daddr != @pair drop',
+    ]),
     // A NAT gateway takes what guests send through it; from outside it is unreachable.
     chain('to_nat', [
       `iifname "${UPLINK}" drop`, ...peerings.map(({ slot }) => `iifname ${dev(slot)} drop`), 'accept',
@@ -191,11 +203,12 @@ function localServices({ subnets, resolvers, names, peerings }: Frame): Piece[] 
     // are not "GET " or "HEAD", and from the first other segment on; so a PUT that is cut into small
     // pieces does not escape it. The handshake passes with a normal TTL. What comes pipelined in
     // one segment is for the server to refuse.
-    chain('metadata_in', [
-      `${metadata} ct mark 0 @ih,0,32 { 0x47455420, 0x48454144 } ct mark set 2`,
-      `${metadata} ct mark 2 @ih,0,8 != { 0x47, 0x48 } ct mark set 1`,
-      `${metadata} ct mark 2 @ih,0,32 != { 0x47455420, 0x48454144 } ct mark set 1`,
-    ], 'type filter hook prerouting priority mangle; policy accept;'),
+    chain('metadata_in', [`${metadata} jump metadata_method`], 'type filter hook prerouting priority mangle; policy accept;'),
+    chain('metadata_method', [
+      'ct mark 0 @ih,0,32 { 0x47455420, 0x48454144 } ct mark set 2',
+      'ct mark 2 @ih,0,8 != { 0x47, 0x48 } ct mark set 1',
+      'ct mark 2 @ih,0,32 != { 0x47455420, 0x48454144 } ct mark set 1',
+    ]),
     chain('metadata_out', [
       `ip saddr ${METADATA_ADDRESS} tcp sport 80 tcp flags & syn == 0 ct mark != 2 ip daddr vmap @hops_of`,
     ], 'type filter hook output priority mangle; policy accept;'),

@@ -12,6 +12,7 @@ import {
 import { DOOMED_GROUP, LINK, MTU, type Names, NETNS_FOLDER, UPLINK, VPC_TABLE } from './names.ts'
 import { createNatGateways } from './nat.ts'
 import { createPeerings } from './peerings.ts'
+import { createArpProxies } from './public-interface.ts'
 import { hostLinkSettings, NAMESPACE_SETTINGS, tapSettings } from './settings.ts'
 import { createTools } from './tools.ts'
 import { hostCommands, insideCommands } from './vpc-change.ts'
@@ -53,7 +54,9 @@ export interface VpcKernelOptions {
 export function createVpcKernel({ exec, names, publicPool, publicInterface }: VpcKernelOptions): VpcKernel {
   // A namespace in the making has no VPC's id for a moment: nobody may take it for an unfinished one.
   const serial = createSerial()
-  const { ip, batch, json, shell } = createTools(exec)
+  const tools = createTools(exec)
+  const { ip, batch, json, shell } = tools
+  const proxies = createArpProxies(tools, publicPool, publicInterface)
   const natGateways = createNatGateways({ exec, names })
   const peerings = createPeerings({ exec, names, vpcIdIn })
 
@@ -110,16 +113,17 @@ export function createVpcKernel({ exec, names, publicPool, publicInterface }: Vp
       json<ObservedNeighbour>(netns, ['neigh', 'show']),
       json<ObservedRule>(netns, ['-4', 'rule', 'show']),
     ])
-    return { links, routes: routes.filter((route) => route.table !== 'local'), neighbours, rules }
+    return { links, routes: routes.filter((route) => route.table !== 'local'), neighbours, rules, proxies: [] }
   }
 
   async function observeHost(dev: string): Promise<Observed> {
-    const [links, routes, neighbours] = await Promise.all([
+    const [links, routes, neighbours, answered] = await Promise.all([
       json<ObservedLink>(undefined, ['addr', 'show']),
       json<ObservedRoute>(undefined, ['route', 'show', 'table', 'main', 'root', publicPool]),
       json<ObservedNeighbour>(undefined, ['neigh', 'show', LINK.vpcAddress]),
+      publicInterface === null ? [] : proxies.observe(),
     ])
-    return { links: links.filter((link) => link.ifname === dev), routes, neighbours, rules: [] }
+    return { links: links.filter((link) => link.ifname === dev), routes, neighbours, rules: [], proxies: answered }
   }
 
   async function ensureRules(netns: string, { marker, wholeRules }: DesiredVpc): Promise<void> {
@@ -159,6 +163,7 @@ export function createVpcKernel({ exec, names, publicPool, publicInterface }: Vp
     }
     const isThere = await stat(path.join(NETNS_FOLDER, netns)).then(() => true, () => false)
     if (isThere) await ip(undefined, ['netns', 'del', netns])
+    if (publicInterface !== null) await proxies.removeStale()
   }
 
   return {
@@ -185,6 +190,7 @@ export function createVpcKernel({ exec, names, publicPool, publicInterface }: Vp
         await shell(undefined, hostLinkSettings(dev))
         await batch(undefined, outsidePlan)
       }
+      if (publicInterface !== null) await proxies.removeStale()
       return { desired, linked }
     },
     async change(frame, change) {
