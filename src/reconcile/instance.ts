@@ -132,8 +132,14 @@ async function start(options: InstanceReconcilerOptions, loaded: Loaded): Promis
   return recordRunning(options, row)
 }
 
+/** A reboot that was asked for before the instance stopped has come about with its start. */
 function recordRunning({ clock }: InstanceReconcilerOptions, row: InstanceTable): Outcome {
-  return recording('instance.running', (db) => moveInstance(db, row, 'running', clock.now(), { hasRun: true, startFailures: 0 }))
+  return recording('instance.running', async (db) => {
+    const moved = await moveInstance(db, row, 'running', clock.now(), { hasRun: true, startFailures: 0, reboot: null })
+    if (!moved || row.reboot_requested === row.reboot_completed) return
+    await db
+      .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', row.instance_id).execute()
+  })
 }
 
 /** Writes down, before the first start, the hardware that must not change later. */
