@@ -1,16 +1,20 @@
 // `npm run bench`: build, then the benchmarks with the arguments given. `npm run bench -- api` is the
-// one that compares the API with moto's server. See docs/performance.md.
+// one that compares the API with moto's server, `-- network` the one of VPCs. See docs/performance.md.
 import { spawn } from 'node:child_process'
 import path from 'node:path'
 import { bundle, root } from '../scripts/bundle.mjs'
 import '../scripts/build.mjs'
 
-const isApi = process.argv[2] === 'api'
-const words = process.argv.slice(isApi ? 3 : 2)
-await bundle(isApi
-  ? { 'bench-api': path.join(root, 'bench/api/main.ts'), 'bench-client': path.join(root, 'bench/api/client.ts') }
-  : { bench: path.join(root, 'bench/main.ts') })
-const program = path.join(root, 'dist', isApi ? 'bench-api.js' : 'bench.js')
+const PROGRAMS = {
+  api: { 'bench-api': 'bench/api/main.ts', 'bench-client': 'bench/api/client.ts' },
+  network: { 'bench-network': 'bench/network/main.ts', 'bench-network-peer': 'bench/network/peer.ts' },
+}
+const name = process.argv[2] ?? ''
+const isNamed = Object.hasOwn(PROGRAMS, name)
+const sources = isNamed ? PROGRAMS[name] : { bench: 'bench/main.ts' }
+const words = process.argv.slice(isNamed ? 3 : 2)
+await bundle(Object.fromEntries(Object.entries(sources).map(([entry, file]) => [entry, path.join(root, file)])))
+const program = path.join(root, 'dist', isNamed ? `bench-${name}.js` : 'bench.js')
 const child = spawn(process.execPath, [program, ...words], { stdio: 'inherit' })
 // Ctrl-C reaches the child by itself, which cleans up; this process waits for it.
 process.on('SIGINT', () => {})

@@ -60,7 +60,7 @@ async function restoreMachines(store: Store, hostId: string, world: SimWorld): P
   for (const row of rows) {
     world.start({
       instanceId: row.instance_id, uuid: '', slot: row.slot ?? 0, vcpus: row.vcpus, memoryMib: row.memory_mib,
-      platform: { machineType: 'sim', cpuModel: 'sim', accelerator: 'sim' }, disks: [], nics: [], netnsPath: null,
+      platform: { machineType: 'sim', cpuModel: 'sim', accelerator: 'sim' }, disks: [], nics: [], maxNics: 1, netnsPath: null,
     })
   }
 }

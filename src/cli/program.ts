@@ -13,6 +13,7 @@ import { addSsh } from './ssh.ts'
 import { addStatus } from './status.ts'
 import type { Terminal } from './terminal.ts'
 import { addUp } from './up.ts'
+import { addWhyNot } from './why-not.ts'
 
 /** The command line of Hearth. Failures come as exceptions; of the command line's own, commander has told. */
 export function createProgram(terminal: Terminal): Command {
@@ -28,7 +29,7 @@ export function createProgram(terminal: Terminal): Command {
     })
     .addHelpText('after', '\nExamples:\n  hearth up\n  eval "$(hearth env)"\n  hearth ssh first\n  hearth down')
   const commands = [
-    addUp, addDown, addStatus, addEnv, addSsh, addConsole, addImage, addCertificate, addDoctor, addReset,
+    addUp, addDown, addStatus, addEnv, addSsh, addConsole, addWhyNot, addImage, addCertificate, addDoctor, addReset,
   ]
   for (const add of commands) add(program, terminal)
   return program

@@ -1,60 +1,67 @@
-import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
+import { describeAccountAttributes } from './account-attributes.ts'
 import { allocateAddress, describeAddresses, releaseAddress } from './addresses.ts'
 import { associateAddress, disassociateAddress } from './associate-address.ts'
 import { attachNetworkInterface, detachNetworkInterface } from './attach-network-interface.ts'
-import { describeAccountAttributes } from './account-attributes.ts'
+import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
+import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
-import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
-import { createDefaultSubnet, createDefaultVpc } from './default-vpc.ts'
 import { createSubnet } from './create-subnet.ts'
 import { createVpc } from './create-vpc.ts'
+import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
+import { createDefaultSubnet, createDefaultVpc } from './default-vpc.ts'
 import { deleteSecurityGroup } from './delete-security-group.ts'
 import { deleteSubnet } from './delete-subnet.ts'
 import { deleteVpc } from './delete-vpc.ts'
-import { describeImages } from './images.ts'
-import {
-  associateDhcpOptions, createDhcpOptions, deleteDhcpOptions, describeDhcpOptions,
-} from './dhcp-options.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
 import { describeSecurityGroupRules } from './describe-security-group-rules.ts'
+import { associateDhcpOptions, createDhcpOptions, deleteDhcpOptions, describeDhcpOptions } from './dhcp-options.ts'
+import { describeImages } from './images.ts'
+import { describeInstanceAttribute } from './instance-attributes.ts'
+import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
+import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
+import { describeInstanceStatus } from './instance-status.ts'
 import { describeInstanceTypeOfferings } from './instance-type-offerings.ts'
 import { describeInstanceTypes } from './instance-types.ts'
-import { describeInstanceAttribute } from './instance-attributes.ts'
-import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
 import {
-  attachInternetGateway, createInternetGateway, deleteInternetGateway, describeInternetGateways, detachInternetGateway,
+  attachInternetGateway, createInternetGateway, deleteInternetGateway, describeInternetGateways,
+  detachInternetGateway,
 } from './internet-gateways.ts'
-import { describeInstanceStatus } from './instance-status.ts'
-import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
-import { createNatGateway } from './create-nat-gateway.ts'
 import { createKeyPair, deleteKeyPair, describeKeyPairs, importKeyPair, prepareCreateKeyPair } from './key-pairs.ts'
-import { deleteNatGateway, describeNatGateways } from './nat-gateways.ts'
-import {
-  createNetworkAcl, deleteNetworkAcl, describeNetworkAcls, replaceNetworkAclAssociation,
-} from './network-acls.ts'
-import { createNetworkAclEntry, deleteNetworkAclEntry, replaceNetworkAclEntry } from './network-acl-entries.ts'
-import {
-  describeNetworkInterfaceAttribute, modifyNetworkInterfaceAttribute, resetNetworkInterfaceAttribute,
-} from './network-interface-attributes.ts'
-import { describeNetworkInterfaces } from './network-interfaces.ts'
 import { createManagedPrefixList, deleteManagedPrefixList, describeManagedPrefixLists } from './managed-prefix-lists.ts'
 import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
 import { modifyManagedPrefixList, restoreManagedPrefixListVersion } from './modify-managed-prefix-list.ts'
-import { monitorInstances, unmonitorInstances } from './monitoring.ts'
 import {
   modifySecurityGroupRules, updateSecurityGroupRuleDescriptionsEgress, updateSecurityGroupRuleDescriptionsIngress,
 } from './modify-security-group-rules.ts'
 import { modifySubnetAttribute } from './modify-subnet-attribute.ts'
-import { mutation, pagedQuery, query, type Operation } from './operation.ts'
+import { monitorInstances, unmonitorInstances } from './monitoring.ts'
+import { deleteNatGateway, describeNatGateways } from './nat-gateways.ts'
+import { createNetworkAclEntry, deleteNetworkAclEntry, replaceNetworkAclEntry } from './network-acl-entries.ts'
+import {
+  createNetworkAcl, deleteNetworkAcl, describeNetworkAcls, replaceNetworkAclAssociation,
+} from './network-acls.ts'
+import {
+  deleteNetworkInsightsAnalysis, describeNetworkInsightsAnalyses, startNetworkInsightsAnalysis,
+} from './network-insights-analyses.ts'
+import {
+  createNetworkInsightsPath, deleteNetworkInsightsPath, describeNetworkInsightsPaths,
+} from './network-insights-paths.ts'
+import {
+  describeNetworkInterfaceAttribute, modifyNetworkInterfaceAttribute, resetNetworkInterfaceAttribute,
+} from './network-interface-attributes.ts'
+import { describeNetworkInterfaces } from './network-interfaces.ts'
+import { mutation, type Operation, pagedQuery, query } from './operation.ts'
 import {
   describePrefixLists, getManagedPrefixListAssociations, getManagedPrefixListEntries,
 } from './prefix-list-contents.ts'
 import { assignPrivateIpAddresses, unassignPrivateIpAddresses } from './private-ip-addresses.ts'
 import { revokeSecurityGroupEgress, revokeSecurityGroupIngress } from './revoke-security-group-rules.ts'
-import { associateRouteTable, disassociateRouteTable, replaceRouteTableAssociation } from './route-table-associations.ts'
+import {
+  associateRouteTable, disassociateRouteTable, replaceRouteTableAssociation,
+} from './route-table-associations.ts'
 import { createRouteTable, deleteRouteTable, describeRouteTables } from './route-tables.ts'
 import { createRoute, deleteRoute, replaceRoute } from './routes.ts'
 import { runInstances } from './run-instances.ts'
@@ -96,6 +103,7 @@ export const operations: Record<string, Operation> = {
   CreateNatGateway: mutation(createNatGateway),
   CreateNetworkAcl: mutation(createNetworkAcl),
   CreateNetworkAclEntry: mutation(createNetworkAclEntry),
+  CreateNetworkInsightsPath: mutation(createNetworkInsightsPath),
   CreateNetworkInterface: mutation(createNetworkInterface),
   CreateRoute: mutation(createRoute),
   CreateRouteTable: mutation(createRouteTable),
@@ -111,6 +119,8 @@ export const operations: Record<string, Operation> = {
   DeleteNatGateway: mutation(deleteNatGateway),
   DeleteNetworkAcl: mutation(deleteNetworkAcl),
   DeleteNetworkAclEntry: mutation(deleteNetworkAclEntry),
+  DeleteNetworkInsightsAnalysis: mutation(deleteNetworkInsightsAnalysis),
+  DeleteNetworkInsightsPath: mutation(deleteNetworkInsightsPath),
   DeleteNetworkInterface: mutation(deleteNetworkInterface),
   DeleteRoute: mutation(deleteRoute),
   DeleteRouteTable: mutation(deleteRouteTable),
@@ -136,6 +146,8 @@ export const operations: Record<string, Operation> = {
   DescribeManagedPrefixLists: query(describeManagedPrefixLists),
   DescribeNatGateways: query(describeNatGateways),
   DescribeNetworkAcls: query(describeNetworkAcls),
+  DescribeNetworkInsightsAnalyses: query(describeNetworkInsightsAnalyses),
+  DescribeNetworkInsightsPaths: query(describeNetworkInsightsPaths),
   DescribeNetworkInterfaceAttribute: query(describeNetworkInterfaceAttribute),
   DescribeNetworkInterfaces: query(describeNetworkInterfaces),
   DescribePrefixLists: query(describePrefixLists),
@@ -187,6 +199,7 @@ export const operations: Record<string, Operation> = {
   RevokeSecurityGroupIngress: mutation(revokeSecurityGroupIngress),
   RunInstances: mutation(runInstances),
   StartInstances: mutation(startInstances),
+  StartNetworkInsightsAnalysis: mutation(startNetworkInsightsAnalysis),
   StopInstances: mutation(stopInstances),
   TerminateInstances: mutation(terminateInstances),
   UnassignPrivateIpAddresses: mutation(unassignPrivateIpAddresses),

@@ -112,6 +112,16 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidVpcPeeringConnectionId.Malformed', notFoundCode: 'InvalidVpcPeeringConnectionID.NotFound',
     notFound: idDoesNotExist('vpcPeeringConnection'),
   },
+  networkInsightsPath: {
+    type: 'network-insights-path', prefix: 'nip', table: 'network_insights', idColumn: 'id',
+    malformedCode: 'InvalidNetworkInsightsPathId.Malformed', notFoundCode: 'InvalidNetworkInsightsPathId.NotFound',
+    notFound: idDoesNotExist('network insights path'),
+  },
+  networkInsightsAnalysis: {
+    type: 'network-insights-analysis', prefix: 'nia', table: 'network_insights', idColumn: 'id',
+    malformedCode: 'InvalidNetworkInsightsAnalysisId.Malformed', notFoundCode: 'InvalidNetworkInsightsAnalysisId.NotFound',
+    notFound: idDoesNotExist('network insights analysis'),
+  },
   dhcpOptions: {
     type: 'dhcp-options', prefix: 'dopt', table: 'dhcp_options', idColumn: 'dhcp_options_id',
     malformedCode: 'InvalidDhcpOptionsId.Malformed', notFoundCode: 'InvalidDhcpOptionID.NotFound',

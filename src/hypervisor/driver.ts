@@ -1,6 +1,9 @@
 /** As many disks as every machine has places for. */
 export const MAX_DISKS = 10
 
+/** As many interfaces as a machine can have places for, the primary one included; no instance type has more. */
+export const MAX_NICS = 15
+
 /** What a machine is made of; everything QEMU would need, nothing of EC2. */
 export interface MachineSpec {
   instanceId: string
@@ -14,9 +17,22 @@ export interface MachineSpec {
   platform: MachinePlatform
   /** In boot order; the first is the root volume. `path` as given by Volumes.pathOf. */
   disks: { volumeId: string; path: string; deviceName: string }[]
-  nics: { interfaceId: string; mac: string; tap: string }[]
+  nics: NicSpec[]
+  /** How many interfaces there is to be room for, those that come later included. */
+  maxNics: number
   /** Path of the network namespace the taps live in; null for none (simulator). */
   netnsPath: string | null
+}
+
+/** An interface as a device of a machine. */
+export interface NicSpec {
+  interfaceId: string
+  /** Names the device: the same interface, detached and attached again, is another device. */
+  attachmentId: string
+  /** Its place. The one at 0 is a part of the machine; others come and go while it runs. */
+  deviceIndex: number
+  mac: string
+  tap: string
 }
 
 /** What of the virtual hardware must not change during an instance's life. */
@@ -68,6 +84,16 @@ export interface Hypervisor {
   pressKey(instanceId: string): Promise<void>
   /** Lets a guest that is out of space go on; what it wrote is written again, or it stands still again. No effect on others. */
   resume(instanceId: string): Promise<void>
+  /**
+   * Makes the running machine have these interfaces and no others, but for the primary one, which
+   * stays as it is: plugs in what is missing (the tap is there) and asks the guest to give up the
+   * rest, which takes the time that the guest takes. Those of `cutOff` are without a link at once,
+   * whatever the guest does.
+   *
+   * @returns the attachments that the machine has now, the primary one aside, those that it is giving
+   * up included; a listener hears when that changes. None of a machine that does not run.
+   */
+  ensureNics(instanceId: string, nics: readonly NicSpec[], cutOff?: readonly string[]): Promise<string[]>
   /** Calls `listener` with an instance id when something about its machine may have changed. */
   onChange(listener: (instanceId: string) => void): void
   /** Lets go of sockets and watchers; machines go on running. */

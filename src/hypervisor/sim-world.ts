@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events'
 import type { Clock, Timer } from '../core/clock.ts'
 import type { Random } from '../core/random.ts'
 import type { VolumeSpec } from '../volumes/driver.ts'
-import type { MachineSpec } from './driver.ts'
+import type { MachineSpec, NicSpec } from './driver.ts'
 
 /** Shortest and longest duration in milliseconds; [0, 0] is at once, without a timer. */
 export type DelayRange = [minMs: number, maxMs: number]
@@ -13,6 +13,8 @@ export interface SimGuestDelays {
   bootMs: DelayRange
   /** From the power button to the guest's power-off. */
   shutdownMs: DelayRange
+  /** From the request to give up an interface until the guest has. */
+  unplugMs: DelayRange
 }
 
 export interface SimWorldOptions {
@@ -21,11 +23,30 @@ export interface SimWorldOptions {
   delays: SimGuestDelays
 }
 
+/** The process of a simulated machine. */
+export interface SimProcess {
+  pid: number
+  startedAtMs: number
+  status: 'running' | 'shutdown'
+  outOfSpace?: boolean
+  /** Its interfaces, by attachment. */
+  nics: Map<string, SimNic>
+}
+
+/** An interface of a running machine. */
+export interface SimNic {
+  spec: NicSpec
+  /** Whether packets pass. */
+  hasLink: boolean
+  /** The guest was asked to give it up. */
+  isLeaving: boolean
+}
+
 /** A simulated machine: a folder on the host and, while it runs, a process. */
 export interface SimMachine {
   instanceId: string
   spec: MachineSpec
-  process: { pid: number; startedAtMs: number; status: 'running' | 'shutdown'; outOfSpace?: boolean } | null
+  process: SimProcess | null
   /** Everything the guest ever wrote to its console. */
   console: string
   /** How often it was started. */
@@ -83,7 +104,10 @@ export class SimWorld {
     machine.spec = spec
     machine.boots += 1
     for (const disk of spec.disks) this.#users.set(disk.path, spec.instanceId)
-    machine.process = { pid: ++this.#lastPid, startedAtMs: this.#clock.now(), status: 'running' }
+    machine.process = {
+      pid: ++this.#lastPid, startedAtMs: this.#clock.now(), status: 'running',
+      nics: new Map(spec.nics.map((nic) => [nic.attachmentId, plugged(nic)])),
+    }
     machine.console += '[    0.000000] Hearth simulated guest: no kernel, no programs, only this text\n'
     machine.console += `[    0.000000] ${spec.instanceId}: ${spec.vcpus} vCPU, ${spec.memoryMib} MiB of memory\n`
     this.#later(machine, this.#delays.bootMs, () => this.#booted(machine))
@@ -95,6 +119,23 @@ export class SimWorld {
     if (machine?.process?.status !== 'running') return
     machine.console += 'Power button pressed: the simulated guest shuts down.\n'
     this.#later(machine, this.#delays.shutdownMs, () => this.guestPowersOff(instanceId))
+  }
+
+  /** Plugs an interface into a machine that has a process. */
+  plug(instanceId: string, nic: NicSpec): void {
+    this.machines.get(instanceId)?.process?.nics.set(nic.attachmentId, plugged(nic))
+  }
+
+  /** Asks the guest to give an interface up, which it does in its own time. */
+  requestUnplug(instanceId: string, attachmentId: string): void {
+    const machine = this.machines.get(instanceId)
+    const nic = machine?.process?.nics.get(attachmentId)
+    if (!machine || !nic || nic.isLeaving) return
+    nic.isLeaving = true
+    this.#later(machine, this.#delays.unplugMs, () => {
+      machine.process?.nics.delete(attachmentId)
+      this.#changed(instanceId)
+    })
   }
 
   /** The guest switches itself off; its process stays, as QEMU's does with shutdown=pause. */
@@ -151,7 +192,7 @@ export class SimWorld {
   }
 
   #booted(machine: SimMachine): void {
-    const mac = machine.spec.nics[0]?.mac ?? 'none'
+    const mac = machine.spec.nics.find((nic) => nic.deviceIndex === 0)?.mac ?? 'none'
     machine.console += `[    1.000000] eth0: ${mac} (simulated)\nsimulated login:\n`
   }
 
@@ -174,6 +215,10 @@ export class SimWorld {
 /** An empty simulated host. */
 export function createSimWorld(options: SimWorldOptions): SimWorld {
   return new SimWorld(options)
+}
+
+function plugged(spec: NicSpec): SimNic {
+  return { spec, hasLink: true, isLeaving: false }
 }
 
 function draw(random: Random, [minMs, maxMs]: DelayRange): number {

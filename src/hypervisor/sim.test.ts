@@ -11,7 +11,7 @@ const volumeId = 'vol-0123456789abcdef0'
 const spec: MachineSpec = {
   instanceId: ID, uuid: 'ec201234-5678-4000-8000-123456789abc', slot: 1, vcpus: 1, memoryMib: 64,
   platform: { machineType: 'sim', cpuModel: 'sim', accelerator: 'sim' },
-  disks: [{ volumeId, path: `/sim/volumes/${volumeId}`, deviceName: '/dev/xvda' }], nics: [], netnsPath: null,
+  disks: [{ volumeId, path: `/sim/volumes/${volumeId}`, deviceName: '/dev/xvda' }], nics: [], maxNics: 1, netnsPath: null,
 }
 const random = seededRandom(7)
 let clock: VirtualClock
@@ -19,7 +19,7 @@ let world: SimWorld
 
 beforeEach(async () => {
   clock = new VirtualClock(random)
-  world = createSimWorld({ clock, random, delays: { bootMs: [2000, 2000], shutdownMs: [1500, 1500] } })
+  world = createSimWorld({ clock, random, delays: { bootMs: [2000, 2000], shutdownMs: [1500, 1500], unplugMs: [300, 300] } })
   await volumes().ensureVolume({ volumeId, sizeGib: 1, snapshotId: null })
 })
 

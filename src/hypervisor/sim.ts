@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.ts'
 import { isWellFormedId } from '../core/ids.ts'
 import { plainPpm } from '../core/ppm.ts'
 import type { Random } from '../core/random.ts'
-import type { Hypervisor, MachineObservation, MachinePlatform, MachineSpec } from './driver.ts'
+import type { Hypervisor, MachineObservation, MachinePlatform, MachineSpec, NicSpec } from './driver.ts'
 import { createPauses, type DelayRange, type SimWorld } from './sim-world.ts'
 
 /** A VGA text screen, width and height in pixels: what a machine shows that draws nothing. */
@@ -106,6 +106,23 @@ class SimHypervisor implements Hypervisor {
   async pressKey(instanceId: string): Promise<void> {
     checkId(instanceId)
     await this.#pauses.pause([0, 0])
+  }
+
+  async ensureNics(instanceId: string, nics: readonly NicSpec[], cutOff: readonly string[] = []): Promise<string[]> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    const has = this.#world.machines.get(instanceId)?.process?.nics
+    if (!has) return []
+    const wanted = new Set(nics.map((nic) => nic.attachmentId))
+    for (const [attachmentId, nic] of has) {
+      if (nic.spec.deviceIndex === 0 || wanted.has(attachmentId)) continue
+      if (cutOff.includes(attachmentId)) nic.hasLink = false
+      this.#world.requestUnplug(instanceId, attachmentId)
+    }
+    for (const nic of nics) {
+      if (nic.deviceIndex !== 0 && !has.has(nic.attachmentId)) this.#world.plug(instanceId, nic)
+    }
+    return [...has.values()].filter(({ spec }) => spec.deviceIndex !== 0).map(({ spec }) => spec.attachmentId)
   }
 
   onChange(listener: (instanceId: string) => void): void {

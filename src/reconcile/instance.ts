@@ -13,6 +13,9 @@ import type { InstanceTable, InterfaceTable, VolumeTable } from '../store/schema
 import type { Db, Store } from '../store/store.ts'
 import type { Volumes } from '../volumes/driver.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
+import {
+  cutOff, interfaceChanges, INTERFACES_INTERVAL_MS, isSecondary, maxNicsOf, nicSpecs, recordInterfaces,
+} from './interfaces.ts'
 import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
 import { purgeInstance, releaseAttachments } from './release-instance.ts'
 import { shrinkToHost, type HostLimits } from './shrink.ts'
@@ -56,7 +59,8 @@ async function reconcile(options: InstanceReconcilerOptions, instanceId: string)
     rebootRequested: row.reboot_requested,
     rebootCompleted: row.reboot_completed,
     inStateMs: options.clock.now() - Math.max(row.state_ms, options.awakeSinceMs()),
-    isEquipped: interfaces.every((each) => each.ready === 1) && volumes.every((each) => each.ready === 1),
+    isEquipped: [...interfaces.filter((each) => each.status !== 'detaching'), ...volumes].every((each) => each.ready === 1),
+    hasSecondaryInterfaces: interfaces.some(isSecondary),
     machine: await options.hypervisor.observe(instanceId),
   })
   return take(options, loaded, step)
@@ -95,7 +99,9 @@ async function take(options: InstanceReconcilerOptions, loaded: Loaded, step: In
     case 'start':
       return start(options, loaded)
     case 'record-running':
-      return recordRunning(options, row)
+      return recordRunning(options, loaded)
+    case 'ensure-interfaces':
+      return ensureInterfaces(options, loaded)
     case 'give-up':
       return destroyThen(options, row, step.to, { stateReason: STATE_REASONS.serverError })
     case 'press-power-button':
@@ -129,17 +135,27 @@ async function start(options: InstanceReconcilerOptions, loaded: Loaded): Promis
       changeInstanceDoc(db, row.instance_id, { startFailures: loaded.doc.startFailures + 1 }))
     throw error
   }
-  return recordRunning(options, row)
+  return recordRunning(options, loaded)
 }
 
 /** A reboot that was asked for before the instance stopped has come about with its start. */
-function recordRunning({ clock }: InstanceReconcilerOptions, row: InstanceTable): Outcome {
+function recordRunning({ clock }: InstanceReconcilerOptions, { row, interfaces }: Loaded): Outcome {
   return recording('instance.running', async (db) => {
     const moved = await moveInstance(db, row, 'running', clock.now(), { hasRun: true, startFailures: 0, reboot: null })
     if (!moved || row.reboot_requested === row.reboot_completed) return
     await db
       .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', row.instance_id).execute()
-  })
+    // Some may have come or gone while it was starting.
+  }, interfaces.some(isSecondary) ? again(0) : DONE)
+}
+
+/** Plugs in what was attached to a running machine, and has the guest give up what was detached. */
+async function ensureInterfaces({ clock, hypervisor, network }: InstanceReconcilerOptions, { row, interfaces }: Loaded): Promise<Outcome> {
+  const plugged = await hypervisor.ensureNics(row.instance_id, nicSpecs(network, interfaces), cutOff(interfaces))
+  const changes = interfaceChanges(interfaces, plugged)
+  const outcome = changes.isSettled ? DONE : again(INTERFACES_INTERVAL_MS)
+  if (changes.attached.length + changes.detached.length === 0) return outcome
+  return recording('instance.interfaces', (db) => recordInterfaces(db, row, changes, clock.now()), outcome)
 }
 
 /** Writes down, before the first start, the hardware that must not change later. */
@@ -186,9 +202,9 @@ function machineSpec(
     disks: loaded.volumes.map((each) => ({
       volumeId: each.volume_id, path: volumes.pathOf(each.volume_id), deviceName: each.device ?? '',
     })),
-    nics: loaded.interfaces.map((each) => ({
-      interfaceId: each.interface_id, mac: each.mac, tap: network.tapOf(each.slot ?? 0),
-    })),
+    nics: nicSpecs(network, loaded.interfaces),
+    // A type that was changed may allow fewer than there are.
+    maxNics: Math.max(maxNicsOf(row.instance_type), loaded.interfaces.length),
     netnsPath: network.netnsPathOf(loaded.vpcSlot),
   }
 }

@@ -11,7 +11,7 @@ const DOC = { force: false, shutdownBehavior: 'stop', hasRun: true, startFailure
 function facts(state: InstanceState, change: Partial<InstanceFacts> = {}): InstanceFacts {
   return {
     state, doc: DOC, rebootRequested: 0, rebootCompleted: 0,
-    inStateMs: 0, isEquipped: true, machine: ABSENT, ...change,
+    inStateMs: 0, isEquipped: true, hasSecondaryInterfaces: false, machine: ABSENT, ...change,
   }
 }
 const step = (state: InstanceState, change: Partial<InstanceFacts> = {}) => planInstance(facts(state, change))
@@ -37,6 +37,11 @@ describe('a pending instance', () => {
 describe('a running instance', () => {
   test('is left alone while its machine runs', () => {
     expect(step('running', { machine: RUNNING }).step).toBe('none')
+  })
+  test('with interfaces that come and go is made to have those that it should', () => {
+    expect(step('running', { machine: RUNNING, hasSecondaryInterfaces: true }).step).toBe('ensure-interfaces')
+    expect(step('running', { machine: RUNNING, hasSecondaryInterfaces: true, rebootRequested: 1 }).step).toBe('reboot')
+    expect(step('running', { machine: SHUTDOWN, hasSecondaryInterfaces: true }).step).toBe('record-shutdown')
   })
   test('whose disk has no room is let go on now and then, and what it went through is forgotten when it runs', () => {
     const doc = { ...DOC, outOfSpaceSinceMs: 1 }

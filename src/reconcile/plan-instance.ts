@@ -11,6 +11,8 @@ export interface InstanceFacts {
   inStateMs: number
   /** Every volume has its file and every interface its port. */
   isEquipped: boolean
+  /** It has, or is to give up, an interface that is no part of the machine. */
+  hasSecondaryInterfaces: boolean
   machine: MachineObservation
 }
 
@@ -25,6 +27,8 @@ export type InstanceStep =
   /** It stands still because its disk has no room on the host; it is let go on now and then. */
   | { step: 'resume'; afterMs: number }
   | { step: 'record-resumed' }
+  /** Its interfaces, as they should be and as they are in the machine, are compared. */
+  | { step: 'ensure-interfaces' }
   | { step: 'destroy-then'; to: 'stopped' | 'terminated' }
   /** The guest went down by itself, or its process died; the next step follows from the new state. */
   | { step: 'record-shutdown'; to: 'stopping' | 'shutting-down'; cause: 'guest' | 'failure' }
@@ -70,7 +74,7 @@ function planRunning(facts: InstanceFacts): InstanceStep {
   if (facts.machine.status === 'running' && facts.machine.outOfSpace) return { step: 'resume', afterMs: RESUME_INTERVAL_MS }
   if (facts.machine.status === 'running' && facts.doc.outOfSpaceSinceMs !== null) return { step: 'record-resumed' }
   // The driver tells of a change, and a resync looks again now and then.
-  if (facts.machine.status === 'running') return { step: 'none' }
+  if (facts.machine.status === 'running') return { step: facts.hasSecondaryInterfaces ? 'ensure-interfaces' : 'none' }
   const cause = facts.machine.status === 'shutdown' ? 'guest' : 'failure'
   const to = cause === 'guest' && facts.doc.shutdownBehavior === 'terminate' ? 'shutting-down' : 'stopping'
   return { step: 'record-shutdown', to, cause }

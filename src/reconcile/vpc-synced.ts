@@ -19,8 +19,12 @@ interface Options {
   nowMs: () => number
 }
 
-const portInForce = prepared((db, interfaceId: string, revision: number) =>
-  db.updateTable('interfaces').set((eb) => ({ ready: 1, status: 'in-use', synced_revision: eb.ref('revision') }))
+/** One that is being detached, or waits for a running guest to get it, stays what it is. */
+const portInForce = prepared((db, interfaceId: string, revision: number, status: 'pending' | 'in-use') =>
+  db.updateTable('interfaces').set((eb) => ({
+    ready: 1, synced_revision: eb.ref('revision'),
+    status: eb.case().when('status', '=', 'pending').then(status).else(eb.ref('status')).end(),
+  }))
     .where('interface_id', '=', interfaceId).where('revision', '=', revision).returning('interface_id'))
 
 const groupInForce = prepared((db, groupId: string, revision: number) =>
@@ -43,7 +47,8 @@ export function synced(options: Options, done: Synced): Outcome {
 async function recordInterface(db: Db, { hostId, nowMs }: Options, each: InterfaceTable): Promise<void> {
   if (each.status === 'removing') await forget(db, { hostId, nowMs }, each)
   else if (each.wanted === 1) {
-    const updated = await portInForce(db, each.interface_id, each.revision)
+    const status = await isForRunningGuest(db, each) ? 'pending' : 'in-use'
+    const updated = await portInForce(db, each.interface_id, each.revision, status)
     if (updated.length === 0 || each.ready === 1) return
     if (each.instance_id !== null) await enqueueEquipped(db, each.instance_id, hostId, nowMs())
     if (each.requester_id !== null) {
@@ -51,6 +56,14 @@ async function recordInterface(db: Db, { hostId, nowMs }: Options, each: Interfa
         .where('nat_gateway_id', '=', each.requester_id).where('state', '=', 'pending').execute()
     }
   } else await recordWithoutPort(db, hostId, each)
+}
+
+/** Whether it is plugged into a machine that runs, which the instance's reconciler does and writes down. */
+async function isForRunningGuest(db: Db, each: InterfaceTable): Promise<boolean> {
+  if (each.instance_id === null || each.device_index === 0 || each.status !== 'pending') return false
+  const instance = await db
+    .selectFrom('instances').select('state').where('instance_id', '=', each.instance_id).executeTakeFirst()
+  return instance?.state === 'running'
 }
 
 /** An interface of a stopped instance keeps its place on the host; one that was detached has none. */

@@ -1,3 +1,5 @@
+import type { SimWorld } from '../hypervisor/sim-world.ts'
+import { interfaceDoc } from '../model/interface.ts'
 import type { AddressTable, InstanceTable, InterfaceAddressTable, InterfaceTable } from '../store/schema.ts'
 import type { SimulatedCloud } from './simulator.ts'
 
@@ -41,6 +43,7 @@ export async function checkSettled(cloud: SimulatedCloud): Promise<string[]> {
       network.ports().map((port) => `${port.interfaceId} ${port.privateIp} ${port.publicIp ?? '-'}`),
       rows.interfaces.filter((row) => row.wanted === 1 && row.requester_id === null).map((row) => `${row.interface_id} ${row.private_ip} ${row.public_ip ?? '-'}`),
     ),
+    ...differences('interfaces of machines', pluggedIn(world), attachedTo(rows)),
     ...differences('slots', rows.slots.map((row) => row.owner_id), slotOwners(rows)),
     ...addressProblems(rows),
     ...rows.interfaces.filter((row) => isUnsettled(row)).map((row) => `${row.interface_id} is still ${row.status}`),
@@ -54,6 +57,19 @@ export async function checkSettled(cloud: SimulatedCloud): Promise<string[]> {
   ]
 }
 
+/** What running machines have, but for what was cut off and waits for the guest. */
+function pluggedIn(world: SimWorld): string[] {
+  return [...world.machines.values()].flatMap(({ instanceId, process }) =>
+    [...process?.nics.values() ?? []].filter((nic) => nic.hasLink).map(({ spec }) =>
+      `${instanceId} ${spec.deviceIndex} ${spec.interfaceId} ${spec.attachmentId}`))
+}
+
+function attachedTo({ instances, interfaces }: { instances: InstanceTable[]; interfaces: InterfaceTable[] }): string[] {
+  const running = idsIn(instances, ['running'])
+  return interfaces.filter((row) => running.includes(row.instance_id ?? '')).map((row) =>
+    `${row.instance_id} ${row.device_index} ${row.interface_id} ${interfaceDoc(row).attachmentId}`)
+}
+
 /** Instances, and interfaces that have not their instance's slot but one of their own. */
 function slotOwners({ instances, interfaces }: { instances: InstanceTable[]; interfaces: InterfaceTable[] }): string[] {
   const slots = new Map(instances.map((row) => [row.instance_id, row.slot]))
@@ -63,6 +79,7 @@ function slotOwners({ instances, interfaces }: { instances: InstanceTable[]; int
 
 /** Interfaces that are on their way, or that nothing has and that have a place on a host nevertheless. */
 function isUnsettled(row: InterfaceTable): boolean {
+  if (row.status === 'pending' && row.instance_id !== null) return true
   return row.status === 'detaching' || row.status === 'removing' || (row.status === 'available' && row.host_id !== null)
 }
 

@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { seededRandom, systemRandom } from '../../src/core/random.ts'
-import type { Hypervisor, MachineSpec } from '../../src/hypervisor/driver.ts'
+import type { Hypervisor, MachineSpec, NicSpec } from '../../src/hypervisor/driver.ts'
+import { UID_BASE } from '../../src/core/machine-uid.ts'
 import { createQemuHypervisor } from '../../src/hypervisor/qemu/index.ts'
 import { createSimWorld } from '../../src/hypervisor/sim-world.ts'
 import { createSimHypervisor } from '../../src/hypervisor/sim.ts'
@@ -23,11 +24,31 @@ export interface TestHost {
   spec(): Promise<MachineSpec>
   /** A machine whose disk takes nothing that its guest writes, until `makeRoom`. */
   specOnFullDisk(): Promise<{ spec: MachineSpec; guestWrites(): void; makeRoom(): void; close(): void }>
+  /** A machine with its primary interface, and what it takes to give it others. */
+  specWithNics(): Promise<NicBench>
   guestPowersOff(instanceId: string): Promise<void>
   killProcess(instanceId: string): Promise<void>
   /** Processes that there are of that machine. */
   countProcesses(instanceId: string): number
   close(): Promise<void>
+}
+
+export interface NicBench {
+  spec: MachineSpec
+  /** An interface whose tap is there, attached for the n-th time. */
+  nic(deviceIndex: number, attachment?: number): NicSpec
+  /** Whether packets pass between the interface's tap and the machine. */
+  hasLink(nic: NicSpec): boolean
+  /** The guest, which takes its time, gives up what it was asked for. */
+  guestLetsGo(): Promise<void>
+  close(): void
+}
+
+function nicSpec(deviceIndex: number, attachment: number): NicSpec {
+  return {
+    interfaceId: `eni-0000000000000000${deviceIndex}`, attachmentId: `eni-attach-000000000000000${attachment}${deviceIndex}`,
+    deviceIndex, mac: `0a:00:00:00:00:0${deviceIndex}`, tap: `tap${deviceIndex}`,
+  }
 }
 
 const SNAPSHOT_ID = 'snap-0123456789abcdef0'
@@ -44,6 +65,7 @@ function newSpec(slot: number, pathOf: (id: string) => string): Omit<MachineSpec
     memoryMib: 64,
     disks: [{ volumeId, path: pathOf(volumeId), deviceName: '/dev/xvda' }],
     nics: [],
+    maxNics: 4,
     netnsPath: null,
   }
 }
@@ -51,7 +73,7 @@ function newSpec(slot: number, pathOf: (id: string) => string): Omit<MachineSpec
 export async function simHost(): Promise<TestHost> {
   const random = seededRandom(1)
   const clock = systemClock
-  const world = createSimWorld({ clock, random, delays: { bootMs: [0, 5], shutdownMs: [5, 20] } })
+  const world = createSimWorld({ clock, random, delays: { bootMs: [0, 5], shutdownMs: [5, 20], unplugMs: [5, 20] } })
   const volumes = createSimVolumes({
     world, clock, random, delays: { createMs: [0, 0], deleteMs: [0, 0], importMs: [0, 0] },
   })
@@ -77,6 +99,15 @@ export async function simHost(): Promise<TestHost> {
       world.isDiskFull = true
       return {
         spec, guestWrites: () => world.guestWrites(spec.instanceId), makeRoom: () => void (world.isDiskFull = false), close() {},
+      }
+    },
+    async specWithNics() {
+      const spec = await newMachine()
+      const nicsNow = () => world.machines.get(spec.instanceId)?.process?.nics
+      const nic = (deviceIndex: number, attachment = 0) => nicSpec(deviceIndex, attachment)
+      return {
+        spec: { ...spec, nics: [nic(0)] }, nic, hasLink: ({ attachmentId }) => nicsNow()?.get(attachmentId)?.hasLink ?? false,
+        async guestLetsGo() {}, close() {},
       }
     },
     guestPowersOff: async (instanceId) => world.guestPowersOff(instanceId),
@@ -149,6 +180,31 @@ export async function qemuHost(): Promise<TestHost & { home: string; pidOf(insta
         guestWrites() {},
         makeRoom: () => rmSync(filler),
         close: () => void execFileSync('umount', [folder]),
+      }
+    },
+    async specWithNics() {
+      const spec = await newMachine()
+      const name = `hearth-hv-${process.pid}-${spec.slot}`
+      const ip = (...words: string[]) => execFileSync('ip', words, { encoding: 'utf8' })
+      ip('netns', 'add', name)
+      for (const index of [0, 1, 2]) {
+        ip('-n', name, 'tuntap', 'add', 'dev', `tap${index}`, 'mode', 'tap', 'user', String(UID_BASE + spec.slot), 'vnet_hdr')
+        ip('-n', name, 'link', 'set', `tap${index}`, 'up')
+      }
+      const nic = (deviceIndex: number, attachment = 0) => nicSpec(deviceIndex, attachment)
+      let boots = 1
+      return {
+        spec: { ...spec, nics: [nic(0)], netnsPath: `/run/netns/${name}` },
+        nic,
+        // The carrier is there only while a process holds the tap.
+        hasLink: ({ tap }) => ip('-n', name, 'link', 'show', tap).includes('LOWER_UP'),
+        // The test guest does not know how; but what is pending ends with a reset.
+        async guestLetsGo() {
+          await consoleShows(driver(), spec.instanceId, `test guest, boot ${boots++}`)
+          await writeToSerial(join(home, 'instances', spec.instanceId), 'r')
+          await consoleShows(driver(), spec.instanceId, `test guest, boot ${boots}`)
+        },
+        close: () => void ip('netns', 'del', name),
       }
     },
     async guestPowersOff(instanceId) {

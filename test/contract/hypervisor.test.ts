@@ -6,15 +6,16 @@ import {
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { parsePpm } from '../../src/core/ppm.ts'
 import { systemRandom } from '../../src/core/random.ts'
-import type { Hypervisor, MachineSpec } from '../../src/hypervisor/driver.ts'
+import type { Hypervisor, MachineSpec, NicSpec } from '../../src/hypervisor/driver.ts'
 import { createQemuHypervisor } from '../../src/hypervisor/qemu/index.ts'
+import { QmpClient } from '../../src/hypervisor/qemu/qmp.ts'
 import { UID_BASE } from '../../src/core/machine-uid.ts'
-import { consoleShows, qemuHost, simHost, whyNoQemu, writeToSerial, type TestHost } from './hypervisor-hosts.ts'
+import { consoleShows, qemuHost, simHost, whyNoQemu, writeToSerial, type NicBench, type TestHost } from './hypervisor-hosts.ts'
 
 const noQemu = whyNoQemu()
 if (noQemu !== undefined) console.warn(`the hypervisor suite skips real QEMU: ${noQemu}`)
@@ -232,6 +233,74 @@ function contract(makeHost: () => Promise<TestHost>): void {
     }
   })
 
+  describe('interfaces of a running machine', () => {
+    let bench: NicBench
+    let id: string
+    beforeEach(async () => {
+      bench = await host.specWithNics()
+      id = bench.spec.instanceId
+    })
+    afterEach(async () => {
+      await driver.remove(id)
+      bench.close()
+    })
+
+    const [primary, first, second] = [0, 1, 2].map((index) => () => bench.nic(index)) as [() => NicSpec, () => NicSpec, () => NicSpec]
+    const attachments = (...nics: NicSpec[]) => nics.map((nic) => nic.attachmentId).toSorted()
+    const has = async (...nics: NicSpec[]) => (await driver.ensureNics(id, [primary(), ...nics])).toSorted()
+
+    test('a machine that does not run has none', async () => {
+      expect(await has(first())).toEqual([])
+    })
+
+    test('are plugged in while it runs, once, beside those of its start', async () => {
+      await driver.ensureRunning({ ...bench.spec, nics: [primary(), second()] })
+      const before = await driver.observe(id)
+      expect(bench.hasLink(first())).toBe(false)
+      expect(await has(second(), first())).toEqual(attachments(first(), second()))
+      expect([first(), second()].map(bench.hasLink)).toEqual([true, true])
+      expect(await has(second(), first())).toEqual(attachments(first(), second()))
+      expect(await driver.observe(id)).toEqual(before)
+    })
+
+    test('are there once when two drivers plug them in, one after the other died', async () => {
+      await driver.ensureRunning(bench.spec)
+      await has(first())
+      await driver.close()
+      driver = host.driver()
+      expect(await has(first())).toEqual(attachments(first()))
+      expect(bench.hasLink(first())).toBe(true)
+    })
+
+    test('leave when the guest gives them up, which listeners hear of; the primary one stays', async () => {
+      await driver.ensureRunning({ ...bench.spec, nics: [primary(), second()] })
+      await has(first(), second())
+      const heard: string[] = []
+      driver.onChange((instanceId) => heard.push(instanceId))
+      await driver.ensureNics(id, [])
+      heard.length = 0
+      await bench.guestLetsGo()
+      await waitFor(systemClock, 'news of it', 10_000, () => heard.includes(id))
+      await waitFor(systemClock, 'the interfaces to go', 10_000, async () => (await driver.ensureNics(id, [])).length === 0)
+      expect([first(), second(), primary()].map(bench.hasLink)).toEqual([false, false, true])
+      expect(await has(first())).toEqual(attachments(first()))
+      expect(bench.hasLink(first())).toBe(true)
+    })
+
+    test('that are cut off have no link at once, and may be attached anew before the guest lets go', async () => {
+      await driver.ensureRunning(bench.spec)
+      await has(first())
+      expect(await driver.ensureNics(id, [primary()], attachments(first()))).toEqual(attachments(first()))
+      expect(bench.hasLink(first())).toBe(false)
+      const again = bench.nic(1, 1)
+      expect(await has(again)).toContain(again.attachmentId)
+      expect(bench.hasLink(again)).toBe(true)
+      await bench.guestLetsGo()
+      await waitFor(systemClock, 'the old one to go', 10_000, async () => (await has(again)).length === 1)
+      expect(bench.hasLink(again)).toBe(true)
+    })
+  })
+
   test('remove stops the machine and leaves nothing of it', async () => {
     const { instanceId } = await started()
     await driver.remove(instanceId)
@@ -438,7 +507,10 @@ describe.skipIf(noQemu !== undefined)('QEMU hypervisor on this host', () => {
     try {
       ip('-n', name, 'tuntap', 'add', 'dev', 'tap0', 'mode', 'tap', 'user', String(UID_BASE + spec.slot))
       ip('-n', name, 'link', 'set', 'tap0', 'up')
-      const nics = [{ interfaceId: 'eni-0123456789abcdef0', mac: '0a:00:00:00:00:01', tap: 'tap0' }]
+      const nics = [{
+        interfaceId: 'eni-0123456789abcdef0', attachmentId: 'eni-attach-0123456789abcdef0', deviceIndex: 0,
+        mac: '0a:00:00:00:00:01', tap: 'tap0',
+      }]
       await driver.ensureRunning({ ...spec, nics, netnsPath: `/run/netns/${name}` })
       const pid = host.pidOf(spec.instanceId)
       expect(statSync(`/proc/${pid}/ns/net`).ino).toBe(statSync(`/run/netns/${name}`).ino)
@@ -447,6 +519,32 @@ describe.skipIf(noQemu !== undefined)('QEMU hypervisor on this host', () => {
       await driver.remove(spec.instanceId)
     } finally {
       ip('netns', 'del', name)
+    }
+  })
+
+  test('what an agent left that died between the halves of plugging in is cleared away, or completed', async () => {
+    const bench = await host.specWithNics()
+    const { spec, nic } = bench
+    const { instanceId } = spec
+    try {
+      await driver.ensureRunning(spec)
+      const halfPlugged = async () => {
+        const { attachmentId, tap } = nic(1)
+        const client = await QmpClient.connect(folderOf(instanceId), 'qmp2.sock', systemClock, 5000)
+        const netdev = { type: 'tap', id: `link-${attachmentId}`, ifname: tap, script: 'no', downscript: 'no' }
+        await client.execute('netdev_add', netdev, 5000)
+        client.close()
+        expect(bench.hasLink(nic(1))).toBe(true)
+      }
+      await halfPlugged()
+      expect(await driver.ensureNics(instanceId, [nic(0)])).toEqual([])
+      expect(bench.hasLink(nic(1))).toBe(false)
+      await halfPlugged()
+      expect(await driver.ensureNics(instanceId, [nic(0), nic(1)])).toEqual([nic(1).attachmentId])
+      expect(bench.hasLink(nic(1))).toBe(true)
+    } finally {
+      await driver.remove(instanceId)
+      bench.close()
     }
   })
 

@@ -41,7 +41,7 @@ function info(file: string): Record<string, unknown> {
 
 function simStore(): TestStore {
   const [clock, random] = [systemClock, seededRandom(1)]
-  const world = createSimWorld({ clock, random, delays: { bootMs: [0, 0], shutdownMs: [0, 0] } })
+  const world = createSimWorld({ clock, random, delays: { bootMs: [0, 0], shutdownMs: [0, 0], unplugMs: [0, 0] } })
   const range: DelayRange = [0, 3]
   const delays = { createMs: range, deleteMs: range, importMs: range }
   return { driver: () => createSimVolumes({ world, clock, random, delays }), image: (name) => name, close() {} }

@@ -161,4 +161,12 @@ export const DOCUMENTED_FILTERS = {
     requester-vpc-info.cidr-block requester-vpc-info.owner-id requester-vpc-info.vpc-id status-code status-message
     vpc-peering-connection-id
   `.trim().split(/\s+/),
+  DescribeNetworkInsightsPaths: `
+    destination filter-at-destination.destination-address filter-at-destination.destination-port-range
+    filter-at-destination.source-address filter-at-destination.source-port-range filter-at-source.destination-address
+    filter-at-source.destination-port-range filter-at-source.source-address filter-at-source.source-port-range protocol source
+  `.trim().split(/\s+/),
+  DescribeNetworkInsightsAnalyses: `
+    path-found status
+  `.trim().split(/\s+/),
 }

@@ -29,6 +29,12 @@ export interface Guest {
   serve(port: number): Promise<void>
   /** The address under which a server saw this guest; undefined when it did not get through. */
   connects(address: string, port: number): Promise<string | undefined>
+  /** Starts a server on a UDP port that answers with this guest's namespace. */
+  serveUdp(port: number): Promise<void>
+  /** The namespace of the server that answered a datagram from a port of this guest's; undefined without an answer. */
+  asks(address: string, port: number, sourcePort: number): Promise<string | undefined>
+  /** Starts a program of Node's; resolves with the first that it prints. */
+  program(script: string, args: string[]): Promise<string>
   /** Keeps a connection open. */
   open(address: string, port: number): Promise<Connection>
 }
@@ -46,6 +52,21 @@ export const OUTSIDE_ADDRESS = OUTSIDE
 const ECHO = `import('node:net').then(({default: net}) => net.createServer((socket) => {
   socket.on('error', () => {}); socket.write(socket.remoteAddress + '\\n'); socket.pipe(socket)
 }).listen(Number(process.argv[1]), '0.0.0.0', () => console.log('ready')))`
+
+const NAME = `import('node:dgram').then(({default: dgram}) => {
+  const socket = dgram.createSocket('udp4')
+  socket.on('message', (_, from) => socket.send(process.argv[2], from.port, from.address))
+  socket.bind(Number(process.argv[1]), '0.0.0.0', () => console.log('ready'))
+})`
+
+const ASK = `import('node:dgram').then(({default: dgram}) => {
+  const [, address, port, sourcePort] = process.argv
+  const socket = dgram.createSocket('udp4')
+  socket.on('message', (answer) => process.stdout.write(answer, () => process.exit()))
+  socket.on('error', () => process.exit(1))
+  socket.bind(Number(sourcePort), () => socket.send('who', Number(port), address, () => {}))
+  setTimeout(() => process.exit(1), 1000)
+})`
 
 /** What this machine lacks for a lab; undefined when nothing. */
 export function lackingForLab(): string | undefined {
@@ -131,10 +152,18 @@ function createGuest(netns: string, processes: ChildProcess[]): Guest {
     async serve(port) {
       await firstLine(start([process.execPath, '-e', ECHO, String(port)]))
     },
+    async serveUdp(port) {
+      await firstLine(start([process.execPath, '-e', NAME, String(port), netns]))
+    },
+    async asks(address, port, sourcePort) {
+      const { stdout } = await run([process.execPath, '-e', ASK, address, String(port), String(sourcePort)])
+      return stdout === '' ? undefined : stdout
+    },
     async connects(address, port) {
       const { stdout } = await run(['busybox', 'timeout', '2', 'busybox', 'nc', '-w', '1', address, String(port)])
       return stdout === '' ? undefined : stdout.split('\n')[0]
     },
+    program: (script, args) => firstLine(start([process.execPath, '-e', script, ...args])),
     async open(address, port) {
       const child = start(['busybox', 'nc', address, String(port)])
       let received = ''

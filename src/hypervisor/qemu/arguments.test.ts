@@ -1,6 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import type { MachineSpec } from '../driver.ts'
+import type { MachineSpec, NicSpec } from '../driver.ts'
 import { machineArguments } from './arguments.ts'
+
+function nic(deviceIndex: number, tap: string): NicSpec {
+  const mac = `0a:00:00:00:00:0${deviceIndex + 1}`
+  return { interfaceId: `eni-${deviceIndex}`, attachmentId: `eni-attach-${deviceIndex}`, deviceIndex, mac, tap }
+}
 
 const spec: MachineSpec = {
   instanceId: 'i-0123456789abcdef0',
@@ -13,7 +18,8 @@ const spec: MachineSpec = {
     { volumeId: 'vol-0123456789abcdef0', path: '/home/h/volumes/vol-0123456789abcdef0.qcow2', deviceName: '/dev/xvda' },
     { volumeId: 'vol-0123456789abcdef1', path: '/home/h/volumes/vol-0123456789abcdef1.qcow2', deviceName: '/dev/sdf' },
   ],
-  nics: [{ interfaceId: 'eni-0123456789abcdef0', mac: '0a:00:00:00:00:01', tap: 'tap7' }],
+  nics: [nic(0, 'tap7')],
+  maxNics: 8,
   netnsPath: null,
 }
 const folder = '/home/h/instances/i-0123456789abcdef0'
@@ -67,13 +73,38 @@ describe('the arguments of a machine', () => {
     const fewer = machineArguments({ ...spec, disks: spec.disks.slice(0, 1), nics: [] }, folder)
     for (const device of valuesOf('-device', fewer)) expect(words).toContain(device)
     const onRootBus = valuesOf('-device').filter((device) => !device.includes('bus=channels.0'))
-    const places = onRootBus.map((device) => /addr=(\w+)/.exec(device)?.[1])
+    const places = onRootBus.map((device) => /addr=([\w.]+)/.exec(device)?.[1])
     expect(new Set(places).size).toBe(places.length)
     expect(places).not.toContain(undefined)
   })
 
-  test('leave free ports for what is attached later', () => {
-    expect(valuesOf('-device').filter((device) => device.startsWith('pcie-root-port'))).toHaveLength(4)
+  const portsIn = (all: string[]) =>
+    valuesOf('-device', all).filter((device) => device.startsWith('pcie-root-port')).map((device) =>
+      `${/id=(\w+)/.exec(device)?.[1]} ${device.split('addr=')[1]}`)
+
+  test('leave free ports for what is attached later: for volumes, and for as many interfaces as there may be', () => {
+    const volumePorts = ['port1 0x1a', 'port2 0x1b', 'port3 0x1c', 'port4 0x1d']
+    const ofThree = [...volumePorts, 'nicport1 0x1e.0,multifunction=on', 'nicport2 0x1e.1']
+    expect(portsIn(machineArguments({ ...spec, maxNics: 1 }, folder))).toEqual(volumePorts)
+    expect(portsIn(machineArguments({ ...spec, maxNics: 3 }, folder))).toEqual(ofThree)
+    // A larger type has more of them, and none elsewhere.
+    const most = portsIn(machineArguments({ ...spec, maxNics: 15 }, folder))
+    expect(most.slice(0, 6)).toEqual(ofThree)
+    expect(most.slice(11, 13)).toEqual(['nicport8 0x1e.7', 'nicport9 0xf.0,multifunction=on'])
+    expect(most).toHaveLength(18)
+  })
+
+  test('put each further interface on the port of its device index, whatever others there are', () => {
+    const placesOf = (...nics: NicSpec[]) => {
+      const all = machineArguments({ ...spec, nics }, folder)
+      return valuesOf('-device', all).filter((each) => each.startsWith('virtio-net-pci')).map((each) =>
+        `${/id=([^,]+)/.exec(each)?.[1]} ${/bus=([^,]+)/.exec(each)?.[1]}`)
+    }
+    expect(placesOf(nic(3, 'tap3'), nic(0, 'tap0'))).toEqual(['nic-eni-0 pcie.0', 'plug-eni-attach-3 nicport3'])
+    expect(placesOf(nic(0, 'tap0'), nic(1, 'tap1'), nic(3, 'tap3'))).toContain('plug-eni-attach-3 nicport3')
+    // There is no port for every number that EC2 takes.
+    expect(placesOf(nic(0, 'tap0'), nic(9, 'tap9'), nic(7, 'tap7'))).toEqual(
+      ['nic-eni-0 pcie.0', 'plug-eni-attach-7 nicport7', 'plug-eni-attach-9 nicport6'])
   })
 
   test('keep a reboot in the process and a power-off visible', () => {
@@ -91,7 +122,7 @@ describe('the arguments of a machine', () => {
 
   test('are refused for what has no place in the machine', () => {
     const disks = Array.from({ length: 11 }, () => spec.disks[0]!)
-    const nics = Array.from({ length: 9 }, () => spec.nics[0]!)
+    const nics = Array.from({ length: 9 }, (_, index) => nic(index, `tap${index}`))
     expect(() => machineArguments({ ...spec, disks }, folder)).toThrow('more than 10 disks')
     expect(() => machineArguments({ ...spec, nics }, folder)).toThrow('more than 8 interfaces')
     const platform = { machineType: 'sim', cpuModel: 'sim', accelerator: 'sim' as const }

@@ -1,11 +1,7 @@
 import { relative } from 'node:path'
-import { MAX_DISKS, type MachineSpec } from '../driver.ts'
-
-/** Free PCIe ports on every machine, for volumes and interfaces attached while it runs. */
-const HOTPLUG_PORTS = 4
-/** Where devices sit on the root bus; fixed, so that no disk or interface moves another one. */
-const PCI_SLOT = { vga: 0x1, rng: 0x2, serial: 0x3, firstNic: 0x5, firstDisk: 0x10, firstPort: 0x1a }
-const MAX_NICS = 8
+import { MAX_DISKS, MAX_NICS, type MachineSpec, type NicSpec } from '../driver.ts'
+import { nicDevice, nicNetdev } from './nics.ts'
+import { hexadecimal, PCI_SLOT, portForNic, portsOf, type Port } from './places.ts'
 
 /** The sandbox of every QEMU that Hearth starts: no new privileges, no children, nothing obsolete. */
 export const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'
@@ -19,15 +15,16 @@ export const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resou
 export function machineArguments(spec: MachineSpec, folder: string): string[] {
   if (spec.platform.accelerator === 'sim') throw new Error(`${spec.instanceId} is pinned to the simulator, not QEMU`)
   if (spec.disks.length > MAX_DISKS) throw new Error(`${spec.instanceId} has more than ${MAX_DISKS} disks`)
-  if (spec.nics.length > MAX_NICS) throw new Error(`${spec.instanceId} has more than ${MAX_NICS} interfaces`)
+  const maxNics = Math.min(spec.maxNics, MAX_NICS)
+  if (spec.nics.length > maxNics) throw new Error(`${spec.instanceId} has more than ${maxNics} interfaces`)
   return [
     ...identity(spec),
     ...processor(spec),
     ...channels(),
     ...spec.disks.flatMap((disk, index) => diskArguments(disk, index, folder)),
-    ...spec.nics.flatMap(nicArguments),
     '-device', onBus('virtio-rng-pci', PCI_SLOT.rng),
-    ...Array.from({ length: HOTPLUG_PORTS }, (_, index) => portArguments(index)).flat(),
+    ...portsOf(maxNics).flatMap((port, index) => portArguments(port, index + 1)),
+    ...nicArguments(spec.nics, maxNics),
     '-sandbox', SANDBOX,
   ]
 }
@@ -95,20 +92,32 @@ function diskArguments(disk: MachineSpec['disks'][number], index: number, folder
   return ['-blockdev', JSON.stringify(block), '-device', place]
 }
 
-function nicArguments(nic: MachineSpec['nics'][number], index: number): string[] {
-  const device = `virtio-net-pci,id=nic-${nic.interfaceId},netdev=net${index},mac=${nic.mac},romfile=`
-  return [
-    '-netdev', `tap,id=net${index},ifname=${nic.tap},script=no,downscript=no`,
-    '-device', onBus(device, PCI_SLOT.firstNic + index),
-  ]
+function nicArguments(nics: readonly NicSpec[], maxNics: number): string[] {
+  let free = portsOf(maxNics).map((port) => port.id)
+  // In their order, so that one whose index has no port takes nobody's place.
+  return nics.toSorted((a, b) => a.deviceIndex - b.deviceIndex).flatMap((nic) => {
+    if (nic.deviceIndex === 0) return nicWords(nic, `bus=pcie.0,addr=${hexadecimal(PCI_SLOT.primaryNic)}`)
+    const port = portForNic(nic.deviceIndex, free)
+    if (port === undefined) throw new Error(`no place for ${nic.interfaceId} at device index ${nic.deviceIndex}`)
+    free = free.filter((each) => each !== port)
+    return nicWords(nic, `bus=${port}`)
+  })
 }
 
-function portArguments(index: number): string[] {
-  const number = index + 1
-  const device = `pcie-root-port,id=port${number},chassis=${number},slot=${number}`
-  return ['-device', onBus(device, PCI_SLOT.firstPort + index)]
+function nicWords(nic: NicSpec, place: string): string[] {
+  return ['-netdev', asOption(nicNetdev(nic), 'type'), '-device', `${asOption(nicDevice(nic), 'driver')},${place}`]
+}
+
+/** What QMP takes as an object, as a word of the command line: VALUE-OF-FIRST,name=value,… */
+function asOption(properties: Record<string, string>, first: string): string {
+  const { [first]: kind, ...others } = properties
+  return [kind, ...Object.entries(others).map(([name, value]) => `${name}=${value}`)].join(',')
+}
+
+function portArguments({ id, address }: Port, number: number): string[] {
+  return ['-device', `pcie-root-port,id=${id},chassis=${number},slot=${number},bus=pcie.0,addr=${address}`]
 }
 
 function onBus(device: string, slot: number): string {
-  return `${device},bus=pcie.0,addr=0x${slot.toString(16)}`
+  return `${device},bus=pcie.0,addr=${hexadecimal(slot)}`
 }

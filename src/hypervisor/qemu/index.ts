@@ -6,7 +6,7 @@ import { messageOf } from '../../core/errors.ts'
 import { isWellFormedId } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Random } from '../../core/random.ts'
-import type { Hypervisor, MachineObservation, MachinePlatform, MachineSpec } from '../driver.ts'
+import type { Hypervisor, MachineObservation, MachinePlatform, MachineSpec, NicSpec } from '../driver.ts'
 import { machineArguments } from './arguments.ts'
 import { MachineCgroup } from './cgroup.ts'
 import { ensureSharedFolders, MachineFolder, SCREEN_FILE, type MachineRecord } from './folder.ts'
@@ -14,6 +14,7 @@ import { KeyedLock } from './keyed-lock.ts'
 import { UID_BASE } from '../../core/machine-uid.ts'
 import { ALREADY_RUNNING, giveToMachine, isRoot, spawnQemu, type Launch } from './launch.ts'
 import { Monitors } from './monitor.ts'
+import { ensureNics } from './nics.ts'
 import { findMachine, findMachineIds, isAlive, isMachine, processOf, startedAtMs, type ProcessId } from './process.ts'
 import { resolveMachineType } from './version.ts'
 
@@ -148,6 +149,14 @@ class QemuHypervisor implements Hypervisor {
     await this.#monitors.execute(instanceId, folder.path, 'send-key', { keys: [{ type: 'qcode', data: 'shift' }] })
   }
 
+  async ensureNics(instanceId: string, nics: readonly NicSpec[], cutOff: readonly string[] = []): Promise<string[]> {
+    const folder = this.#folder(instanceId)
+    return this.#locks.run(instanceId, async () => {
+      if (!this.#locate(folder)) return []
+      return ensureNics((command, args) => this.#monitors.execute(instanceId, folder.path, command, args), nics, cutOff)
+    })
+  }
+
   onChange(listener: (instanceId: string) => void): void {
     this.#listeners.push(listener)
   }
@@ -239,7 +248,7 @@ class QemuHypervisor implements Hypervisor {
     this.#lastCgroupReason = cgroup.reason
     return {
       folder: folder.path, uid, kvm: spec.platform.accelerator === 'kvm', netnsPath: spec.netnsPath,
-      tun: spec.nics.length > 0, cgroupFiles: cgroup.joinFiles, arguments: words,
+      tun: spec.netnsPath !== null || spec.nics.length > 0, cgroupFiles: cgroup.joinFiles, arguments: words,
     }
   }
 

@@ -16,6 +16,17 @@ interface Pending {
   reject: (error: Error) => void
 }
 
+/** What QEMU refused. */
+export class QmpError extends Error {
+  /** "GenericError", "DeviceNotFound"… */
+  readonly errorClass: string
+
+  constructor(message: string, errorClass: string) {
+    super(message)
+    this.errorClass = errorClass
+  }
+}
+
 /** No message of the commands used here comes near this; more is a broken or hostile peer. */
 const MAX_LINE_BYTES = 16 * 1024 * 1024
 
@@ -120,8 +131,8 @@ export class QmpClient {
     if (!pending) return
     this.#pending.delete(Number(message.id))
     pending.deadline.cancel()
-    const error = message.error as { desc?: string } | undefined
-    if (error) pending.reject(new Error(`${pending.command}: ${error.desc ?? 'refused by QEMU'}`))
+    const error = message.error as { class?: string; desc?: string } | undefined
+    if (error) pending.reject(new QmpError(`${pending.command}: ${error.desc ?? 'refused by QEMU'}`, error.class ?? ''))
     else pending.resolve(message.return)
   }
 

@@ -21,7 +21,13 @@ interface Route {
 
 const FORWARD_FILE = '/proc/sys/net/ipv4/ip_forward'
 
-export function createHost(options: { exec: Exec; names: Names; publicPool: string; log: Logger }): Host {
+export function createHost(options: {
+  exec: Exec
+  names: Names
+  publicPool: string
+  publicInterface: string | null
+  log: Logger
+}): Host {
   const { exec, names, publicPool, log } = options
   const pool = parseCidr(publicPool)
   if (pool === undefined) throw new Error(`public address pool ${publicPool} is not a CIDR such as 198.18.4.0/22`)

@@ -1,13 +1,13 @@
-import { UID_BASE } from '../../core/machine-uid.ts'
-import type { PortSpec, VpcSpec } from '../driver.ts'
-import { LINK, METADATA_ADDRESS, MTU, type Names, UPLINK } from './names.ts'
-import { gatewayOf, resolversOf } from './vpc-rules.ts'
+import type { DesiredVpc } from './desired.ts'
+import { type Device, type Fact, isKernelRule, localAddresses, rulePlace } from './facts.ts'
+import { LINK, MTU, UPLINK } from './names.ts'
 
-/** What is seen of one side of a VPC: links with their addresses, routes, permanent neighbours. */
+/** What is seen of one side of a VPC: links with their addresses, routes, permanent neighbours, rules. */
 export interface Observed {
   links: ObservedLink[]
   routes: ObservedRoute[]
   neighbours: ObservedNeighbour[]
+  rules: ObservedRule[]
 }
 
 export interface ObservedLink {
@@ -24,6 +24,8 @@ export interface ObservedRoute {
   gateway?: string
   dev?: string
   prefsrc?: string
+  /** Absent for the main table. */
+  table?: string
   flags?: string[]
 }
 
@@ -32,6 +34,12 @@ export interface ObservedNeighbour {
   dev: string
   lladdr?: string
   state: string[]
+}
+
+export interface ObservedRule {
+  priority: number
+  fwmark?: string
+  table: string
 }
 
 /** Commands for `ip -batch`, and the taps whose settings under /proc are not yet made. */
@@ -43,142 +51,104 @@ export interface LinkPlan {
   details: string[]
 }
 
-/**
- * One thing as it should be: `place` says what it is, `value` how it should look. A thing that
- * looks otherwise is replaced.
- */
-interface Fact {
-  place: string
-  value: string
-  set: string
-}
+type Seen = Pick<Fact, 'place' | 'value' | 'unset'>
 
 /** What is missing or wrong inside a VPC's namespace. An empty plan means that all is as it should be. */
-export function planVpcLinks(spec: VpcSpec, names: Names, observed: Observed): LinkPlan {
-  const taps = new Map(spec.ports.map((port) => [names.tap(port.slot), port]))
+export function planVpcLinks(desired: DesiredVpc, observed: Observed): LinkPlan {
+  const { frame } = desired
+  const { inside, devices } = desired.facts
+  const { names } = frame
+  const wanted = new Map(devices.map((each) => [each.name, each]))
   const links = new Map(observed.links.map((link) => [link.ifname, link]))
-  const gone = new Set([...links.keys()].filter((name) => name.startsWith(names.tapPrefix) && !taps.has(name)))
+  const gone = [...links.keys()].filter((name) => name.startsWith(names.tapPrefix) && !wanted.has(name))
   // The alias is set last, so a tap that carries its interface's id is a finished one.
-  const unfinished = [...taps].filter(([name, port]) => links.get(name)?.ifalias !== port.interfaceId)
-  const addresses = localAddresses(spec)
+  const unfinished = devices.filter((each) => links.get(each.name)?.ifalias !== each.interfaceId)
+  const others = [...links.keys()].filter((name) => name.startsWith(names.natPrefix) || name.startsWith(names.peeringPrefix))
+  const addresses = localAddresses(frame)
+  const seen = [
+    ...observed.routes.map(routeAsSeen), ...observed.neighbours.map(neighbourAsSeen), ...observed.rules.flatMap(ruleAsSeen),
+  ].filter((each) => !gone.includes(each.dev ?? ''))
   return {
     devices: [
-      ...[...gone].map((name) => `link del dev ${name}`),
-      ...unfinished.filter(([name]) => !links.has(name)).map(([name, port]) =>
-        `tuntap add dev ${name} mode tap user ${UID_BASE + port.slot} vnet_hdr`),
+      ...gone.map((name) => `link del dev ${name}`),
+      ...unfinished.filter((each) => !links.has(each.name)).map(makeTap),
     ],
-    taps: unfinished.map(([name]) => name),
+    taps: unfinished.map((each) => each.name),
     details: [
-      ...['lo', UPLINK, ...taps.keys()].flatMap((name) => raise(name, links.get(name))),
+      ...['lo', UPLINK, ...others, ...wanted.keys()].flatMap((name) => raise(name, links.get(name))),
       ...missingAddresses('lo', addresses, links.get('lo')),
       ...missingAddresses(UPLINK, [LINK.vpcAddress], links.get(UPLINK)),
-      ...replacements(routeFacts(spec, names), observed.routes.map(routeAsFact)),
-      ...replacements(neighbourFacts(spec, names), observed.neighbours.map(neighbourAsFact)),
-      ...observed.routes.filter((route) => isStaleRoute(route, spec, names, gone)).map((route) =>
-        `route del ${route.type === 'unreachable' ? `unreachable ${route.dst}` : `${route.dst} dev ${route.dev}`}`),
-      ...observed.neighbours.filter((each) => isStaleNeighbour(each, taps, gone)).map((each) =>
-        `neigh del ${each.dst} dev ${each.dev}`),
+      ...replacements(inside, seen),
+      ...leftovers(inside, seen),
       ...extraAddresses('lo', addresses, links.get('lo')),
-      ...unfinished.map(([name, port]) => `link set dev ${name} alias ${port.interfaceId}`),
+      ...unfinished.map(markTap),
     ],
   }
+}
+
+export function makeTap({ name, uid }: Device): string {
+  return `tuntap add dev ${name} mode tap user ${uid} vnet_hdr`
+}
+
+export function raiseTap({ name }: Device): string {
+  return `link set dev ${name} mtu ${MTU} up`
+}
+
+/** The mark of a finished tap. */
+export function markTap({ name, interfaceId }: Device): string {
+  return `link set dev ${name} alias ${interfaceId}`
 }
 
 /** What is missing or wrong on the host's end of the link; the link itself exists. */
-export function planHostLink(spec: VpcSpec, names: Names, observed: Observed): string[] {
-  const dev = names.hostLink(spec.slot)
-  const published = spec.ports.flatMap((port) => port.publicIp ?? [])
-  const routes = published.map((address): Fact => ({
-    place: address,
-    value: `${dev} via ${LINK.vpcAddress}`,
-    set: `route replace ${address}/32 via ${LINK.vpcAddress} dev ${dev} onlink`,
-  }))
+export function planHostLink(desired: DesiredVpc, observed: Observed): string[] {
+  const { names, slot } = desired.frame
+  const dev = names.hostLink(slot)
+  const { host } = desired.facts
   const link = observed.links.find((each) => each.ifname === dev)
+  const seen = [...observed.routes.map(routeAsSeen), ...observed.neighbours.map(neighbourAsSeen)]
   return [
     ...raise(dev, link),
     ...missingAddresses(dev, [LINK.hostAddress], link),
-    ...replacements([neighbourFact(LINK.vpcAddress, LINK.vpcMac, dev)], observed.neighbours.map(neighbourAsFact)),
-    ...replacements(routes, observed.routes.map((route) => (
-      { place: route.dst, value: `${route.dev} via ${route.gateway}` }))),
-    ...observed.routes
-      .filter((route) => route.dev === dev && route.gateway === LINK.vpcAddress && !published.includes(route.dst))
-      .map((route) => `route del ${route.dst} dev ${dev}`),
+    ...replacements(host, seen),
+    // What other VPCs have on the host is not ours to judge.
+    ...leftovers(host, observed.routes.map(routeAsSeen).filter((each) => each.value === `${dev} via ${LINK.vpcAddress}`)),
   ]
 }
 
-/** Addresses of the namespace itself: routers, resolvers, the metadata service. */
-export function localAddresses(spec: VpcSpec): string[] {
-  const routers = spec.subnets.map((subnet) => gatewayOf(subnet.cidr))
-  return [...new Set([...routers, ...resolversOf(spec), METADATA_ADDRESS])]
-}
-
-function routeFacts(spec: VpcSpec, names: Names): Fact[] {
-  return [
-    // What is in the VPC and nobody's is nowhere: it must not leave through the default route.
-    ...spec.cidrs.map((cidr) => ({ place: cidr, value: 'unreachable', set: `route replace unreachable ${cidr}` })),
-    {
-      place: 'default',
-      value: `${UPLINK} via ${LINK.hostAddress}`,
-      set: `route replace default via ${LINK.hostAddress} dev ${UPLINK} onlink`,
-    },
-    ...spec.ports.map((port) => {
-      const dev = names.tap(port.slot)
-      const source = gatewayOfPort(spec, port)
-      return {
-        place: port.privateIp,
-        value: `${dev} src ${source}`,
-        set: `route replace ${port.privateIp}/32 dev ${dev} src ${source}`,
-      }
-    }),
-  ]
-}
-
-function routeAsFact(route: ObservedRoute): Pick<Fact, 'place' | 'value'> {
-  if (route.type === 'unreachable') return { place: route.dst, value: 'unreachable' }
-  if (route.gateway !== undefined) return { place: route.dst, value: `${route.dev} via ${route.gateway}` }
-  return { place: route.dst, value: `${route.dev} src ${route.prefsrc}` }
-}
-
-/** Permanent, so that no guest's ARP can claim another's address. */
-function neighbourFacts(spec: VpcSpec, names: Names): Fact[] {
-  return [
-    neighbourFact(LINK.hostAddress, LINK.hostMac, UPLINK),
-    ...spec.ports.map((port) => neighbourFact(port.privateIp, port.mac, names.tap(port.slot))),
-  ]
-}
-
-function neighbourFact(address: string, mac: string, dev: string): Fact {
+function routeAsSeen(route: ObservedRoute): Seen & { dev: string | undefined } {
+  const table = route.table ?? 'main'
+  const where = table === 'main' ? '' : ` table ${table}`
+  const { type, dst, dev } = route
   return {
-    place: `${dev} ${address}`,
-    value: mac,
-    set: `neigh replace ${address} lladdr ${mac} dev ${dev} nud permanent`,
+    place: `route ${table} ${dst}`, dev, value: valueOf(route),
+    unset: `route del ${type === undefined ? '' : `${type} `}${dst}${dev === undefined || type !== undefined ? '' : ` dev ${dev}`}${where}`,
   }
 }
 
-function neighbourAsFact(neighbour: ObservedNeighbour): Pick<Fact, 'place' | 'value'> {
-  const isPermanent = neighbour.state.includes('PERMANENT')
-  return { place: `${neighbour.dev} ${neighbour.dst}`, value: isPermanent ? (neighbour.lladdr ?? '') : 'learned' }
+function valueOf({ type, gateway, dev, prefsrc }: ObservedRoute): string {
+  if (type !== undefined) return type
+  return gateway === undefined ? `${dev} src ${prefsrc}` : `${dev} via ${gateway}`
 }
 
-function isStaleRoute(route: ObservedRoute, spec: VpcSpec, names: Names, gone: Set<string>): boolean {
-  if (route.type === 'unreachable') return !spec.cidrs.includes(route.dst)
-  const { dev } = route
-  if (dev === undefined || !dev.startsWith(names.tapPrefix) || gone.has(dev)) return false
-  return !spec.ports.some((port) => port.privateIp === route.dst)
+function neighbourAsSeen({ dst, dev, lladdr, state }: ObservedNeighbour): Seen & { dev: string } {
+  const isPermanent = state.includes('PERMANENT')
+  return {
+    place: `neigh ${dev} ${dst}`, dev, value: isPermanent ? (lladdr ?? '') : 'learned',
+    // The kernel forgets by itself what it learned.
+    unset: isPermanent ? `neigh del ${dst} dev ${dev}` : '',
+  }
 }
 
-function isStaleNeighbour(each: ObservedNeighbour, taps: Map<string, PortSpec>, gone: Set<string>): boolean {
-  const port = taps.get(each.dev)
-  return !gone.has(each.dev) && port !== undefined && each.state.includes('PERMANENT') && each.dst !== port.privateIp
+function ruleAsSeen({ priority, fwmark, table }: ObservedRule): (Seen & { dev: undefined })[] {
+  if (isKernelRule(priority)) return []
+  const mark = fwmark === undefined ? '' : ` fwmark ${Number(fwmark)}`
+  return [{
+    place: rulePlace(priority, fwmark, table), value: '', dev: undefined,
+    unset: `rule del pref ${priority}${mark} lookup ${table}`,
+  }]
 }
 
-function gatewayOfPort(spec: VpcSpec, port: PortSpec): string {
-  const subnet = spec.subnets.find((each) => each.subnetId === port.subnetId)
-  if (subnet === undefined) throw new Error(`no subnet ${port.subnetId} for ${port.interfaceId}`)
-  return gatewayOf(subnet.cidr)
-}
-
-function raise(name: string, link: ObservedLink | undefined): string[] {
+export function raise(name: string, link: ObservedLink | undefined): string[] {
   const isRaised = link?.flags.includes('UP') && (name === 'lo' || link.mtu === MTU)
   if (isRaised) return []
   return [name === 'lo' ? 'link set dev lo up' : `link set dev ${name} mtu ${MTU} up`]
@@ -198,7 +168,13 @@ function extraAddresses(dev: string, wanted: string[], link: ObservedLink | unde
     .map((address) => `addr del ${address}/32 dev ${dev}`)
 }
 
-function replacements(wanted: Fact[], present: Pick<Fact, 'place' | 'value'>[]): string[] {
+function replacements(wanted: readonly Fact[], present: readonly Seen[]): string[] {
   const seen = new Set(present.map((each) => `${each.place}\n${each.value}`))
   return wanted.filter((fact) => !seen.has(`${fact.place}\n${fact.value}`)).map((fact) => fact.set)
+}
+
+/** What is where nothing should be. */
+function leftovers(wanted: readonly Fact[], present: readonly Seen[]): string[] {
+  const places = new Set(wanted.map((fact) => fact.place))
+  return present.filter((each) => !places.has(each.place) && each.unset !== '').map((each) => each.unset)
 }

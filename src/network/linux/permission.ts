@@ -1,5 +1,7 @@
 import { parseCidr, formatCidr } from '../../core/cidr.ts'
-import type { RuleSpec } from '../driver.ts'
+import type { AclEntrySpec, RuleSpec } from '../driver.ts'
+
+type Flow = Pick<RuleSpec, 'protocol' | 'fromPort' | 'toPort'>
 
 /** Protocol numbers that EC2 accepts in place of a name. */
 const NAMED: Record<string, string> = { '1': 'icmp', '6': 'tcp', '17': 'udp' }
@@ -15,9 +17,21 @@ export function renderPermission(
   side: 'saddr' | 'daddr',
   membersOf: (groupId: string) => string,
 ): string[] {
-  const peer = renderPeer(rule.peer, side, membersOf)
+  return renderMatch(rule, renderPeer(rule.peer, side, membersOf), 'accept')
+}
+
+/**
+ * The nftables rules of one entry of a network ACL. What it allows goes on to be judged by others.
+ *
+ * @param side which address of the packet the entry's block is about.
+ */
+export function renderAclEntry(entry: AclEntrySpec, side: 'saddr' | 'daddr'): string[] {
+  return renderMatch(entry, renderBlock(entry.cidr, side), entry.action === 'allow' ? 'return' : 'drop')
+}
+
+function renderMatch(flow: Flow, peer: string | undefined, verdict: string): string[] {
   if (peer === undefined) return []
-  return [[peer, renderProtocol(rule), 'accept'].filter((part) => part !== '').join(' ')]
+  return [[peer, renderProtocol(flow), verdict].filter((part) => part !== '').join(' ')]
 }
 
 function renderPeer(
@@ -26,12 +40,17 @@ function renderPeer(
   membersOf: (groupId: string) => string,
 ): string | undefined {
   if ('groupId' in peer) return `ip ${side} @${membersOf(peer.groupId)}`
-  const cidr = parseCidr(peer.cidr)
+  return renderBlock(peer.cidr, side)
+}
+
+/** Undefined for an IPv6 block. */
+function renderBlock(text: string, side: 'saddr' | 'daddr'): string | undefined {
+  const cidr = parseCidr(text)
   if (cidr === undefined) return undefined
   return cidr.prefix === 0 ? '' : `ip ${side} ${formatCidr(cidr)}`
 }
 
-function renderProtocol(rule: RuleSpec): string {
+function renderProtocol(rule: Flow): string {
   const protocol = NAMED[rule.protocol] ?? rule.protocol
   if (protocol === '-1') return ''
   const from = rule.fromPort ?? -1

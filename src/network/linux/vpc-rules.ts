@@ -1,163 +1,149 @@
-import { createHash } from 'node:crypto'
-import { formatIpv4, parseCidr } from '../../core/cidr.ts'
-import type { GroupSpec, PortSpec, VpcSpec } from '../driver.ts'
-import { renderPermission } from './permission.ts'
-import { LINK, LINK_LOCAL_RESOLVER, METADATA_ADDRESS, type Names, UPLINK, VPC_TABLE } from './names.ts'
+import type { GroupSpec, NetworkAclSpec } from '../driver.ts'
+import { type Frame, withoutOverlaps } from './frame.ts'
+import { LINK, METADATA_ADDRESS, TIME_ADDRESS, UPLINK } from './names.ts'
+import { renderAclEntry, renderPermission } from './permission.ts'
+import { chain, collection, element, type Piece } from './ruleset.ts'
 
-/** The address `offset` above a block's base, as text. */
-function addressIn(cidr: string, offset: number): string {
-  const block = parseCidr(cidr)
-  if (block === undefined) throw new Error(`not a CIDR: ${cidr}`)
-  return formatIpv4(block.base + offset)
-}
-
-/** A subnet's router: its base + 1. */
-export function gatewayOf(subnetCidr: string): string {
-  return addressIn(subnetCidr, 1)
-}
-
-/** Where a VPC's DNS answers: the primary block's base + 2, and the link-local address. */
-export function resolversOf(spec: VpcSpec): string[] {
-  return [...spec.cidrs.slice(0, 1).map((cidr) => addressIn(cidr, 2)), LINK_LOCAL_RESOLVER]
-}
-
-/** A rendered ruleset; the chain named `marker` exists exactly while this text is in force. */
-export interface Ruleset {
-  marker: string
-  text: string
-}
-
-/**
- * Every rule of a VPC as one nftables transaction that replaces what was there: the packets see the
- * old rules or the new, never a mixture. Connection tracking is not part of it, so established
- * connections go on.
- */
-export function renderVpcRules(spec: VpcSpec, names: Names): Ruleset {
-  const body = renderBody(spec, names)
-  const marker = `v_${createHash('sha256').update(body).digest('hex').slice(0, 32)}`
-  // `table` creates it where it is missing, so that `delete` never fails.
-  const text = [
-    `table inet ${VPC_TABLE}`, `delete table inet ${VPC_TABLE}`,
-    `table arp ${VPC_TABLE}`, `delete table arp ${VPC_TABLE}`,
-    body,
-    `add chain inet ${VPC_TABLE} ${marker}`, '',
-  ].join('\n')
-  return { marker, text }
-}
-
-function renderBody(spec: VpcSpec, names: Names): string {
-  const lines = [
-    `table inet ${VPC_TABLE} {`,
-    ...dataOf(spec, names),
-    ...spec.groups.flatMap(groupChains),
-    ...spec.ports.flatMap((port) => portChains(port)),
-    ...hopChains(spec.ports),
-    ...antiSpoofing(spec),
+/** Rules that every VPC has, whatever ports and groups there are. */
+export function frameRules(frame: Frame): Piece[] {
+  return [
+    ...collections(),
+    ...frame.networkAcls.flatMap(aclRules),
+    ...antiSpoofing(frame),
+    ...classification(frame),
     ...translation(),
-    ...forwarding(),
-    ...localServices(spec),
-    '}',
-    `table arp ${VPC_TABLE} {`,
-    ...arp(spec.ports, names),
-    '}',
+    ...edge(),
+    ...forwarding(frame),
+    ...localServices(frame),
+    chain('antispoof', [
+      `iifname "${UPLINK}" accept`,
+      'iifname . arp saddr ether . arp saddr ip @source accept',
+      // An instance that forwards may ask under any address: it is told as if it had asked under its own,
+      // and the kernel's neighbour table, which is shared by the whole host, learns nothing.
+      'iifname . arp saddr ether @unchecked arp saddr ip set iifname map @address_of accept',
+    ], 'type filter hook input priority filter; policy drop;', 'arp'),
+    ...frame.foreignGroups.flatMap((group) => [
+      memberSet(group.groupId), ...group.addresses.map((address) => element(membersOf(group.groupId), address)),
+    ]),
   ]
-  return lines.join('\n')
 }
 
 const idName = (prefix: string, id: string) => `${prefix}_${id.replaceAll('-', '_')}`
-const membersOf = (groupId: string) => idName('m', groupId)
 
-/** A chain; `head` is the hook of a base chain. */
-const chain = (name: string, rules: string[], head?: string) =>
-  [`chain ${name} {`, ...(head === undefined ? [] : [head]), ...rules, '}']
+/** The set of the addresses of a group's members. */
+export const membersOf = (groupId: string) => idName('m', groupId)
+export const memberSet = (groupId: string) => collection('set', membersOf(groupId), 'type ipv4_addr')
 
-/** A set or map; nft refuses an empty list of elements. */
-const collection = (kind: string, name: string, type: string, elements: string[]) => [
-  `${kind} ${name} {`, `type ${type}`, ...(elements.length > 0 ? [`elements = { ${elements.join(', ')} }`] : []), '}',
-]
+/** Chains of a group's rules, and of a network ACL's entries. */
+export const groupChain = (direction: 'ingress' | 'egress', id: string) => idName(direction === 'ingress' ? 'gi' : 'ge', id)
+export const aclChain = (direction: 'ingress' | 'egress', id: string) => idName(direction === 'ingress' ? 'ai' : 'ae', id)
 
-function dataOf(spec: VpcSpec, names: Names): string[] {
-  const { ports } = spec
-  const tap = (port: PortSpec) => `"${names.tap(port.slot)}"`
-  const published = ports.filter((port) => port.publicIp !== null)
-  const groupIds = new Set(spec.groups.flatMap((group) => [
-    group.groupId,
-    ...[...group.ingress, ...group.egress].flatMap(({ peer }) => ('groupId' in peer ? peer.groupId : [])),
-  ]))
+const list = (values: readonly string[]) => `{ ${values.join(', ')} }`
+
+/** Ports and NAT gateways add their elements to these. */
+function collections(): Piece[] {
   return [
-    ...collection('set', 'source', 'ifname . ether_addr . ipv4_addr',
-      ports.map((port) => `${tap(port)} . ${port.mac} . ${port.privateIp}`)),
-    ...collection('set', 'published', 'ipv4_addr', published.map((port) => port.privateIp)),
-    ...collection('set', 'pair', 'ipv4_addr . ipv4_addr',
-      published.map((port) => `${port.privateIp} . ${port.publicIp}`)),
-    ...collection('map', 'public_of', 'ipv4_addr : ipv4_addr',
-      published.map((port) => `${port.privateIp} : ${port.publicIp}`)),
-    ...collection('map', 'private_of', 'ipv4_addr : ipv4_addr',
-      published.map((port) => `${port.publicIp} : ${port.privateIp}`)),
-    ...collection('map', 'dhcp_of', 'ifname : verdict', ports.map((port) => `${tap(port)} : goto d_${port.slot}`)),
-    ...collection('map', 'egress_of', 'ifname : verdict', ports.map((port) => `${tap(port)} : goto e_${port.slot}`)),
-    ...collection('map', 'ingress_of', 'ifname : verdict', ports.map((port) => `${tap(port)} : goto i_${port.slot}`)),
-    ...collection('map', 'hops_of', 'ipv4_addr : verdict',
-      ports.map((port) => `${port.privateIp} : goto hops_${port.metadataHopLimit}`)),
-    ...[...groupIds].flatMap((groupId) => collection('set', membersOf(groupId), 'ipv4_addr',
-      ports.filter((port) => port.groupIds.includes(groupId)).map((port) => port.privateIp))),
+    // Who may send under which address; and taps that may send under any.
+    collection('set', 'source', 'type ifname . ether_addr . ipv4_addr'),
+    collection('set', 'unchecked', 'type ifname . ether_addr'),
+    collection('map', 'dhcp_of', 'type ifname : verdict'),
+    // Subnets, by mark.
+    collection('map', 'subnet_of', 'type ifname : mark'),
+    collection('set', 'same_subnet', 'type mark . ifname'),
+    collection('map', 'acl_egress_of', 'type mark : verdict'),
+    collection('map', 'acl_ingress_of', 'type ifname : verdict'),
+    // Public addresses.
+    collection('set', 'published', 'type ifname . ipv4_addr'),
+    collection('set', 'pair', 'type ipv4_addr . ipv4_addr'),
+    collection('map', 'public_of', 'type ipv4_addr : ipv4_addr'),
+    collection('map', 'private_of', 'type ipv4_addr : ipv4_addr'),
+    collection('map', 'zone_of', 'typeof ip saddr : ct zone'),
+    // Security groups.
+    collection('map', 'egress_of', 'type ifname : verdict'),
+    collection('map', 'ingress_of', 'type ifname : verdict'),
+    collection('map', 'hops_of', 'type ipv4_addr : verdict'),
+    collection('set', 'source', 'type ifname . ether_addr . ipv4_addr', 'arp'),
+    collection('set', 'unchecked', 'type ifname . ether_addr', 'arp'),
+    collection('map', 'address_of', 'type ifname : ipv4_addr', 'arp'),
   ]
 }
 
 /** One rule per permission: interval sets would refuse the overlaps that EC2 allows. */
-function groupChains(group: GroupSpec): string[] {
+export function groupRules(group: GroupSpec): Piece[] {
+  const named = [...group.ingress, ...group.egress].flatMap(({ peer }) => ('groupId' in peer ? peer.groupId : []))
   return [
-    ...chain(idName('gi', group.groupId), group.ingress.flatMap((rule) => renderPermission(rule, 'saddr', membersOf))),
-    ...chain(idName('ge', group.groupId), group.egress.flatMap((rule) => renderPermission(rule, 'daddr', membersOf))),
+    ...[...new Set([group.groupId, ...named])].map(memberSet),
+    chain(groupChain('ingress', group.groupId), group.ingress.flatMap((rule) => renderPermission(rule, 'saddr', membersOf))),
+    chain(groupChain('egress', group.groupId), group.egress.flatMap((rule) => renderPermission(rule, 'daddr', membersOf))),
   ]
 }
 
-function portChains(port: PortSpec): string[] {
-  const mac = `0x${port.mac.replaceAll(':', '')}`
+/** The first entry that matches decides; what none matches is denied. */
+function aclRules(acl: NetworkAclSpec): Piece[] {
+  const byNumber = (entries: NetworkAclSpec['ingress']) => entries.toSorted((a, b) => a.ruleNumber - b.ruleNumber)
   return [
-    // Offset 288 bits after the UDP header's start: the client's hardware address in the message,
-    // so that no guest asks for another's lease.
-    ...chain(`d_${port.slot}`, [
-      `ether saddr ${port.mac} ip saddr { 0.0.0.0, ${port.privateIp} } @th,288,48 ${mac} accept`, 'drop',
-    ]),
-    ...chain(`i_${port.slot}`, [...port.groupIds.map((id) => `jump ${idName('gi', id)}`), 'drop']),
-    ...chain(`e_${port.slot}`, [...port.groupIds.map((id) => `jump ${idName('ge', id)}`), 'drop']),
+    chain(aclChain('ingress', acl.networkAclId), [...byNumber(acl.ingress).flatMap((each) => renderAclEntry(each, 'saddr')), 'drop']),
+    chain(aclChain('egress', acl.networkAclId), [...byNumber(acl.egress).flatMap((each) => renderAclEntry(each, 'daddr')), 'drop']),
   ]
 }
 
-function hopChains(ports: PortSpec[]): string[] {
-  const limits = new Set(ports.map((port) => port.metadataHopLimit))
-  return [...limits].flatMap((limit) => chain(`hops_${limit}`, [`ip ttl set ${limit}`]))
-}
-
-function antiSpoofing(spec: VpcSpec): string[] {
-  return chain('antispoof', [
+function antiSpoofing({ cidrs, names, peerings, hasInternetGateway }: Frame): Piece[] {
+  const own = list(withoutOverlaps(cidrs))
+  return [chain('antispoof', [
     'iifname "lo" accept',
     'meta nfproto != ipv4 drop',
     // The host's router would tell guests of shorter ways when two of them meet at public addresses.
     'icmp type redirect drop',
-    `iifname "${UPLINK}" ip saddr { ${spec.cidrs.join(', ')} } drop`,
-    `iifname "${UPLINK}" accept`,
+    ...(hasInternetGateway ? [`iifname "${UPLINK}" ip saddr != ${own} accept`] : []),
+    // A peer passes on nobody else's packets, and reaches nobody beyond this VPC.
+    ...peerings.map((peering) =>
+      `iifname "${names.peering(peering.slot)}" ip saddr ${list(withoutOverlaps(peering.peerCidrs))} ip daddr ${own} accept`),
     'udp sport 68 udp dport 67 iifname vmap @dhcp_of',
     'iifname . ether saddr . ip saddr @source accept',
-  ], 'type filter hook prerouting priority raw; policy drop;')
+    'iifname . ether saddr @unchecked accept',
+  ], 'type filter hook prerouting priority raw; policy drop;')]
+}
+
+/**
+ * What is decided by where a packet comes from: its subnet, and the zone of connection tracking. A
+ * flow between a private address and the world is tracked in a zone of that address and its public one:
+ * once an address belongs to another, nothing that was tracked before is found again.
+ */
+function classification({ cidrs, peerings }: Frame): Piece[] {
+  const near = list(withoutOverlaps([...cidrs, ...peerings.flatMap((each) => each.peerCidrs), '169.254.0.0/16']))
+  return [chain('classify', [
+    'meta mark set iifname map @subnet_of',
+    `iifname != "${UPLINK}" ip daddr != ${near} ct zone set ip saddr map @zone_of`,
+    `ip saddr != ${near} ct zone set ip daddr map @zone_of`,
+  ], 'type filter hook prerouting priority raw + 10; policy accept;')]
 }
 
 /** Public addresses, one to one. */
-function translation(): string[] {
+function translation(): Piece[] {
   return [
-    ...chain('translate_in', [`iifname "${UPLINK}" dnat ip to ip daddr map @private_of`],
+    chain('translate_in', [`iifname "${UPLINK}" dnat ip to ip daddr map @private_of`],
       'type nat hook prerouting priority dstnat; policy accept;'),
-    ...chain('translate_out', [`oifname "${UPLINK}" snat ip to ip saddr map @public_of`],
+    chain('translate_out', [`oifname "${UPLINK}" snat ip to ip saddr map @public_of`],
       'type nat hook postrouting priority srcnat; policy accept;'),
   ]
 }
 
+/** Network ACLs: without memory, for packets that leave a subnet and for those that enter one. */
+function edge(): Piece[] {
+  return [chain('edge', [
+    'meta mark . oifname @same_subnet accept',
+    'meta mark vmap @acl_egress_of',
+    'oifname vmap @acl_ingress_of',
+  ], 'type filter hook forward priority filter - 10; policy accept;')]
+}
+
 /** Two base chains, since `accept` ends only its own: a new flow must pass the sender's groups and the receiver's. */
-function forwarding(): string[] {
+function forwarding({ cidrs, names, peerings }: Frame): Piece[] {
+  const own = list(withoutOverlaps(cidrs))
+  const dev = (slot: number) => `"${names.peering(slot)}"`
   return [
-    ...chain('egress', [
-      // Connection tracking goes on translating after an address was taken away or given to another.
+    chain('egress', [
+      // Beside the zones, which two pairs of addresses may share by chance.
       `oifname "${UPLINK}" ct state established,related ct direction original ip saddr . ct reply ip daddr != @pair drop`,
       `oifname "${UPLINK}" ct state established,related ct direction reply ip saddr . ct original ip daddr != @pair drop`,
       `iifname "${UPLINK}" ct direction original ip daddr . ct original ip daddr != @pair drop`,
@@ -165,55 +151,53 @@ function forwarding(): string[] {
       'ct state established,related accept',
       'ct state invalid drop',
       `iifname "${UPLINK}" ct status dnat accept`,
+      ...peerings.map(({ slot }) => `iifname ${dev(slot)} accept`),
       'iifname vmap @egress_of',
     ], 'type filter hook forward priority filter; policy drop;'),
-    ...chain('ingress', [
+    chain('ingress', [
       'ct state established,related accept',
       `oifname "${UPLINK}" ip daddr ${LINK.cidr} drop`,
-      `oifname "${UPLINK}" ip saddr @published accept`,
+      `oifname "${UPLINK}" iifname . ip saddr @published accept`,
+      ...peerings.map(({ slot, peerCidrs }) =>
+        `oifname ${dev(slot)} ip saddr ${own} ip daddr ${list(withoutOverlaps(peerCidrs))} accept`),
       'oifname vmap @ingress_of',
     ], 'type filter hook forward priority filter + 10; policy drop;'),
+    // A NAT gateway takes what guests send through it; from outside it is unreachable.
+    chain('to_nat', [
+      `iifname "${UPLINK}" drop`, ...peerings.map(({ slot }) => `iifname ${dev(slot)} drop`), 'accept',
+    ]),
   ]
 }
 
-/** What a guest may reach of the namespace itself: DHCP, DNS, metadata, the gateways' echo. */
-function localServices(spec: VpcSpec): string[] {
-  const resolvers = `{ ${resolversOf(spec).join(', ')} }`
-  const echoing = [...new Set([...spec.subnets.map((subnet) => gatewayOf(subnet.cidr)), ...resolversOf(spec)])]
+/** What a guest may reach of the namespace itself: DHCP, DNS, time, metadata, the gateways' echo. */
+function localServices({ subnets, resolvers, names, peerings }: Frame): Piece[] {
+  const echoing = [...new Set([...[...subnets.values()].map((subnet) => subnet.gateway), ...resolvers])]
   const metadata = `ip daddr ${METADATA_ADDRESS} tcp dport 80`
   return [
-    ...chain('local', [
+    chain('local', [
       'iifname "lo" accept',
       `iifname "${UPLINK}" drop`,
-      'ct state established,related accept',
+      ...peerings.map(({ slot }) => `iifname "${names.peering(slot)}" drop`),
       'udp sport 68 udp dport 67 accept',
-      `ip daddr ${resolvers} udp dport 53 accept`,
-      `ip daddr ${resolvers} tcp dport 53 accept`,
+      // Here nobody speaks for another, even where the source is not checked: answers depend on who asks.
+      'iifname . ether saddr . ip saddr != @source drop',
+      'ct state established,related accept',
+      ...(resolvers.length > 0 ? ['udp', 'tcp'].map((each) => `ip daddr ${list(resolvers)} ${each} dport 53 accept`) : []),
       `${metadata} accept`,
-      `ip daddr { ${echoing.join(', ')} } icmp type echo-request accept`,
+      `ip daddr ${TIME_ADDRESS} udp dport 123 accept`,
+      ...(echoing.length > 0 ? [`ip daddr ${list(echoing)} icmp type echo-request accept`] : []),
     ], 'type filter hook input priority filter; policy drop;'),
     // The hop limit holds for answers to PUT. It is applied to every connection whose first bytes
     // are not "GET " or "HEAD", and from the first other segment on; so a PUT that is cut into small
     // pieces does not escape it. The handshake passes with a normal TTL. What comes pipelined in
     // one segment is for the server to refuse.
-    ...chain('metadata_in', [
+    chain('metadata_in', [
       `${metadata} ct mark 0 @ih,0,32 { 0x47455420, 0x48454144 } ct mark set 2`,
       `${metadata} ct mark 2 @ih,0,8 != { 0x47, 0x48 } ct mark set 1`,
       `${metadata} ct mark 2 @ih,0,32 != { 0x47455420, 0x48454144 } ct mark set 1`,
     ], 'type filter hook prerouting priority mangle; policy accept;'),
-    ...chain('metadata_out', [
+    chain('metadata_out', [
       `ip saddr ${METADATA_ADDRESS} tcp sport 80 tcp flags & syn == 0 ct mark != 2 ip daddr vmap @hops_of`,
     ], 'type filter hook output priority mangle; policy accept;'),
-  ]
-}
-
-/** ARP under a foreign address is dropped too: the kernel's neighbour table is shared by the whole host. */
-function arp(ports: PortSpec[], names: Names): string[] {
-  const senders = ports.flatMap((port) =>
-    [port.privateIp, '0.0.0.0'].map((ip) => `"${names.tap(port.slot)}" . ${port.mac} . ${ip}`))
-  return [
-    ...collection('set', 'source', 'ifname . ether_addr . ipv4_addr', senders),
-    ...chain('antispoof', [`iifname "${UPLINK}" accept`, 'iifname . arp saddr ether . arp saddr ip @source accept'],
-      'type filter hook input priority filter; policy drop;'),
   ]
 }

@@ -2,23 +2,33 @@ import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { VpcSpec } from '../driver.ts'
 import { createSerial } from '../serial.ts'
+import { type KernelChange, DesiredVpc } from './desired.ts'
 import { CommandError, type Exec } from './exec.ts'
+import { frameOf } from './frame.ts'
 import {
-  type LinkPlan, type Observed, type ObservedLink, type ObservedNeighbour, type ObservedRoute, planHostLink,
-  planVpcLinks,
+  type LinkPlan, type Observed, type ObservedLink, type ObservedNeighbour, type ObservedRoute, type ObservedRule,
+  planHostLink, planVpcLinks,
 } from './links.ts'
-import { LINK, MTU, type Names, NETNS_FOLDER, UPLINK, VPC_TABLE } from './names.ts'
-import { renderVpcRules } from './vpc-rules.ts'
+import { DOOMED_GROUP, LINK, MTU, type Names, NETNS_FOLDER, UPLINK, VPC_TABLE } from './names.ts'
+import { createNatGateways } from './nat.ts'
+import { createPeerings } from './peerings.ts'
+import { hostLinkSettings, NAMESPACE_SETTINGS, tapSettings } from './settings.ts'
+import { createTools } from './tools.ts'
+import { hostCommands, insideCommands } from './vpc-change.ts'
 
 const NAMESPACES = 'namespaces'
-const BATCH_LIMIT = 250
-/** Group of the devices of a VPC that is being removed: a group goes at once. */
-const DOOMED_GROUP = 72
 
-/** One VPC in the kernel: its namespace, links and rules. Everything is judged by what is observed. */
+/** One VPC in the kernel: its namespace, links and rules. */
 export interface VpcKernel {
-  /** Makes the kernel match the spec. Rules before links, so that a new port is never open. */
-  ensure(spec: VpcSpec): Promise<void>
+  /**
+   * Makes the kernel match the spec, whatever it looked like. Rules before links, so that a new port is
+   * never open.
+   *
+   * @returns what the kernel has now, and the VPCs that got the other end of a new link.
+   */
+  ensure(spec: VpcSpec): Promise<{ desired: DesiredVpc; linked: string[] }>
+  /** Changes a kernel that is as `frame`'s VPC was before the change. */
+  change(frame: DesiredVpc['frame'], change: KernelChange): Promise<void>
   /** Removes a namespace with all that is in it, finished or not. */
   remove(netns: string): Promise<void>
   /** This home's namespaces, with the id of the VPC each holds; null where one was never finished. */
@@ -32,24 +42,20 @@ export interface Namespace {
   vpcId: string | null
 }
 
-export function createVpcKernel(options: { exec: Exec; names: Names; publicPool: string }): VpcKernel {
-  const { exec, names, publicPool } = options
+export interface VpcKernelOptions {
+  exec: Exec
+  names: Names
+  publicPool: string
+  /** The host's interface on which public addresses are answered for; null for none. */
+  publicInterface: string | null
+}
+
+export function createVpcKernel({ exec, names, publicPool, publicInterface }: VpcKernelOptions): VpcKernel {
   // A namespace in the making has no VPC's id for a moment: nobody may take it for an unfinished one.
   const serial = createSerial()
-  const ip = (netns: string | undefined, args: string[], input?: string) =>
-    netns === undefined ? exec.host(['ip', ...args], input) : exec.inside(netns, ['ip', ...args], input)
-
-  async function batch(netns: string | undefined, commands: string[]): Promise<void> {
-    // Taking a device away costs the kernel some 20 ms: no batch may outlast the deadline.
-    for (let start = 0; start < commands.length; start += BATCH_LIMIT) {
-      await ip(netns, ['-batch', '-'], `${commands.slice(start, start + BATCH_LIMIT).join('\n')}\n`)
-    }
-  }
-
-  async function json<T>(netns: string | undefined, args: string[]): Promise<T[]> {
-    // An empty list is printed as nothing at all by some versions of iproute2.
-    return JSON.parse((await ip(netns, ['-j', ...args])) || '[]') as T[]
-  }
+  const { ip, batch, json, shell } = createTools(exec)
+  const natGateways = createNatGateways({ exec, names })
+  const peerings = createPeerings({ exec, names, vpcIdIn })
 
   /** The id of the VPC in a namespace: the alias of its loopback. Null where it has none (yet). */
   async function vpcIdIn(netns: string): Promise<string | null> {
@@ -76,7 +82,7 @@ export function createVpcKernel(options: { exec: Exec; names: Names; publicPool:
     if (present?.vpcId === spec.vpcId) return netns
     // A namespace without a name is one whose making was cut short; it may not even be mounted.
     if (present?.vpcId === null) await remove(netns)
-    await exec.host(['ip', 'netns', 'add', netns])
+    await ip(undefined, ['netns', 'add', netns])
     await ip(netns, ['link', 'set', 'dev', 'lo', 'alias', spec.vpcId])
     return netns
   }
@@ -89,7 +95,7 @@ export function createVpcKernel(options: { exec: Exec; names: Names; publicPool:
     if (isInside && isOutside) return false
     if (isOutside) await ip(undefined, ['link', 'del', 'dev', dev])
     if (isInside) await ip(netns, ['link', 'del', 'dev', UPLINK])
-    await exec.inside(netns, ['sh', '-s'], NAMESPACE_SETTINGS)
+    await shell(netns, NAMESPACE_SETTINGS)
     await ip(undefined, [
       'link', 'add', dev, 'address', LINK.hostMac, 'mtu', String(MTU), 'type', 'veth',
       'peer', 'name', UPLINK, 'address', LINK.vpcMac, 'mtu', String(MTU), 'netns', netns,
@@ -98,12 +104,13 @@ export function createVpcKernel(options: { exec: Exec; names: Names; publicPool:
   }
 
   async function observeInside(netns: string): Promise<Observed> {
-    const [links, routes, neighbours] = await Promise.all([
+    const [links, routes, neighbours, rules] = await Promise.all([
       json<ObservedLink>(netns, ['addr', 'show']),
-      json<ObservedRoute>(netns, ['route', 'show', 'table', 'main']),
+      json<ObservedRoute>(netns, ['-4', 'route', 'show', 'table', 'all']),
       json<ObservedNeighbour>(netns, ['neigh', 'show']),
+      json<ObservedRule>(netns, ['-4', 'rule', 'show']),
     ])
-    return { links, routes, neighbours }
+    return { links, routes: routes.filter((route) => route.table !== 'local'), neighbours, rules }
   }
 
   async function observeHost(dev: string): Promise<Observed> {
@@ -112,11 +119,10 @@ export function createVpcKernel(options: { exec: Exec; names: Names; publicPool:
       json<ObservedRoute>(undefined, ['route', 'show', 'table', 'main', 'root', publicPool]),
       json<ObservedNeighbour>(undefined, ['neigh', 'show', LINK.vpcAddress]),
     ])
-    return { links: links.filter((link) => link.ifname === dev), routes, neighbours }
+    return { links: links.filter((link) => link.ifname === dev), routes, neighbours, rules: [] }
   }
 
-  async function ensureRules(netns: string, spec: VpcSpec): Promise<void> {
-    const { marker, text } = renderVpcRules(spec, names)
+  async function ensureRules(netns: string, { marker, wholeRules }: DesiredVpc): Promise<void> {
     const isInForce = await exec.inside(netns, ['nft', '-t', 'list', 'chain', 'inet', VPC_TABLE, marker]).then(
       () => true,
       (error: unknown) => {
@@ -124,7 +130,7 @@ export function createVpcKernel(options: { exec: Exec; names: Names; publicPool:
         throw error
       },
     )
-    if (!isInForce) await exec.inside(netns, ['nft', '-f', '-'], text)
+    if (!isInForce) await exec.inside(netns, ['nft', '-f', '-'], wholeRules)
   }
 
   async function apply(netns: string, plan: LinkPlan): Promise<void> {
@@ -145,31 +151,50 @@ export function createVpcKernel(options: { exec: Exec; names: Names; publicPool:
     if (hostLinks.some((link) => link.ifname === dev)) await ip(undefined, ['link', 'del', 'dev', dev])
     // Deleting the name alone would keep the devices alive as long as any process is inside.
     const inside = (await vpcIdIn(netns)) === null ? [] : await json<ObservedLink>(netns, ['link', 'show'])
-    const taps = inside.filter((link) => link.ifname.startsWith(names.tapPrefix))
-    if (taps.length > 0) {
-      await batch(netns, taps.map((link) => `link set dev ${link.ifname} group ${DOOMED_GROUP}`))
+    await natGateways.remove(netns, inside)
+    const doomed = inside.filter(({ ifname }) => ifname.startsWith(names.tapPrefix) || ifname.startsWith(names.peeringPrefix))
+    if (doomed.length > 0) {
+      await batch(netns, doomed.map((link) => `link set dev ${link.ifname} group ${DOOMED_GROUP}`))
       await ip(netns, ['link', 'del', 'group', String(DOOMED_GROUP)])
     }
     const isThere = await stat(path.join(NETNS_FOLDER, netns)).then(() => true, () => false)
-    if (isThere) await exec.host(['ip', 'netns', 'del', netns])
+    if (isThere) await ip(undefined, ['netns', 'del', netns])
   }
 
   return {
     async ensure(spec) {
+      const desiredWith = (present: ReadonlySet<string>) => new DesiredVpc(spec, { names, present, publicInterface })
       const netns = await serial(NAMESPACES, () => ensureNamespace(spec))
       const dev = names.hostLink(spec.slot)
-      let [inside, outside] = await Promise.all([observeInside(netns), observeHost(dev)])
+      const [inside, outside] = await Promise.all([observeInside(netns), observeHost(dev)])
+      const frame = frameOf(spec, names)
+      const isPeering = (link: ObservedLink) => link.ifname.startsWith(names.peeringPrefix)
+      const seen = new Set(inside.links.filter(isPeering).map((link) => link.ifname))
+      let desired = desiredWith(seen)
       // Settings and rules come first: nothing is forwarded before it is judged.
-      await ensureRules(netns, spec)
-      if (await ensureUplink(netns, spec, inside, outside)) {
-        ;[inside, outside] = await Promise.all([observeInside(netns), observeHost(dev)])
-      }
-      await apply(netns, planVpcLinks(spec, names, inside))
-      const outsidePlan = planHostLink(spec, names, outside)
+      await ensureRules(netns, desired)
+      const isUplinkNew = await ensureUplink(netns, spec, inside, outside)
+      const hasNatChanged = await serial(NAMESPACES, () => natGateways.ensure(netns, frame, inside.links))
+      const { present, linked } = await peerings.ensure(netns, frame, inside.links)
+      const isPeerNew = present.size !== seen.size || [...present].some((each) => !seen.has(each))
+      if (isPeerNew) desired = desiredWith(present)
+      const isStale = isUplinkNew || hasNatChanged || isPeerNew
+      await apply(netns, planVpcLinks(desired, isStale ? await observeInside(netns) : inside))
+      const outsidePlan = planHostLink(desired, isUplinkNew ? await observeHost(dev) : outside)
       if (outsidePlan.length > 0) {
-        await exec.host(['sh', '-s'], hostLinkSettings(dev))
+        await shell(undefined, hostLinkSettings(dev))
         await batch(undefined, outsidePlan)
       }
+      return { desired, linked }
+    },
+    async change(frame, change) {
+      const inside = insideCommands(change)
+      const host = hostCommands(change)
+      // Where the host sends a packet too early, no rule lets it in.
+      await Promise.all([
+        inside && shell(names.netns(frame.slot), inside.script, inside.rules),
+        host && shell(undefined, host),
+      ])
     },
     remove,
     list,
@@ -177,45 +202,7 @@ export function createVpcKernel(options: { exec: Exec; names: Names; publicPool:
       for (const each of await list()) {
         if (each.vpcId === null) await remove(each.netns)
       }
+      await natGateways.removeUnlinked()
     }),
   }
-}
-
-/** Written before the uplink is made, so that an uplink that is there means they are in force. */
-const NAMESPACE_SETTINGS = `set -e
-cd /proc/sys/net
-echo 1 > ipv4/ip_forward
-for name in all default; do
-  echo 0 > ipv4/conf/$name/rp_filter
-  echo 0 > ipv4/conf/$name/send_redirects
-  echo 0 > ipv4/conf/$name/accept_redirects
-  if [ -d ipv6/conf/$name ]; then echo 1 > ipv6/conf/$name/disable_ipv6; fi
-done
-`
-
-/**
- * Proxy ARP makes the namespace answer for every neighbour, so that guests see one subnet. Without
- * proxy_delay=0 the kernel waits up to 0.8 s before it does.
- */
-function tapSettings(taps: string[]): string {
-  return `set -e
-cd /proc/sys/net/ipv4
-for name in ${taps.join(' ')}; do
-  echo 1 > conf/$name/proxy_arp
-  echo 0 > conf/$name/rp_filter
-  echo 0 > conf/$name/send_redirects
-  echo 0 > neigh/$name/proxy_delay
-done
-`
-}
-
-/** A guest that calls another one's public address comes in and goes out by the same link. */
-function hostLinkSettings(dev: string): string {
-  return `set -e
-cd /proc/sys/net
-echo 0 > ipv4/conf/${dev}/rp_filter
-echo 0 > ipv4/conf/${dev}/send_redirects
-echo 0 > ipv4/conf/${dev}/accept_redirects
-if [ -d ipv6/conf/${dev} ]; then echo 1 > ipv6/conf/${dev}/disable_ipv6; fi
-`
 }

@@ -1,0 +1,79 @@
+import { createHash } from 'node:crypto'
+import type { NatGatewaySpec, PortSpec } from '../driver.ts'
+import { type Address, addressesOf, type Frame, subnetOf } from './frame.ts'
+import { chain, element, entry, type Piece } from './ruleset.ts'
+import { aclChain, groupChain, membersOf } from './vpc-rules.ts'
+
+const ZONES = 0xffff
+
+/** Everything in a VPC's rules that is there because of one port. */
+export function portRules(frame: Frame, port: PortSpec): Piece[] {
+  const tap = `"${frame.names.tap(port.slot)}"`
+  const addresses = addressesOf(port)
+  const privateIps = addresses.map((each) => each.privateIp)
+  const { slot, mac, groupIds } = port
+  return [
+    ...privateIps.map((ip) => element('source', `${tap} . ${mac} . ${ip}`)),
+    ...[...privateIps, '0.0.0.0'].map((ip) => element('source', `${tap} . ${mac} . ${ip}`, 'arp')),
+    ...(port.sourceDestCheck ? [] : [
+      element('unchecked', `${tap} . ${mac}`), element('unchecked', `${tap} . ${mac}`, 'arp'),
+      entry('address_of', tap, port.privateIp, 'arp'),
+    ]),
+    ...edgeElements(frame, port, tap),
+    ...addresses.flatMap((each) => publicElements(each, tap)),
+    chain(`hops_${port.metadataHopLimit}`, [`ip ttl set ${port.metadataHopLimit}`]),
+    ...privateIps.map((ip) => entry('hops_of', ip, `goto hops_${port.metadataHopLimit}`)),
+    ...groupIds.flatMap((groupId) => privateIps.map((ip) => element(membersOf(groupId), ip))),
+    // Offset 288 bits after the UDP header's start: the client's hardware address in the message,
+    // so that no guest asks for another's lease.
+    chain(`d_${slot}`, [
+      `ether saddr ${mac} ip saddr { 0.0.0.0, ${port.privateIp} } @th,288,48 0x${mac.replaceAll(':', '')} accept`, 'drop',
+    ]),
+    chain(`i_${slot}`, [...groupIds.map((id) => `jump ${groupChain('ingress', id)}`), 'drop']),
+    chain(`e_${slot}`, [...groupIds.map((id) => `jump ${groupChain('egress', id)}`), 'drop']),
+    entry('dhcp_of', tap, `goto d_${slot}`),
+    entry('ingress_of', tap, `goto i_${slot}`),
+    entry('egress_of', tap, `goto e_${slot}`),
+  ]
+}
+
+/** A NAT gateway has no security groups; it passes on what comes from others. */
+export function natRules(frame: Frame, nat: NatGatewaySpec): Piece[] {
+  const dev = `"${frame.names.nat(nat.slot)}"`
+  return [
+    element('unchecked', `${dev} . ${nat.mac}`),
+    ...edgeElements(frame, nat, dev),
+    ...publicElements(nat, dev),
+    entry('ingress_of', dev, 'goto to_nat'),
+    entry('egress_of', dev, 'accept'),
+  ]
+}
+
+function edgeElements(frame: Frame, owner: { subnetId: string }, dev: string): Piece[] {
+  const { mark, networkAclId } = subnetOf(frame, owner)
+  return [
+    entry('subnet_of', dev, hex(mark)),
+    element('same_subnet', `${hex(mark)} . ${dev}`),
+    entry('acl_egress_of', hex(mark), `jump ${aclChain('egress', networkAclId)}`),
+    entry('acl_ingress_of', dev, `jump ${aclChain('ingress', networkAclId)}`),
+  ]
+}
+
+function publicElements({ privateIp, publicIp }: Address, dev: string): Piece[] {
+  if (publicIp === null) return []
+  return [
+    element('published', `${dev} . ${privateIp}`),
+    element('pair', `${privateIp} . ${publicIp}`),
+    entry('public_of', privateIp, publicIp),
+    entry('private_of', publicIp, privateIp),
+    entry('zone_of', privateIp, String(zoneOf(privateIp, publicIp))),
+    entry('zone_of', publicIp, String(zoneOf(privateIp, publicIp))),
+  ]
+}
+
+/** 1–65535; connections without a public address are tracked in zone 0. */
+function zoneOf(privateIp: string, publicIp: string): number {
+  return 1 + (createHash('sha256').update(`${privateIp} ${publicIp}`).digest().readUInt32BE(0) % ZONES)
+}
+
+const hex = (value: number) => `0x${value.toString(16).padStart(8, '0')}`
