@@ -36,7 +36,7 @@ export async function modifySecurityGroupRules(
   const rows = await rulesByIds(context, group, ids)
   const changed: SecurityGroupRuleTable[] = []
   for (const [index, row] of rows.entries()) {
-    changed.push({ ...row, ...(await requestedChange(context, group, updates[index]?.SecurityGroupRule)) })
+    changed.push({ ...row, ...(await requestedChange(context, group, row, updates[index]?.SecurityGroupRule)) })
   }
   for (const [isEgress, rules] of groupBy(changed, (row) => row.is_egress)) {
     const present = await rulesInDirection(db, group.group_id, isEgress === 1 ? 'egress' : 'ingress')
@@ -49,9 +49,11 @@ export async function modifySecurityGroupRules(
   return { Return: true }
 }
 
+/** A change may name the group of the rule as it is, though another account's cannot be named by its id alone. */
 async function requestedChange(
   context: Context,
   group: SecurityGroupTable,
+  row: SecurityGroupRuleTable,
   request: SecurityGroupRuleRequest | undefined,
 ): Promise<RulePermission> {
   if (!request) throw missingParameter('SecurityGroupRule')
@@ -63,7 +65,7 @@ async function requestedChange(
     PrefixListIds: PrefixListId ? [{ PrefixListId, Description }] : [],
     UserIdGroupPairs: ReferencedGroupId ? [{ GroupId: ReferencedGroupId, Description }] : [],
   }
-  const [rule, ...others] = await resolveRules(context, group, requestedRules({ IpPermissions: [permission] }))
+  const [rule, ...others] = await resolveRules(context, group, requestedRules({ IpPermissions: [permission] }), [row])
   if (!rule || others.length > 0) {
     throw new ApiError(
       'InvalidParameterCombination',

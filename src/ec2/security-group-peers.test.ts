@@ -8,6 +8,7 @@ import { createSubnet } from './create-subnet.ts'
 import { deleteSecurityGroup } from './delete-security-group.ts'
 import { deleteVpc } from './delete-vpc.ts'
 import { describeSecurityGroupRules } from './describe-security-group-rules.ts'
+import { modifySecurityGroupRules } from './modify-security-group-rules.ts'
 import { revokeSecurityGroupIngress } from './revoke-security-group-rules.ts'
 import { describeSecurityGroupReferences, describeStaleSecurityGroups } from './security-group-references.ts'
 import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
@@ -82,6 +83,17 @@ describe('a rule that names a group of a peered VPC', () => {
     expect((await spec()).groups.find((group) => group.groupId === web)?.ingress).toMatchObject([{ peer: { groupId: clients } }])
     await endPeering()
     expect((await spec()).foreignGroups).toEqual([{ groupId: clients, addresses: [] }])
+  })
+
+  it('keeps its group when its ports change', async () => {
+    await accept()
+    const made = await lab.call(authorizeSecurityGroupIngress, fromClients())
+    const [{ SecurityGroupRuleId } = {}] = made.SecurityGroupRules ?? []
+    await lab.call(modifySecurityGroupRules, {
+      GroupId: web,
+      SecurityGroupRules: [{ SecurityGroupRuleId, SecurityGroupRule: { IpProtocol: 'tcp', FromPort: 443, ToPort: 443, ReferencedGroupId: clients } }],
+    })
+    expect(await pairs()).toMatchObject([{ GroupId: clients, UserId: OTHER_ACCOUNT, PeeringStatus: 'active' }])
   })
 
   it('is stale when the peering has ended, and can be revoked still', async () => {

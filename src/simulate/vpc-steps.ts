@@ -11,6 +11,8 @@ interface Present {
   groups: string[]
   gateways: string[]
   routeTables: string[]
+  associations: string[]
+  blocks: string[]
   acls: string[]
   aclAssociations: string[]
   prefixLists: string[]
@@ -44,6 +46,10 @@ async function look(db: Db): Promise<Present> {
       (row) => row.internet_gateway_id),
     routeTables: ids(
       await db.selectFrom('route_tables').select('route_table_id').orderBy('route_table_id').execute(), (row) => row.route_table_id),
+    associations: ids(
+      await db.selectFrom('route_table_associations').select('association_id').orderBy('association_id').execute(),
+      (row) => row.association_id),
+    blocks: ids(await db.selectFrom('vpc_cidrs').select('association_id').orderBy('association_id').execute(), (row) => row.association_id),
     acls: ids(await db.selectFrom('network_acls').select('network_acl_id').orderBy('network_acl_id').execute(), (row) => row.network_acl_id),
     aclAssociations: ids(
       await db.selectFrom('network_acl_associations').select('association_id').orderBy('association_id').execute(),
@@ -94,6 +100,16 @@ const CALLS: Maker[] = [
   (p, random) => call('AssociateRouteTable', {
     RouteTableId: some(random, p.routeTables, 'rtb'), SubnetId: some(random, p.subnets, 'subnet'),
   }),
+  (p, random) => call('DisassociateRouteTable', { AssociationId: some(random, p.associations, 'rtbassoc') }),
+  (p, random) => call('ReplaceRouteTableAssociation', {
+    AssociationId: some(random, p.associations, 'rtbassoc'), RouteTableId: some(random, p.routeTables, 'rtb'),
+  }),
+  (p, random) => call('DeleteRoute', {
+    RouteTableId: some(random, p.routeTables, 'rtb'), DestinationCidrBlock: pick(random, ['0.0.0.0/0', '192.0.2.0/24']),
+  }),
+  (p, random) => call('AssociateVpcCidrBlock', { VpcId: some(random, p.vpcs, 'vpc'), CidrBlock: `10.${3 + random.int(3)}.0.0/24` }),
+  (p, random) => call('DisassociateVpcCidrBlock', { AssociationId: some(random, p.blocks, 'vpc-cidr-assoc') }),
+  (p, random) => call('ModifyVpcAttribute', { VpcId: some(random, p.vpcs, 'vpc'), EnableDnsSupport: { Value: random.int(2) === 0 } }),
   (p, random) => call('DeleteRouteTable', { RouteTableId: some(random, p.routeTables, 'rtb') }),
   (p, random) => call('CreateNetworkAclEntry', {
     NetworkAclId: some(random, p.acls, 'acl'), RuleNumber: 1 + random.int(5), Protocol: '-1', RuleAction: pick(random, ['allow', 'deny']),
@@ -126,6 +142,10 @@ const CALLS: Maker[] = [
   (p, random) => call('AuthorizeSecurityGroupIngress', {
     GroupId: some(random, p.groups, 'sg'),
     IpPermissions: [{ IpProtocol: 'tcp', FromPort: random.int(9), ToPort: 22, IpRanges: [{ CidrIp: '0.0.0.0/0' }] }],
+  }),
+  (p, random) => call('AuthorizeSecurityGroupIngress', {
+    GroupId: some(random, p.groups, 'sg'),
+    IpPermissions: [{ IpProtocol: 'tcp', FromPort: 80, ToPort: 80, UserIdGroupPairs: [{ GroupId: some(random, p.groups, 'sg') }] }],
   }),
   (p, random) => call('DeleteSecurityGroup', { GroupId: some(random, p.groups, 'sg') }),
   () => call('AllocateAddress', { Domain: 'vpc' }),
