@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { DOCUMENTED_FILTERS } from '../../test/support/documented-filters.ts'
 import { openInterfaceLab, type InterfaceLab } from '../../test/support/interface-lab.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
-import { allocateAddress, describeAddresses, releaseAddress } from './addresses.ts'
+import { allocateAddress, describeAddresses, describeAddressesAttribute, releaseAddress } from './addresses.ts'
 import { associateAddress } from './associate-address.ts'
 import { createTags, describeTags } from './tags.ts'
 
@@ -136,5 +136,19 @@ describe('DescribeAddresses', () => {
     expect(await lab.failure(describeAddresses, { PublicIps: ['198.18.0.9'] })).toBe("InvalidAddress.NotFound: Address '198.18.0.9' not found.")
     expect(await lab.failure(describeAddresses, { Filters: [{ Name: 'colour', Values: ['red'] }] })).toBe(
       "InvalidParameterValue: The filter 'colour' is invalid")
+  })
+})
+
+describe('DescribeAddressesAttribute', () => {
+  it('shows that addresses have no domain names, in pages', async () => {
+    const first = await lab.allocate()
+    lab.pass(1000)
+    const second = await lab.allocate()
+    const input = { AllocationIds: [first.AllocationId], Attribute: 'domain-name' as const }
+    expect(await lab.call(describeAddressesAttribute, input)).toEqual({ Addresses: [first] })
+    const page = await lab.call(describeAddressesAttribute, { MaxResults: 1 })
+    expect(page.Addresses).toEqual([first])
+    expect(await lab.call(describeAddressesAttribute, { MaxResults: 1, NextToken: page.NextToken })).toEqual({ Addresses: [second] })
+    expect(await lab.failure(describeAddressesAttribute, { AllocationIds: ['eipalloc-1'] })).toMatch(/^InvalidAllocationID.NotFound/)
   })
 })

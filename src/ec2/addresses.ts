@@ -1,6 +1,6 @@
 import type {
-  Address, AllocateAddressRequest, AllocateAddressResult, DescribeAddressesRequest, DescribeAddressesResult,
-  ReleaseAddressRequest,
+  Address, AllocateAddressRequest, AllocateAddressResult, DescribeAddressesAttributeRequest,
+  DescribeAddressesAttributeResult, DescribeAddressesRequest, DescribeAddressesResult, ReleaseAddressRequest,
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
@@ -13,6 +13,7 @@ import type { Db } from '../store/store.ts'
 import { requireAddress } from './address-rows.ts'
 import type { Context } from './context.ts'
 import { compileFilters, type FilterFields } from './filters.ts'
+import { paginate, timeKey } from './pagination.ts'
 import { checkEnum, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { requireAll, RESOURCE_KINDS } from './resources.ts'
 import { deleteTagsOf, fromWireTags, insertTags, parseTagSpecifications, tagsOf, toWireTags } from './tags.ts'
@@ -85,6 +86,25 @@ export async function describeAddresses(context: Context, input: DescribeAddress
     region, holder: holders.get(row.interface_id ?? ''), tags: toWireTags(tags.get(row.allocation_id)),
   }))
   return { Addresses: wired.filter(matches) }
+}
+
+/**
+ * DescribeAddressesAttribute: which Terraform reads with every address. Nobody can give an address a
+ * domain name here (ModifyAddressAttribute is not there), so none has a PTR record of its own.
+ */
+export async function describeAddressesAttribute(
+  context: Context,
+  input: DescribeAddressesAttributeRequest,
+): Promise<DescribeAddressesAttributeResult> {
+  checkEnum('attribute', input.Attribute, ['domain-name'])
+  const rows = await selectRows(context, { AllocationIds: input.AllocationIds })
+  const { page, nextToken } = paginate(rows, {
+    maxResults: input.MaxResults, nextToken: input.NextToken, min: 1, max: 1000,
+    keyOf: (row) => timeKey(row.created_ms, row.allocation_id), operation: 'DescribeAddressesAttribute',
+  })
+  return {
+    Addresses: page.map((row) => ({ AllocationId: row.allocation_id, PublicIp: row.public_ip })), NextToken: nextToken,
+  }
 }
 
 /** There are few: an account has no more than the limit. */

@@ -2,6 +2,7 @@ import type { Instance } from '@aws-sdk/client-ec2'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { openInterfaceLab, type InterfaceLab } from '../../test/support/interface-lab.ts'
 import { insertInterface, OTHER_ACCOUNT } from '../../test/support/rows.ts'
+import { PROVIDER_ACCOUNT } from '../model/account.ts'
 import { interfaceDoc } from '../model/interface.ts'
 import { attachNetworkInterface, detachNetworkInterface } from './attach-network-interface.ts'
 import { deleteNetworkInterface } from './create-network-interface.ts'
@@ -183,7 +184,7 @@ describe('the interface of a NAT gateway', () => {
     })
     const NetworkInterfaceId = nat.interface_id
     expect(await lab.describeInterface(NetworkInterfaceId)).toMatchObject({
-      InterfaceType: 'nat_gateway', RequesterId: 'nat-00000000000000000', RequesterManaged: true, Status: 'in-use',
+      InterfaceType: 'nat_gateway', RequesterId: PROVIDER_ACCOUNT, RequesterManaged: true, Status: 'in-use',
       Attachment: { AttachmentId: NetworkInterfaceId.replace('eni', 'ela-attach'), InstanceOwnerId: 'amazon-aws', Status: 'attached' },
     })
     expect(await failure({ NetworkInterfaceId })).toMatch(/^OperationNotPermitted/)

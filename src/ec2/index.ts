@@ -1,5 +1,5 @@
 import { describeAccountAttributes } from './account-attributes.ts'
-import { allocateAddress, describeAddresses, releaseAddress } from './addresses.ts'
+import { allocateAddress, describeAddresses, describeAddressesAttribute, releaseAddress } from './addresses.ts'
 import { associateAddress, disassociateAddress } from './associate-address.ts'
 import { attachNetworkInterface, detachNetworkInterface } from './attach-network-interface.ts'
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
@@ -132,6 +132,7 @@ export const operations: Record<string, Operation> = {
   DeleteVpcPeeringConnection: mutation(deleteVpcPeeringConnection),
   DescribeAccountAttributes: query(describeAccountAttributes),
   DescribeAddresses: query(describeAddresses),
+  DescribeAddressesAttribute: query(describeAddressesAttribute),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
   DescribeDhcpOptions: query(describeDhcpOptions),
   DescribeImages: query(describeImages),

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { openAttributeLab, type AttributeLab } from '../../test/support/attribute-lab.ts'
 import { insertInstance, insertInterface, type PlacedInstance } from '../../test/support/rows.ts'
-import { changeInstanceOptions, type InstanceOptions } from '../model/instance.ts'
+import { changeInstanceDoc, changeInstanceOptions, type InstanceOptions } from '../model/instance.ts'
 import { startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 
 let lab: AttributeLab
@@ -74,5 +74,15 @@ describe('StartInstances', () => {
   it('refuses EBS optimization that the type of now does not have', async () => {
     const id = await insert({ ebsOptimized: true }, { ...stopped, instance_type: 't2.micro' })
     expect(await lab.failure(startInstances, { InstanceIds: [id] })).toMatch(/^Unsupported: The requested configuration/)
+  })
+})
+
+describe('a reboot that a stop overtook', () => {
+  it('is done with the next start', async () => {
+    const id = await insert({}, { state: 'stopped', holds_capacity: 0, reboot_requested: 3, reboot_completed: 2 })
+    await lab.run(({ db }) => changeInstanceDoc(db, id, { reboot: { begunMs: 1, pid: 7 } }))
+    await lab.call(startInstances, { InstanceIds: [id] })
+    const { reboot_completed: completed, parsed } = await lab.row(id)
+    expect([completed, parsed.reboot]).toEqual([3, null])
   })
 })

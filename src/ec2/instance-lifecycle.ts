@@ -32,9 +32,14 @@ export async function startInstances(context: Context, input: StartInstancesRequ
     const type = { name: row.instance_type, vcpus: row.vcpus, memoryMib: row.memory_mib }
     await takeCapacity(context, row.host_id, { type }, 1)
     await wantInterfaces(context, row)
+    // A reboot that the stop overtook is not made up for: the start boots it anyway.
     await context.db
-      .updateTable('instances').set({ launch_ms: context.nowMs, holds_capacity: 1 }).where('instance_id', '=', row.instance_id).execute()
-    return mustMove(context, row, 'pending', { stateReason: null, stateTransitionReason: '', startFailures: 0, force: false })
+      .updateTable('instances')
+      .set({ launch_ms: context.nowMs, holds_capacity: 1, reboot_completed: row.reboot_requested })
+      .where('instance_id', '=', row.instance_id).execute()
+    return mustMove(context, row, 'pending', {
+      stateReason: null, stateTransitionReason: '', startFailures: 0, force: false, reboot: null,
+    })
   })
   return { StartingInstances: changes }
 }

@@ -36,7 +36,7 @@ export function requestedAddresses(input: AddressInput): AddressRequest {
   const secondaryCount = input.SecondaryPrivateIpAddressCount ?? 0
   if (secondaryCount < 0) throw invalidValue('secondaryPrivateIpAddressCount', secondaryCount, 'It may not be negative.')
   if (primaries.length > 1) {
-    throw new ApiError('InvalidParameterCombination', 'Only one primary private IP address may be specified.')
+    throw new ApiError('InvalidParameterCombination', 'Only one primary private IP address can be specified.')
   }
   if (secondary.length > 0 && secondaryCount > 0) throw addressesAndCount()
   const [primary = null] = primaries

@@ -25,7 +25,7 @@ const REFUSED = [
 
 /** What only a new interface can be told, with EC2's names for it. */
 const OF_NEW_INTERFACES: readonly [keyof InstanceNetworkInterfaceSpecification, string][] = [
-  ['SubnetId', 'a subnet ID'], ['Groups', 'security groups'], ['PrivateIpAddress', 'a private IP address'],
+  ['SubnetId', 'a subnet'], ['Groups', 'security groups'], ['PrivateIpAddress', 'a private IP address'],
   ['PrivateIpAddresses', 'private IP addresses'], ['SecondaryPrivateIpAddressCount', 'a secondary private IP address count'],
   ['Description', 'a description'],
 ]
@@ -104,15 +104,18 @@ function refuseSpecification(specification: InstanceNetworkInterfaceSpecificatio
 
 /** @throws ApiError InvalidParameterCombination for what an interface that exists cannot be told. */
 function checkExisting(specification: InstanceNetworkInterfaceSpecification): void {
-  const fail = (what: string) =>
-    new ApiError('InvalidParameterCombination', `A network interface may not specify a network interface ID and ${what}`)
+  const combination = (sentence: string) => new ApiError('InvalidParameterCombination', sentence)
   for (const [name, what] of OF_NEW_INTERFACES) {
     const value: unknown = specification[name]
     const isEmpty = value === undefined || value === '' || value === 0 || (Array.isArray(value) && value.length === 0)
-    if (!isEmpty) throw fail(what)
+    if (!isEmpty) throw combination(`A network interface may not specify both a network interface ID and ${what}`)
   }
-  if (specification.AssociatePublicIpAddress) throw fail('a public IP address')
-  if (specification.DeleteOnTermination) throw fail('delete on termination as true')
+  if (specification.AssociatePublicIpAddress) {
+    throw combination('The associatePublicIPAddress parameter cannot be specified for a network interface with an ID.')
+  }
+  if (specification.DeleteOnTermination) {
+    throw combination('A network interface may not specify a network interface ID and delete on termination as true')
+  }
 }
 
 function checkEachOnce(requests: readonly InterfaceRequest[]): void {

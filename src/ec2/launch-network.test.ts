@@ -81,11 +81,15 @@ describe('a launch with interfaces', () => {
     const { NetworkInterfaceId = '' } = await lab.create()
     const fail = (change: Partial<Nic>) => failure({ NetworkInterfaces: [{ DeviceIndex: 0, NetworkInterfaceId, ...change }] })
     for (const change of [
-      { SubnetId: lab.subnet.subnet_id }, { Groups: [lab.groupId] }, { PrivateIpAddress: '172.31.0.9' }, { AssociatePublicIpAddress: true },
-      { SecondaryPrivateIpAddressCount: 1 }, { DeleteOnTermination: true }, { Description: 'x' },
+      { SubnetId: lab.subnet.subnet_id }, { Groups: [lab.groupId] }, { PrivateIpAddress: '172.31.0.9' },
+      { SecondaryPrivateIpAddressCount: 1 }, { Description: 'x' },
     ]) {
-      expect(await fail(change)).toMatch(/^InvalidParameterCombination: A network interface may not specify a network interface ID and/)
+      expect(await fail(change)).toMatch(/^InvalidParameterCombination: A network interface may not specify both a network interface ID and /)
     }
+    expect(await fail({ AssociatePublicIpAddress: true })).toBe(
+      'InvalidParameterCombination: The associatePublicIPAddress parameter cannot be specified for a network interface with an ID.')
+    expect(await fail({ DeleteOnTermination: true })).toBe(
+      'InvalidParameterCombination: A network interface may not specify a network interface ID and delete on termination as true')
     expect(await failure({ NetworkInterfaces: [0, 1].map((DeviceIndex) => ({ DeviceIndex, NetworkInterfaceId })) })).toMatch(/^InvalidNetworkInterface.InUse/)
   })
 

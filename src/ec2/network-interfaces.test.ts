@@ -97,6 +97,18 @@ describe('describeNetworkInterfaces', () => {
     })
   })
 
+  it('has no public name where the VPC gives none', async () => {
+    await test.run(async (context) => {
+      await onePort(context)
+      await context.db.updateTable('vpcs').set({ doc: JSON.stringify({ enableDnsHostnames: false }) }).execute()
+      expect((await describeNetworkInterfaces(context, {})).NetworkInterfaces).toMatchObject([
+        { PublicDnsName: '', Association: { PublicDnsName: '', PublicIp: '198.18.0.7' }, PrivateDnsName: 'ip-172-31-0-10.ec2.internal' },
+      ])
+      const { Reservations: [reservation] = [] } = await describeInstances(context, {})
+      expect(reservation?.Instances?.[0]).toMatchObject({ PublicDnsName: '', PublicIpAddress: '198.18.0.7' })
+    })
+  })
+
   it('finds Elastic IPs and secondary addresses', async () => {
     await test.run(async (context) => {
       const { port } = await onePort(context)

@@ -2,6 +2,7 @@ import type {
   DescribeNetworkInterfacesRequest, DescribeNetworkInterfacesResult, GroupIdentifier, NetworkInterface,
 } from '@aws-sdk/client-ec2'
 import { interfaceToWire, type InterfaceRelated } from '../model/interface-wire.ts'
+import { namesAddresses } from '../model/vpc-names.ts'
 import { groupBy, inBatches } from '../store/batch.ts'
 import { preparedIn } from '../store/prepared.ts'
 import type { InterfaceTable } from '../store/schema.ts'
@@ -39,6 +40,9 @@ const secondaryOf = preparedIn((db, ids) =>
 const elasticOf = preparedIn((db, ids) =>
   db.selectFrom('addresses').select(['public_ip', 'allocation_id', 'association_id']).where('interface_id', 'in', ids))
 
+const vpcsOf = preparedIn((db, ids) =>
+  db.selectFrom('vpcs').select(['vpc_id', 'is_default', 'doc']).where('vpc_id', 'in', ids))
+
 /** What the wire shows of interfaces beside their rows: groups, further addresses, Elastic IPs. */
 export async function loadRelated(
   db: Db,
@@ -51,8 +55,10 @@ export async function loadRelated(
   const publicOnes = rows.filter((row) => row.public_ip !== null || secondary.has(row.interface_id))
   const elastic = new Map(
     (await elasticOf(db, publicOnes.map((row) => row.interface_id))).map((each) => [each.public_ip, each]))
+  const vpcs = await vpcsOf(db, publicOnes.map((row) => row.vpc_id))
+  const named = new Set(vpcs.filter(namesAddresses).map((vpc) => vpc.vpc_id))
   return (row) => ({
-    region, elastic, groups: groups.get(row.interface_id) ?? [], secondary: secondary.get(row.interface_id) ?? [],
+    region, elastic, hasNames: named.has(row.vpc_id), groups: groups.get(row.interface_id) ?? [], secondary: secondary.get(row.interface_id) ?? [],
   })
 }
 
@@ -102,6 +108,15 @@ async function selectRows(
   for (const [name, column] of COLUMNS) {
     const values = exactValues(input.Filters, name)
     if (values) narrowed = narrowed.where(column, 'in', values)
+  }
+  const privateIps = exactValues(input.Filters, 'private-ip-address')
+  if (privateIps) {
+    narrowed = narrowed.where((eb) => eb.or([
+      eb('private_ip', 'in', privateIps),
+      eb('interface_id', 'in', eb
+        .selectFrom('interface_addresses').select('interface_addresses.interface_id')
+        .where('interface_addresses.private_ip', 'in', privateIps)),
+    ]))
   }
   return narrowed.execute()
 }

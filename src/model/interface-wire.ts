@@ -3,6 +3,7 @@ import type {
   NetworkInterfaceAssociation, NetworkInterfaceAttachment, NetworkInterfaceStatus, NetworkInterfaceType, Tag,
 } from '@aws-sdk/client-ec2'
 import type { AddressTable, InterfaceAddressTable, InterfaceTable } from '../store/schema.ts'
+import { PROVIDER_ACCOUNT } from './account.ts'
 import { interfaceDoc, privateDnsName, publicDnsName } from './interface.ts'
 import { zoneIdOf } from './zone.ts'
 
@@ -15,6 +16,8 @@ export interface InterfaceRelated {
   secondary: Pick<InterfaceAddressTable, 'private_ip' | 'public_ip'>[]
   /** Its Elastic IPs, by the public address. */
   elastic: ReadonlyMap<string, Pick<AddressTable, 'allocation_id' | 'association_id'>>
+  /** Whether addresses have names in its VPC: else there is no public one to show. */
+  hasNames: boolean
 }
 
 /** An association with the ids that DescribeInstances does not show but filters by. */
@@ -66,7 +69,7 @@ export function interfaceToWire(row: InterfaceTable, related: InterfaceRelated &
     AvailabilityZoneId: zoneIdOf(row.zone),
     PublicDnsName: association?.PublicDnsName,
     InterfaceType: isManaged(row) ? NAT_GATEWAY_TYPE : 'interface',
-    RequesterId: row.requester_id ?? undefined,
+    RequesterId: isManaged(row) ? PROVIDER_ACCOUNT : undefined,
     RequesterManaged: isManaged(row),
     TagSet: related.tags,
     Operator: { Managed: false },
@@ -131,10 +134,10 @@ function managedAttachmentToWire(row: InterfaceTable): NetworkInterfaceAttachmen
 function toAssociation(
   row: InterfaceTable,
   publicIp: string | null,
-  { region, elastic }: InterfaceRelated,
+  { region, elastic, hasNames }: InterfaceRelated,
 ): InstanceAssociation | undefined {
   if (publicIp === null) return undefined
-  const common = { PublicDnsName: publicDnsName(publicIp, region), PublicIp: publicIp }
+  const common = { PublicDnsName: hasNames ? publicDnsName(publicIp, region) : '', PublicIp: publicIp }
   const address = elastic.get(publicIp)
   if (!address) return { IpOwnerId: 'amazon', ...common }
   return {

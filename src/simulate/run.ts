@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Reservation } from '@aws-sdk/client-ec2'
 import { pick } from '../core/random.ts'
 import type { Store } from '../store/store.ts'
+import { drawInterfaceCall, drawTwoInterfaces } from './interface-calls.ts'
 import { checkAlways, checkSettled } from './invariants.ts'
 import { checkNetwork } from './network-invariants.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
@@ -36,6 +37,11 @@ interface Expectation {
   disturbed: Set<string>
 }
 
+/** Why a launch that was done once, and is forgotten, may not be done again: there is no room, or no subnet any more. */
+const LAUNCHES_NO_MORE = [
+  'InsufficientInstanceCapacity', 'IdempotentInstanceTerminated', 'InvalidSubnetID.NotFound', 'InsufficientFreeAddressesInSubnet',
+  'MissingInput',
+]
 const SETTLE_EVERY_STEPS = 50
 const TYPES = ['t3.micro', 't3.small', 'm5.large', 'c5.xlarge']
 
@@ -100,6 +106,7 @@ class Run {
     else if (dice < 0.84) this.#guestEvent()
     else if (dice < 0.87) this.#cloud.killAgent()
     else if (dice < 0.873) await clock.advance(61 * 60 * 1000)
+    else if (dice < 0.94) await this.#callAboutInterfaces()
     else await clock.advance(random.int(4000))
   }
 
@@ -118,6 +125,7 @@ class Run {
       ImageId: pick(random, images).image_id, InstanceType: pick(random, TYPES), MinCount: 1, MaxCount: 1 + random.int(3),
       InstanceInitiatedShutdownBehavior: pick(random, ['stop', 'terminate']),
       ...(token === undefined ? {} : { ClientToken: token }),
+      ...(random.int(4) === 0 ? { NetworkInterfaces: await drawTwoInterfaces(this.#cloud) } : {}),
       TagSpecifications: [{ ResourceType: 'instance', Tags: [{ Key: 'Name', Value: `n${random.int(5)}` }] }],
     }
     const result = await this.#call('RunInstances', input)
@@ -133,8 +141,7 @@ class Run {
     const result = await this.#call('RunInstances', launch.input)
     if (result.kind === 'unknown') return
     if (result.kind === 'refused') {
-      const isForgotten = result.code === 'InsufficientInstanceCapacity' || result.code === 'IdempotentInstanceTerminated'
-      if (isForgotten && (launch.instanceIds ?? []).every((id) => this.#mayBeGone(id))) return
+      if (LAUNCHES_NO_MORE.includes(result.code) && (launch.instanceIds ?? []).every((id) => this.#mayBeGone(id))) return
       throw new Error(`repeating ${token} was refused with ${result.code}, though ${JSON.stringify(launch.instanceIds)} live`)
     }
     const ids = launchedIds(result.output)
@@ -170,6 +177,11 @@ class Run {
     }
   }
 
+  async #callAboutInterfaces(): Promise<void> {
+    const drawn = await drawInterfaceCall(this.#cloud)
+    if (drawn) await this.#call(drawn.action, drawn.input)
+  }
+
   async #tag(): Promise<void> {
     const ids = [...this.expected.state.keys()]
     if (ids.length === 0) return
@@ -181,7 +193,7 @@ class Run {
   }
 
   async #look(): Promise<void> {
-    const action = pick(this.#cloud.random, ['DescribeInstances', 'DescribeVolumes', 'DescribeNetworkInterfaces', 'DescribeTags'])
+    const action = pick(this.#cloud.random, ['DescribeInstances', 'DescribeVolumes', 'DescribeNetworkInterfaces', 'DescribeTags', 'DescribeAddresses'])
     const result = await this.#call(action, {})
     if (result.kind === 'refused') throw new Error(`${action} was refused with ${result.code}`)
     // Numbers out of range, ids of nothing: refused, and without effect (checked by the invariants).
