@@ -138,18 +138,15 @@ async function start(options: InstanceReconcilerOptions, loaded: Loaded): Promis
   return recordRunning(options, loaded)
 }
 
+/** A reboot that was asked for before the instance stopped has come about with its start. */
 function recordRunning({ clock }: InstanceReconcilerOptions, { row, interfaces }: Loaded): Outcome {
-  const write = async (db: Db) => {
-    await moveInstance(db, row, 'running', clock.now(), { hasRun: true, startFailures: 0, reboot: null })
-    // A reboot that was asked for before it stopped: it has just booted.
-    if (row.reboot_requested > row.reboot_completed) {
-      await db
-        .updateTable('instances').set({ reboot_completed: row.reboot_requested })
-        .where('instance_id', '=', row.instance_id).execute()
-    }
-  }
-  // Some interfaces may have come or gone while it was starting.
-  return recording('instance.running', write, interfaces.some(isSecondary) ? again(0) : DONE)
+  return recording('instance.running', async (db) => {
+    const moved = await moveInstance(db, row, 'running', clock.now(), { hasRun: true, startFailures: 0, reboot: null })
+    if (!moved || row.reboot_requested === row.reboot_completed) return
+    await db
+      .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', row.instance_id).execute()
+    // Some interfaces may have come or gone while it was starting.
+  }, interfaces.some(isSecondary) ? again(0) : DONE)
 }
 
 /** Plugs in what was attached to a running machine, and has the guest give up what was detached. */
