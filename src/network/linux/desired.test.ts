@@ -38,6 +38,17 @@ describe('what a VPC should have in the kernel', () => {
     expect(desired.marker).toBe(desiredOf({ ...empty, groups: [group] }).marker)
   })
 
+  it('changes a part of a large group where one rule changes', () => {
+    const rules = Array.from({ length: 1000 }, (_, index) => (
+      { protocol: 'tcp', fromPort: index, toPort: index, peer: { cidr: '10.0.0.0/8' } }))
+    const desired = desiredOf({ ...empty, groups: [{ ...group, ingress: rules }] })
+    const changed = { ...group, ingress: [...rules.slice(1), { ...rules[0]!, fromPort: 5000, toPort: 5001 }] }
+    const text = desired.apply({ ports: [], removed: [], groups: [changed] }).rules ?? ''
+    expect(text).toContain('tcp dport 5000-5001 accept')
+    expect(text.split('\n').length).toBeLessThan(150)
+    expect(desired.marker).toBe(desiredOf({ ...empty, groups: [changed] }).marker)
+  })
+
   it('changes nothing where nothing changes', () => {
     const desired = desiredOf({ ...empty, groups: [group], ports: [port] })
     expect(desired.apply({ ports: [structuredClone(port)], removed: [], groups: [group] }))

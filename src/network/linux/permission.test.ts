@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { RuleSpec } from '../driver.ts'
-import { renderPermission } from './permission.ts'
+import { renderAclEntry, renderPermission } from './permission.ts'
 
 const render = (rule: Partial<RuleSpec>, side: 'saddr' | 'daddr' = 'saddr') =>
   renderPermission(
@@ -30,5 +30,18 @@ describe('renderPermission', () => {
 
   it('is no rule for an IPv6 block, which must not become "from everywhere"', () => {
     expect(render({ peer: { cidr: '::/0' } })).toEqual([])
+  })
+})
+
+describe('renderAclEntry', () => {
+  const entry = { ruleNumber: 100, protocol: 'tcp', fromPort: 22, toPort: 22, cidr: '10.0.0.0/8' }
+
+  it('passes on what it allows, to be judged by others, and drops what it denies', () => {
+    expect(renderAclEntry({ ...entry, action: 'allow' }, 'saddr')).toEqual(['ip saddr 10.0.0.0/8 tcp dport 22 return'])
+    expect(renderAclEntry({ ...entry, action: 'deny' }, 'daddr')).toEqual(['ip daddr 10.0.0.0/8 tcp dport 22 drop'])
+  })
+
+  it('is no rule for an IPv6 block', () => {
+    expect(renderAclEntry({ ...entry, action: 'allow', cidr: '::/0' }, 'saddr')).toEqual([])
   })
 })

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { GroupSpec, NetworkAclSpec } from '../driver.ts'
 import { type Frame, withoutOverlaps } from './frame.ts'
 import { LINK, METADATA_ADDRESS, TIME_ADDRESS, UPLINK } from './names.ts'
@@ -74,8 +75,30 @@ export function groupRules(group: GroupSpec): Piece[] {
   const named = [...group.ingress, ...group.egress].flatMap(({ peer }) => ('groupId' in peer ? peer.groupId : []))
   return [
     ...[...new Set([group.groupId, ...named])].map(memberSet),
-    chain(groupChain('ingress', group.groupId), group.ingress.flatMap((rule) => renderPermission(rule, 'saddr', membersOf))),
-    chain(groupChain('egress', group.groupId), group.egress.flatMap((rule) => renderPermission(rule, 'daddr', membersOf))),
+    ...permissionChains(groupChain('ingress', group.groupId), group.ingress.flatMap((rule) => renderPermission(rule, 'saddr', membersOf))),
+    ...permissionChains(groupChain('egress', group.groupId), group.egress.flatMap((rule) => renderPermission(rule, 'daddr', membersOf))),
+  ]
+}
+
+const FEW_RULES = 64
+const PARTS = 32
+
+/**
+ * A chain of rules that all accept, so that their order says nothing. Many are spread over parts by what
+ * they say: a change is then one of a part.
+ */
+function permissionChains(name: string, rules: readonly string[]): Piece[] {
+  const distinct = [...new Set(rules)]
+  if (distinct.length <= FEW_RULES) return [chain(name, distinct)]
+  const parts = new Map<number, string[]>()
+  for (const rule of distinct.toSorted()) {
+    const part = createHash('sha256').update(rule).digest().readUInt32BE(0) % PARTS
+    parts.set(part, [...(parts.get(part) ?? []), rule])
+  }
+  const numbers = [...parts.keys()].toSorted((a, b) => a - b)
+  return [
+    ...numbers.map((part) => chain(`${name}_p${part}`, parts.get(part) ?? [])),
+    chain(name, numbers.map((part) => `jump ${name}_p${part}`)),
   ]
 }
 
