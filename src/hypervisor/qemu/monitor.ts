@@ -4,6 +4,12 @@ import { QmpClient } from './qmp.ts'
 const CONNECT_TIMEOUT_MS = 1000
 const COMMAND_TIMEOUT_MS = 1000
 
+/**
+ * Events that only repeat what the machine was told: the power button was pressed, a guest was asked to
+ * give a device up and has not. Whoever looked at once would press and ask again, and so without end.
+ */
+const ECHOES = new Set(['POWERDOWN', 'ACPI_DEVICE_OST', 'DEVICE_UNPLUG_GUEST_ERROR'])
+
 /** One lasting QMP connection per machine, made when first needed and again after it was lost. */
 export class Monitors {
   readonly #clock: Clock
@@ -11,7 +17,7 @@ export class Monitors {
   readonly #clients = new Map<string, Promise<QmpClient>>()
   #closed = false
 
-  /** `onChange` is called on every event of a connected machine and when its connection is lost. */
+  /** `onChange` is called when a connected machine tells of a change, and when its connection is lost. */
   constructor(clock: Clock, onChange: (instanceId: string) => void) {
     this.#clock = clock
     this.#onChange = onChange
@@ -57,7 +63,9 @@ export class Monitors {
   }
 
   #watch(instanceId: string, client: QmpClient): void {
-    client.onEvent = () => this.#onChange(instanceId)
+    client.onEvent = ({ event }) => {
+      if (!ECHOES.has(event)) this.#onChange(instanceId)
+    }
     client.onClose = () => {
       this.#clients.delete(instanceId)
       this.#onChange(instanceId)
