@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { ownKey } from '../../src/cli/first-instance.ts'
 import { RealCloud, whyNotReal } from './real-cloud.ts'
 
 /** Every crash point that a launch passes: of the agent's driver calls and commits, and of the api's. */
@@ -57,6 +58,30 @@ describe.skipIf(whyNotReal !== undefined)(`kill -9${whyNotReal ? ` (skipped: ${w
   async function terminate(id: string): Promise<void> {
     await cloud.awsJson('ec2', 'terminate-instances', '--instance-ids', id)
   }
+
+  test('of the agent under traffic: an established connection goes on', async () => {
+    const [first] = await firstInstance()
+    const traffic = cloud.stream('ssh', [
+      '-i', ownKey(cloud.home).file, '-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null',
+      `root@${first?.PublicIpAddress}`, 'while cat /proc/uptime; do usleep 50000; done',
+    ])
+    try {
+      for (let death = 0; death < 3; death++) {
+        const before = traffic.lines()
+        await cloud.until('lines to come', 30_000, () => traffic.lines() > before + 5)
+        const pid = await cloud.pidOf('agent')
+        process.kill(pid, 'SIGKILL')
+        await cloud.until('another agent', 30_000, async () => (await cloud.pidOf('agent')) !== pid)
+        // It puts everything in force anew.
+        await cloud.until('the agent to have nothing to do', 60_000, () => cloud.dueWork() === 0)
+        const after = traffic.lines()
+        await cloud.until('lines to go on', 30_000, () => traffic.lines() > after + 5)
+        expect(traffic.hasEnded()).toBe(false)
+      }
+    } finally {
+      traffic.end()
+    }
+  })
 
   test('of the api, of the agent and of both: the guest goes on and metadata answers again', async () => {
     const pids = cloud.machines()

@@ -62,6 +62,14 @@ export class RealCloud {
     })
   }
 
+  /** A command inside the namespace that goes on by itself: how many lines it has printed so far, and how to end it. */
+  stream(command: string, args: string[]): { lines(): number; hasEnded(): boolean; end(): void } {
+    const child = spawn('nsenter', [`--net=/run/netns/${this.namespace}`, command, ...args], { stdio: ['ignore', 'pipe', 'ignore'] })
+    let lines = 0
+    child.stdout.on('data', (data: Buffer) => (lines += data.toString().split('\n').length - 1))
+    return { lines: () => lines, hasEnded: () => child.exitCode !== null || child.signalCode !== null, end: () => void child.kill() }
+  }
+
   hearth(...args: string[]): Promise<RunResult> {
     return this.run(process.execPath, [path.join(packageRoot(), 'bin/hearth'), ...args], { timeoutMs: 240_000 })
   }
@@ -122,7 +130,7 @@ export class RealCloud {
    */
   async crashAt(name: 'api' | 'agent', point: string): Promise<number> {
     await this.answers()
-    await this.until('the agent to have nothing to do', 120_000, () => this.#dueWork() === 0)
+    await this.until('the agent to have nothing to do', 120_000, () => this.dueWork() === 0)
     const order = path.join(this.home, 'run', `crash-${name}`)
     const pid = await this.pidOf(name)
     writeFileSync(order, point)
@@ -132,7 +140,7 @@ export class RealCloud {
   }
 
   /** How many things the agent is to look at within the next seconds. */
-  #dueWork(): number {
+  dueWork(): number {
     const database = new Database(homePaths(this.home).database, { readonly: true })
     try {
       return database.prepare('select count(*) from work where due_ms < ?').pluck().get(systemClock.now() + 10_000) as number
