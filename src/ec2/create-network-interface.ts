@@ -9,10 +9,11 @@ import type { Context } from './context.ts'
 import { addressCount, requestedAddresses } from './interface-addresses.ts'
 import { checkAddressCount } from './interface-limits.ts'
 import { isAvailable, requireInterface } from './interface-rows.ts'
-import { findGroups, requireSubnet } from './launch-network.ts'
+import { findGroups } from './launch-network.ts'
 import { loadNetworkInterfaces } from './network-interfaces.ts'
 import { insertInterface } from './new-interface.ts'
 import { checkEnum, checkId, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
+import { requireSubnet } from './subnet-lookup.ts'
 import { parseTagSpecifications } from './tags.ts'
 
 /** EC2's limit of a description. */

@@ -65,7 +65,7 @@ export function addressCount(request: AddressRequest): number {
 }
 
 /** Whether the request names addresses, which only one interface can have. */
-export function namesAddresses(request: AddressRequest): boolean {
+export function isFixed(request: AddressRequest): boolean {
   return request.primary !== null || request.secondary.length > 0
 }
 

@@ -4,12 +4,13 @@ import { zoneIdOf, zonesOf } from '../model/zone.ts'
 import { prepared } from '../store/prepared.ts'
 import type { InterfaceTable, SubnetTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
-import { addressCount, namesAddresses, type AddressRequest } from './interface-addresses.ts'
+import { addressCount, isFixed, type AddressRequest } from './interface-addresses.ts'
 import { checkAddressCount, checkInterfaceCount } from './interface-limits.ts'
 import { notInZone, requireAvailableInterface, severalVpcs } from './interface-rows.ts'
 import { requestedInterfaces, type InterfaceRequest } from './launch-interfaces.ts'
 import { invalidValue } from './parameters.ts'
 import { isDefaultVpc } from './security-group-lookup.ts'
+import { requireSubnet } from './subnet-lookup.ts'
 
 /** Where the instances of a launch are attached: decided once for all of them. */
 export interface LaunchNetwork {
@@ -79,7 +80,7 @@ function checkOneInstance(requests: readonly InterfaceRequest[], maxCount: numbe
   if (requests.some((each) => each.interfaceId !== null)) {
     throw new ApiError('InvalidParameterCombination', 'A network interface can be given to one instance only; set MaxCount to 1.')
   }
-  if (requests.some((each) => namesAddresses(each.addresses))) {
+  if (requests.some((each) => isFixed(each.addresses))) {
     throw new ApiError('InvalidParameterCombination', 'A private IP address can be given to one instance only; set MaxCount to 1.')
   }
 }
@@ -177,14 +178,6 @@ async function findSubnet(
     throw new ApiError('InvalidParameterValue', `Invalid availability zone: [${zone}]`)
   }
   throw new ApiError('MissingInput', 'No subnets found for the default VPC; name one with SubnetId.')
-}
-
-/** @throws ApiError InvalidSubnetID.NotFound. */
-export async function requireSubnet({ db, account }: Context, subnetId: string): Promise<SubnetTable> {
-  const subnet = await db
-    .selectFrom('subnets').selectAll().where('account_id', '=', account).where('subnet_id', '=', subnetId).executeTakeFirst()
-  if (!subnet) throw new ApiError('InvalidSubnetID.NotFound', `The subnet ID '${subnetId}' does not exist`)
-  return subnet
 }
 
 /**

@@ -14,7 +14,7 @@ export async function checkNetwork(cloud: SimulatedCloud): Promise<string[]> {
     if (!inForce) problems.push(`network: ${vpcId} is missing`)
     else problems.push(...differing(spec, inForce).map((what) => `network: ${what} of ${vpcId} are not as their rows say`))
   }
-  return [...problems, ...(await cloud.store.read(checkAddresses)), ...(await cloud.store.read(checkGateways))]
+  return [...problems, ...(await cloud.store.read(checkGateways))]
 }
 
 /** The specs of all VPCs that must be on the host. */
@@ -49,24 +49,6 @@ function differing(spec: VpcSpec, inForce: SimVpc): string[] {
     peerings: [spec.peerings, inForce.peerings],
   }
   return Object.entries(pairs).filter(([, [a, b]]) => JSON.stringify(a) !== JSON.stringify(b)).map(([name]) => name)
-}
-
-/** Every address belongs to one interface, and an Elastic IP to the one that it is associated with. */
-async function checkAddresses(db: Db): Promise<string[]> {
-  const interfaces = await db.selectFrom('interfaces').selectAll().execute()
-  const secondary = await db.selectFrom('interface_addresses').selectAll().execute()
-  const elastic = await db.selectFrom('addresses').selectAll().execute()
-  const held = [...interfaces, ...secondary]
-  const twice = (values: string[]) => values.filter((value, index) => values.indexOf(value) !== index)
-  const problems = [
-    ...twice(held.map((row) => `${row.vpc_id} ${row.private_ip}`)),
-    ...twice(held.flatMap((row) => row.public_ip ?? [])),
-  ].map((address) => `${address} belongs to two interfaces`)
-  for (const each of elastic.filter((row) => row.interface_id !== null)) {
-    const holder = held.find((row) => row.interface_id === each.interface_id && row.private_ip === each.private_ip)
-    if (holder?.public_ip !== each.public_ip) problems.push(`${each.public_ip} is associated and not in use`)
-  }
-  return problems
 }
 
 /** NAT gateways come to rest, and those that have an interface are the living ones. */

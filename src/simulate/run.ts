@@ -6,7 +6,7 @@ import { drawInterfaceCall, drawTwoInterfaces } from './interface-calls.ts'
 import { checkAlways, checkSettled } from './invariants.ts'
 import { checkNetwork } from './network-invariants.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
-import { networkCall } from './vpc-steps.ts'
+import { drawNetworkCall } from './network-calls.ts'
 
 export interface SimulationReport {
   seed: number
@@ -203,8 +203,8 @@ class Run {
 
   /** Something about networks; whether it is refused or done, what is in force must follow. */
   async #network(): Promise<void> {
-    const call = await networkCall(this.#cloud.store, this.#cloud.random)
-    if (call) await this.#call(call.action, call.input)
+    const { action, input } = await drawNetworkCall(this.#cloud)
+    await this.#call(action, input)
   }
 
   /** A guest that shuts itself down, or a process that is killed: the caller's wishes are overtaken. */

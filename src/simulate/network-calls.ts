@@ -1,80 +1,54 @@
+import { sql } from 'kysely'
 import { pick, type Random } from '../core/random.ts'
-import type { Db, Store } from '../store/store.ts'
+import type { Db } from '../store/store.ts'
+import type { DrawnCall } from './interface-calls.ts'
+import type { SimulatedCloud } from './simulator.ts'
 
-/** A call to be made; undefined when there is nothing to make it on. */
-export type Call = { action: string; input: object } | undefined
+/** What of networks there is to choose from, and where its ids are. */
+const NOUNS = {
+  vpcs: ['vpcs', 'vpc_id'],
+  subnets: ['subnets', 'subnet_id'],
+  groups: ['security_groups', 'group_id'],
+  gateways: ['internet_gateways', 'internet_gateway_id'],
+  routeTables: ['route_tables', 'route_table_id'],
+  associations: ['route_table_associations', 'association_id'],
+  blocks: ['vpc_cidrs', 'association_id'],
+  acls: ['network_acls', 'network_acl_id'],
+  aclAssociations: ['network_acl_associations', 'association_id'],
+  prefixLists: ['prefix_lists', 'prefix_list_id'],
+  allocations: ['addresses', 'allocation_id'],
+  interfaces: ['interfaces', 'interface_id'],
+  natGateways: ['nat_gateways', 'nat_gateway_id'],
+  peerings: ['vpc_peerings', 'peering_id'],
+} as const
 
-/** What of a network there is to choose from: ids in a fixed order, so that a seed replays. */
-interface Present {
-  vpcs: string[]
-  subnets: string[]
-  groups: string[]
-  gateways: string[]
-  routeTables: string[]
-  associations: string[]
-  blocks: string[]
-  acls: string[]
-  aclAssociations: string[]
-  prefixLists: string[]
-  allocations: string[]
-  interfaces: string[]
-  attachments: string[]
-  instances: string[]
-  natGateways: string[]
-  peerings: string[]
-}
+type Present = Record<keyof typeof NOUNS, string[]>
 
 /**
  * A random call about networks. Most are refused for a good reason (something is in use, or was never
  * attached): what counts is that none fails inside, and what the invariants find after them.
  */
-export async function networkCall(store: Store, random: Random): Promise<Call> {
+export async function drawNetworkCall({ store, random }: Pick<SimulatedCloud, 'store' | 'random'>): Promise<DrawnCall> {
   const present = await store.read(look)
-  const make = pick(random, CALLS)
-  return make(present, random)
+  return pick(random, CALLS)(present, random)
 }
 
+/** Ids in a fixed order, so that a seed replays. */
 async function look(db: Db): Promise<Present> {
-  const interfaces = await db.selectFrom('interfaces').select(['interface_id', 'doc', 'instance_id']).orderBy('interface_id').execute()
-  const ids = <Row>(rows: Row[], idOf: (row: Row) => string) => rows.map(idOf)
-  return {
-    vpcs: ids(await db.selectFrom('vpcs').select('vpc_id').orderBy('vpc_id').execute(), (row) => row.vpc_id),
-    subnets: ids(await db.selectFrom('subnets').select('subnet_id').orderBy('subnet_id').execute(), (row) => row.subnet_id),
-    groups: ids(await db.selectFrom('security_groups').select('group_id').orderBy('group_id').execute(), (row) => row.group_id),
-    gateways: ids(
-      await db.selectFrom('internet_gateways').select('internet_gateway_id').orderBy('internet_gateway_id').execute(),
-      (row) => row.internet_gateway_id),
-    routeTables: ids(
-      await db.selectFrom('route_tables').select('route_table_id').orderBy('route_table_id').execute(), (row) => row.route_table_id),
-    associations: ids(
-      await db.selectFrom('route_table_associations').select('association_id').orderBy('association_id').execute(),
-      (row) => row.association_id),
-    blocks: ids(await db.selectFrom('vpc_cidrs').select('association_id').orderBy('association_id').execute(), (row) => row.association_id),
-    acls: ids(await db.selectFrom('network_acls').select('network_acl_id').orderBy('network_acl_id').execute(), (row) => row.network_acl_id),
-    aclAssociations: ids(
-      await db.selectFrom('network_acl_associations').select('association_id').orderBy('association_id').execute(),
-      (row) => row.association_id),
-    prefixLists: ids(
-      await db.selectFrom('prefix_lists').select('prefix_list_id').orderBy('prefix_list_id').execute(), (row) => row.prefix_list_id),
-    allocations: ids(await db.selectFrom('addresses').select('allocation_id').orderBy('allocation_id').execute(), (row) => row.allocation_id),
-    interfaces: ids(interfaces, (row) => row.interface_id),
-    attachments: interfaces.filter((row) => row.instance_id !== null)
-      .map((row) => (JSON.parse(row.doc) as { attachmentId: string }).attachmentId),
-    instances: ids(
-      await db.selectFrom('instances').select('instance_id').where('state', '<>', 'terminated').orderBy('instance_id').execute(),
-      (row) => row.instance_id),
-    natGateways: ids(
-      await db.selectFrom('nat_gateways').select('nat_gateway_id').orderBy('nat_gateway_id').execute(), (row) => row.nat_gateway_id),
-    peerings: ids(await db.selectFrom('vpc_peerings').select('peering_id').orderBy('peering_id').execute(), (row) => row.peering_id),
+  const found = {} as Present
+  for (const [noun, [table, column]] of Object.entries(NOUNS) as [keyof Present, (typeof NOUNS)[keyof Present]][]) {
+    const { rows } = await sql<{ id: string }>`select ${sql.ref(column)} as id from ${sql.table(table)} order by 1`.execute(db)
+    found[noun] = rows.map((row) => row.id)
   }
+  return found
 }
 
 /** One of the ids, or one that is nobody's where there are none. */
 const some = (random: Random, ids: string[], prefix: string) => (ids.length === 0 ? `${prefix}-00000000000000000` : pick(random, ids))
 
-type Maker = (present: Present, random: Random) => Call
+type Maker = (present: Present, random: Random) => DrawnCall
 
-const call = (action: string, input: object): Call => ({ action, input })
+const call = (action: string, input: object): DrawnCall => ({ action, input })
 
 const CALLS: Maker[] = [
   (_p, random) => call('CreateVpc', { CidrBlock: `10.${random.int(3)}.0.0/16` }),
@@ -148,22 +122,6 @@ const CALLS: Maker[] = [
     IpPermissions: [{ IpProtocol: 'tcp', FromPort: 80, ToPort: 80, UserIdGroupPairs: [{ GroupId: some(random, p.groups, 'sg') }] }],
   }),
   (p, random) => call('DeleteSecurityGroup', { GroupId: some(random, p.groups, 'sg') }),
-  () => call('AllocateAddress', { Domain: 'vpc' }),
-  (p, random) => call('AssociateAddress', {
-    AllocationId: some(random, p.allocations, 'eipalloc'), AllowReassociation: random.int(2) === 0,
-    ...pick(random, [
-      { InstanceId: some(random, p.instances, 'i') }, { NetworkInterfaceId: some(random, p.interfaces, 'eni') },
-    ]),
-  }),
-  (p, random) => call('ReleaseAddress', { AllocationId: some(random, p.allocations, 'eipalloc') }),
-  (p, random) => call('CreateNetworkInterface', { SubnetId: some(random, p.subnets, 'subnet'), SecondaryPrivateIpAddressCount: random.int(2) }),
-  (p, random) => call('DeleteNetworkInterface', { NetworkInterfaceId: some(random, p.interfaces, 'eni') }),
-  (p, random) => call('AttachNetworkInterface', {
-    NetworkInterfaceId: some(random, p.interfaces, 'eni'), InstanceId: some(random, p.instances, 'i'), DeviceIndex: 1,
-  }),
-  (p, random) => call('DetachNetworkInterface', {
-    AttachmentId: some(random, p.attachments, 'eni-attach'), Force: random.int(3) === 0,
-  }),
   (p, random) => call('CreateNatGateway', {
     SubnetId: some(random, p.subnets, 'subnet'), AllocationId: some(random, p.allocations, 'eipalloc'),
   }),
