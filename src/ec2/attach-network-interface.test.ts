@@ -110,7 +110,7 @@ describe('DetachNetworkInterface', () => {
     expect(await lab.work()).toContain(`instance ${instance.InstanceId}`)
     await lab.call(detachNetworkInterface, { AttachmentId, Force: true })
     expect(interfaceDoc(await lab.interfaceRow(spare)).forceDetach).toBe(true)
-    expect(await lab.failure(deleteNetworkInterface, { NetworkInterfaceId: spare })).toMatch(/^InvalidNetworkInterface.InUse/)
+    expect(await lab.failure(deleteNetworkInterface, { NetworkInterfaceId: spare })).toMatch(/^InvalidParameterValue/)
   })
 
   it('frees it at once where the instance is stopped, slot and all', async () => {
@@ -189,6 +189,6 @@ describe('the interface of a NAT gateway', () => {
     })
     expect(await failure({ NetworkInterfaceId })).toMatch(/^OperationNotPermitted/)
     expect(await lab.failure(modifyNetworkInterfaceAttribute, { NetworkInterfaceId, SourceDestCheck: { Value: false } })).toMatch(/^OperationNotPermitted/)
-    expect(await lab.failure(deleteNetworkInterface, { NetworkInterfaceId })).toMatch(/^InvalidNetworkInterface.InUse/)
+    expect(await lab.failure(deleteNetworkInterface, { NetworkInterfaceId })).toMatch(/^InvalidParameterValue/)
   })
 })

@@ -129,7 +129,7 @@ describe('DeleteNetworkInterface', () => {
   it('leaves one that is attached', async () => {
     const { NetworkInterfaces: [nic] = [] } = await lab.running()
     expect(await lab.failure(deleteNetworkInterface, { NetworkInterfaceId: nic?.NetworkInterfaceId })).toBe(
-      `InvalidNetworkInterface.InUse: Network interface '${nic?.NetworkInterfaceId}' is currently in use.`)
+      `InvalidParameterValue: Network interface '${nic?.NetworkInterfaceId}' is currently in use.`)
     expect(await lab.failure(deleteNetworkInterface, { NetworkInterfaceId: 'eni-1' })).toMatch(/^InvalidNetworkInterfaceId.Malformed/)
   })
 })

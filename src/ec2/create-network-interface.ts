@@ -70,12 +70,12 @@ async function answer(
 /**
  * DeleteNetworkInterface: of one that nothing has; its Elastic IPs stay allocated.
  *
- * @throws ApiError InvalidNetworkInterface.InUse.
+ * @throws ApiError InvalidParameterValue for one that is in use, as EC2 has it here.
  */
 export async function deleteNetworkInterface(context: Context, input: DeleteNetworkInterfaceRequest): Promise<void> {
   const row = await requireInterface(context, input.NetworkInterfaceId)
   if (!isAvailable(row)) {
-    throw new ApiError('InvalidNetworkInterface.InUse', `Network interface '${row.interface_id}' is currently in use.`)
+    throw new ApiError('InvalidParameterValue', `Network interface '${row.interface_id}' is currently in use.`)
   }
   await removeInterface(context, row)
 }
