@@ -32,13 +32,12 @@ const noServices: VpcServicesServer = { open: async () => {}, close: async () =>
 
 /** Answers every connection and datagram with who it is, which proves that packets come and go. */
 const SERVER = `(async () => {
-  const [net, dgram, os] = await Promise.all([import('node:net'), import('node:dgram'), import('node:os')])
-  const [name, tcp, udp] = process.argv.slice(1)
+  const [net, dgram] = await Promise.all([import('node:net'), import('node:dgram')])
+  const [name, own, tcp, udp] = process.argv.slice(1)
   const answer = (socket) => { socket.on('error', () => {}); socket.end(name) }
   for (const port of tcp.split(',')) await new Promise((done) => net.createServer(answer).listen(Number(port), '0.0.0.0', done))
-  const own = Object.values(os.networkInterfaces()).flat().filter((each) => each.family === 'IPv4').map((each) => each.address)
   // One for each address: from a socket for all of them every answer would be the primary one's.
-  for (const [port, address] of udp.split(',').flatMap((port) => own.map((address) => [port, address]))) {
+  for (const [port, address] of udp.split(',').flatMap((port) => own.split(',').map((address) => [port, address]))) {
     const socket = dgram.createSocket('udp4')
     socket.on('error', () => {}).on('message', (_, from) => socket.send(name, from.port, from.address))
     await new Promise((done) => socket.bind(Number(port), address, done))
@@ -74,6 +73,8 @@ interface Place {
   guest: Guest
   source: Probe['source']
   sourceIp: string
+  /** All that it answers under. */
+  addresses: string[]
 }
 
 describe.skipIf(lacking !== undefined)('The kernel and the evaluator', { timeout: 60_000 + WORLDS * 5000 }, () => {
@@ -90,19 +91,22 @@ describe.skipIf(lacking !== undefined)('The kernel and the evaluator', { timeout
     const vpcs = fc.sample(randomVpcs, { numRuns: 1, seed: 1 })[0]!.map((vpc) => ({ ...vpc, natGateways: [], peerings: [] }))
     for (const vpc of vpcs) await network.syncVpc({ ...vpc, ports: [] })
     places = [
-      { guest: lab.host, source: { outside: HOST_ADDRESS }, sourceIp: HOST_ADDRESS },
+      { guest: lab.host, source: { outside: HOST_ADDRESS }, sourceIp: HOST_ADDRESS, addresses: [] },
       ...(await Promise.all(vpcs.flatMap((vpc) => vpc.ports.map(async (port): Promise<Place> => {
         const netns = network.netnsPathOf(vpc.slot)!.split('/').at(-1)!
         const gateway = port.privateIp.replace(/\d+$/, '1')
         const guest = await lab.guest(netns, network.tapOf(port.slot), port, gateway)
         await guest.run(['busybox', 'sh', '-c', FORWARDING])
         for (const { privateIp } of port.secondary) await guest.run(['ip', 'addr', 'add', `${privateIp}/32`, 'dev', 'eth0'])
-        return { guest, source: { interfaceId: port.interfaceId }, sourceIp: port.privateIp }
+        const addresses = [port.privateIp, ...port.secondary.map((each) => each.privateIp)]
+        return { guest, source: { interfaceId: port.interfaceId }, sourceIp: port.privateIp, addresses }
       })))),
     ]
     for (const vpc of vpcs) await network.syncVpc(vpc)
-    for (const { guest, source } of places.slice(1)) await serve(guest, 'interfaceId' in source ? source.interfaceId : '')
-    await serve(lab.outside, 'outside')
+    for (const { guest, source, addresses } of places.slice(1)) {
+      await serve(guest, 'interfaceId' in source ? source.interfaceId : '', addresses)
+    }
+    await serve(lab.outside, 'outside', [OUTSIDE])
   })
 
   afterAll(async () => {
@@ -111,7 +115,8 @@ describe.skipIf(lacking !== undefined)('The kernel and the evaluator', { timeout
     await lab?.close()
   })
 
-  const serve = (guest: Guest, name: string) => guest.program(SERVER, [name, PORTS.tcp.join(), PORTS.udp.join()])
+  const serve = (guest: Guest, name: string, addresses: string[]) =>
+    guest.program(SERVER, [name, addresses.join(), PORTS.tcp.join(), PORTS.udp.join()])
 
   it('agree on random VPCs', async () => {
     const seed = process.env.HEARTH_REACH_SEED

@@ -10,7 +10,7 @@ const AGENT_POINTS = [
   'hypervisor.ensureRunning:before', 'hypervisor.ensureRunning:after', 'commit:instance.running:before',
   'commit:instance.running:after',
 ]
-/** What a launch passes only as the first in its VPC, and a change of the VPC's rules always. */
+/** What a launch passes only as the first in its VPC, and a change of the whole VPC always. */
 const VPC_POINTS = ['commit:vpc.slot:before', 'commit:vpc.slot:after', 'commit:work:before', 'commit:work:after']
 const API_POINTS = ['commit:RunInstances:before', 'commit:RunInstances:after']
 
@@ -110,18 +110,24 @@ describe.skipIf(whyNotReal !== undefined)(`kill -9${whyNotReal ? ` (skipped: ${w
     await terminate(id)
   })
 
-  test.each(VPC_POINTS)('of the agent at %s: the rule still comes into force', async (point) => {
+  test.each(VPC_POINTS)('of the agent at %s: the network ACL still comes into force', async (point) => {
     const [first] = await firstInstance()
-    const port = 8000 + VPC_POINTS.indexOf(point)
+    const port = String(8000 + VPC_POINTS.indexOf(point))
     // Nothing listens there: what a guest refuses has reached it.
-    const answer = async () => (await cloud.run('timeout', ['1', 'bash', '-c', `true > /dev/tcp/${first?.PublicIpAddress}/${port}`])).stderr
-    expect(await answer()).not.toContain('refused')
-    const before = await cloud.crashAt('agent', point)
+    const isRefused = async () =>
+      (await cloud.run('timeout', ['1', 'bash', '-c', `true > /dev/tcp/${first?.PublicIpAddress}/${port}`])).stderr.includes('refused')
     await cloud.awsJson(
       'ec2', 'authorize-security-group-ingress', '--group-id', first?.SecurityGroups[0]?.GroupId ?? '',
-      '--protocol', 'tcp', '--port', String(port), '--cidr', '0.0.0.0/0',
+      '--protocol', 'tcp', '--port', port, '--cidr', '0.0.0.0/0',
     )
-    await cloud.until('the rule to be in force', 60_000, async () => (await answer()).includes('refused'))
+    await cloud.until('the rule to be in force', 30_000, isRefused)
+    const acls = (await cloud.awsJson('ec2', 'describe-network-acls')) as unknown as { NetworkAcls: { NetworkAclId: string }[] }
+    const before = await cloud.crashAt('agent', point)
+    await cloud.awsJson(
+      'ec2', 'create-network-acl-entry', '--network-acl-id', acls.NetworkAcls[0]?.NetworkAclId ?? '', '--ingress', '--protocol', 'tcp',
+      '--port-range', `From=${port},To=${port}`, '--cidr-block', '0.0.0.0/0', '--rule-action', 'deny', '--rule-number', String(Number(port) - 7990),
+    )
+    await cloud.until('the entry to be in force', 60_000, async () => !(await isRefused()))
     expect(await cloud.pidOf('agent'), 'the agent died on the way').not.toBe(before)
   })
 
