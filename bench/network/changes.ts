@@ -9,6 +9,9 @@ import { median } from './table.ts'
 /** Clock ticks of the kernel per second, in /proc. */
 const TICKS_PER_SECOND = 100
 
+/** After which a change does not wait for the one before it: what is measured is a change by itself. */
+const REST_MS = 250
+
 /** Milliseconds to bind one more interface where `present` are there, and to change a group of `rules` rules. */
 export async function measureChanges(scene: Scene, present: number, rules: number, runs: number): Promise<{ bindMs: number; rulesMs: number }> {
   const { network } = scene
@@ -22,7 +25,9 @@ export async function measureChanges(scene: Scene, present: number, rules: numbe
     const startedMs = performance.now()
     await network.syncVpc({ ...spec, ports: [...ports, fresh] }, { ports: [fresh], removed: [], groups: [] })
     binds.push(performance.now() - startedMs)
+    await sleep(REST_MS)
     await network.syncVpc(spec, { ports: [], removed: [fresh.interfaceId], groups: [] })
+    await sleep(REST_MS)
   }
   const changes: number[] = []
   for (let run = 1; run <= runs; run++) {
@@ -30,6 +35,7 @@ export async function measureChanges(scene: Scene, present: number, rules: numbe
     const startedMs = performance.now()
     await network.syncVpc({ ...spec, groups: [changed] }, { ports: [], removed: [], groups: [changed] })
     changes.push(performance.now() - startedMs)
+    await sleep(REST_MS)
   }
   await network.removeVpc(spec.vpcId)
   return { bindMs: median(binds), rulesMs: median(changes) }

@@ -32,7 +32,16 @@ interface KnownVpc {
   ports: Map<string, PortSpec>
   groups: Map<string, GroupSpec>
   desired: DesiredVpc
+  /** When the next change may begin. */
+  notBeforeMs: number
 }
+
+/**
+ * After a change its VPC is left alone for this many times as long as it took: a burst of changes becomes
+ * a few large ones, and never takes half a processor. The first of them does not wait.
+ */
+const PAUSE_FACTOR = 1.5
+const MOST_PAUSE_MS = 200
 
 /**
  * The kernel's network: one namespace per VPC without a bridge, a tap per interface with a routed
@@ -71,7 +80,7 @@ export function createLinuxNetwork(options: LinuxNetworkOptions): Network {
     const { desired, linked } = await kernel.ensure(spec)
     known.set(spec.vpcId, {
       spec, desired, ports: new Map(spec.ports.map((port) => [port.interfaceId, port])),
-      groups: new Map(spec.groups.map((group) => [group.groupId, group])),
+      groups: new Map(spec.groups.map((group) => [group.groupId, group])), notBeforeMs: 0,
     })
     await services.open(spec.vpcId, pathOf(names.netns(spec.slot)), {
       dhcp: true, dns: desired.frame.resolvers, metadata: METADATA_ADDRESS, ntp: TIME_ADDRESS,
@@ -87,6 +96,9 @@ export function createLinuxNetwork(options: LinuxNetworkOptions): Network {
     // What became of it is unknown after a failure.
     known.delete(spec.vpcId)
     const { ports, groups, desired } = vpc
+    const pauseMs = vpc.notBeforeMs - clock.now()
+    if (pauseMs > 0) await clock.sleep(pauseMs)
+    const begunMs = clock.now()
     const kernelChange = desired.apply(change)
     try {
       await kernel.change(desired.frame, kernelChange)
@@ -99,6 +111,8 @@ export function createLinuxNetwork(options: LinuxNetworkOptions): Network {
     for (const id of change.removed) ports.delete(id)
     for (const port of change.ports) ports.set(port.interfaceId, port)
     for (const group of change.groups) groups.set(group.groupId, group)
+    const endedMs = clock.now()
+    vpc.notBeforeMs = endedMs + Math.min(MOST_PAUSE_MS, (endedMs - begunMs) * PAUSE_FACTOR)
     known.set(spec.vpcId, vpc)
     return true
   }
