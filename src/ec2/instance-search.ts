@@ -12,7 +12,7 @@ import { requireAll, RESOURCE_KINDS } from './resources.ts'
 import { fromWireTags, tagsOf, toWireTags, type TagInput } from './tags.ts'
 
 /** Instances of one step: what belongs to them is read and shaped without a pause. */
-export const CHUNK = 128
+export const CHUNK = 64
 /** Rows that one step of a walk looks at, index and conditions only. */
 const STRIDE = 1000
 
