@@ -10,7 +10,7 @@ const suite = (name: string, include: string[], extra: Record<string, unknown> =
 const POSTGRES = { globalSetup: ['test/global-setup.ts', 'test/postgres-setup.ts'] }
 
 // `npm test` runs every project; `npx vitest run --project unit` runs one. Groups run one after
-// another: nothing else competes with real guests for the processors.
+// another; clouds with real guests have the processors to themselves.
 export default defineConfig({
   test: {
     globalSetup: ['test/global-setup.ts'],
@@ -24,10 +24,15 @@ export default defineConfig({
       })] : []),
       suite('simulate', ['test/simulate/**/*.test.ts'], { ...POSTGRES, testTimeout: 600_000, maxWorkers: 2, sequence: { groupOrder: 1 } }),
       suite('contract', ['test/contract/**/*.test.ts'], {
-        ...POSTGRES, testTimeout: 120_000, hookTimeout: 120_000, maxWorkers: 1, sequence: { groupOrder: 2 },
+        ...POSTGRES, testTimeout: 120_000, hookTimeout: 120_000, maxWorkers: 2, sequence: { groupOrder: 2 },
+      }),
+      // A Debian guest is one processor's work for minutes; what is beside it mostly waits.
+      suite('e2e-debian', ['test/e2e/debian.test.ts'], {
+        testTimeout: 300_000, hookTimeout: 600_000, maxWorkers: 2, sequence: { groupOrder: 2 },
       }),
       suite('e2e', ['test/e2e/**/*.test.ts'], {
-        ...POSTGRES, testTimeout: 300_000, hookTimeout: 600_000, maxWorkers: 1, sequence: { groupOrder: 3 },
+        ...POSTGRES, exclude: ['test/e2e/debian.test.ts'], testTimeout: 300_000, hookTimeout: 600_000, maxWorkers: 1,
+        sequence: { groupOrder: 3 },
       }),
     ],
   },
