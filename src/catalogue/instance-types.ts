@@ -61,6 +61,11 @@ function expand(name: string): InstanceTypeInfo | undefined {
   return deeplyFrozen(type) as InstanceTypeInfo
 }
 
+/** How many network interfaces an instance of the type may have. */
+export function maxInterfacesOf(name: string): number {
+  return instanceType(name)?.NetworkInfo?.MaximumNetworkInterfaces ?? 1
+}
+
 /** Names of all types, sorted. */
 export function instanceTypeNames(): string[] {
   const families = Object.entries(load().families)

@@ -87,7 +87,7 @@ async function targetAddress({ db }: Context, row: InterfaceTable, privateIp: st
  *
  * @throws ApiError Gateway.NotAttached.
  */
-export async function requireInternetGateway({ db }: Pick<Context, 'db'>, vpcId: string): Promise<void> {
+async function requireInternetGateway({ db }: Pick<Context, 'db'>, vpcId: string): Promise<void> {
   const gateway = await db
     .selectFrom('internet_gateways').select('internet_gateway_id').where('vpc_id', '=', vpcId).executeTakeFirst()
   if (!gateway) throw new ApiError('Gateway.NotAttached', `Network ${vpcId} is not attached to any internet gateway`)

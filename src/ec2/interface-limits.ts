@@ -1,4 +1,4 @@
-import { instanceType } from '../catalogue/instance-types.ts'
+import { instanceType, maxInterfacesOf } from '../catalogue/instance-types.ts'
 import { ApiError } from '../core/errors.ts'
 import { invalidValue } from './parameters.ts'
 
@@ -14,7 +14,7 @@ const DEVICE_INDEX_LIMIT = 32
  * @throws ApiError AttachmentLimitExceeded.
  */
 export function checkInterfaceCount(typeName: string, count: number): void {
-  const limit = instanceType(typeName)?.NetworkInfo?.MaximumNetworkInterfaces ?? 1
+  const limit = maxInterfacesOf(typeName)
   if (count > limit) throw new ApiError('AttachmentLimitExceeded', `Interface count ${count} exceeds the limit for ${typeName}`)
 }
 

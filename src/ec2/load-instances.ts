@@ -1,4 +1,4 @@
-import type { Instance, InstanceTypeInfo } from '@aws-sdk/client-ec2'
+import type { Instance } from '@aws-sdk/client-ec2'
 import { instanceType } from '../catalogue/instance-types.ts'
 import { imageDoc } from '../model/image.ts'
 import { instanceToWire } from '../model/instance-wire.ts'
@@ -30,7 +30,7 @@ export async function loadInstances(db: Db, region: string, rows: readonly Insta
       volumes: volumesById.get(row.instance_id) ?? [],
       tags: toWireTags(tags.get(row.instance_id)),
       bootMode: bootModes.get(row.image_id),
-      type: typeOf(row.instance_type),
+      type: instanceType(row.instance_type),
     }),
   )
 }
@@ -51,16 +51,4 @@ const imagesOf = preparedIn((db, ids) => db.selectFrom('images').select(['image_
 async function loadBootModes(db: Db, rows: readonly InstanceTable[]) {
   const images = await imagesOf(db, rows.map((row) => row.image_id))
   return new Map(images.map((image) => [image.image_id, imageDoc(image).bootMode]))
-}
-
-/** Types that were shown lately: expanding one from the catalogue costs more than the rest of an instance. */
-const types = new Map<string, InstanceTypeInfo | undefined>()
-const MOST_TYPES = 50
-
-function typeOf(name: string): InstanceTypeInfo | undefined {
-  if (!types.has(name)) {
-    if (types.size >= MOST_TYPES) types.clear()
-    types.set(name, instanceType(name))
-  }
-  return types.get(name)
 }

@@ -1,3 +1,4 @@
+import { maxInterfacesOf } from '../catalogue/instance-types.ts'
 import type { Clock } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
@@ -14,7 +15,7 @@ import type { Db, Store } from '../store/store.ts'
 import type { Volumes } from '../volumes/driver.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
 import {
-  cutOff, interfaceChanges, INTERFACES_INTERVAL_MS, isSecondary, maxNicsOf, nicSpecs, recordInterfaces,
+  cutOff, interfaceChanges, INTERFACES_INTERVAL_MS, isSecondary, nicSpecs, recordInterfaces,
 } from './interfaces.ts'
 import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
 import { purgeInstance, releaseAttachments } from './release-instance.ts'
@@ -145,8 +146,9 @@ function recordRunning({ clock }: InstanceReconcilerOptions, { row, interfaces }
     if (!moved || row.reboot_requested === row.reboot_completed) return
     await db
       .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', row.instance_id).execute()
-    // Some interfaces may have come or gone while it was starting.
-  }, interfaces.some(isSecondary) ? again(0) : DONE)
+  },
+  // Some interfaces may have come or gone while it was starting.
+  interfaces.some(isSecondary) ? again(0) : DONE)
 }
 
 /** Plugs in what was attached to a running machine, and has the guest give up what was detached. */
@@ -204,7 +206,7 @@ function machineSpec(
     })),
     nics: nicSpecs(network, loaded.interfaces),
     // A type that was changed may allow fewer than there are.
-    maxNics: Math.max(maxNicsOf(row.instance_type), loaded.interfaces.length),
+    maxNics: Math.max(maxInterfacesOf(row.instance_type), loaded.interfaces.length),
     netnsPath: network.netnsPathOf(loaded.vpcSlot),
   }
 }

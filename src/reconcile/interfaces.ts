@@ -1,4 +1,3 @@
-import { instanceType } from '../catalogue/instance-types.ts'
 import type { NicSpec } from '../hypervisor/driver.ts'
 import { freeInterface } from '../model/free-interface.ts'
 import { interfaceDoc } from '../model/interface.ts'
@@ -15,11 +14,6 @@ export const INTERFACES_INTERVAL_MS = 10_000
 /** Whether it can come and go while the machine runs; the primary one is a part of the machine. */
 export function isSecondary(row: InterfaceTable): boolean {
   return row.device_index !== 0
-}
-
-/** How many interfaces a type's machines have room for. */
-export function maxNicsOf(typeName: string): number {
-  return instanceType(typeName)?.NetworkInfo?.MaximumNetworkInterfaces ?? 1
 }
 
 /** Those that a machine can have now: their port is there, and they are not to be given up. */

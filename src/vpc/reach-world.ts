@@ -76,7 +76,7 @@ export function addressesOf(port: PortSpec): { privateIp: string; publicIp: stri
 }
 
 /** Everything that has an address in a VPC, once for each address. */
-export function holdersIn(vpc: VpcSpec): Holder[] {
+function holdersIn(vpc: VpcSpec): Holder[] {
   return [
     ...vpc.ports.flatMap((port) => addressesOf(port).map(
       (each): Holder => ({ kind: 'port', vpc, port, subnetId: port.subnetId, ...each }))),

@@ -11,7 +11,7 @@ export interface Port {
 }
 
 /** Ports for volumes that are attached while the machine runs. */
-export const VOLUME_PORTS = 4
+const VOLUME_PORTS = 4
 /** How the ids of ports for interfaces begin; the device index follows. */
 const NIC_PORT = 'nicport'
 /** As many as a slot of the root bus holds. */

@@ -33,7 +33,7 @@ const idName = (prefix: string, id: string) => `${prefix}_${id.replaceAll('-', '
 
 /** The set of the addresses of a group's members. */
 export const membersOf = (groupId: string) => idName('m', groupId)
-export const memberSet = (groupId: string) => collection('set', membersOf(groupId), 'type ipv4_addr')
+const memberSet = (groupId: string) => collection('set', membersOf(groupId), 'type ipv4_addr')
 
 /** Chains of a group's rules, and of a network ACL's entries. */
 export const groupChain = (direction: 'ingress' | 'egress', id: string) => idName(direction === 'ingress' ? 'gi' : 'ge', id)
