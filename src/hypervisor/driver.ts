@@ -1,5 +1,7 @@
-/** As many disks as every machine has places for. */
-export const MAX_DISKS = 10
+import type { LayerRef } from '../volumes/driver.ts'
+
+/** As many disks as a machine can have, the root included. */
+export const MAX_DISKS = 16
 
 /** As many interfaces as a machine can have places for, the primary one included; no instance type has more. */
 export const MAX_NICS = 15
@@ -15,13 +17,40 @@ export interface MachineSpec {
   memoryMib: number
   /** Versioned machine type, CPU model and accelerator, pinned when the instance first started. */
   platform: MachinePlatform
-  /** In boot order; the first is the root volume. `path` as given by Volumes.pathOf. */
-  disks: { volumeId: string; path: string; deviceName: string }[]
+  /** In boot order; the first is the root volume, a part of the machine. Others come and go while it runs. */
+  disks: DiskSpec[]
   nics: NicSpec[]
   /** How many interfaces there is to be room for, those that come later included. */
   maxNics: number
   /** Path of the network namespace the taps live in; null for none (simulator). */
   netnsPath: string | null
+}
+
+/** A volume as a device of a machine. */
+export interface DiskSpec {
+  volumeId: string
+  deviceName: string
+  /** What it is made of, from the top: the first is written into, the others only read. */
+  layers: LayerRef[]
+  /** As the guest sees it. */
+  sizeGib: number
+  /** What the guest may do with it each second; null without limits. */
+  limits: DiskLimits | null
+}
+
+/** Limits of a disk. Null where there is none. */
+export interface DiskLimits {
+  iops: number | null
+  /** Above `iops`, for as many seconds at a stretch, after a time of rest. */
+  burst: { iops: number; seconds: number } | null
+  bytesPerSecond: number | null
+}
+
+/** A disk that goes on in another layer, over the one that it has written into. */
+export interface DiskSwitch {
+  volumeId: string
+  /** Over the layer that is at the top now; its file is there. */
+  to: LayerRef
 }
 
 /** An interface as a device of a machine. */
@@ -94,6 +123,30 @@ export interface Hypervisor {
    * up included; a listener hears when that changes. None of a machine that does not run.
    */
   ensureNics(instanceId: string, nics: readonly NicSpec[], cutOff?: readonly string[]): Promise<string[]>
+  /**
+   * Makes the running machine have these disks and no others, but for the root, which stays: plugs in
+   * what is missing, asks the guest to give up the rest, sets sizes and limits of those that are there.
+   * Those of `cutOff` (volume ids) lose their files at once, whatever the guest does.
+   *
+   * @returns ids of the volumes whose files the machine has open now, the root's included; a listener
+   * hears when that changes. None of a machine that does not run.
+   */
+  ensureDisks(instanceId: string, disks: readonly DiskSpec[], cutOff?: readonly string[]): Promise<string[]>
+  /**
+   * Has disks of a running machine go on in other layers, all at one instant; those that do already are
+   * left alone. With `quiesce` the guest's agent, where there is one that answers, freezes its file systems for
+   * that instant; whatever happens, and however often this is called, they are not left frozen.
+   *
+   * @returns the volumes that write into those layers now, and whether file systems were frozen. None
+   * of a machine that does not run: it can be started on the new layers just as well.
+   */
+  switchDisks(instanceId: string, switches: readonly DiskSwitch[], options: { quiesce: boolean }): Promise<{ switched: string[]; isQuiesced: boolean }>
+  /**
+   * Brings what is between the top layer of a running machine's disk and `baseId` (null: all of it) up
+   * into the top layer, in the background, so that only these two are left. Begins it, or tells how
+   * far it is; `absent` when the machine does not run or has no such disk.
+   */
+  ensureShortened(instanceId: string, volumeId: string, baseId: string | null): Promise<{ state: 'running'; percent: number } | { state: 'done' | 'absent' }>
   /** Calls `listener` with an instance id when something about its machine may have changed. */
   onChange(listener: (instanceId: string) => void): void
   /** Lets go of sockets and watchers; machines go on running. */

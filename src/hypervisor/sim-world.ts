@@ -1,8 +1,8 @@
 import { setMaxListeners } from 'node:events'
 import type { Clock, Timer } from '../core/clock.ts'
 import type { Random } from '../core/random.ts'
-import type { VolumeSpec } from '../volumes/driver.ts'
-import type { MachineSpec, NicSpec } from './driver.ts'
+import type { LayerSpec } from '../volumes/driver.ts'
+import type { DiskSpec, DiskSwitch, MachineSpec, NicSpec } from './driver.ts'
 
 /** Shortest and longest duration in milliseconds; [0, 0] is at once, without a timer. */
 export type DelayRange = [minMs: number, maxMs: number]
@@ -31,6 +31,20 @@ export interface SimProcess {
   outOfSpace?: boolean
   /** Its interfaces, by attachment. */
   nics: Map<string, SimNic>
+  /** Its disks, by volume. */
+  disks: Map<string, SimDisk>
+}
+
+/** A disk of a running machine. */
+export interface SimDisk {
+  spec: DiskSpec
+  /** The guest was asked to give it up. */
+  isLeaving: boolean
+}
+
+/** A layer on a simulated host. */
+export interface SimLayer extends LayerSpec {
+  isSealed: boolean
 }
 
 /** An interface of a running machine. */
@@ -64,13 +78,11 @@ const FIRST_PID = 1000
 export class SimWorld {
   /** By instance id. */
   readonly machines = new Map<string, SimMachine>()
-  /** By path. */
-  readonly volumes = new Map<string, VolumeSpec>()
-  /** Snapshot id to the file it came from. */
-  readonly layers = new Map<string, string>()
+  /** By id. */
+  readonly layers = new Map<string, SimLayer>()
   /** Whether the host's disk takes no more. */
   isDiskFull = false
-  /** Which machine, by the path of a disk, has it open. */
+  /** Which machine, by the id of a layer, writes into it. */
   readonly #users = new Map<string, string>()
   readonly #clock: Clock
   readonly #random: Random
@@ -98,15 +110,16 @@ export class SimWorld {
   start(spec: MachineSpec): void {
     const known = this.machines.get(spec.instanceId)
     if (known?.process) return
-    for (const disk of spec.disks) this.#checkDisk(spec.instanceId, disk.path)
+    for (const disk of spec.disks) this.#checkDisk(spec.instanceId, disk)
     const machine = known ?? { instanceId: spec.instanceId, spec, process: null, console: '', boots: 0, timers: [] }
     this.machines.set(spec.instanceId, machine)
     machine.spec = spec
     machine.boots += 1
-    for (const disk of spec.disks) this.#users.set(disk.path, spec.instanceId)
+    for (const disk of spec.disks) this.#users.set(topOf(disk), spec.instanceId)
     machine.process = {
       pid: ++this.#lastPid, startedAtMs: this.#clock.now(), status: 'running',
       nics: new Map(spec.nics.map((nic) => [nic.attachmentId, plugged(nic)])),
+      disks: new Map(spec.disks.map((disk) => [disk.volumeId, { spec: disk, isLeaving: false }])),
     }
     machine.console += '[    0.000000] Hearth simulated guest: no kernel, no programs, only this text\n'
     machine.console += `[    0.000000] ${spec.instanceId}: ${spec.vcpus} vCPU, ${spec.memoryMib} MiB of memory\n`
@@ -166,8 +179,8 @@ export class SimWorld {
   processDies(instanceId: string): void {
     const machine = this.machines.get(instanceId)
     if (!machine?.process) return
+    for (const disk of machine.process.disks.values()) this.#users.delete(topOf(disk.spec))
     machine.process = null
-    for (const disk of machine.spec.disks) this.#users.delete(disk.path)
     this.#rest(machine)
     this.#changed(instanceId)
   }
@@ -178,17 +191,92 @@ export class SimWorld {
     this.machines.delete(instanceId)
   }
 
-  /** @throws Error when a machine has it open: the driver was told to pull a disk from under a guest. */
-  deleteVolume(path: string): void {
-    const user = this.#users.get(path)
-    if (user !== undefined) throw new Error(`${path} is in use by ${user}`)
-    this.volumes.delete(path)
+  /** Plugs a disk into a machine that has a process. @throws Error as `start`. */
+  plugDisk(instanceId: string, disk: DiskSpec): void {
+    const process = this.machines.get(instanceId)?.process
+    if (!process) return
+    this.#checkDisk(instanceId, disk)
+    this.#users.set(topOf(disk), instanceId)
+    process.disks.set(disk.volumeId, { spec: disk, isLeaving: false })
   }
 
-  #checkDisk(instanceId: string, path: string): void {
-    if (!this.volumes.has(path)) throw new Error(`${instanceId}: there is no disk ${path}`)
-    const user = this.#users.get(path)
-    if (user !== undefined && user !== instanceId) throw new Error(`${instanceId}: ${path} is in use by ${user}`)
+  /** Asks the guest to give a disk up, which it does in its own time. */
+  requestDiskUnplug(instanceId: string, volumeId: string): void {
+    const machine = this.machines.get(instanceId)
+    const disk = machine?.process?.disks.get(volumeId)
+    if (!machine || !disk || disk.isLeaving) return
+    disk.isLeaving = true
+    this.#later(machine, this.#delays.unplugMs, () => this.pullDisk(instanceId, volumeId))
+  }
+
+  /** Takes a disk from a machine, whatever its guest does. */
+  pullDisk(instanceId: string, volumeId: string): void {
+    const process = this.machines.get(instanceId)?.process
+    const disk = process?.disks.get(volumeId)
+    if (!disk) return
+    this.#users.delete(topOf(disk.spec))
+    process?.disks.delete(volumeId)
+    this.#changed(instanceId)
+  }
+
+  /** Has disks of a running machine go on in other layers. @throws Error where QEMU would fail too. */
+  switchDisks(instanceId: string, switches: readonly DiskSwitch[]): string[] {
+    const process = this.machines.get(instanceId)?.process
+    if (!process) return []
+    const present = switches.filter(({ volumeId }) => process.disks.has(volumeId))
+    for (const { volumeId, to } of present) {
+      const disk = process.disks.get(volumeId)
+      if (!disk || topOf(disk.spec) === to.layerId) continue
+      const spec = { ...disk.spec, layers: [to, ...disk.spec.layers] }
+      this.#checkDisk(instanceId, spec)
+      this.#users.delete(topOf(disk.spec))
+      this.#users.set(to.layerId, instanceId)
+      disk.spec = spec
+    }
+    return present.map(({ volumeId }) => volumeId)
+  }
+
+  makeLayer(spec: LayerSpec): void {
+    if (!this.layers.has(spec.layerId)) this.layers.set(spec.layerId, { ...spec, isSealed: false })
+  }
+
+  /** @throws Error when a machine writes into it. */
+  sealLayer(layerId: string): void {
+    this.#checkUnused(layerId)
+    const layer = this.layers.get(layerId)
+    if (!layer) throw new Error(`there is no layer ${layerId}`)
+    layer.isSealed = true
+  }
+
+  /** @throws Error when a machine writes into it. */
+  growLayer(layerId: string, sizeGib: number): void {
+    this.#checkUnused(layerId)
+    const layer = this.layers.get(layerId)
+    if (!layer) throw new Error(`there is no layer ${layerId}`)
+    layer.sizeGib = Math.max(layer.sizeGib, sizeGib)
+  }
+
+  /** @throws Error when a machine writes into it, or another layer stands on it: that one would be lost. */
+  deleteLayer(layerId: string): void {
+    this.#checkUnused(layerId)
+    const above = [...this.layers.values()].find((layer) => layer.parentId === layerId)
+    if (above) throw new Error(`${layerId} is under ${above.layerId}`)
+    this.layers.delete(layerId)
+  }
+
+  #checkUnused(layerId: string): void {
+    const user = this.#users.get(layerId)
+    if (user !== undefined) throw new Error(`${layerId} is in use by ${user}`)
+  }
+
+  #checkDisk(instanceId: string, disk: DiskSpec): void {
+    const top = topOf(disk)
+    for (const { layerId } of disk.layers) {
+      if (!this.layers.has(layerId)) throw new Error(`${instanceId}: there is no layer ${layerId}`)
+    }
+    if (this.layers.get(top)?.isSealed) throw new Error(`${instanceId}: ${top} is immutable`)
+    const user = this.#users.get(top)
+    if (user !== undefined && user !== instanceId) throw new Error(`${instanceId}: ${top} is in use by ${user}`)
   }
 
   #booted(machine: SimMachine): void {
@@ -219,6 +307,13 @@ export function createSimWorld(options: SimWorldOptions): SimWorld {
 
 function plugged(spec: NicSpec): SimNic {
   return { spec, hasLink: true, isLeaving: false }
+}
+
+/** What a disk writes into. */
+function topOf(disk: DiskSpec): string {
+  const top = disk.layers[0]
+  if (!top) throw new Error(`${disk.volumeId} has no layer`)
+  return top.layerId
 }
 
 function draw(random: Random, [minMs, maxMs]: DelayRange): number {

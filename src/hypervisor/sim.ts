@@ -2,7 +2,9 @@ import type { Clock } from '../core/clock.ts'
 import { isWellFormedId } from '../core/ids.ts'
 import { plainPpm } from '../core/ppm.ts'
 import type { Random } from '../core/random.ts'
-import type { Hypervisor, MachineObservation, MachinePlatform, MachineSpec, NicSpec } from './driver.ts'
+import type {
+  DiskSpec, DiskSwitch, Hypervisor, MachineObservation, MachinePlatform, MachineSpec, NicSpec,
+} from './driver.ts'
 import { createPauses, type DelayRange, type SimWorld } from './sim-world.ts'
 
 /** A VGA text screen, width and height in pixels: what a machine shows that draws nothing. */
@@ -123,6 +125,46 @@ class SimHypervisor implements Hypervisor {
       if (nic.deviceIndex !== 0 && !has.has(nic.attachmentId)) this.#world.plug(instanceId, nic)
     }
     return [...has.values()].filter(({ spec }) => spec.deviceIndex !== 0).map(({ spec }) => spec.attachmentId)
+  }
+
+  async ensureDisks(instanceId: string, disks: readonly DiskSpec[], cutOff: readonly string[] = []): Promise<string[]> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    const machine = this.#world.machines.get(instanceId)
+    const has = machine?.process?.disks
+    if (!machine || !has) return []
+    const rootId = machine.spec.disks[0]?.volumeId
+    const wanted = new Set(disks.map((disk) => disk.volumeId))
+    for (const volumeId of [...has.keys()].filter((id) => id !== rootId && !wanted.has(id))) {
+      if (cutOff.includes(volumeId)) this.#world.pullDisk(instanceId, volumeId)
+      else this.#world.requestDiskUnplug(instanceId, volumeId)
+    }
+    for (const disk of disks) {
+      const present = has.get(disk.volumeId)
+      if (!present) this.#world.plugDisk(instanceId, disk)
+      else present.spec = { ...present.spec, sizeGib: disk.sizeGib, limits: disk.limits }
+    }
+    return [...has.keys()]
+  }
+
+  async switchDisks(
+    instanceId: string,
+    switches: readonly DiskSwitch[],
+    _options: { quiesce: boolean },
+  ): Promise<{ switched: string[]; isQuiesced: boolean }> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    return { switched: this.#world.switchDisks(instanceId, switches), isQuiesced: false }
+  }
+
+  async ensureShortened(instanceId: string, volumeId: string, baseId: string | null): Promise<{ state: 'done' | 'absent' }> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    const disk = this.#world.machines.get(instanceId)?.process?.disks.get(volumeId)
+    if (!disk) return { state: 'absent' }
+    const base = disk.spec.layers.filter((layer) => layer.layerId === baseId)
+    disk.spec = { ...disk.spec, layers: [...disk.spec.layers.slice(0, 1), ...base] }
+    return { state: 'done' }
   }
 
   onChange(listener: (instanceId: string) => void): void {

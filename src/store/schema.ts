@@ -1,3 +1,11 @@
+import type {
+  ImageTable, ImportTaskTable, LayerTable, RecycleRuleTable, SnapshotTable, VolumeModificationTable, VolumeTable,
+} from './schema-disks.ts'
+
+export type {
+  ImageTable, ImportTaskTable, LayerTable, RecycleRuleTable, SnapshotTable, VolumeModificationTable, VolumeTable,
+} from './schema-disks.ts'
+
 /**
  * The tables. Columns hold what SQL filters, joins or guards; the rest of a row is a `doc` (JSON
  * text) that SQL never looks into. Booleans are 0 and 1, times are milliseconds since the epoch.
@@ -34,9 +42,20 @@ export interface Database {
   interfaces: InterfaceTable
   interface_groups: { interface_id: string; group_id: string; position: number }
   key_pairs: KeyPairTable
+  layers: LayerTable
   snapshots: SnapshotTable
+  /** Accounts that may use a snapshot of another. */
+  snapshot_permissions: { snapshot_id: string; account_id: string }
   images: ImageTable
+  /** The snapshots under an image, the root's included. */
+  image_snapshots: { image_id: string; device_name: string; snapshot_id: string }
+  /** Accounts that may launch an image of another. */
+  image_permissions: { image_id: string; account_id: string }
   volumes: VolumeTable
+  volume_modifications: VolumeModificationTable
+  import_tasks: ImportTaskTable
+  recycle_rules: RecycleRuleTable
+  kms_keys: { key_id: string; account_id: string; created_ms: number; doc: string }
   instances: InstanceTable
   tags: { account_id: string; resource_type: string; resource_id: string; key: string; value: string }
   client_tokens: ClientTokenTable
@@ -328,49 +347,6 @@ export interface KeyPairTable {
   created_ms: number
 }
 
-export interface SnapshotTable {
-  snapshot_id: string
-  account_id: string
-  size_gib: number
-  state: 'pending' | 'completed' | 'error'
-  created_ms: number
-  doc: string
-}
-
-export interface ImageTable {
-  image_id: string
-  account_id: string
-  name: string
-  state: string
-  is_public: number
-  architecture: string
-  root_device_name: string
-  snapshot_id: string
-  created_ms: number
-  doc: string
-}
-
-export interface VolumeTable {
-  volume_id: string
-  account_id: string
-  host_id: string
-  zone: string
-  size_gib: number
-  volume_type: string
-  snapshot_id: string | null
-  /** EC2's state; `deleting` rows go with their file. */
-  state: 'creating' | 'available' | 'in-use' | 'deleting' | 'error'
-  /** Whether the agent has seen the file. */
-  ready: number
-  instance_id: string | null
-  device: string | null
-  attach_state: 'attaching' | 'attached' | 'detaching' | 'detached' | null
-  attached_ms: number | null
-  delete_on_termination: number
-  created_ms: number
-  doc: string
-}
-
 export interface InstanceTable {
   instance_id: string
   account_id: string
@@ -424,4 +400,5 @@ export interface WorkTable {
 }
 
 /** Each kind of work has one reconciler. */
-export type WorkKind = 'instance' | 'volume' | 'vpc' | 'ports' | 'console' | 'screenshot' | 'images'
+export type WorkKind =
+  | 'instance' | 'volume' | 'layer' | 'vpc' | 'ports' | 'console' | 'screenshot' | 'images' | 'import' | 'recycle'

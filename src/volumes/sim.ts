@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.ts'
 import { isWellFormedId } from '../core/ids.ts'
 import type { Random } from '../core/random.ts'
 import { createPauses, type DelayRange, type SimWorld } from '../hypervisor/sim-world.ts'
-import type { Volumes, VolumeSpec } from './driver.ts'
+import type { DiskUsage, FillProgress, FillSource, LayerSpec, Volumes } from './driver.ts'
 
 /** How long the simulated disks take, each drawn from [min, max] milliseconds. */
 export interface SimVolumeDelays {
@@ -18,8 +18,8 @@ export interface SimVolumesOptions {
   delays: SimVolumeDelays
 }
 
-/** Volumes of a simulated host; `close` leaves every call under way without effect, as a crash would. */
-export function createSimVolumes(options: SimVolumesOptions): Volumes & { close(): void } {
+/** Layers of a simulated host; `close` leaves every call under way without effect, as a crash would. */
+export function createSimVolumes(options: SimVolumesOptions): Volumes {
   return new SimVolumes(options)
 }
 
@@ -34,56 +34,81 @@ class SimVolumes implements Volumes {
     this.#pauses = createPauses(clock, random)
   }
 
-  async ensureVolume(spec: VolumeSpec): Promise<void> {
-    const path = this.pathOf(spec.volumeId)
-    if (this.#world.volumes.has(path)) return
-    if (!Number.isSafeInteger(spec.sizeGib) || spec.sizeGib < 1) {
-      throw new Error(`${spec.volumeId}: a volume's size is a whole number of GiB, not ${spec.sizeGib}`)
-    }
-    if (spec.snapshotId !== null && !(await this.hasLayer(spec.snapshotId))) {
-      throw new Error(`the layer of ${spec.snapshotId} is not on this host: import it first`)
+  async ensureLayer(spec: LayerSpec): Promise<void> {
+    checkSpec(spec)
+    if (this.#world.layers.has(spec.layerId)) return
+    if (spec.parentId !== null && !this.#world.layers.has(spec.parentId)) {
+      throw new Error(`the layer ${spec.parentId} is not on this host`)
     }
     await this.#pauses.pause(this.#delays.createMs)
-    if (!this.#world.volumes.has(path)) this.#world.volumes.set(path, { ...spec })
+    this.#world.makeLayer({ ...spec })
   }
 
-  async ensureDeleted(volumeId: string): Promise<void> {
-    const path = this.pathOf(volumeId)
-    if (!this.#world.volumes.has(path)) return
+  async ensureFilled(spec: LayerSpec, _source: FillSource): Promise<FillProgress> {
+    checkSpec(spec)
+    if (this.#world.layers.has(spec.layerId)) return { state: 'done' }
+    await this.#pauses.pause(this.#delays.importMs)
+    this.#world.makeLayer({ ...spec, parentId: null })
+    return { state: 'done' }
+  }
+
+  async ensureSealed(layerId: string): Promise<void> {
+    checkId(layerId)
+    await this.#pauses.pause([0, 0])
+    this.#world.sealLayer(layerId)
+  }
+
+  async ensureSize(spec: LayerSpec): Promise<void> {
+    checkSpec(spec)
+    await this.#pauses.pause([0, 0])
+    this.#world.growLayer(spec.layerId, spec.sizeGib)
+  }
+
+  async ensureDeleted(layerId: string): Promise<void> {
+    checkId(layerId)
+    if (!this.#world.layers.has(layerId)) return
     await this.#pauses.pause(this.#delays.deleteMs)
-    this.#world.deleteVolume(path)
+    this.#world.deleteLayer(layerId)
   }
 
-  pathOf(volumeId: string): string {
-    checkId('vol', volumeId)
-    return `/sim/volumes/${volumeId}`
+  pathOf(layerId: string): string {
+    checkId(layerId)
+    return `/sim/layers/${layerId}`
   }
 
   async list(): Promise<string[]> {
-    return [...this.#world.volumes.values()].map((volume) => volume.volumeId).toSorted()
-  }
-
-  async hasLayer(snapshotId: string): Promise<boolean> {
-    checkId('snap', snapshotId)
-    return this.#world.layers.has(snapshotId)
-  }
-
-  /** `file` is only a name here: the simulator has no disks to read. */
-  async importLayer(snapshotId: string, file: string): Promise<void> {
-    if (await this.hasLayer(snapshotId)) return
-    await this.#pauses.pause(this.#delays.importMs)
-    this.#world.layers.set(snapshotId, file)
-  }
-
-  async listLayers(): Promise<string[]> {
     return [...this.#world.layers.keys()].toSorted()
   }
 
-  close(): void {
+  async has(layerId: string): Promise<boolean> {
+    checkId(layerId)
+    return this.#world.layers.has(layerId)
+  }
+
+  /** `file` is only a name here: the simulator has no disks to read. */
+  async importLayer(layerId: string, _file: string): Promise<void> {
+    if (await this.has(layerId)) return
+    await this.#pauses.pause(this.#delays.importMs)
+    this.#world.makeLayer({ layerId, sizeGib: 1, parentId: null, key: null })
+    this.#world.sealLayer(layerId)
+  }
+
+  async usage(): Promise<DiskUsage> {
+    return { bytesOf: new Map([...this.#world.layers.keys()].map((id) => [id, 0])), freeBytes: 2 ** 40, totalBytes: 2 ** 40 }
+  }
+
+  async close(): Promise<void> {
     this.#pauses.close()
   }
 }
 
-function checkId(prefix: 'vol' | 'snap', id: string): void {
-  if (!isWellFormedId(prefix, id)) throw new Error(`not a ${prefix === 'vol' ? 'volume' : 'snapshot'} id: ${id}`)
+function checkSpec(spec: LayerSpec): void {
+  checkId(spec.layerId)
+  if (!Number.isSafeInteger(spec.sizeGib) || spec.sizeGib < 1) {
+    throw new Error(`${spec.layerId}: a disk's size is a whole number of GiB, not ${spec.sizeGib}`)
+  }
+}
+
+function checkId(id: string): void {
+  if (!(['lay', 'vol', 'snap'] as const).some((prefix) => isWellFormedId(prefix, id))) throw new Error(`not a layer's id: ${id}`)
 }

@@ -83,7 +83,7 @@ function diskArguments(disk: MachineSpec['disks'][number], index: number, folder
     driver: 'qcow2',
     'node-name': disk.volumeId,
     discard: 'unmap',
-    file: { driver: 'file', filename: relative(folder, disk.path), discard: 'unmap' },
+    file: { driver: 'file', filename: relative(folder, disk.layers[0]?.path ?? ''), discard: 'unmap' },
   }
   // EC2's volume serial number: the id without its dash, which is also all that virtio has room for.
   const serial = disk.volumeId.replace('-', '')

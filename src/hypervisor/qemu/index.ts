@@ -157,6 +157,18 @@ class QemuHypervisor implements Hypervisor {
     })
   }
 
+  ensureDisks(): Promise<string[]> {
+    throw new Error('not there yet')
+  }
+
+  switchDisks(): Promise<{ switched: string[]; isQuiesced: boolean }> {
+    throw new Error('not there yet')
+  }
+
+  ensureShortened(): Promise<{ state: 'done' | 'absent' }> {
+    throw new Error('not there yet')
+  }
+
   onChange(listener: (instanceId: string) => void): void {
     this.#listeners.push(listener)
   }
@@ -239,7 +251,7 @@ class QemuHypervisor implements Hypervisor {
     }
     const words = machineArguments(spec, folder.path)
     folder.prepare(uid)
-    if (uid !== null) for (const disk of spec.disks) giveToMachine(disk.path, uid)
+    if (uid !== null) for (const disk of spec.disks) giveToMachine(disk.layers[0]?.path ?? '', uid)
     const cgroup = new MachineCgroup(this.#home, spec.instanceId).ensure(spec)
     // Said once, not at every start.
     if (cgroup.reason !== null && cgroup.reason !== this.#lastCgroupReason) {

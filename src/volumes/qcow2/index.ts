@@ -3,10 +3,10 @@ import {
   readdirSync, rmSync, unlinkSync,
 } from 'node:fs'
 import { copyFile } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { isWellFormedId } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
-import type { Volumes, VolumeSpec } from '../driver.ts'
+import type { DiskUsage, FillProgress, LayerSpec, Volumes } from '../driver.ts'
 import { createImage, inspectImage } from './qemu-img.ts'
 
 export interface Qcow2Options {
@@ -18,19 +18,21 @@ export interface Qcow2Options {
 const BYTES_PER_GIB = 1024 ** 3
 let lastTemporary = 0
 
-/** Volumes as qcow2 files on this host, overlays on the immutable layers of their snapshots. */
+/** Layers as qcow2 files on this host, each an overlay on the one under it. */
 export function createQcow2Volumes(options: Qcow2Options): Volumes {
   return new Qcow2Volumes(options)
 }
 
 class Qcow2Volumes implements Volumes {
   readonly #log: Logger
+  readonly #root: string
   readonly #volumes: string
   readonly #layers: string
 
   constructor({ home, log }: Qcow2Options) {
     const root = resolve(home)
     this.#log = log
+    this.#root = root
     this.#volumes = join(root, 'volumes')
     this.#layers = join(root, 'layers')
     for (const folder of [root, this.#volumes, this.#layers]) {
@@ -40,80 +42,95 @@ class Qcow2Volumes implements Volumes {
     }
   }
 
-  async ensureVolume(spec: VolumeSpec): Promise<void> {
-    const file = this.pathOf(spec.volumeId)
+  async ensureLayer(spec: LayerSpec): Promise<void> {
+    const file = this.pathOf(spec.layerId)
     if (existsSync(file)) return
     if (!Number.isSafeInteger(spec.sizeGib) || spec.sizeGib < 1) {
-      throw new Error(`${spec.volumeId}: a volume's size is a whole number of GiB, not ${spec.sizeGib}`)
+      throw new Error(`${spec.layerId}: a disk's size is a whole number of GiB, not ${spec.sizeGib}`)
     }
-    const backing = spec.snapshotId === null ? null : await this.#backing(spec.snapshotId)
+    const backing = spec.parentId === null ? null : await this.#backing(spec.parentId)
     const sizeBytes = Math.max(spec.sizeGib * BYTES_PER_GIB, backing?.sizeBytes ?? 0)
-    this.#sweep(this.#volumes, spec.volumeId)
-    const temporary = temporaryName(this.#volumes, spec.volumeId)
+    const folder = dirname(file)
+    this.#sweep(folder, spec.layerId)
+    const temporary = temporaryName(folder, spec.layerId)
     try {
-      // The layer is named relative to the volume, so that a home may be moved, and so that a
+      // The layer below is named relative to this one, so that a home may be moved, and so that a
       // machine's user, who may not search the folders above the home, finds it.
       await createImage(temporary, sizeBytes, backing?.name ?? null)
       chmodSync(temporary, 0o600)
-      publish(temporary, file, this.#volumes)
+      publish(temporary, file, folder)
     } finally {
       rmSync(temporary, { force: true })
     }
-    this.#log.info('made a volume', { volumeId: spec.volumeId, sizeBytes, snapshotId: spec.snapshotId })
+    this.#log.info('made a layer', { layerId: spec.layerId, sizeBytes, parentId: spec.parentId })
   }
 
-  async ensureDeleted(volumeId: string): Promise<void> {
-    rmSync(this.pathOf(volumeId), { force: true })
-    this.#sweep(this.#volumes, volumeId)
-    syncPath(this.#volumes)
+  ensureFilled(): Promise<FillProgress> {
+    throw new Error('not there yet')
   }
 
-  pathOf(volumeId: string): string {
-    return join(this.#volumes, fileName('vol', volumeId))
+  async ensureSealed(layerId: string): Promise<void> {
+    const file = this.pathOf(layerId)
+    if (process.getuid?.() === 0) chownSync(file, 0, 0)
+    chmodSync(file, 0o444)
+    syncPath(file)
+  }
+
+  ensureSize(): Promise<void> {
+    throw new Error('not there yet')
+  }
+
+  async ensureDeleted(layerId: string): Promise<void> {
+    const file = this.pathOf(layerId)
+    rmSync(file, { force: true })
+    this.#sweep(dirname(file), layerId)
+    syncPath(dirname(file))
+  }
+
+  pathOf(layerId: string): string {
+    return join(this.#root, relativePath(layerId))
   }
 
   async list(): Promise<string[]> {
-    return idsIn(this.#volumes, 'vol')
+    return [...idsIn(this.#volumes, 'vol'), ...idsIn(this.#layers, 'lay'), ...idsIn(this.#layers, 'snap')].toSorted()
   }
 
-  async hasLayer(snapshotId: string): Promise<boolean> {
-    return existsSync(this.#layerPath(snapshotId))
+  async has(layerId: string): Promise<boolean> {
+    return existsSync(this.pathOf(layerId))
   }
 
-  async importLayer(snapshotId: string, file: string): Promise<void> {
-    const layer = this.#layerPath(snapshotId)
+  async importLayer(layerId: string, file: string): Promise<void> {
+    const layer = this.pathOf(layerId)
     if (resolve(file).startsWith(`${this.#layers}/`)) throw new Error(`${file} is among the layers already`)
-    if (!existsSync(layer)) await this.#takeOver(snapshotId, file, layer)
+    if (!existsSync(layer)) await this.#takeOver(layerId, file, layer)
     // What is there is never replaced: volumes may stand on it. A crash may have left the source.
     rmSync(file, { force: true })
   }
 
-  async listLayers(): Promise<string[]> {
-    return idsIn(this.#layers, 'snap')
+  usage(): Promise<DiskUsage> {
+    throw new Error('not there yet')
   }
 
-  #layerPath(snapshotId: string): string {
-    return join(this.#layers, fileName('snap', snapshotId))
-  }
+  async close(): Promise<void> {}
 
-  async #backing(snapshotId: string): Promise<{ name: string; sizeBytes: number }> {
-    const layer = this.#layerPath(snapshotId)
-    if (!existsSync(layer)) throw new Error(`the layer of ${snapshotId} is not on this host: import it first`)
-    return { name: `../layers/${fileName('snap', snapshotId)}`, sizeBytes: (await inspectImage(layer)).sizeBytes }
+  async #backing(layerId: string): Promise<{ name: string; sizeBytes: number }> {
+    const layer = this.pathOf(layerId)
+    if (!existsSync(layer)) throw new Error(`the layer ${layerId} is not on this host`)
+    return { name: `../${relativePath(layerId)}`, sizeBytes: (await inspectImage(layer)).sizeBytes }
   }
 
   /** Everything is checked and on disk before the layer gets its name. */
-  async #takeOver(snapshotId: string, file: string, layer: string): Promise<void> {
+  async #takeOver(layerId: string, file: string, layer: string): Promise<void> {
     if (!lstatSync(file, { throwIfNoEntry: false })?.isFile()) {
-      throw new Error(`${snapshotId}: there is no plain file ${file} to import`)
+      throw new Error(`${layerId}: there is no plain file ${file} to import`)
     }
     const image = await inspectImage(file)
     // A layer that refers to other files would let its guest read them.
     if (image.reference !== null) {
       throw new Error(`${file} refers to another file (${image.reference}); flatten it with qemu-img convert`)
     }
-    this.#sweep(this.#layers, snapshotId)
-    const temporary = temporaryName(this.#layers, snapshotId)
+    this.#sweep(this.#layers, layerId)
+    const temporary = temporaryName(this.#layers, layerId)
     try {
       await duplicate(file, temporary)
       if (process.getuid?.() === 0) chownSync(temporary, 0, 0)
@@ -123,7 +140,7 @@ class Qcow2Volumes implements Volumes {
     } finally {
       rmSync(temporary, { force: true })
     }
-    this.#log.info('imported a layer', { snapshotId, sizeBytes: image.sizeBytes })
+    this.#log.info('imported a layer', { layerId, sizeBytes: image.sizeBytes })
   }
 
   /** Deletes the unfinished files of processes that are no more. */
@@ -135,10 +152,16 @@ class Qcow2Volumes implements Volumes {
   }
 }
 
-/** @throws Error for what is not such an id (and might lead out of the folder). */
-function fileName(prefix: 'vol' | 'snap', id: string): string {
-  if (!isWellFormedId(prefix, id)) throw new Error(`not a ${prefix === 'vol' ? 'volume' : 'snapshot'} id: ${id}`)
-  return `${id}.qcow2`
+/**
+ * Where a layer's file is in the home. Layers that an earlier version made have the ids of their volume or
+ * snapshot, and their files' names.
+ *
+ * @throws Error for what is not such an id (and might lead out of the folder).
+ */
+function relativePath(layerId: string): string {
+  if (isWellFormedId('vol', layerId)) return `volumes/${layerId}.qcow2`
+  if (isWellFormedId('lay', layerId) || isWellFormedId('snap', layerId)) return `layers/${layerId}.qcow2`
+  throw new Error(`not a layer's id: ${layerId}`)
 }
 
 function temporaryName(folder: string, id: string): string {
@@ -176,7 +199,7 @@ async function duplicate(from: string, to: string): Promise<void> {
   }
 }
 
-function idsIn(folder: string, prefix: 'vol' | 'snap'): string[] {
+function idsIn(folder: string, prefix: 'vol' | 'snap' | 'lay'): string[] {
   return readdirSync(folder)
     .filter((name) => name.endsWith('.qcow2'))
     .map((name) => name.slice(0, -'.qcow2'.length))

@@ -1,0 +1,109 @@
+import { newId } from '../core/ids.ts'
+import type { Random } from '../core/random.ts'
+import { insertRow, prepared } from '../store/prepared.ts'
+import type { LayerTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
+import { enqueue } from '../store/work.ts'
+
+/** What of a layer SQL never looks into. */
+export interface LayerDoc {
+  /** The key that its blocks are to be encrypted by; absent for a plain one. */
+  kmsKeyId?: string
+  /** Its data key, wrapped by that key; written by the agent before it makes the file. */
+  wrappedKey?: string
+  /** What a layer that is `filling` is made of. */
+  source?: LayerSource
+  /** How much of it is done, percent. */
+  progress?: number
+  /** Why it could not be filled. */
+  error?: string
+}
+
+/** Another layer (a copy, under other keys or on its own), or a file of this host that was checked. */
+export type LayerSource = { layerId: string } | { file: string; format: string }
+
+/**
+ * As many layers as a disk may be made of before it is made shorter in the background: each one more
+ * is one more place to look for a block.
+ */
+export const MOST_LAYERS = 8
+
+/** The doc of a layer row. */
+export function layerDoc(row: Pick<LayerTable, 'doc'>): LayerDoc {
+  return JSON.parse(row.doc) as LayerDoc
+}
+
+/** Changes part of a layer's doc. */
+export async function changeLayerDoc(db: Db, layerId: string, change: Partial<LayerDoc>): Promise<void> {
+  const row = await layerOf(db, layerId)
+  if (!row) return
+  const doc = JSON.stringify({ ...layerDoc(row), ...change })
+  await db.updateTable('layers').set({ doc }).where('layer_id', '=', layerId).execute()
+}
+
+const byId = prepared((db, layerId: string) => db.selectFrom('layers').selectAll().where('layer_id', '=', layerId))
+
+/** The row of a layer; undefined when there is none. */
+export async function layerOf(db: Db, layerId: string): Promise<LayerTable | undefined> {
+  return (await byId(db, layerId))[0]
+}
+
+/** What a layer is to be: with `state` 'making' empty over `parent`, with 'filling' made of `doc.source`. */
+export interface NewLayer {
+  account: string
+  hostId: string
+  parent: LayerTable | null
+  state: 'making' | 'filling'
+  sizeGib: number
+  doc?: LayerDoc
+  replacesId?: string
+}
+
+/**
+ * Writes the row of a new layer. Over an encrypted one it is encrypted under the same key, unless its doc
+ * names another; each layer has a data key of its own. Who wants its file made marks a volume, or the
+ * layer itself, due.
+ */
+export async function insertLayer(ambient: { db: Db; random: Random; nowMs: number }, layer: NewLayer): Promise<LayerTable> {
+  const { db, random, nowMs } = ambient
+  const kmsKeyId = layer.doc?.kmsKeyId ?? (layer.parent ? layerDoc(layer.parent).kmsKeyId : undefined)
+  const row: LayerTable = {
+    layer_id: newId(random, 'lay'), account_id: layer.account, host_id: layer.hostId,
+    parent_id: layer.parent?.layer_id ?? null, replaces_id: layer.replacesId ?? null, state: layer.state,
+    size_gib: layer.sizeGib, depth: layer.parent === null ? 0 : layer.parent.depth + 1, created_ms: nowMs,
+    doc: JSON.stringify({ ...layer.doc, ...(kmsKeyId === undefined ? {} : { kmsKeyId }) } satisfies LayerDoc),
+  }
+  await insertRow(db, 'layers', { ...row })
+  return row
+}
+
+/** A layer and all that are under it, from the top. */
+export async function chainOf(db: Db, layerId: string): Promise<LayerTable[]> {
+  const chain: LayerTable[] = []
+  for (let next: string | null = layerId; next !== null;) {
+    const row: LayerTable | undefined = await layerOf(db, next)
+    if (!row) throw new Error(`layer ${next} is missing under ${layerId}`)
+    chain.push(row)
+    next = row.parent_id
+  }
+  return chain
+}
+
+const userOf = prepared((db, layerId: string) =>
+  db.selectFrom('volumes').select('volume_id as id')
+    .where((eb) => eb.or([eb('layer_id', '=', layerId), eb('next_layer_id', '=', layerId)]))
+    .unionAll(db.selectFrom('snapshots').select('snapshot_id as id').where('layer_id', '=', layerId))
+    .unionAll(db.selectFrom('layers').select('layer_id as id')
+      .where((eb) => eb.or([eb('parent_id', '=', layerId), eb('replaces_id', '=', layerId)])))
+    .limit(1))
+
+/**
+ * For whoever stopped referring to a layer: when nothing else does, it is to go. The layer's
+ * reconciler deletes the file, then the row, then lets go of the layer under it in the same way.
+ */
+export async function releaseLayer(db: Db, layerId: string, nowMs: number): Promise<void> {
+  const row = await layerOf(db, layerId)
+  if (!row || row.state === 'deleting' || (await userOf(db, layerId)).length > 0) return
+  await db.updateTable('layers').set({ state: 'deleting' }).where('layer_id', '=', layerId).execute()
+  await enqueue(db, { kind: 'layer', id: layerId, hostId: row.host_id }, nowMs)
+}

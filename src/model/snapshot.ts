@@ -1,0 +1,74 @@
+import { insertRow } from '../store/prepared.ts'
+import type { LayerTable, SnapshotTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
+
+/** What of a snapshot SQL never looks into. */
+export interface SnapshotDoc {
+  description?: string
+  kmsKeyId?: string
+  /** When it was complete. */
+  completedMs?: number
+  /** Why it is in error. */
+  stateMessage?: string
+}
+
+/** The doc of a snapshot row. */
+export function snapshotDoc(row: Pick<SnapshotTable, 'doc'>): SnapshotDoc {
+  return JSON.parse(row.doc) as SnapshotDoc
+}
+
+/** Writes the row of a new snapshot of what a layer holds, or will hold when it is sealed. */
+export async function insertSnapshot(
+  db: Db,
+  snapshot: Pick<SnapshotTable, 'snapshot_id' | 'account_id' | 'size_gib' | 'volume_id' | 'encrypted' | 'created_ms'>,
+  layer: Pick<LayerTable, 'layer_id' | 'state'>,
+  doc: SnapshotDoc,
+): Promise<void> {
+  const isComplete = layer.state === 'sealed'
+  await insertRow(db, 'snapshots', {
+    ...snapshot, layer_id: layer.layer_id, state: isComplete ? 'completed' : 'pending', is_public: 0, binned_ms: null, bin_exit_ms: null,
+    doc: JSON.stringify({ ...doc, ...(isComplete ? { completedMs: snapshot.created_ms } : {}) } satisfies SnapshotDoc),
+  })
+}
+
+/**
+ * For the transaction that records that a layer is immutable, or that it could not be filled: its
+ * snapshots are complete, or in error, and with the last snapshot of an image the image is there, or
+ * has failed.
+ */
+export async function settleSnapshotsOf(
+  db: Db,
+  layerId: string,
+  outcome: { state: 'completed' } | { state: 'error'; message: string },
+  nowMs: number,
+): Promise<void> {
+  const snapshots = await db
+    .selectFrom('snapshots').selectAll().where('layer_id', '=', layerId).where('state', '=', 'pending').execute()
+  for (const snapshot of snapshots) {
+    const change: SnapshotDoc = outcome.state === 'completed' ? { completedMs: nowMs } : { stateMessage: outcome.message }
+    await db
+      .updateTable('snapshots').set({ state: outcome.state, doc: JSON.stringify({ ...snapshotDoc(snapshot), ...change }) })
+      .where('snapshot_id', '=', snapshot.snapshot_id).execute()
+    await settleImagesOf(db, snapshot.snapshot_id)
+  }
+}
+
+/** Pending images of which that was the last snapshot to wait for are available now, or have failed. */
+async function settleImagesOf(db: Db, snapshotId: string): Promise<void> {
+  const images = await db
+    .selectFrom('image_snapshots').innerJoin('images', 'images.image_id', 'image_snapshots.image_id')
+    .select(['images.image_id', 'images.doc']).where('snapshot_id', '=', snapshotId).where('images.state', '=', 'pending').execute()
+  for (const image of images) {
+    const under = await db
+      .selectFrom('image_snapshots').innerJoin('snapshots', 'snapshots.snapshot_id', 'image_snapshots.snapshot_id')
+      .select(['snapshots.snapshot_id', 'snapshots.state', 'snapshots.doc']).where('image_id', '=', image.image_id).execute()
+    const broken = under.find((each) => each.state === 'error')
+    const state = broken ? 'failed' : under.every((each) => each.state === 'completed') ? 'available' : 'pending'
+    if (state === 'pending') continue
+    const doc = JSON.parse(image.doc) as object
+    const reason = broken ? { stateReason: `Snapshot ${broken.snapshot_id}: ${snapshotDoc(broken).stateMessage ?? 'failed'}` } : {}
+    await db
+      .updateTable('images').set({ state, doc: JSON.stringify({ ...doc, ...reason }) })
+      .where('image_id', '=', image.image_id).execute()
+  }
+}
