@@ -1,6 +1,7 @@
 import type { Reservation, RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
+import { hostDoc } from '../model/host.ts'
 import { imageDoc } from '../model/image.ts'
 import type { InstanceDoc } from '../model/instance.ts'
 import { ensureSlot } from '../model/slot.ts'
@@ -52,10 +53,10 @@ export async function runInstances(context: Context, input: RunInstancesRequest)
   const placements = place(
     hosts.map((host) => ({
       hostId: host.host_id, vcpus: host.vcpus, memoryMib: host.memory_mib,
-      vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used,
+      vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: hostDoc(host).architectures,
     })),
     {
-      instanceType: launch.type.name, zone: launch.network.subnet.zone,
+      instanceType: launch.type.name, zone: launch.network.subnet.zone, architecture: launch.image.architecture,
       vcpus: launch.type.vcpus, memoryMib: launch.type.memoryMib, minCount, maxCount,
     },
   )

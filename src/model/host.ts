@@ -19,8 +19,15 @@ export interface HostDoc {
   acceleratorReason: string
   cpus: number
   memoryMib: number
+  /** What guests can boot there; of earlier versions, those of x86_64 only. */
+  architectures?: string[]
   /** The most one guest gets. */
   guestLimits: { vcpus: number; memoryMib: number }
+}
+
+/** The doc of a host row. */
+export function hostDoc(row: { doc: string }): HostDoc {
+  return JSON.parse(row.doc) as HostDoc
 }
 
 /** Thrown to an agent whose host another agent has taken over; it must end. */
