@@ -7,6 +7,9 @@ import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
+import {
+  createSnapshot, createSnapshots, finishCreateSnapshot, finishCreateSnapshots,
+} from './create-snapshot.ts'
 import { createSubnet } from './create-subnet.ts'
 import { createVpc } from './create-vpc.ts'
 import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
@@ -71,6 +74,7 @@ import { createRoute, deleteRoute, replaceRoute } from './routes.ts'
 import { runInstances } from './run-instances.ts'
 import { describeSecurityGroupReferences, describeStaleSecurityGroups } from './security-group-references.ts'
 import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
+import { describeSnapshots } from './snapshots.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
 import { deleteVolume, describeVolumes } from './volumes.ts'
@@ -112,6 +116,8 @@ export const operations: Record<string, Operation> = {
   CreateRoute: mutation(createRoute),
   CreateRouteTable: mutation(createRouteTable),
   CreateSecurityGroup: mutation(createSecurityGroup),
+  CreateSnapshot: mutation(createSnapshot, undefined, finishCreateSnapshot),
+  CreateSnapshots: mutation(createSnapshots, undefined, finishCreateSnapshots),
   CreateSubnet: mutation(createSubnet),
   CreateTags: mutation(createTags),
   CreateVpc: mutation(createVpc),
@@ -162,6 +168,7 @@ export const operations: Record<string, Operation> = {
   DescribeSecurityGroupRules: query(describeSecurityGroupRules),
   DescribeSecurityGroups: query(describeSecurityGroups),
   DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
+  DescribeSnapshots: query(describeSnapshots),
   DescribeSubnets: query(describeSubnets),
   DescribeTags: query(describeTags),
   DescribeVolumes: query(describeVolumes),
