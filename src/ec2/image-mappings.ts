@@ -1,11 +1,11 @@
 import type { BlockDeviceMapping, EbsBlockDevice } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import type { ImageMapping } from '../model/image.ts'
+import { canonicalDevice, isDataDevice } from '../model/volume-device.ts'
 import { isBootable, VOLUME_TYPES, volumePerformance, type VolumeTypeName } from '../model/volume-type.ts'
 import type { SnapshotTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { checkEnum, invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
-import { canonicalName, checkHoldsSnapshot, DATA_DEVICE, invalidMapping } from './run-instances-volumes.ts'
 import { requireVisibleSnapshot } from './snapshot-rows.ts'
 
 /** Types whose IOPS, and whose throughput, are asked for. */
@@ -32,15 +32,15 @@ export async function requestedMappings(
   image: { rootDeviceName: string; present: readonly ImageMapping[] },
   asked: readonly BlockDeviceMapping[] | undefined,
 ): Promise<ImageMapping[]> {
-  const root = canonicalName(image.rootDeviceName)
-  const byName = new Map(image.present.map((each) => [canonicalName(each.deviceName), each]))
+  const root = canonicalDevice(image.rootDeviceName)
+  const byName = new Map(image.present.map((each) => [canonicalDevice(each.deviceName), each]))
   const named = new Set<string>()
   for (const [index, mapping] of (asked ?? []).entries()) {
     if (!mapping.DeviceName) throw missingParameter(`BlockDeviceMapping.${index + 1}.DeviceName`)
-    const name = canonicalName(mapping.DeviceName)
+    const name = canonicalDevice(mapping.DeviceName)
     if (named.has(name)) throw invalidMapping(`The device '${name}' is used in more than one block-device mapping`)
     named.add(name)
-    if (name !== root && !byName.has(name) && !DATA_DEVICE.test(mapping.DeviceName)) {
+    if (name !== root && !byName.has(name) && !isDataDevice(mapping.DeviceName)) {
       throw invalidMapping(`Invalid device name ${mapping.DeviceName}`)
     }
     checkAlternatives(mapping)
@@ -89,7 +89,11 @@ async function changedMapping(
   }
   const sizeGib = ebs.VolumeSize ?? source.leastGib
   if (sizeGib === undefined) throw missingParameter('size or snapshotId')
-  if (source.snapshotId !== null) checkHoldsSnapshot(sizeGib, source.snapshotId, source.leastGib ?? 0)
+  if (source.snapshotId !== null && sizeGib < (source.leastGib ?? 0)) {
+    throw invalidMapping(
+      `Volume of size ${sizeGib}GB is smaller than snapshot '${source.snapshotId}', expect size>= ${source.leastGib}GB`,
+    )
+  }
   return {
     deviceName: present?.deviceName ?? deviceName, snapshotId: source.snapshotId, sizeGib,
     ...requestedPerformance(ebs, sizeGib, present),
@@ -128,4 +132,8 @@ async function requireUsableSnapshot(context: Context, snapshotId: string): Prom
   const row = await requireVisibleSnapshot(context, snapshotId)
   if (row.state === 'completed') return row
   throw new ApiError('IncorrectState', `Snapshot ${snapshotId} is in invalid state - ${row.state}`)
+}
+
+function invalidMapping(message: string): ApiError {
+  return new ApiError('InvalidBlockDeviceMapping', message)
 }

@@ -39,7 +39,7 @@ const HONOURED: readonly string[] = [
  * for the root device only.
  * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html
  */
-export const DATA_DEVICE = /^(\/dev\/)?(sd[b-z]|xvd[b-z]|xvd[a-d][a-z])$/
+const DATA_DEVICE = /^(\/dev\/)?(sd[b-z]|xvd[b-z]|xvd[a-d][a-z])$/
 
 /**
  * The volumes of a launch, the root first: the image's own, changed and added to by the launch's
@@ -78,7 +78,7 @@ export async function requestedVolumes(
 }
 
 /** /dev/sdb, sdb, /dev/xvdb and xvdb are one device to EC2. */
-export function canonicalName(deviceName: string): string {
+function canonicalName(deviceName: string): string {
   return deviceName.replace(/^\/dev\//, '').replace(/^sd/, 'xvd')
 }
 
@@ -165,7 +165,7 @@ async function findSnapshot({ db, account }: Context, snapshotId: string): Promi
   return row
 }
 
-export function checkHoldsSnapshot(sizeGib: number, snapshotId: string, leastGib: number): void {
+function checkHoldsSnapshot(sizeGib: number, snapshotId: string, leastGib: number): void {
   if (sizeGib >= leastGib) return
   throw invalidMapping(`Volume of size ${sizeGib}GB is smaller than snapshot '${snapshotId}', expect size>= ${leastGib}GB`)
 }
@@ -179,7 +179,7 @@ function refuseOthers(ebs: EbsBlockDevice): void {
   }
 }
 
-export function invalidMapping(message: string): ApiError {
+function invalidMapping(message: string): ApiError {
   return new ApiError('InvalidBlockDeviceMapping', message)
 }
 
