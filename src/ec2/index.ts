@@ -16,6 +16,7 @@ import { createVpc } from './create-vpc.ts'
 import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
 import { createDefaultSubnet, createDefaultVpc } from './default-vpc.ts'
 import { deleteSecurityGroup } from './delete-security-group.ts'
+import { deleteSnapshot } from './delete-snapshot.ts'
 import { deleteSubnet } from './delete-subnet.ts'
 import { deleteVpc } from './delete-vpc.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
@@ -137,6 +138,7 @@ export const operations: Record<string, Operation> = {
   DeleteRoute: mutation(deleteRoute),
   DeleteRouteTable: mutation(deleteRouteTable),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
+  DeleteSnapshot: mutation(deleteSnapshot),
   DeleteSubnet: mutation(deleteSubnet),
   DeleteTags: mutation(deleteTags),
   DeleteVolume: mutation(deleteVolume),

@@ -2,8 +2,3 @@
 export function ec2Arn(region: string, account: string, type: string, id: string): string {
   return `arn:aws:ec2:${region}:${account}:${type}/${id}`
 }
-
-/** ARN of a key that disks are encrypted by. */
-export function kmsKeyArn(region: string, account: string, keyId: string): string {
-  return `arn:aws:kms:${region}:${account}:key/${keyId}`
-}

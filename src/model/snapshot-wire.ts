@@ -1,7 +1,7 @@
 import type { Snapshot, SnapshotInfo, Tag } from '@aws-sdk/client-ec2'
 import type { SnapshotTable } from '../store/schema.ts'
 import { PROVIDER_ACCOUNT } from './account.ts'
-import { kmsKeyArn } from './arn.ts'
+import { kmsKeyArn } from './kms-key.ts'
 import { snapshotDoc } from './snapshot.ts'
 
 /** What EC2 names as the volume of a snapshot that was made of none: a copy, or an import. */

@@ -1,6 +1,8 @@
 import { insertRow } from '../store/prepared.ts'
 import type { LayerTable, SnapshotTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
+import { releaseLayer } from './layer.ts'
+import type { SnapshotLock } from './snapshot-lock.ts'
 
 /** What of a snapshot SQL never looks into. */
 export interface SnapshotDoc {
@@ -12,6 +14,7 @@ export interface SnapshotDoc {
   stateMessage?: string
   /** Whether CopySnapshot or CopyImage made it. */
   isCopy?: boolean
+  lock?: SnapshotLock
 }
 
 /** The doc of a snapshot row. */
@@ -28,11 +31,24 @@ export async function insertSnapshot(
 ): Promise<SnapshotTable> {
   const isComplete = layer.state === 'sealed'
   const row: SnapshotTable = {
-    ...snapshot, layer_id: layer.layer_id, state: isComplete ? 'completed' : 'pending', is_public: 0, binned_ms: null, bin_exit_ms: null,
+    ...snapshot, layer_id: layer.layer_id, state: isComplete ? 'completed' : 'pending', is_public: 0, binned_ms: null,
+    bin_exit_ms: null,
     doc: JSON.stringify({ ...doc, ...(isComplete ? { completedMs: snapshot.created_ms } : {}) } satisfies SnapshotDoc),
   }
   await insertRow(db, 'snapshots', { ...row })
   return row
+}
+
+/** Deletes a snapshot for good: row, permissions, tags, and its data where nothing else refers to that. */
+export async function removeSnapshot(
+  db: Db,
+  row: Pick<SnapshotTable, 'snapshot_id' | 'layer_id'>,
+  nowMs: number,
+): Promise<void> {
+  await db.deleteFrom('tags').where('resource_id', '=', row.snapshot_id).execute()
+  await db.deleteFrom('snapshot_permissions').where('snapshot_id', '=', row.snapshot_id).execute()
+  await db.deleteFrom('snapshots').where('snapshot_id', '=', row.snapshot_id).execute()
+  if (row.layer_id !== null) await releaseLayer(db, row.layer_id, nowMs)
 }
 
 /**
