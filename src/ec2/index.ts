@@ -5,6 +5,7 @@ import { attachNetworkInterface, detachNetworkInterface } from './attach-network
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
+import { copyImage } from './copy-image.ts'
 import { createImage, finishCreateImage } from './create-image.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
@@ -19,6 +20,7 @@ import { deleteSecurityGroup } from './delete-security-group.ts'
 import { deleteSnapshot } from './delete-snapshot.ts'
 import { deleteSubnet } from './delete-subnet.ts'
 import { deleteVpc } from './delete-vpc.ts'
+import { deregisterImage } from './deregister-image.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
 import { describeSecurityGroupRules } from './describe-security-group-rules.ts'
 import { associateDhcpOptions, createDhcpOptions, deleteDhcpOptions, describeDhcpOptions } from './dhcp-options.ts'
@@ -26,6 +28,14 @@ import {
   disableEbsEncryptionByDefault, enableEbsEncryptionByDefault, getEbsDefaultKmsKeyId, getEbsEncryptionByDefault,
   modifyEbsDefaultKmsKeyId, resetEbsDefaultKmsKeyId,
 } from './ebs-encryption.ts'
+import { describeImageAttribute } from './image-attributes.ts'
+import {
+  disableImage, disableImageDeprecation, disableImageDeregistrationProtection, enableImage, enableImageDeprecation,
+  enableImageDeregistrationProtection,
+} from './image-lifecycle.ts'
+import {
+  disableImageBlockPublicAccess, enableImageBlockPublicAccess, getImageBlockPublicAccessState,
+} from './image-public-access.ts'
 import { describeImages } from './images.ts'
 import { describeInstanceAttribute } from './instance-attributes.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
@@ -40,6 +50,7 @@ import {
 } from './internet-gateways.ts'
 import { createKeyPair, deleteKeyPair, describeKeyPairs, importKeyPair, prepareCreateKeyPair } from './key-pairs.ts'
 import { createManagedPrefixList, deleteManagedPrefixList, describeManagedPrefixLists } from './managed-prefix-lists.ts'
+import { cancelImageLaunchPermission, modifyImageAttribute, resetImageAttribute } from './modify-image-attribute.ts'
 import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
 import { modifyManagedPrefixList, restoreManagedPrefixListVersion } from './modify-managed-prefix-list.ts'
 import {
@@ -67,6 +78,7 @@ import {
   describePrefixLists, getManagedPrefixListAssociations, getManagedPrefixListEntries,
 } from './prefix-list-contents.ts'
 import { assignPrivateIpAddresses, unassignPrivateIpAddresses } from './private-ip-addresses.ts'
+import { registerImage } from './register-image.ts'
 import { revokeSecurityGroupEgress, revokeSecurityGroupIngress } from './revoke-security-group-rules.ts'
 import {
   associateRouteTable, disassociateRouteTable, replaceRouteTableAssociation,
@@ -103,6 +115,8 @@ export const operations: Record<string, Operation> = {
   AttachNetworkInterface: mutation(attachNetworkInterface),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
+  CancelImageLaunchPermission: mutation(cancelImageLaunchPermission),
+  CopyImage: mutation(copyImage),
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
@@ -144,11 +158,13 @@ export const operations: Record<string, Operation> = {
   DeleteVolume: mutation(deleteVolume),
   DeleteVpc: mutation(deleteVpc),
   DeleteVpcPeeringConnection: mutation(deleteVpcPeeringConnection),
+  DeregisterImage: mutation(deregisterImage),
   DescribeAccountAttributes: query(describeAccountAttributes),
   DescribeAddresses: query(describeAddresses),
   DescribeAddressesAttribute: query(describeAddressesAttribute),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
   DescribeDhcpOptions: query(describeDhcpOptions),
+  DescribeImageAttribute: query(describeImageAttribute),
   DescribeImages: query(describeImages),
   DescribeInstanceAttribute: query(describeInstanceAttribute),
   DescribeInstanceCreditSpecifications: query(describeInstanceCreditSpecifications),
@@ -182,19 +198,29 @@ export const operations: Record<string, Operation> = {
   DetachInternetGateway: mutation(detachInternetGateway),
   DetachNetworkInterface: mutation(detachNetworkInterface),
   DisableEbsEncryptionByDefault: mutation(disableEbsEncryptionByDefault),
+  DisableImage: mutation(disableImage),
+  DisableImageBlockPublicAccess: mutation(disableImageBlockPublicAccess),
+  DisableImageDeprecation: mutation(disableImageDeprecation),
+  DisableImageDeregistrationProtection: mutation(disableImageDeregistrationProtection),
   DisassociateAddress: mutation(disassociateAddress),
   DisassociateRouteTable: mutation(disassociateRouteTable),
   DisassociateVpcCidrBlock: mutation(disassociateVpcCidrBlock),
   EnableEbsEncryptionByDefault: mutation(enableEbsEncryptionByDefault),
+  EnableImage: mutation(enableImage),
+  EnableImageBlockPublicAccess: mutation(enableImageBlockPublicAccess),
+  EnableImageDeprecation: mutation(enableImageDeprecation),
+  EnableImageDeregistrationProtection: mutation(enableImageDeregistrationProtection),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetEbsDefaultKmsKeyId: query(getEbsDefaultKmsKeyId),
   GetEbsEncryptionByDefault: query(getEbsEncryptionByDefault),
+  GetImageBlockPublicAccessState: query(getImageBlockPublicAccessState),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
   ImportKeyPair: mutation(importKeyPair),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
+  ModifyImageAttribute: mutation(modifyImageAttribute),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
@@ -208,6 +234,7 @@ export const operations: Record<string, Operation> = {
   ModifyVpcTenancy: mutation(modifyVpcTenancy),
   MonitorInstances: mutation(monitorInstances),
   RebootInstances: mutation(rebootInstances),
+  RegisterImage: mutation(registerImage),
   RejectVpcPeeringConnection: mutation(rejectVpcPeeringConnection),
   ReleaseAddress: mutation(releaseAddress),
   ReplaceNetworkAclAssociation: mutation(replaceNetworkAclAssociation),
@@ -215,6 +242,7 @@ export const operations: Record<string, Operation> = {
   ReplaceRoute: mutation(replaceRoute),
   ReplaceRouteTableAssociation: mutation(replaceRouteTableAssociation),
   ResetEbsDefaultKmsKeyId: mutation(resetEbsDefaultKmsKeyId),
+  ResetImageAttribute: mutation(resetImageAttribute),
   ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
   RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),
   RevokeSecurityGroupEgress: mutation(revokeSecurityGroupEgress),
