@@ -8,6 +8,7 @@ import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screensh
 import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
 import { createSubnet } from './create-subnet.ts'
+import { createVolume } from './create-volume.ts'
 import { createVpc } from './create-vpc.ts'
 import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
 import { createDefaultSubnet, createDefaultVpc } from './default-vpc.ts'
@@ -114,6 +115,7 @@ export const operations: Record<string, Operation> = {
   CreateSecurityGroup: mutation(createSecurityGroup),
   CreateSubnet: mutation(createSubnet),
   CreateTags: mutation(createTags),
+  CreateVolume: mutation(createVolume),
   CreateVpc: mutation(createVpc),
   CreateVpcPeeringConnection: mutation(createVpcPeeringConnection),
   DeleteDhcpOptions: mutation(deleteDhcpOptions),
