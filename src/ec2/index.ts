@@ -2,6 +2,7 @@ import { describeAccountAttributes } from './account-attributes.ts'
 import { allocateAddress, describeAddresses, describeAddressesAttribute, releaseAddress } from './addresses.ts'
 import { associateAddress, disassociateAddress } from './associate-address.ts'
 import { attachNetworkInterface, detachNetworkInterface } from './attach-network-interface.ts'
+import { attachVolume, detachVolume } from './attach-volume.ts'
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
@@ -96,6 +97,7 @@ export const operations: Record<string, Operation> = {
   AssociateVpcCidrBlock: mutation(associateVpcCidrBlock),
   AttachInternetGateway: mutation(attachInternetGateway),
   AttachNetworkInterface: mutation(attachNetworkInterface),
+  AttachVolume: mutation(attachVolume),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
   CreateDefaultSubnet: mutation(createDefaultSubnet),
@@ -172,6 +174,7 @@ export const operations: Record<string, Operation> = {
   DescribeVpcs: query(describeVpcs),
   DetachInternetGateway: mutation(detachInternetGateway),
   DetachNetworkInterface: mutation(detachNetworkInterface),
+  DetachVolume: mutation(detachVolume),
   DisableEbsEncryptionByDefault: mutation(disableEbsEncryptionByDefault),
   DisassociateAddress: mutation(disassociateAddress),
   DisassociateRouteTable: mutation(disassociateRouteTable),

@@ -1,6 +1,5 @@
 import type { DeleteVolumeRequest, DescribeVolumesRequest, DescribeVolumesResult, Volume } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
-import { recordFrozen } from '../model/freeze.ts'
 import { volumeToWire } from '../model/volume-wire.ts'
 import type { VolumeTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
@@ -42,8 +41,8 @@ async function selectRows(context: Context, input: DescribeVolumesRequest): Prom
 }
 
 /**
- * DeleteVolume: of one that nothing uses; again for one that is going already is the same. A snapshot that
- * is still to be taken of it is taken first: nobody writes into it any more.
+ * DeleteVolume: of one that nothing uses; again for one that is going already is the same. Snapshots that are
+ * still to be taken of it get what is in it.
  *
  * @throws ApiError VolumeInUse, IncorrectState while it is being made.
  */
@@ -55,7 +54,6 @@ export async function deleteVolume(context: Context, input: DeleteVolumeRequest)
     throw new ApiError('VolumeInUse', `Volume ${id} is currently attached to ${row.instance_id}`)
   }
   if (row.state === 'creating') throw incorrectVolumeState(`The volume '${id}' is not 'available'.`)
-  await recordFrozen(db, [row], nowMs)
   await forgetTokensOf(context, id)
   await db.updateTable('volumes').set({ state: 'deleting' }).where('volume_id', '=', id).execute()
   await enqueue(db, { kind: 'volume', id, hostId: row.host_id }, nowMs)

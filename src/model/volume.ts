@@ -1,5 +1,6 @@
 import type { VolumeTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
+import { isSameDevice } from './volume-device.ts'
 
 /** What of a volume SQL never looks into. */
 export interface VolumeDoc {
@@ -7,7 +8,7 @@ export interface VolumeDoc {
   throughputMibps: number | null
   /** The key that it is encrypted under; absent for a plain one. */
   kmsKeyId?: string
-  /** It is taken from its machine, whatever the guest does. */
+  /** It is being detached without waiting for the guest. */
   forceDetach?: boolean
   /** What the attribute autoEnableIO says. Nothing here ever disables the I/O of a volume. */
   autoEnableIo?: boolean
@@ -39,7 +40,7 @@ export function inDiskOrder<Row extends Pick<VolumeTable, 'attached_ms' | 'devic
   rows: readonly Row[],
   rootDeviceName: string,
 ): Row[] {
-  const ranks = (row: Row) => [row.device === rootDeviceName ? 0 : 1, row.attached_ms ?? 0, (row.device ?? '').length]
+  const ranks = (row: Row) => [isSameDevice(row.device, rootDeviceName) ? 0 : 1, row.attached_ms ?? 0, (row.device ?? '').length]
   return rows.toSorted((a, b) => {
     const [ranksA, ranksB] = [ranks(a), ranks(b)]
     const differing = ranksA.findIndex((rank, index) => rank !== ranksB[index])
