@@ -43,6 +43,7 @@ import {
   modifySecurityGroupRules, updateSecurityGroupRuleDescriptionsEgress, updateSecurityGroupRuleDescriptionsIngress,
 } from './modify-security-group-rules.ts'
 import { modifySubnetAttribute } from './modify-subnet-attribute.ts'
+import { modifyVolume } from './modify-volume.ts'
 import { monitorInstances, unmonitorInstances } from './monitoring.ts'
 import { deleteNatGateway, describeNatGateways } from './nat-gateways.ts'
 import { createNetworkAclEntry, deleteNetworkAclEntry, replaceNetworkAclEntry } from './network-acl-entries.ts'
@@ -75,6 +76,9 @@ import { describeSecurityGroupReferences, describeStaleSecurityGroups } from './
 import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
+import { describeVolumeAttribute, modifyVolumeAttribute } from './volume-attributes.ts'
+import { describeVolumeStatus, enableVolumeIO } from './volume-status.ts'
+import { describeVolumesModifications } from './volumes-modifications.ts'
 import { deleteVolume, describeVolumes } from './volumes.ts'
 import { describeVpcAttribute, modifyVpcAttribute, modifyVpcTenancy } from './vpc-attributes.ts'
 import { associateVpcCidrBlock, disassociateVpcCidrBlock } from './vpc-cidrs.ts'
@@ -168,7 +172,10 @@ export const operations: Record<string, Operation> = {
   DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
   DescribeSubnets: query(describeSubnets),
   DescribeTags: query(describeTags),
+  DescribeVolumeAttribute: query(describeVolumeAttribute),
   DescribeVolumes: query(describeVolumes),
+  DescribeVolumesModifications: query(describeVolumesModifications),
+  DescribeVolumeStatus: query(describeVolumeStatus),
   DescribeVpcAttribute: query(describeVpcAttribute),
   DescribeVpcPeeringConnections: query(describeVpcPeeringConnections),
   DescribeVpcs: query(describeVpcs),
@@ -180,6 +187,7 @@ export const operations: Record<string, Operation> = {
   DisassociateRouteTable: mutation(disassociateRouteTable),
   DisassociateVpcCidrBlock: mutation(disassociateVpcCidrBlock),
   EnableEbsEncryptionByDefault: mutation(enableEbsEncryptionByDefault),
+  EnableVolumeIO: mutation(enableVolumeIO),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetEbsDefaultKmsKeyId: query(getEbsDefaultKmsKeyId),
@@ -197,6 +205,8 @@ export const operations: Record<string, Operation> = {
   ModifyNetworkInterfaceAttribute: mutation(modifyNetworkInterfaceAttribute),
   ModifySecurityGroupRules: mutation(modifySecurityGroupRules),
   ModifySubnetAttribute: mutation(modifySubnetAttribute),
+  ModifyVolume: mutation(modifyVolume),
+  ModifyVolumeAttribute: mutation(modifyVolumeAttribute),
   ModifyVpcAttribute: mutation(modifyVpcAttribute),
   ModifyVpcPeeringConnectionOptions: mutation(modifyVpcPeeringConnectionOptions),
   ModifyVpcTenancy: mutation(modifyVpcTenancy),
