@@ -1,5 +1,6 @@
 import type { DeleteVolumeRequest, DescribeVolumesRequest, DescribeVolumesResult, Volume } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
+import { binned, recycleRuleFor } from '../model/recycle-rules.ts'
 import { volumeToWire } from '../model/volume-wire.ts'
 import type { VolumeTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
@@ -42,7 +43,7 @@ async function selectRows(context: Context, input: DescribeVolumesRequest): Prom
 
 /**
  * DeleteVolume: of one that nothing uses; again for one that is going already is the same. Snapshots that are
- * still to be taken of it get what is in it.
+ * still to be taken of it get what is in it. Where a rule of the recycle bin says so it goes there, with its tags.
  *
  * @throws ApiError VolumeInUse, IncorrectState while it is being made.
  */
@@ -55,6 +56,14 @@ export async function deleteVolume(context: Context, input: DeleteVolumeRequest)
   }
   if (row.state === 'creating') throw incorrectVolumeState(`The volume '${id}' is not 'available'.`)
   await forgetTokensOf(context, id)
+  // What could not be made has nothing that is worth keeping.
+  const retentionMs = row.state === 'available'
+    ? await recycleRuleFor(db, { account: row.account_id, resourceType: 'EBS_VOLUME', resourceId: id })
+    : undefined
+  if (retentionMs !== undefined) {
+    await db.updateTable('volumes').set(binned(nowMs, retentionMs)).where('volume_id', '=', id).execute()
+    return {}
+  }
   await db.updateTable('volumes').set({ state: 'deleting' }).where('volume_id', '=', id).execute()
   await enqueue(db, { kind: 'volume', id, hostId: row.host_id }, nowMs)
   return {}
