@@ -58,6 +58,10 @@ import {
   describePrefixLists, getManagedPrefixListAssociations, getManagedPrefixListEntries,
 } from './prefix-list-contents.ts'
 import { assignPrivateIpAddresses, unassignPrivateIpAddresses } from './private-ip-addresses.ts'
+import { listImagesInRecycleBin, listSnapshotsInRecycleBin, listVolumesInRecycleBin } from './recycle-bin.ts'
+import {
+  restoreImageFromRecycleBin, restoreSnapshotFromRecycleBin, restoreVolumeFromRecycleBin,
+} from './restore-from-recycle-bin.ts'
 import { revokeSecurityGroupEgress, revokeSecurityGroupIngress } from './revoke-security-group-rules.ts'
 import {
   associateRouteTable, disassociateRouteTable, replaceRouteTableAssociation,
@@ -175,6 +179,9 @@ export const operations: Record<string, Operation> = {
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
   ImportKeyPair: mutation(importKeyPair),
+  ListImagesInRecycleBin: query(listImagesInRecycleBin),
+  ListSnapshotsInRecycleBin: query(listSnapshotsInRecycleBin),
+  ListVolumesInRecycleBin: query(listVolumesInRecycleBin),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
@@ -195,7 +202,10 @@ export const operations: Record<string, Operation> = {
   ReplaceRoute: mutation(replaceRoute),
   ReplaceRouteTableAssociation: mutation(replaceRouteTableAssociation),
   ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
+  RestoreImageFromRecycleBin: mutation(restoreImageFromRecycleBin),
   RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),
+  RestoreSnapshotFromRecycleBin: mutation(restoreSnapshotFromRecycleBin),
+  RestoreVolumeFromRecycleBin: mutation(restoreVolumeFromRecycleBin),
   RevokeSecurityGroupEgress: mutation(revokeSecurityGroupEgress),
   RevokeSecurityGroupIngress: mutation(revokeSecurityGroupIngress),
   RunInstances: mutation(runInstances),
