@@ -2,6 +2,7 @@ import { describeAccountAttributes } from './account-attributes.ts'
 import { allocateAddress, describeAddresses, describeAddressesAttribute, releaseAddress } from './addresses.ts'
 import { associateAddress, disassociateAddress } from './associate-address.ts'
 import { attachNetworkInterface, detachNetworkInterface } from './attach-network-interface.ts'
+import { attachVolume, detachVolume } from './attach-volume.ts'
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
@@ -13,6 +14,7 @@ import {
   createSnapshot, createSnapshots, finishCreateSnapshot, finishCreateSnapshots,
 } from './create-snapshot.ts'
 import { createSubnet } from './create-subnet.ts'
+import { createVolume } from './create-volume.ts'
 import { createVpc } from './create-vpc.ts'
 import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
 import { createDefaultSubnet, createDefaultVpc } from './default-vpc.ts'
@@ -57,6 +59,7 @@ import {
   modifySecurityGroupRules, updateSecurityGroupRuleDescriptionsEgress, updateSecurityGroupRuleDescriptionsIngress,
 } from './modify-security-group-rules.ts'
 import { modifySubnetAttribute } from './modify-subnet-attribute.ts'
+import { modifyVolume } from './modify-volume.ts'
 import { monitorInstances, unmonitorInstances } from './monitoring.ts'
 import { deleteNatGateway, describeNatGateways } from './nat-gateways.ts'
 import { createNetworkAclEntry, deleteNetworkAclEntry, replaceNetworkAclEntry } from './network-acl-entries.ts'
@@ -79,6 +82,10 @@ import {
 } from './prefix-list-contents.ts'
 import { assignPrivateIpAddresses, unassignPrivateIpAddresses } from './private-ip-addresses.ts'
 import { registerImage } from './register-image.ts'
+import { listImagesInRecycleBin, listSnapshotsInRecycleBin, listVolumesInRecycleBin } from './recycle-bin.ts'
+import {
+  restoreImageFromRecycleBin, restoreSnapshotFromRecycleBin, restoreVolumeFromRecycleBin,
+} from './restore-from-recycle-bin.ts'
 import { revokeSecurityGroupEgress, revokeSecurityGroupIngress } from './revoke-security-group-rules.ts'
 import {
   associateRouteTable, disassociateRouteTable, replaceRouteTableAssociation,
@@ -91,6 +98,9 @@ import { createSecurityGroup, describeSecurityGroups } from './security-groups.t
 import { describeSnapshots } from './snapshots.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
+import { describeVolumeAttribute, modifyVolumeAttribute } from './volume-attributes.ts'
+import { describeVolumeStatus, enableVolumeIO } from './volume-status.ts'
+import { describeVolumesModifications } from './volumes-modifications.ts'
 import { deleteVolume, describeVolumes } from './volumes.ts'
 import { describeVpcAttribute, modifyVpcAttribute, modifyVpcTenancy } from './vpc-attributes.ts'
 import { associateVpcCidrBlock, disassociateVpcCidrBlock } from './vpc-cidrs.ts'
@@ -113,6 +123,7 @@ export const operations: Record<string, Operation> = {
   AssociateVpcCidrBlock: mutation(associateVpcCidrBlock),
   AttachInternetGateway: mutation(attachInternetGateway),
   AttachNetworkInterface: mutation(attachNetworkInterface),
+  AttachVolume: mutation(attachVolume),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
   CancelImageLaunchPermission: mutation(cancelImageLaunchPermission),
@@ -137,6 +148,7 @@ export const operations: Record<string, Operation> = {
   CreateSnapshots: mutation(createSnapshots, undefined, finishCreateSnapshots),
   CreateSubnet: mutation(createSubnet),
   CreateTags: mutation(createTags),
+  CreateVolume: mutation(createVolume),
   CreateVpc: mutation(createVpc),
   CreateVpcPeeringConnection: mutation(createVpcPeeringConnection),
   DeleteDhcpOptions: mutation(deleteDhcpOptions),
@@ -191,12 +203,16 @@ export const operations: Record<string, Operation> = {
   DescribeSnapshots: query(describeSnapshots),
   DescribeSubnets: query(describeSubnets),
   DescribeTags: query(describeTags),
+  DescribeVolumeAttribute: query(describeVolumeAttribute),
   DescribeVolumes: query(describeVolumes),
+  DescribeVolumesModifications: query(describeVolumesModifications),
+  DescribeVolumeStatus: query(describeVolumeStatus),
   DescribeVpcAttribute: query(describeVpcAttribute),
   DescribeVpcPeeringConnections: query(describeVpcPeeringConnections),
   DescribeVpcs: query(describeVpcs),
   DetachInternetGateway: mutation(detachInternetGateway),
   DetachNetworkInterface: mutation(detachNetworkInterface),
+  DetachVolume: mutation(detachVolume),
   DisableEbsEncryptionByDefault: mutation(disableEbsEncryptionByDefault),
   DisableImage: mutation(disableImage),
   DisableImageBlockPublicAccess: mutation(disableImageBlockPublicAccess),
@@ -210,6 +226,7 @@ export const operations: Record<string, Operation> = {
   EnableImageBlockPublicAccess: mutation(enableImageBlockPublicAccess),
   EnableImageDeprecation: mutation(enableImageDeprecation),
   EnableImageDeregistrationProtection: mutation(enableImageDeregistrationProtection),
+  EnableVolumeIO: mutation(enableVolumeIO),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetEbsDefaultKmsKeyId: query(getEbsDefaultKmsKeyId),
@@ -219,6 +236,9 @@ export const operations: Record<string, Operation> = {
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
   ImportKeyPair: mutation(importKeyPair),
+  ListImagesInRecycleBin: query(listImagesInRecycleBin),
+  ListSnapshotsInRecycleBin: query(listSnapshotsInRecycleBin),
+  ListVolumesInRecycleBin: query(listVolumesInRecycleBin),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
   ModifyImageAttribute: mutation(modifyImageAttribute),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
@@ -229,6 +249,8 @@ export const operations: Record<string, Operation> = {
   ModifyNetworkInterfaceAttribute: mutation(modifyNetworkInterfaceAttribute),
   ModifySecurityGroupRules: mutation(modifySecurityGroupRules),
   ModifySubnetAttribute: mutation(modifySubnetAttribute),
+  ModifyVolume: mutation(modifyVolume),
+  ModifyVolumeAttribute: mutation(modifyVolumeAttribute),
   ModifyVpcAttribute: mutation(modifyVpcAttribute),
   ModifyVpcPeeringConnectionOptions: mutation(modifyVpcPeeringConnectionOptions),
   ModifyVpcTenancy: mutation(modifyVpcTenancy),
@@ -244,7 +266,10 @@ export const operations: Record<string, Operation> = {
   ResetEbsDefaultKmsKeyId: mutation(resetEbsDefaultKmsKeyId),
   ResetImageAttribute: mutation(resetImageAttribute),
   ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
+  RestoreImageFromRecycleBin: mutation(restoreImageFromRecycleBin),
   RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),
+  RestoreSnapshotFromRecycleBin: mutation(restoreSnapshotFromRecycleBin),
+  RestoreVolumeFromRecycleBin: mutation(restoreVolumeFromRecycleBin),
   RevokeSecurityGroupEgress: mutation(revokeSecurityGroupEgress),
   RevokeSecurityGroupIngress: mutation(revokeSecurityGroupIngress),
   RunInstances: mutation(runInstances),

@@ -23,6 +23,14 @@ export interface HostDoc {
   architectures?: string[]
   /** The most one guest gets. */
   guestLimits: { vcpus: number; memoryMib: number }
+  /** How full the recycle bin is; absent while it is empty. */
+  recycleBin?: RecycleBinUse
+}
+
+/** What of the disk only the recycle bin holds, and may hold. */
+export interface RecycleBinUse {
+  heldMib: number
+  budgetMib: number
 }
 
 /** The doc of a host row. */
