@@ -5,6 +5,7 @@ import { attachNetworkInterface, detachNetworkInterface } from './attach-network
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
+import { copySnapshot } from './copy-snapshot.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
 import {
@@ -75,6 +76,11 @@ import { createRoute, deleteRoute, replaceRoute } from './routes.ts'
 import { runInstances } from './run-instances.ts'
 import { describeSecurityGroupReferences, describeStaleSecurityGroups } from './security-group-references.ts'
 import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
+import { describeSnapshotAttribute, modifySnapshotAttribute, resetSnapshotAttribute } from './snapshot-attributes.ts'
+import { describeLockedSnapshots, lockSnapshot, unlockSnapshot } from './snapshot-locks.ts'
+import {
+  disableSnapshotBlockPublicAccess, enableSnapshotBlockPublicAccess, getSnapshotBlockPublicAccessState,
+} from './snapshot-public-access.ts'
 import { describeSnapshots } from './snapshots.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
@@ -102,6 +108,7 @@ export const operations: Record<string, Operation> = {
   AttachNetworkInterface: mutation(attachNetworkInterface),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
+  CopySnapshot: mutation(copySnapshot),
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
@@ -156,6 +163,7 @@ export const operations: Record<string, Operation> = {
   DescribeInstanceTypes: query(describeInstanceTypes),
   DescribeInternetGateways: query(describeInternetGateways),
   DescribeKeyPairs: query(describeKeyPairs),
+  DescribeLockedSnapshots: query(describeLockedSnapshots),
   DescribeManagedPrefixLists: query(describeManagedPrefixLists),
   DescribeNatGateways: query(describeNatGateways),
   DescribeNetworkAcls: query(describeNetworkAcls),
@@ -169,6 +177,7 @@ export const operations: Record<string, Operation> = {
   DescribeSecurityGroupReferences: query(describeSecurityGroupReferences),
   DescribeSecurityGroupRules: query(describeSecurityGroupRules),
   DescribeSecurityGroups: query(describeSecurityGroups),
+  DescribeSnapshotAttribute: query(describeSnapshotAttribute),
   DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
   DescribeSnapshots: query(describeSnapshots),
   DescribeSubnets: query(describeSubnets),
@@ -180,10 +189,12 @@ export const operations: Record<string, Operation> = {
   DetachInternetGateway: mutation(detachInternetGateway),
   DetachNetworkInterface: mutation(detachNetworkInterface),
   DisableEbsEncryptionByDefault: mutation(disableEbsEncryptionByDefault),
+  DisableSnapshotBlockPublicAccess: mutation(disableSnapshotBlockPublicAccess),
   DisassociateAddress: mutation(disassociateAddress),
   DisassociateRouteTable: mutation(disassociateRouteTable),
   DisassociateVpcCidrBlock: mutation(disassociateVpcCidrBlock),
   EnableEbsEncryptionByDefault: mutation(enableEbsEncryptionByDefault),
+  EnableSnapshotBlockPublicAccess: mutation(enableSnapshotBlockPublicAccess),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetEbsDefaultKmsKeyId: query(getEbsDefaultKmsKeyId),
@@ -191,7 +202,9 @@ export const operations: Record<string, Operation> = {
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
+  GetSnapshotBlockPublicAccessState: query(getSnapshotBlockPublicAccessState),
   ImportKeyPair: mutation(importKeyPair),
+  LockSnapshot: mutation(lockSnapshot),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
@@ -200,6 +213,7 @@ export const operations: Record<string, Operation> = {
   ModifyManagedPrefixList: mutation(modifyManagedPrefixList),
   ModifyNetworkInterfaceAttribute: mutation(modifyNetworkInterfaceAttribute),
   ModifySecurityGroupRules: mutation(modifySecurityGroupRules),
+  ModifySnapshotAttribute: mutation(modifySnapshotAttribute),
   ModifySubnetAttribute: mutation(modifySubnetAttribute),
   ModifyVpcAttribute: mutation(modifyVpcAttribute),
   ModifyVpcPeeringConnectionOptions: mutation(modifyVpcPeeringConnectionOptions),
@@ -214,6 +228,7 @@ export const operations: Record<string, Operation> = {
   ReplaceRouteTableAssociation: mutation(replaceRouteTableAssociation),
   ResetEbsDefaultKmsKeyId: mutation(resetEbsDefaultKmsKeyId),
   ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
+  ResetSnapshotAttribute: mutation(resetSnapshotAttribute),
   RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),
   RevokeSecurityGroupEgress: mutation(revokeSecurityGroupEgress),
   RevokeSecurityGroupIngress: mutation(revokeSecurityGroupIngress),
@@ -223,6 +238,7 @@ export const operations: Record<string, Operation> = {
   StopInstances: mutation(stopInstances),
   TerminateInstances: mutation(terminateInstances),
   UnassignPrivateIpAddresses: mutation(unassignPrivateIpAddresses),
+  UnlockSnapshot: mutation(unlockSnapshot),
   UnmonitorInstances: mutation(unmonitorInstances),
   UpdateSecurityGroupRuleDescriptionsEgress: mutation(updateSecurityGroupRuleDescriptionsEgress),
   UpdateSecurityGroupRuleDescriptionsIngress: mutation(updateSecurityGroupRuleDescriptionsIngress),
