@@ -10,6 +10,7 @@ import { createImagesReconciler, type ImageSource } from './reconcile/images.ts'
 import { createInstanceReconciler } from './reconcile/instance.ts'
 import { createLayerReconciler } from './reconcile/layer.ts'
 import { DONE, isFatal, ReconcileLoop } from './reconcile/loop.ts'
+import { createRecycleReconciler } from './reconcile/recycle.ts'
 import { resync } from './reconcile/resync.ts'
 import { createResyncTimer, type ResyncTimer } from './reconcile/resync-timer.ts'
 import type { HostLimits } from './reconcile/shrink.ts'
@@ -34,6 +35,8 @@ export interface AgentOptions {
   images: ImageSource
   host: HostRegistration
   limits: HostLimits
+  /** What the recycle bin may hold of the disk; null for the default. */
+  recycleBudgetGib: number | null
   /** The agent cannot go on: a crash point, or another agent has taken the host. */
   onFatal: (error: unknown) => void
 }
@@ -69,7 +72,7 @@ export function createAgent(options: AgentOptions): Agent {
         volume: createVolumeReconciler(common),
         layer: createLayerReconciler(common),
         import: { reconcile: async () => DONE },
-        recycle: { reconcile: async () => DONE },
+        recycle: createRecycleReconciler({ ...common, hostId: host.hostId, budgetGib: options.recycleBudgetGib }),
         ...createVpcReconcilers({ ...common, random, hostId: host.hostId }),
         console: createConsoleReconciler(common),
         screenshot: createScreenshotReconciler(common),

@@ -130,7 +130,7 @@ export async function startAgent(settings: Settings, onFatal: (error: unknown) =
   })
   const limits = { vcpus: availableParallelism(), memoryMib: Math.floor((totalmem() / 2 ** 20) * GUEST_MEMORY_SHARE) }
   const agent = createAgent({
-    store, clock: systemClock, random: systemRandom, log, limits, onFatal,
+    store, clock: systemClock, random: systemRandom, log, limits, onFatal, recycleBudgetGib: settings.recycleBudgetGib,
     hypervisor: withCrashPoints('hypervisor', hypervisor, crashPoints),
     network: withCrashPoints('network', await createNetwork(settings, store, log), crashPoints),
     volumes: withCrashPoints('volumes', createQcow2Volumes({ home: settings.home, log }), crashPoints),

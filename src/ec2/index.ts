@@ -67,6 +67,10 @@ import {
   describePrefixLists, getManagedPrefixListAssociations, getManagedPrefixListEntries,
 } from './prefix-list-contents.ts'
 import { assignPrivateIpAddresses, unassignPrivateIpAddresses } from './private-ip-addresses.ts'
+import { listImagesInRecycleBin, listSnapshotsInRecycleBin, listVolumesInRecycleBin } from './recycle-bin.ts'
+import {
+  restoreImageFromRecycleBin, restoreSnapshotFromRecycleBin, restoreVolumeFromRecycleBin,
+} from './restore-from-recycle-bin.ts'
 import { revokeSecurityGroupEgress, revokeSecurityGroupIngress } from './revoke-security-group-rules.ts'
 import {
   associateRouteTable, disassociateRouteTable, replaceRouteTableAssociation,
@@ -178,8 +182,8 @@ export const operations: Record<string, Operation> = {
   DescribeSecurityGroupRules: query(describeSecurityGroupRules),
   DescribeSecurityGroups: query(describeSecurityGroups),
   DescribeSnapshotAttribute: query(describeSnapshotAttribute),
-  DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
   DescribeSnapshots: query(describeSnapshots),
+  DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
   DescribeSubnets: query(describeSubnets),
   DescribeTags: query(describeTags),
   DescribeVolumes: query(describeVolumes),
@@ -204,6 +208,9 @@ export const operations: Record<string, Operation> = {
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
   GetSnapshotBlockPublicAccessState: query(getSnapshotBlockPublicAccessState),
   ImportKeyPair: mutation(importKeyPair),
+  ListImagesInRecycleBin: query(listImagesInRecycleBin),
+  ListSnapshotsInRecycleBin: query(listSnapshotsInRecycleBin),
+  ListVolumesInRecycleBin: query(listVolumesInRecycleBin),
   LockSnapshot: mutation(lockSnapshot),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
@@ -229,7 +236,10 @@ export const operations: Record<string, Operation> = {
   ResetEbsDefaultKmsKeyId: mutation(resetEbsDefaultKmsKeyId),
   ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
   ResetSnapshotAttribute: mutation(resetSnapshotAttribute),
+  RestoreImageFromRecycleBin: mutation(restoreImageFromRecycleBin),
   RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),
+  RestoreSnapshotFromRecycleBin: mutation(restoreSnapshotFromRecycleBin),
+  RestoreVolumeFromRecycleBin: mutation(restoreVolumeFromRecycleBin),
   RevokeSecurityGroupEgress: mutation(revokeSecurityGroupEgress),
   RevokeSecurityGroupIngress: mutation(revokeSecurityGroupIngress),
   RunInstances: mutation(runInstances),

@@ -6,6 +6,7 @@ import type { LayerTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import type { Volumes } from '../volumes/driver.ts'
+import { RECYCLE_BIN } from './recycle.ts'
 
 /** Marks made in one transaction; more would keep other callers waiting. */
 const ITEMS_AT_ONCE = 250
@@ -31,6 +32,7 @@ export async function resync(options: {
   const due: Due = {
     // What exists without a row is garbage, unless it turns up below.
     instance: new Set(machines), volume: new Set(), layer: new Set(layers), vpc: new Set(vpcs), images: new Set(['built']),
+    recycle: new Set([RECYCLE_BIN]),
   }
   for await (const page of inPages({ store, clock }, (db, after, limit) =>
     db.selectFrom('instances').select(['instance_id', 'host_id', 'vpc_id', 'state'])
@@ -74,7 +76,7 @@ export async function resync(options: {
 
 const UNSETTLED_LAYERS: readonly LayerTable['state'][] = ['filling', 'sealing', 'deleting']
 
-type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images', Set<string>>
+type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images' | 'recycle', Set<string>>
 
 /** Marks everything due, some at a time. */
 async function enqueueAll({ store, clock, hostId }: { store: Store; clock: Clock; hostId: string }, due: Due): Promise<void> {
