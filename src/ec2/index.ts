@@ -8,6 +8,7 @@ import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
 import { copyImage } from './copy-image.ts'
 import { createImage, finishCreateImage } from './create-image.ts'
+import { copySnapshot } from './copy-snapshot.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
 import {
@@ -95,6 +96,11 @@ import { createRoute, deleteRoute, replaceRoute } from './routes.ts'
 import { runInstances } from './run-instances.ts'
 import { describeSecurityGroupReferences, describeStaleSecurityGroups } from './security-group-references.ts'
 import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
+import { describeSnapshotAttribute, modifySnapshotAttribute, resetSnapshotAttribute } from './snapshot-attributes.ts'
+import { describeLockedSnapshots, lockSnapshot, unlockSnapshot } from './snapshot-locks.ts'
+import {
+  disableSnapshotBlockPublicAccess, enableSnapshotBlockPublicAccess, getSnapshotBlockPublicAccessState,
+} from './snapshot-public-access.ts'
 import { describeSnapshots } from './snapshots.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
@@ -128,6 +134,7 @@ export const operations: Record<string, Operation> = {
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
   CancelImageLaunchPermission: mutation(cancelImageLaunchPermission),
   CopyImage: mutation(copyImage),
+  CopySnapshot: mutation(copySnapshot),
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
@@ -186,6 +193,7 @@ export const operations: Record<string, Operation> = {
   DescribeInstanceTypes: query(describeInstanceTypes),
   DescribeInternetGateways: query(describeInternetGateways),
   DescribeKeyPairs: query(describeKeyPairs),
+  DescribeLockedSnapshots: query(describeLockedSnapshots),
   DescribeManagedPrefixLists: query(describeManagedPrefixLists),
   DescribeNatGateways: query(describeNatGateways),
   DescribeNetworkAcls: query(describeNetworkAcls),
@@ -199,8 +207,9 @@ export const operations: Record<string, Operation> = {
   DescribeSecurityGroupReferences: query(describeSecurityGroupReferences),
   DescribeSecurityGroupRules: query(describeSecurityGroupRules),
   DescribeSecurityGroups: query(describeSecurityGroups),
-  DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
+  DescribeSnapshotAttribute: query(describeSnapshotAttribute),
   DescribeSnapshots: query(describeSnapshots),
+  DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
   DescribeSubnets: query(describeSubnets),
   DescribeTags: query(describeTags),
   DescribeVolumeAttribute: query(describeVolumeAttribute),
@@ -218,6 +227,7 @@ export const operations: Record<string, Operation> = {
   DisableImageBlockPublicAccess: mutation(disableImageBlockPublicAccess),
   DisableImageDeprecation: mutation(disableImageDeprecation),
   DisableImageDeregistrationProtection: mutation(disableImageDeregistrationProtection),
+  DisableSnapshotBlockPublicAccess: mutation(disableSnapshotBlockPublicAccess),
   DisassociateAddress: mutation(disassociateAddress),
   DisassociateRouteTable: mutation(disassociateRouteTable),
   DisassociateVpcCidrBlock: mutation(disassociateVpcCidrBlock),
@@ -227,6 +237,7 @@ export const operations: Record<string, Operation> = {
   EnableImageDeprecation: mutation(enableImageDeprecation),
   EnableImageDeregistrationProtection: mutation(enableImageDeregistrationProtection),
   EnableVolumeIO: mutation(enableVolumeIO),
+  EnableSnapshotBlockPublicAccess: mutation(enableSnapshotBlockPublicAccess),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetEbsDefaultKmsKeyId: query(getEbsDefaultKmsKeyId),
@@ -235,12 +246,15 @@ export const operations: Record<string, Operation> = {
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
+  GetSnapshotBlockPublicAccessState: query(getSnapshotBlockPublicAccessState),
   ImportKeyPair: mutation(importKeyPair),
   ListImagesInRecycleBin: query(listImagesInRecycleBin),
   ListSnapshotsInRecycleBin: query(listSnapshotsInRecycleBin),
   ListVolumesInRecycleBin: query(listVolumesInRecycleBin),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
   ModifyImageAttribute: mutation(modifyImageAttribute),
+  LockSnapshot: mutation(lockSnapshot),
+  ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
@@ -248,6 +262,7 @@ export const operations: Record<string, Operation> = {
   ModifyManagedPrefixList: mutation(modifyManagedPrefixList),
   ModifyNetworkInterfaceAttribute: mutation(modifyNetworkInterfaceAttribute),
   ModifySecurityGroupRules: mutation(modifySecurityGroupRules),
+  ModifySnapshotAttribute: mutation(modifySnapshotAttribute),
   ModifySubnetAttribute: mutation(modifySubnetAttribute),
   ModifyVolume: mutation(modifyVolume),
   ModifyVolumeAttribute: mutation(modifyVolumeAttribute),
@@ -266,6 +281,7 @@ export const operations: Record<string, Operation> = {
   ResetEbsDefaultKmsKeyId: mutation(resetEbsDefaultKmsKeyId),
   ResetImageAttribute: mutation(resetImageAttribute),
   ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
+  ResetSnapshotAttribute: mutation(resetSnapshotAttribute),
   RestoreImageFromRecycleBin: mutation(restoreImageFromRecycleBin),
   RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),
   RestoreSnapshotFromRecycleBin: mutation(restoreSnapshotFromRecycleBin),
@@ -278,6 +294,7 @@ export const operations: Record<string, Operation> = {
   StopInstances: mutation(stopInstances),
   TerminateInstances: mutation(terminateInstances),
   UnassignPrivateIpAddresses: mutation(unassignPrivateIpAddresses),
+  UnlockSnapshot: mutation(unlockSnapshot),
   UnmonitorInstances: mutation(unmonitorInstances),
   UpdateSecurityGroupRuleDescriptionsEgress: mutation(updateSecurityGroupRuleDescriptionsEgress),
   UpdateSecurityGroupRuleDescriptionsIngress: mutation(updateSecurityGroupRuleDescriptionsIngress),

@@ -75,6 +75,9 @@ export const DOCUMENTED_FILTERS = {
     description encrypted owner-alias owner-id progress snapshot-id start-time status storage-tier transfer-type
     volume-id volume-size
   `.trim().split(/\s+/),
+  DescribeLockedSnapshots: `
+    lock-state
+  `.trim().split(/\s+/),
   DescribeAddresses: `
     allocation-id association-id instance-id network-border-group network-interface-id network-interface-owner-id
     private-ip-address public-ip
