@@ -1,4 +1,5 @@
 import { open } from 'node:fs/promises'
+import { writeAll } from './files.ts'
 import { buildHeader, CLUSTER_BYTES } from './header.ts'
 import { LUKS_HEADER_BYTES, newLuksHeader } from './luks.ts'
 
@@ -40,10 +41,10 @@ export async function makeDisk(file: string, { sizeBytes, backing, key }: NewDis
 
   const handle = await open(file, 'wx', 0o600)
   try {
-    await handle.write(header, 0, header.length, 0)
-    await handle.write(refcountTable, 0, refcountTable.length, CLUSTER_BYTES)
-    await handle.write(refcounts, 0, refcounts.length, 2 * CLUSTER_BYTES)
-    if (luks && luksHeader) await handle.write(luksHeader, 0, luksHeader.length, luks.offset)
+    await writeAll(handle, header, 0)
+    await writeAll(handle, refcountTable, CLUSTER_BYTES)
+    await writeAll(handle, refcounts, 2 * CLUSTER_BYTES)
+    if (luks && luksHeader) await writeAll(handle, luksHeader, luks.offset)
     await handle.truncate(clusters * CLUSTER_BYTES)
   } finally {
     await handle.close()
