@@ -2,10 +2,9 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { seededRandom } from '../core/random.ts'
 import { createKeyService } from './key-service.ts'
 import type { Keys } from './keys.ts'
-import { createSimKeys } from './sim.ts'
+import { createMemoryKeys } from './memory-keys.ts'
 
 let folder: string
 let file: string
@@ -36,8 +35,7 @@ function contract(make: () => Keys): void {
 }
 
 describe('the keys of a simulated host', () => {
-  const random = seededRandom(1)
-  contract(() => createSimKeys(random))
+  contract(createMemoryKeys)
 })
 
 describe('the key service', () => {

@@ -1,11 +1,13 @@
-import type { Random } from '../core/random.ts'
 import { DATA_KEY_BYTES, KeysError, type Keys } from './keys.ts'
 
-/** Keys of a simulated host: without a secret, so that they outlive an agent and replay from a seed. */
-export function createSimKeys(random: Random): Keys {
+/** Keys of a simulated host, whose disks hold nothing: without a secret, so that they outlive an agent. */
+export function createMemoryKeys(): Keys {
+  let made = 0
   return {
     async newDataKey(kmsKeyId) {
-      const key = random.bytes(DATA_KEY_BYTES).toString('base64')
+      const bytes = Buffer.alloc(DATA_KEY_BYTES)
+      bytes.write(`${++made} ${kmsKeyId}`)
+      const key = bytes.toString('base64')
       return { key, wrapped: `sim/${kmsKeyId}/${key}` }
     },
     async unwrap(kmsKeyId, wrapped) {
