@@ -99,11 +99,13 @@ describe.skipIf(whyNoQemu() !== undefined)('a guest whose interfaces come and go
     await services.open('vpc-1', netnsPath, { dhcp: true, dns: ['10.0.0.2'], metadata: '169.254.169.254' })
     const volumes = createQcow2Volumes({ home: folder, log: silentLogger })
     await volumes.importLayer('snap-0123456789abcdef0', file)
-    await volumes.ensureVolume({ volumeId: VOLUME, sizeGib: 1, snapshotId: 'snap-0123456789abcdef0' })
+    await volumes.ensureLayer({ layerId: VOLUME, sizeGib: 1, parentId: 'snap-0123456789abcdef0', key: null })
     driver = createQemuHypervisor({ home: folder, clock: systemClock, log: silentLogger, random: systemRandom, accelerator: 'tcg' })
+    const layers = [VOLUME, 'snap-0123456789abcdef0'].map((layerId) => ({ layerId, path: volumes.pathOf(layerId), key: null }))
+    const disk = { volumeId: VOLUME, deviceName: '/dev/xvda', layers, sizeGib: 1, limits: null }
     spec = {
       instanceId: INSTANCE, uuid: 'ec201234-5678-4000-8000-123456789abc', slot: SLOT, vcpus: 2, memoryMib: 512,
-      platform: await driver.platform(), disks: [{ volumeId: VOLUME, path: volumes.pathOf(VOLUME), deviceName: '/dev/xvda' }],
+      platform: await driver.platform(), disks: [disk],
       nics: [nic(0)], maxNics: 3, netnsPath,
     }
     await driver.ensureRunning(spec)
