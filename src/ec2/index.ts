@@ -2,6 +2,7 @@ import { describeAccountAttributes } from './account-attributes.ts'
 import { allocateAddress, describeAddresses, describeAddressesAttribute, releaseAddress } from './addresses.ts'
 import { associateAddress, disassociateAddress } from './associate-address.ts'
 import { attachNetworkInterface, detachNetworkInterface } from './attach-network-interface.ts'
+import { attachVolume, detachVolume } from './attach-volume.ts'
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
@@ -12,6 +13,7 @@ import {
   createSnapshot, createSnapshots, finishCreateSnapshot, finishCreateSnapshots,
 } from './create-snapshot.ts'
 import { createSubnet } from './create-subnet.ts'
+import { createVolume } from './create-volume.ts'
 import { createVpc } from './create-vpc.ts'
 import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
 import { createDefaultSubnet, createDefaultVpc } from './default-vpc.ts'
@@ -46,6 +48,7 @@ import {
   modifySecurityGroupRules, updateSecurityGroupRuleDescriptionsEgress, updateSecurityGroupRuleDescriptionsIngress,
 } from './modify-security-group-rules.ts'
 import { modifySubnetAttribute } from './modify-subnet-attribute.ts'
+import { modifyVolume } from './modify-volume.ts'
 import { monitorInstances, unmonitorInstances } from './monitoring.ts'
 import { deleteNatGateway, describeNatGateways } from './nat-gateways.ts'
 import { createNetworkAclEntry, deleteNetworkAclEntry, replaceNetworkAclEntry } from './network-acl-entries.ts'
@@ -88,6 +91,9 @@ import {
 import { describeSnapshots } from './snapshots.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
+import { describeVolumeAttribute, modifyVolumeAttribute } from './volume-attributes.ts'
+import { describeVolumeStatus, enableVolumeIO } from './volume-status.ts'
+import { describeVolumesModifications } from './volumes-modifications.ts'
 import { deleteVolume, describeVolumes } from './volumes.ts'
 import { describeVpcAttribute, modifyVpcAttribute, modifyVpcTenancy } from './vpc-attributes.ts'
 import { associateVpcCidrBlock, disassociateVpcCidrBlock } from './vpc-cidrs.ts'
@@ -110,6 +116,7 @@ export const operations: Record<string, Operation> = {
   AssociateVpcCidrBlock: mutation(associateVpcCidrBlock),
   AttachInternetGateway: mutation(attachInternetGateway),
   AttachNetworkInterface: mutation(attachNetworkInterface),
+  AttachVolume: mutation(attachVolume),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
   CopySnapshot: mutation(copySnapshot),
@@ -132,6 +139,7 @@ export const operations: Record<string, Operation> = {
   CreateSnapshots: mutation(createSnapshots, undefined, finishCreateSnapshots),
   CreateSubnet: mutation(createSubnet),
   CreateTags: mutation(createTags),
+  CreateVolume: mutation(createVolume),
   CreateVpc: mutation(createVpc),
   CreateVpcPeeringConnection: mutation(createVpcPeeringConnection),
   DeleteDhcpOptions: mutation(deleteDhcpOptions),
@@ -186,12 +194,16 @@ export const operations: Record<string, Operation> = {
   DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
   DescribeSubnets: query(describeSubnets),
   DescribeTags: query(describeTags),
+  DescribeVolumeAttribute: query(describeVolumeAttribute),
   DescribeVolumes: query(describeVolumes),
+  DescribeVolumesModifications: query(describeVolumesModifications),
+  DescribeVolumeStatus: query(describeVolumeStatus),
   DescribeVpcAttribute: query(describeVpcAttribute),
   DescribeVpcPeeringConnections: query(describeVpcPeeringConnections),
   DescribeVpcs: query(describeVpcs),
   DetachInternetGateway: mutation(detachInternetGateway),
   DetachNetworkInterface: mutation(detachNetworkInterface),
+  DetachVolume: mutation(detachVolume),
   DisableEbsEncryptionByDefault: mutation(disableEbsEncryptionByDefault),
   DisableSnapshotBlockPublicAccess: mutation(disableSnapshotBlockPublicAccess),
   DisassociateAddress: mutation(disassociateAddress),
@@ -199,6 +211,7 @@ export const operations: Record<string, Operation> = {
   DisassociateVpcCidrBlock: mutation(disassociateVpcCidrBlock),
   EnableEbsEncryptionByDefault: mutation(enableEbsEncryptionByDefault),
   EnableSnapshotBlockPublicAccess: mutation(enableSnapshotBlockPublicAccess),
+  EnableVolumeIO: mutation(enableVolumeIO),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetEbsDefaultKmsKeyId: query(getEbsDefaultKmsKeyId),
@@ -222,6 +235,8 @@ export const operations: Record<string, Operation> = {
   ModifySecurityGroupRules: mutation(modifySecurityGroupRules),
   ModifySnapshotAttribute: mutation(modifySnapshotAttribute),
   ModifySubnetAttribute: mutation(modifySubnetAttribute),
+  ModifyVolume: mutation(modifyVolume),
+  ModifyVolumeAttribute: mutation(modifyVolumeAttribute),
   ModifyVpcAttribute: mutation(modifyVpcAttribute),
   ModifyVpcPeeringConnectionOptions: mutation(modifyVpcPeeringConnectionOptions),
   ModifyVpcTenancy: mutation(modifyVpcTenancy),

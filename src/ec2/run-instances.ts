@@ -4,6 +4,7 @@ import { newId } from '../core/ids.ts'
 import { imageDoc } from '../model/image.ts'
 import type { InstanceDoc } from '../model/instance.ts'
 import { ensureSlot } from '../model/slot.ts'
+import { isImageVisible } from '../model/visible.ts'
 import { place } from '../scheduler/place.ts'
 import { insertRow, prepared } from '../store/prepared.ts'
 import type { ImageTable, InstanceTable } from '../store/schema.ts'
@@ -127,7 +128,7 @@ function requestedTags({ TagSpecifications: specifications }: RunInstancesReques
 
 const visibleImage = prepared((db, imageId: string, account: string) =>
   db.selectFrom('images').selectAll()
-    .where('image_id', '=', imageId).where((eb) => eb.or([eb('account_id', '=', account), eb('is_public', '=', 1)])))
+    .where('image_id', '=', imageId).where(isImageVisible(account)))
 
 async function findImage({ db, account }: Context, imageId: string): Promise<ImageTable> {
   if (!/^ami-([0-9a-f]{8}|[0-9a-f]{17})$/.test(imageId)) {

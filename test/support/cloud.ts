@@ -1,4 +1,4 @@
-import { EC2Client } from '@aws-sdk/client-ec2'
+import { EC2Client, type EC2ClientConfig } from '@aws-sdk/client-ec2'
 import { STSClient } from '@aws-sdk/client-sts'
 import { createApi } from '../../src/api.ts'
 import { parseCidr } from '../../src/core/cidr.ts'
@@ -26,7 +26,7 @@ export interface TestCloud {
   host: SimHost
   settle: () => Promise<void>
   /** Another client; of the account OTHER_ACCOUNT where that is named. */
-  client: (overrides?: object & { account?: typeof OTHER_ACCOUNT }) => EC2Client
+  client: (overrides?: EC2ClientConfig & { account?: typeof OTHER_ACCOUNT }) => EC2Client
   close: () => Promise<void>
 }
 
