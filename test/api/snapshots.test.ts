@@ -45,8 +45,8 @@ async function launch(): Promise<{ id: string; root: string; data: string }> {
 const chainOf = (id: string, volumeId: string) =>
   cloud.host.world.machines.get(id)?.process?.disks.get(volumeId)?.spec.layers.map((layer) => layer.layerId) ?? []
 
-describe('a running instance', () => {
-  test('writes into new layers from the moment of its snapshots on, and its volumes into what was the snapshots\' no more', async () => {
+describe('snapshots of an instance', () => {
+  test('are of one instant: from then on its volumes write into other layers', async () => {
     const { id, root, data } = await launch()
     const [before] = chainOf(id, root)
     const { Snapshots = [] } = await cloud.ec2.send(new CreateSnapshotsCommand({
@@ -56,7 +56,8 @@ describe('a running instance', () => {
       [root, 'pending', '', 1], [data, 'pending', '', 2],
     ])
     const ids = Snapshots.map((each) => each.SnapshotId ?? '')
-    expect(await describeOf(cloud.ec2, { SnapshotIds: ids })).toMatchObject([{ State: 'completed', Progress: '100%' }, { State: 'completed' }])
+    expect(await describeOf(cloud.ec2, { SnapshotIds: ids }))
+      .toMatchObject([{ State: 'completed', Progress: '100%' }, { State: 'completed' }])
     expect(chainOf(id, root).slice(1, 2)).toEqual([before])
     expect(cloud.host.world.layers.get(before ?? '')?.isSealed).toBe(true)
     await cloud.ec2.send(new TerminateInstancesCommand({ InstanceIds: [id] }))
@@ -64,7 +65,7 @@ describe('a running instance', () => {
     expect(cloud.host.world.layers.size).toBe(1)
   })
 
-  test('or a stopped one has snapshots that its volumes do not outlive, nor they them', async () => {
+  test('running or stopped, are deleted in any order, before it or after it', async () => {
     const { id, root } = await launch()
     const { SnapshotId: first = '' } = await cloud.ec2.send(new CreateSnapshotCommand({ VolumeId: root }))
     await waitUntilSnapshotCompleted({ client: cloud.ec2, minDelay: 1, maxWaitTime: 10 }, { SnapshotIds: [first] })
@@ -81,9 +82,9 @@ describe('a running instance', () => {
 })
 
 describe('a snapshot of one account', () => {
-  const sendAsOther = { share: (SnapshotId: string) => cloud.ec2.send(new ModifySnapshotAttributeCommand({
+  const share = (SnapshotId: string) => cloud.ec2.send(new ModifySnapshotAttributeCommand({
     SnapshotId, Attribute: 'createVolumePermission', OperationType: 'add', UserIds: [OTHER_ACCOUNT],
-  })) }
+  }))
 
   async function makeSnapshot(): Promise<string> {
     const { VolumeId } = await cloud.ec2.send(new CreateVolumeCommand({ AvailabilityZone: 'us-east-1a', Size: 1 }))
@@ -97,7 +98,7 @@ describe('a snapshot of one account', () => {
     await expect(describeOf(other, { SnapshotIds: [SnapshotId] })).rejects.toEqual(failure('InvalidSnapshot.NotFound'))
     await expect(other.send(new CopySnapshotCommand({ SourceRegion, SourceSnapshotId: SnapshotId })))
       .rejects.toEqual(failure('InvalidSnapshot.NotFound'))
-    await sendAsOther.share(SnapshotId)
+    await share(SnapshotId)
     expect(await describeOf(other, { RestorableByUserIds: ['self'] })).toMatchObject([{ SnapshotId, OwnerId: DEFAULT_ACCOUNT }])
     await expect(other.send(new DeleteSnapshotCommand({ SnapshotId }))).rejects.toEqual(failure('AuthFailure'))
     const copy = await other.send(new CopySnapshotCommand({ SourceRegion, SourceSnapshotId: SnapshotId, Description: 'mine' }))
@@ -105,7 +106,8 @@ describe('a snapshot of one account', () => {
 
     await cloud.ec2.send(new DeleteSnapshotCommand({ SnapshotId }))
     expect(await describeOf(other, {})).toMatchObject([{ SnapshotId: copy.SnapshotId, State: 'completed', Description: 'mine' }])
-    expect((await other.send(new DescribeVolumesCommand({ VolumeIds: [VolumeId ?? ''] }))).Volumes).toMatchObject([{ State: 'available' }])
+    const { Volumes } = await other.send(new DescribeVolumesCommand({ VolumeIds: [VolumeId ?? ''] }))
+    expect(Volumes).toMatchObject([{ State: 'available', SnapshotId }])
     await other.send(new DeleteSnapshotCommand({ SnapshotId: copy.SnapshotId }))
     await other.send(new DeleteVolumeCommand({ VolumeId }))
     expect(cloud.host.world.layers.size).toBe(1)
@@ -114,11 +116,12 @@ describe('a snapshot of one account', () => {
   test('is filled anew for a copy under a key, which needs nothing of it afterwards', async () => {
     const SnapshotId = await makeSnapshot()
     const layers = new Set(cloud.host.world.layers.keys())
-    const copy = await cloud.ec2.send(new CopySnapshotCommand({ SourceRegion, SourceSnapshotId: SnapshotId, Encrypted: true }))
+    const copy = await cloud.ec2.send(
+      new CopySnapshotCommand({ SourceRegion, SourceSnapshotId: SnapshotId, Encrypted: true }))
     const [made] = await describeOf(cloud.ec2, { SnapshotIds: [copy.SnapshotId ?? ''] })
     expect(made).toMatchObject({ State: 'completed', Encrypted: true, TransferType: 'standard' })
     expect(made?.KmsKeyId).toMatch(new RegExp(`^arn:aws:kms:us-east-1:${DEFAULT_ACCOUNT}:key/`))
-    await expect(sendAsOther.share(copy.SnapshotId ?? '')).rejects.toEqual(failure('OperationNotPermitted'))
+    await expect(share(copy.SnapshotId ?? '')).rejects.toEqual(failure('OperationNotPermitted'))
     await cloud.ec2.send(new DeleteSnapshotCommand({ SnapshotId }))
     const left = [...cloud.host.world.layers.values()].filter((layer) => !layers.has(layer.layerId))
     expect(left).toMatchObject([{ parentId: null, isSealed: true, key: expect.any(String) as string }])
@@ -128,7 +131,8 @@ describe('a snapshot of one account', () => {
 
   test('says who may use it, and is not deleted while it is locked', async () => {
     const SnapshotId = await makeSnapshot()
-    await cloud.ec2.send(new ModifySnapshotAttributeCommand({ SnapshotId, CreateVolumePermission: { Add: [{ Group: 'all' }] } }))
+    const CreateVolumePermission = { Add: [{ Group: 'all' as const }] }
+    await cloud.ec2.send(new ModifySnapshotAttributeCommand({ SnapshotId, CreateVolumePermission }))
     const attribute = new DescribeSnapshotAttributeCommand({ SnapshotId, Attribute: 'createVolumePermission' })
     expect(await cloud.ec2.send(attribute)).toMatchObject({ SnapshotId, CreateVolumePermissions: [{ Group: 'all' }] })
     expect(await describeOf(other, { RestorableByUserIds: ['all'] })).toMatchObject([{ SnapshotId }])
@@ -136,7 +140,8 @@ describe('a snapshot of one account', () => {
     expect(lock).toMatchObject({ LockState: 'governance', LockExpiresOn: expect.any(Date) as Date })
     await expect(cloud.ec2.send(new DeleteSnapshotCommand({ SnapshotId }))).rejects.toEqual(failure('OperationNotPermitted'))
     await cloud.ec2.send(new UnlockSnapshotCommand({ SnapshotId }))
-    await expect(cloud.ec2.send(new DeleteSnapshotCommand({ SnapshotId, DryRun: true }))).rejects.toEqual(failure('DryRunOperation'))
+    await expect(cloud.ec2.send(new DeleteSnapshotCommand({ SnapshotId, DryRun: true })))
+      .rejects.toEqual(failure('DryRunOperation'))
     await cloud.ec2.send(new DeleteSnapshotCommand({ SnapshotId }))
     expect(cloud.host.world.layers.size).toBe(1)
   })

@@ -86,7 +86,7 @@ export async function startTestCloud(options: TestCloudOptions = {}): Promise<Te
 async function addOtherAccount(store: Store, region: string): Promise<void> {
   const ambient = { clock: systemClock, random: systemRandom, region }
   await store.transaction('test.account', async (db) => {
-    await ensureAccount(db, ambient, { accountId: OTHER_ACCOUNT, name: 'other' })
+    await ensureAccount(db, ambient, { accountId: OTHER_ACCOUNT, name: 'second' })
     await db
       .insertInto('access_keys')
       .values({
