@@ -43,7 +43,7 @@ async function launch(): Promise<{ id: string; root: string; data: string }> {
 
 /** The layers of a running instance's disks, from the top. */
 const chainOf = (id: string, volumeId: string) =>
-  cloud.host.world.machines.get(id)?.process?.disks.get(volumeId)?.spec.layers.map((layer) => layer.layerId) ?? []
+  cloud.host.world.machines.get(id)?.process?.disks.all.get(volumeId)?.spec.layers.map((layer) => layer.layerId) ?? []
 
 describe('snapshots of an instance', () => {
   test('are of one instant: from then on its volumes write into other layers', async () => {
