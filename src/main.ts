@@ -33,6 +33,7 @@ import { withCommitCrashPoints } from './store/crash-points.ts'
 import { emptyPostgres, openPostgres, probePostgres } from './store/postgres.ts'
 import { openSqlite } from './store/sqlite.ts'
 import type { Store } from './store/store.ts'
+import { relativePath } from './volumes/qcow2/files.ts'
 import { createQcow2Volumes } from './volumes/qcow2/index.ts'
 
 // The only file that knows which concrete drivers, clock and database there are. The simulated
@@ -53,6 +54,11 @@ export function openStore(settings: Settings, durability: 'full' | 'normal' = 'f
     return openSqlite({ file: homePaths(settings.home).database, durability, ...sharing })
   }
   return openPostgres({ url: settings.database, durability, clock: systemClock, random: systemRandom })
+}
+
+/** Where the file of a layer is in a home; whoever may not list the folder may still look at it. */
+export function layerFile(home: string, layerId: string): string {
+  return path.join(home, relativePath(layerId))
 }
 
 /** Whether there may be a cloud to open a database for; opening it would begin one. */

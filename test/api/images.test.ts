@@ -5,8 +5,7 @@ import {
 } from '@aws-sdk/client-ec2'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { startTestCloud, tinyImageId, type TestCloud } from '../support/cloud.ts'
-
-const OTHER_ACCOUNT = '210987654321'
+import { OTHER_ACCOUNT } from '../support/rows.ts'
 
 let cloud: TestCloud
 let ec2: EC2Client
@@ -15,10 +14,13 @@ let other: EC2Client
 beforeAll(async () => {
   cloud = await startTestCloud()
   ec2 = cloud.ec2
-  other = await cloud.clientOf(OTHER_ACCOUNT)
+  other = cloud.client({ account: OTHER_ACCOUNT })
 })
 
-afterAll(() => cloud.close())
+afterAll(async () => {
+  other.destroy()
+  await cloud.close()
+})
 
 /** A running instance of the image; by default of the tiny one, with a data volume. */
 async function launch(client: EC2Client, imageId?: string, Count = 1) {
@@ -96,5 +98,5 @@ it('an image is registered of snapshots', async () => {
   }))
   const [instanceId = ''] = await launch(ec2, imageId)
   const { Reservations } = await ec2.send(new DescribeInstancesCommand({ InstanceIds: [instanceId] }))
-  expect(Reservations?.[0]?.Instances?.[0]).toMatchObject({ State: { Name: 'running' }, RootDeviceName: '/dev/xvda', BootMode: undefined })
+  expect(Reservations?.[0]?.Instances?.[0]).toMatchObject({ State: { Name: 'running' }, RootDeviceName: '/dev/xvda', Architecture: 'x86_64' })
 })
