@@ -5,18 +5,27 @@ import { attachNetworkInterface, detachNetworkInterface } from './attach-network
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
+import { createImage, finishCreateImage } from './create-image.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
+import {
+  createSnapshot, createSnapshots, finishCreateSnapshot, finishCreateSnapshots,
+} from './create-snapshot.ts'
 import { createSubnet } from './create-subnet.ts'
 import { createVpc } from './create-vpc.ts'
 import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
 import { createDefaultSubnet, createDefaultVpc } from './default-vpc.ts'
 import { deleteSecurityGroup } from './delete-security-group.ts'
+import { deleteSnapshot } from './delete-snapshot.ts'
 import { deleteSubnet } from './delete-subnet.ts'
 import { deleteVpc } from './delete-vpc.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
 import { describeSecurityGroupRules } from './describe-security-group-rules.ts'
 import { associateDhcpOptions, createDhcpOptions, deleteDhcpOptions, describeDhcpOptions } from './dhcp-options.ts'
+import {
+  disableEbsEncryptionByDefault, enableEbsEncryptionByDefault, getEbsDefaultKmsKeyId, getEbsEncryptionByDefault,
+  modifyEbsDefaultKmsKeyId, resetEbsDefaultKmsKeyId,
+} from './ebs-encryption.ts'
 import { describeImages } from './images.ts'
 import { describeInstanceAttribute } from './instance-attributes.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
@@ -71,6 +80,7 @@ import { createRoute, deleteRoute, replaceRoute } from './routes.ts'
 import { runInstances } from './run-instances.ts'
 import { describeSecurityGroupReferences, describeStaleSecurityGroups } from './security-group-references.ts'
 import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
+import { describeSnapshots } from './snapshots.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
 import { deleteVolume, describeVolumes } from './volumes.ts'
@@ -100,6 +110,7 @@ export const operations: Record<string, Operation> = {
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
+  CreateImage: mutation(createImage, undefined, finishCreateImage),
   CreateInternetGateway: mutation(createInternetGateway),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
@@ -112,6 +123,8 @@ export const operations: Record<string, Operation> = {
   CreateRoute: mutation(createRoute),
   CreateRouteTable: mutation(createRouteTable),
   CreateSecurityGroup: mutation(createSecurityGroup),
+  CreateSnapshot: mutation(createSnapshot, undefined, finishCreateSnapshot),
+  CreateSnapshots: mutation(createSnapshots, undefined, finishCreateSnapshots),
   CreateSubnet: mutation(createSubnet),
   CreateTags: mutation(createTags),
   CreateVpc: mutation(createVpc),
@@ -129,6 +142,7 @@ export const operations: Record<string, Operation> = {
   DeleteRoute: mutation(deleteRoute),
   DeleteRouteTable: mutation(deleteRouteTable),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
+  DeleteSnapshot: mutation(deleteSnapshot),
   DeleteSubnet: mutation(deleteSubnet),
   DeleteTags: mutation(deleteTags),
   DeleteVolume: mutation(deleteVolume),
@@ -162,6 +176,7 @@ export const operations: Record<string, Operation> = {
   DescribeSecurityGroupRules: query(describeSecurityGroupRules),
   DescribeSecurityGroups: query(describeSecurityGroups),
   DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
+  DescribeSnapshots: query(describeSnapshots),
   DescribeSubnets: query(describeSubnets),
   DescribeTags: query(describeTags),
   DescribeVolumes: query(describeVolumes),
@@ -170,11 +185,15 @@ export const operations: Record<string, Operation> = {
   DescribeVpcs: query(describeVpcs),
   DetachInternetGateway: mutation(detachInternetGateway),
   DetachNetworkInterface: mutation(detachNetworkInterface),
+  DisableEbsEncryptionByDefault: mutation(disableEbsEncryptionByDefault),
   DisassociateAddress: mutation(disassociateAddress),
   DisassociateRouteTable: mutation(disassociateRouteTable),
   DisassociateVpcCidrBlock: mutation(disassociateVpcCidrBlock),
+  EnableEbsEncryptionByDefault: mutation(enableEbsEncryptionByDefault),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
+  GetEbsDefaultKmsKeyId: query(getEbsDefaultKmsKeyId),
+  GetEbsEncryptionByDefault: query(getEbsEncryptionByDefault),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
@@ -182,6 +201,7 @@ export const operations: Record<string, Operation> = {
   ListImagesInRecycleBin: query(listImagesInRecycleBin),
   ListSnapshotsInRecycleBin: query(listSnapshotsInRecycleBin),
   ListVolumesInRecycleBin: query(listVolumesInRecycleBin),
+  ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
@@ -201,6 +221,7 @@ export const operations: Record<string, Operation> = {
   ReplaceNetworkAclEntry: mutation(replaceNetworkAclEntry),
   ReplaceRoute: mutation(replaceRoute),
   ReplaceRouteTableAssociation: mutation(replaceRouteTableAssociation),
+  ResetEbsDefaultKmsKeyId: mutation(resetEbsDefaultKmsKeyId),
   ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
   RestoreImageFromRecycleBin: mutation(restoreImageFromRecycleBin),
   RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),

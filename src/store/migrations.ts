@@ -274,7 +274,7 @@ export const migrations: { name: string; statements: (string | DialectStatements
           `alter table volumes drop constraint volumes_snapshot_id_fkey`,
           `alter table volumes add column layer_id text collate "C" references layers on delete restrict`,
           `alter table volumes add column next_layer_id text collate "C" references layers on delete restrict`,
-          `alter table volumes add column freeze text collate "C"`,
+          `alter table volumes add column "freeze" text collate "C"`,
           `alter table volumes add column encrypted bigint not null default 0`,
           `alter table volumes add column revision bigint not null default 1`,
           `alter table volumes add column synced_revision bigint not null default 0`,
