@@ -69,8 +69,8 @@ export function createAgent(options: AgentOptions): Agent {
       store, clock, log, hostId: host.hostId, onFatal,
       reconcilers: {
         instance: createInstanceReconciler({ ...common, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0 }),
-        volume: createVolumeReconciler(common),
-        layer: createLayerReconciler(common),
+        volume: createVolumeReconciler({ ...common, random }),
+        layer: createLayerReconciler({ ...common, random }),
         import: { reconcile: async () => DONE },
         recycle: createRecycleReconciler({ ...common, hostId: host.hostId, budgetGib: options.recycleBudgetGib }),
         ...createVpcReconcilers({ ...common, random, hostId: host.hostId }),

@@ -291,7 +291,7 @@ export const migrations: { name: string; statements: (string | DialectStatements
             instance_id text references instances on delete restrict, device text, attach_state text,
             attached_ms bigint, delete_on_termination integer not null, created_ms bigint not null, doc text not null,
             layer_id text not null references layers on delete restrict,
-            next_layer_id text references layers on delete restrict, freeze text, encrypted integer not null default 0,
+            next_layer_id text references layers on delete restrict, "freeze" text, encrypted integer not null default 0,
             revision integer not null default 1, synced_revision integer not null default 0, binned_ms bigint,
             bin_exit_ms bigint)`,
           `insert into volumes_new select volume_id, account_id, host_id, zone, size_gib, volume_type, snapshot_id, state,

@@ -57,6 +57,15 @@ export const DOCUMENTED_FILTERS = {
     source-image-region source-instance-id state state-reason-code state-reason-message sriov-net-support
     virtualization-type
   `.trim().split(/\s+/),
+  DescribeVolumesModifications: `
+    modification-state original-iops original-size original-volume-type originalMultiAttachEnabled start-time
+    target-iops target-size target-volume-type targetMultiAttachEnabled volume-id
+  `.trim().split(/\s+/),
+  DescribeVolumeStatus: `
+    action.code action.description action.event-id availability-zone event.description event.event-id
+    event.event-type event.not-after event.not-before volume-status.details-name volume-status.details-status
+    volume-status.status
+  `.trim().split(/\s+/),
   DescribeVolumes: `
     attachment.attach-time attachment.delete-on-termination attachment.device attachment.instance-id
     attachment.status availability-zone availability-zone-id create-time encrypted fast-restored
@@ -65,6 +74,9 @@ export const DOCUMENTED_FILTERS = {
   DescribeSnapshots: `
     description encrypted owner-alias owner-id progress snapshot-id start-time status storage-tier transfer-type
     volume-id volume-size
+  `.trim().split(/\s+/),
+  DescribeLockedSnapshots: `
+    lock-state
   `.trim().split(/\s+/),
   DescribeAddresses: `
     allocation-id association-id instance-id network-border-group network-interface-id network-interface-owner-id
