@@ -108,7 +108,7 @@ it('keeps a deleted volume, whose tags can still be changed', async () => {
   expect((await ec2.send(new DescribeVolumesCommand({ Filters: [{ Name: 'volume-id', Values: [VolumeId] }] }))).Volumes).toEqual([])
   expect((await ec2.send(new ListVolumesInRecycleBinCommand({}))).Volumes).toMatchObject([{ VolumeId, Size: 1, State: 'available' }])
   await ec2.send(new CreateTagsCommand({ Resources: [VolumeId], Tags: [{ Key: 'why', Value: 'by mistake' }] }))
-  expect((await ec2.send(new DescribeTagsCommand({ Filters: [{ Name: 'resource-id', Values: [VolumeId] }] }))).Tags).toHaveLength(2)
+  expect((await ec2.send(new DescribeTagsCommand({ Filters: [{ Name: 'resource-id', Values: [VolumeId] }] }))).Tags).toHaveLength(3)
 
   await ec2.send(new RestoreVolumeFromRecycleBinCommand({ VolumeId }))
   expect((await ec2.send(new DescribeVolumesCommand({ VolumeIds: [VolumeId] }))).Volumes).toMatchObject([{ State: 'available' }])
