@@ -41,6 +41,7 @@ import {
 } from './image-public-access.ts'
 import { describeImages } from './images.ts'
 import { describeInstanceAttribute } from './instance-attributes.ts'
+import { describeInstanceImageMetadata } from './instance-image-metadata.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
 import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
@@ -187,6 +188,7 @@ export const operations: Record<string, Operation> = {
   DescribeImages: query(describeImages),
   DescribeInstanceAttribute: query(describeInstanceAttribute),
   DescribeInstanceCreditSpecifications: query(describeInstanceCreditSpecifications),
+  DescribeInstanceImageMetadata: query(describeInstanceImageMetadata),
   DescribeInstanceStatus: query(describeInstanceStatus),
   DescribeInstanceTypeOfferings: query(describeInstanceTypeOfferings),
   DescribeInstanceTypes: query(describeInstanceTypes),
