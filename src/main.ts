@@ -12,6 +12,7 @@ import { systemClock } from './core/clock.ts'
 import { systemRandom } from './core/random.ts'
 import { ensureCredentials } from './credentials.ts'
 import { ensureHome, ensureHostId, homeIdOf, homePaths } from './home.ts'
+import { bootableArchitectures } from './hypervisor/qemu/architecture.ts'
 import { probeAccelerator } from './hypervisor/qemu/probe.ts'
 import { createQemuHypervisor } from './hypervisor/qemu/index.ts'
 import { publishCertificate } from './imds/certificate-file.ts'
@@ -136,7 +137,9 @@ export async function startAgent(settings: Settings, onFatal: (error: unknown) =
     volumes: withCrashPoints('volumes', createQcow2Volumes({ home: settings.home, log }), crashPoints),
     keys: createMemoryKeys(),
     images: builtImages(settings),
-    host: registration(hostId, settings, engine, { cpus: limits.vcpus, memoryMib: Math.floor(totalmem() / 2 ** 20), guestLimits: limits }),
+    host: registration(hostId, settings, engine, {
+      cpus: limits.vcpus, memoryMib: Math.floor(totalmem() / 2 ** 20), guestLimits: limits, architectures: bootableArchitectures(),
+    }),
   })
   const { certificate } = await ensureIdentityKey(store, { clock: systemClock, random: systemRandom })
   await publishCertificate(settings.home, certificate)

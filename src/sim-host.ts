@@ -75,7 +75,9 @@ export function createSimAgent(options: SimAgentOptions): { agent: Agent; closeD
     volumes: wrap('volumes', volumes),
     keys: createMemoryKeys(),
     images: simImages,
-    host: registration(options.hostId ?? 'h-sim', settings, { engine: 'sim', accelerator: 'sim', reason: 'simulated' }, capacity),
+    host: registration(options.hostId ?? 'h-sim', settings, { engine: 'sim', accelerator: 'sim', reason: 'simulated' }, {
+      ...capacity, architectures: ['x86_64', 'arm64'],
+    }),
     limits: capacity.guestLimits,
   })
   return {

@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { packageRoot } from '../core/package-root.ts'
+import { addAccount } from './account.ts'
 import { addCertificate } from './certificate.ts'
 import { addConsole } from './console.ts'
 import { addDoctor } from './doctor.ts'
@@ -29,7 +30,7 @@ export function createProgram(terminal: Terminal): Command {
     })
     .addHelpText('after', '\nExamples:\n  hearth up\n  eval "$(hearth env)"\n  hearth ssh first\n  hearth down')
   const commands = [
-    addUp, addDown, addStatus, addEnv, addSsh, addConsole, addWhyNot, addImage, addCertificate, addDoctor, addReset,
+    addUp, addDown, addStatus, addEnv, addSsh, addConsole, addWhyNot, addImage, addAccount, addCertificate, addDoctor, addReset,
   ]
   for (const add of commands) add(program, terminal)
   return program

@@ -6,14 +6,19 @@ import { attachVolume, detachVolume } from './attach-volume.ts'
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
+import { createImage, finishCreateImage } from './create-image.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
+import {
+  createSnapshot, createSnapshots, finishCreateSnapshot, finishCreateSnapshots,
+} from './create-snapshot.ts'
 import { createSubnet } from './create-subnet.ts'
 import { createVolume } from './create-volume.ts'
 import { createVpc } from './create-vpc.ts'
 import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
 import { createDefaultSubnet, createDefaultVpc } from './default-vpc.ts'
 import { deleteSecurityGroup } from './delete-security-group.ts'
+import { deleteSnapshot } from './delete-snapshot.ts'
 import { deleteSubnet } from './delete-subnet.ts'
 import { deleteVpc } from './delete-vpc.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
@@ -78,6 +83,7 @@ import { createRoute, deleteRoute, replaceRoute } from './routes.ts'
 import { runInstances } from './run-instances.ts'
 import { describeSecurityGroupReferences, describeStaleSecurityGroups } from './security-group-references.ts'
 import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
+import { describeSnapshots } from './snapshots.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
 import { describeVolumeAttribute, modifyVolumeAttribute } from './volume-attributes.ts'
@@ -111,6 +117,7 @@ export const operations: Record<string, Operation> = {
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
+  CreateImage: mutation(createImage, undefined, finishCreateImage),
   CreateInternetGateway: mutation(createInternetGateway),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
@@ -123,6 +130,8 @@ export const operations: Record<string, Operation> = {
   CreateRoute: mutation(createRoute),
   CreateRouteTable: mutation(createRouteTable),
   CreateSecurityGroup: mutation(createSecurityGroup),
+  CreateSnapshot: mutation(createSnapshot, undefined, finishCreateSnapshot),
+  CreateSnapshots: mutation(createSnapshots, undefined, finishCreateSnapshots),
   CreateSubnet: mutation(createSubnet),
   CreateTags: mutation(createTags),
   CreateVolume: mutation(createVolume),
@@ -141,6 +150,7 @@ export const operations: Record<string, Operation> = {
   DeleteRoute: mutation(deleteRoute),
   DeleteRouteTable: mutation(deleteRouteTable),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
+  DeleteSnapshot: mutation(deleteSnapshot),
   DeleteSubnet: mutation(deleteSubnet),
   DeleteTags: mutation(deleteTags),
   DeleteVolume: mutation(deleteVolume),
@@ -174,6 +184,7 @@ export const operations: Record<string, Operation> = {
   DescribeSecurityGroupRules: query(describeSecurityGroupRules),
   DescribeSecurityGroups: query(describeSecurityGroups),
   DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
+  DescribeSnapshots: query(describeSnapshots),
   DescribeSubnets: query(describeSubnets),
   DescribeTags: query(describeTags),
   DescribeVolumeAttribute: query(describeVolumeAttribute),

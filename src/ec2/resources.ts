@@ -1,6 +1,7 @@
 import { sql, type RawBuilder } from 'kysely'
 import { ApiError } from '../core/errors.ts'
 import { isWellFormedId, type IdPrefix } from '../core/ids.ts'
+import { isImageVisible, isSnapshotVisible } from '../model/visible.ts'
 import { inBatches } from '../store/batch.ts'
 import type { Db } from '../store/store.ts'
 import { checkId } from './parameters.ts'
@@ -150,21 +151,25 @@ export function requireAll(kind: ResourceKind, ids: readonly string[], found: Re
   if (missing.length > 0) throw notFoundError(kind, missing)
 }
 
-/** What accounts see of a kind beside their own. */
-const visibleToo: Record<string, (account: string) => RawBuilder<unknown>> = {
-  [RESOURCE_KINDS.image.type]: () => sql`is_public = 1`,
-  [RESOURCE_KINDS.vpcPeering.type]: (account) => sql`accepter_account_id = ${account}`,
+/** What accounts see of a kind, where that is not simply their own. */
+const VISIBLE: Record<string, (account: string) => RawBuilder<unknown>> = {
+  [RESOURCE_KINDS.image.type]: isImageVisible,
+  [RESOURCE_KINDS.snapshot.type]: isSnapshotVisible,
+  [RESOURCE_KINDS.volume.type]: (account) => sql`(account_id = ${account} and binned_ms is null)`,
+  [RESOURCE_KINDS.vpcPeering.type]: (account) => sql`(account_id = ${account} or accepter_account_id = ${account})`,
 }
 
-/** Which of the ids exist for the account: its own, public images, and peerings that it was asked for. */
+/**
+ * Which of the ids exist for the account: its own, images and snapshots that are public or shared with it,
+ * and peerings that it was asked for; nothing that is in the recycle bin.
+ */
 export async function existingIds(
   db: Db,
   account: string,
   kind: ResourceKind,
   ids: readonly string[],
 ): Promise<Set<string>> {
-  const isMine = sql`account_id = ${account}`
-  const isVisible = visibleToo[kind.type] ? sql`(${isMine} or ${visibleToo[kind.type]?.(account)})` : isMine
+  const isVisible = VISIBLE[kind.type]?.(account) ?? sql`account_id = ${account}`
   const rows = await inBatches(ids, async (batch) => {
     const result = await sql<{ id: string }>`select ${sql.ref(kind.idColumn)} as id from ${sql.table(kind.table)}
       where ${isVisible} and ${sql.ref(kind.idColumn)} in (${sql.join(batch)})`.execute(db)

@@ -71,6 +71,10 @@ export const DOCUMENTED_FILTERS = {
     attachment.status availability-zone availability-zone-id create-time encrypted fast-restored
     multi-attach-enabled operator.managed operator.principal size snapshot-id status volume-id volume-type
   `.trim().split(/\s+/),
+  DescribeSnapshots: `
+    description encrypted owner-alias owner-id progress snapshot-id start-time status storage-tier transfer-type
+    volume-id volume-size
+  `.trim().split(/\s+/),
   DescribeAddresses: `
     allocation-id association-id instance-id network-border-group network-interface-id network-interface-owner-id
     private-ip-address public-ip
