@@ -68,7 +68,7 @@ export function createAgent(options: AgentOptions): Agent {
     const running = new ReconcileLoop({
       store, clock, log, hostId: host.hostId, onFatal,
       reconcilers: {
-        instance: createInstanceReconciler({ ...common, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0 }),
+        instance: createInstanceReconciler({ ...common, random, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0 }),
         volume: createVolumeReconciler({ ...common, random }),
         layer: createLayerReconciler({ ...common, random }),
         import: { reconcile: async () => DONE },

@@ -46,13 +46,19 @@ function stricter(a: FreezeMode | null, b: FreezeMode): FreezeMode {
  * For the transaction just before a running machine is made to go on in the next layers: notes which
  * snapshots that moment serves. One that is asked for before it is recorded may come before or after the
  * moment, and nobody can tell. Volumes of which that is noted already (a try that crashed) keep their note.
+ *
+ * @returns the strictest of the ways in which that moment is asked for, as they are now.
  */
-export async function noteFreezing(db: Db, volumes: readonly VolumeTable[]): Promise<void> {
-  for (const volume of volumes) {
-    const head = await layerOf(db, volume.layer_id)
+export async function noteFreezing(db: Db, volumes: readonly VolumeTable[]): Promise<FreezeMode> {
+  let mode: FreezeMode = 'crash'
+  for (const { volume_id: volumeId, layer_id: layerId } of volumes) {
+    const now = await db.selectFrom('volumes').select('freeze').where('volume_id', '=', volumeId).executeTakeFirst()
+    mode = stricter(now?.freeze ?? null, mode)
+    const head = await layerOf(db, layerId)
     if (!head || layerDoc(head).frozenFor !== undefined) continue
-    await changeLayerDoc(db, head.layer_id, { frozenFor: await pendingOf(db, head.layer_id) })
+    await changeLayerDoc(db, layerId, { frozenFor: await pendingOf(db, layerId) })
   }
+  return mode
 }
 
 /** Ids of the snapshots that wait for a layer. */

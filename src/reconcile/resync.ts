@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.ts'
 import type { Hypervisor } from '../hypervisor/driver.ts'
 import type { Network } from '../network/driver.ts'
 import { inPages } from '../store/batch.ts'
-import type { LayerTable } from '../store/schema.ts'
+import type { LayerTable, VolumeTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import type { Volumes } from '../volumes/driver.ts'
@@ -52,12 +52,12 @@ export async function resync(options: {
     .where('host_id', '=', hostId).where('state', 'in', ['pending', 'available', 'deleting']).execute())
   for (const { vpc_id: vpcId } of gateways) due.vpc.add(vpcId)
   for await (const page of inPages({ store, clock }, (db, after, limit) =>
-    db.selectFrom('volumes').select(['volume_id', 'host_id', 'ready', 'state'])
+    db.selectFrom('volumes')
+      .select(['volume_id', 'host_id', 'ready', 'state', 'next_layer_id', 'instance_id', 'revision', 'synced_revision'])
       .where('volume_id', '>', after).orderBy('volume_id').limit(limit).execute(), (row) => row.volume_id)) {
     for (const row of page) {
       // Volumes are looked at only when the row and the file may disagree.
-      const isUnsettled = row.host_id === hostId && (row.ready === 0 || row.state === 'deleting')
-      if (isUnsettled) due.volume.add(row.volume_id)
+      if (row.host_id === hostId && isVolumeUnsettled(row)) due.volume.add(row.volume_id)
       else due.volume.delete(row.volume_id)
     }
   }
@@ -75,6 +75,13 @@ export async function resync(options: {
 }
 
 const UNSETTLED_LAYERS: readonly LayerTable['state'][] = ['filling', 'sealing', 'deleting']
+
+/** Instances are looked at in any case, and with them what is to be done in their machines. */
+function isVolumeUnsettled(row: Pick<VolumeTable, 'ready' | 'state' | 'next_layer_id' | 'instance_id' | 'revision' | 'synced_revision'>): boolean {
+  if (row.state === 'error') return false
+  if (row.ready === 0 || row.state === 'deleting' || row.next_layer_id !== null) return true
+  return row.instance_id === null && row.revision !== row.synced_revision
+}
 
 type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images' | 'recycle', Set<string>>
 

@@ -123,7 +123,8 @@ async function makeHead(options: VolumeReconcilerOptions, { row, head }: Loaded)
       .updateTable('volumes')
       .set(now.instance_id === null
         ? { ready: 1, state: 'available', synced_revision: row.revision }
-        : { ready: 1, state: 'in-use', attach_state: 'attached' })
+        // Its launch brings the rest into force.
+        : { ready: 1, state: 'in-use', attach_state: 'attached', synced_revision: row.revision })
       .where('volume_id', '=', row.volume_id).execute()
     if (now.instance_id !== null) await enqueueEquipped(db, now.instance_id, now.host_id, clock.now())
   }, row.next_layer_id === null ? DONE : again(0))
