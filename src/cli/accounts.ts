@@ -83,6 +83,14 @@ export function listAccounts(store: Store): Promise<AccountView[]> {
     .where('account_id', '<>', PROVIDER_ACCOUNT).orderBy('created_ms').orderBy('account_id').execute())
 }
 
+/** The number of an account. @throws Error when there is no such account. */
+export async function accountIdOf(db: Db, name: string): Promise<string> {
+  if (name === DEFAULT_NAME) return DEFAULT_ACCOUNT
+  const row = await db.selectFrom('accounts').select('account_id').where('name', '=', name).executeTakeFirst()
+  if (!row) throw new Error(`there is no account "${name}"; hearth account list has those there are`)
+  return row.account_id
+}
+
 /** The key of an account: from its file, or, where that is gone, from the database. @throws Error when there is no such account. */
 export async function credentialsOf(settings: Settings, name: string): Promise<Credentials> {
   checkName(name)
