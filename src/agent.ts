@@ -5,9 +5,11 @@ import type { Random } from './core/random.ts'
 import type { Hypervisor } from './hypervisor/driver.ts'
 import type { Network } from './network/driver.ts'
 import { createConsoleReconciler } from './reconcile/console.ts'
+import type { Keys } from './keys/keys.ts'
 import { createImagesReconciler, type ImageSource } from './reconcile/images.ts'
 import { createInstanceReconciler } from './reconcile/instance.ts'
-import { isFatal, ReconcileLoop } from './reconcile/loop.ts'
+import { createLayerReconciler } from './reconcile/layer.ts'
+import { DONE, isFatal, ReconcileLoop } from './reconcile/loop.ts'
 import { resync } from './reconcile/resync.ts'
 import { createResyncTimer, type ResyncTimer } from './reconcile/resync-timer.ts'
 import type { HostLimits } from './reconcile/shrink.ts'
@@ -28,6 +30,7 @@ export interface AgentOptions {
   hypervisor: Hypervisor
   network: Network
   volumes: Volumes
+  keys: Keys
   images: ImageSource
   host: HostRegistration
   limits: HostLimits
@@ -48,7 +51,7 @@ export interface Agent {
 
 /** The agent of one host: everything a guest touches is its business, and nobody else's. */
 export function createAgent(options: AgentOptions): Agent {
-  const { clock, random, log, hypervisor, network, volumes, host, onFatal } = options
+  const { clock, random, log, hypervisor, network, volumes, keys, host, onFatal } = options
   let loop: ReconcileLoop | undefined
   let resyncs: ResyncTimer | undefined
   let sleep: SleepWatch | undefined
@@ -58,16 +61,19 @@ export function createAgent(options: AgentOptions): Agent {
     const epoch = await registerHost(options.store, host, clock.now())
     const store = fenced(options.store, host.hostId, epoch)
     await network.ensureHost()
-    const common = { store, clock, log, hypervisor, network, volumes }
+    const common = { store, clock, log, hypervisor, network, volumes, keys }
     const running = new ReconcileLoop({
       store, clock, log, hostId: host.hostId, onFatal,
       reconcilers: {
         instance: createInstanceReconciler({ ...common, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0 }),
         volume: createVolumeReconciler(common),
+        layer: createLayerReconciler(common),
+        import: { reconcile: async () => DONE },
+        recycle: { reconcile: async () => DONE },
         ...createVpcReconcilers({ ...common, random, hostId: host.hostId }),
         console: createConsoleReconciler(common),
         screenshot: createScreenshotReconciler(common),
-        images: createImagesReconciler({ ...common, images: options.images }),
+        images: createImagesReconciler({ ...common, images: options.images, hostId: host.hostId }),
       },
     })
     loop = running
@@ -101,6 +107,7 @@ export function createAgent(options: AgentOptions): Agent {
       await loop?.stop()
       await hypervisor.close()
       await network.close()
+      await volumes.close()
     },
     abandon() {
       isStopped = true

@@ -5,6 +5,7 @@ import type { Random } from './core/random.ts'
 import { createSimHypervisor } from './hypervisor/sim.ts'
 import { createSimWorld, type SimWorld } from './hypervisor/sim-world.ts'
 import type { BuiltImage } from './images/build.ts'
+import { createMemoryKeys } from './keys/memory-keys.ts'
 import { createSimNetwork, createSimNetworkWorld, type SimNetworkWorld } from './network/sim.ts'
 import type { ImageSource } from './reconcile/images.ts'
 import { registration } from './registration.ts'
@@ -72,6 +73,7 @@ export function createSimAgent(options: SimAgentOptions): { agent: Agent; closeD
     hypervisor: wrap('hypervisor', hypervisor),
     network: wrap('network', network),
     volumes: wrap('volumes', volumes),
+    keys: createMemoryKeys(),
     images: simImages,
     host: registration(options.hostId ?? 'h-sim', settings, { engine: 'sim', accelerator: 'sim', reason: 'simulated' }, capacity),
     limits: capacity.guestLimits,
@@ -82,7 +84,7 @@ export function createSimAgent(options: SimAgentOptions): { agent: Agent; closeD
     closeDrivers() {
       void hypervisor.close()
       void network.close()
-      volumes.close()
+      void volumes.close()
     },
   }
 }

@@ -3,12 +3,13 @@ import { instanceType } from '../catalogue/instance-types.ts'
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { MAX_DISKS } from '../hypervisor/driver.ts'
-import { imageDoc } from '../model/image.ts'
-import { IMAGE_VOLUME_TYPE } from '../model/image-wire.ts'
+import { IMAGE_VOLUME_TYPE, imageDoc } from '../model/image.ts'
+import { insertLayer, layerOf } from '../model/layer.ts'
 import type { VolumeDoc } from '../model/volume.ts'
 import { isBootable, VOLUME_TYPES, volumePerformance, type VolumeTypeName } from '../model/volume-type.ts'
-import type { ImageTable, InstanceTable, SnapshotTable } from '../store/schema.ts'
-import { insertRow } from '../store/prepared.ts'
+import type { ImageTable, InstanceTable, LayerTable, SnapshotTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
+import { insertRow, prepared } from '../store/prepared.ts'
 import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
 import { checkEnum, invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
@@ -184,22 +185,39 @@ function invalidMapping(message: string): ApiError {
 
 /** Writes the volumes of a new instance with their tags, and marks them due: their files do not exist yet. */
 export async function insertVolumes(
-  { db, account, random, nowMs }: Context,
+  context: Context,
   volumes: readonly VolumeRequest[],
   instance: InstanceTable,
   tags: readonly TagInput[],
 ): Promise<void> {
+  const { db, account, random, nowMs } = context
   for (const volume of volumes) {
     const volumeId = newId(random, 'vol')
+    const layer = await insertLayer(context, {
+      account, hostId: instance.host_id, parent: await layerUnder(db, volume.snapshotId), state: 'making', sizeGib: volume.sizeGib,
+    })
     await insertRow(db, 'volumes', {
       volume_id: volumeId, account_id: account, host_id: instance.host_id, zone: instance.zone,
       size_gib: volume.sizeGib, volume_type: volume.volumeType, snapshot_id: volume.snapshotId,
       state: 'creating', ready: 0, instance_id: instance.instance_id, device: volume.deviceName,
       attach_state: 'attaching', attached_ms: nowMs, delete_on_termination: volume.deleteOnTermination ? 1 : 0,
-      created_ms: nowMs,
+      created_ms: nowMs, layer_id: layer.layer_id, next_layer_id: null, freeze: null, encrypted: 0, revision: 1,
+      synced_revision: 0, binned_ms: null, bin_exit_ms: null,
       doc: JSON.stringify({ iops: volume.iops, throughputMibps: volume.throughputMibps } satisfies VolumeDoc),
     })
     await insertTags(db, account, 'volume', volumeId, tags)
     await enqueue(db, { kind: 'volume', id: volumeId, hostId: instance.host_id }, nowMs)
   }
+}
+
+const layerIdOf = prepared((db, snapshotId: string) =>
+  db.selectFrom('snapshots').select('layer_id').where('snapshot_id', '=', snapshotId))
+
+/** The layer that a volume of that snapshot stands on. */
+async function layerUnder(db: Db, snapshotId: string | null): Promise<LayerTable | null> {
+  if (snapshotId === null) return null
+  const [snapshot] = await layerIdOf(db, snapshotId)
+  const layer = snapshot?.layer_id ? await layerOf(db, snapshot.layer_id) : undefined
+  if (!layer) throw new Error(`snapshot ${snapshotId} has no layer`)
+  return layer
 }

@@ -1,10 +1,7 @@
-import type { ArchitectureValues, Image, ImageState, Tag, VolumeType } from '@aws-sdk/client-ec2'
+import type { ArchitectureValues, Image, ImageState, Tag } from '@aws-sdk/client-ec2'
 import type { ImageTable } from '../store/schema.ts'
 import { PROVIDER_ACCOUNT } from './account.ts'
-import { imageDoc } from './image.ts'
-
-/** Type of the root volume that an image asks for, unless the launch says otherwise. */
-export const IMAGE_VOLUME_TYPE: VolumeType = 'gp3'
+import { IMAGE_VOLUME_TYPE, imageDoc } from './image.ts'
 
 /** An image as DescribeImages shows it; the tags are those of the account that asks. */
 export function imageToWire(row: ImageTable, tags: Tag[]): Image {

@@ -3,6 +3,7 @@ import type { Clock } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Hypervisor, MachineSpec } from '../hypervisor/driver.ts'
+import type { Keys } from '../keys/keys.ts'
 import {
   changeInstanceDoc, instanceDoc, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated, type InstanceDoc,
 } from '../model/instance.ts'
@@ -13,6 +14,7 @@ import { prepared } from '../store/prepared.ts'
 import type { InstanceTable, InterfaceTable, VolumeTable } from '../store/schema.ts'
 import type { Db, Store } from '../store/store.ts'
 import type { Volumes } from '../volumes/driver.ts'
+import { diskSpecs } from './disks.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
 import {
   cutOff, interfaceChanges, INTERFACES_INTERVAL_MS, isSecondary, nicSpecs, recordInterfaces,
@@ -29,6 +31,7 @@ export interface InstanceReconcilerOptions {
   /** Only for names and paths; interfaces and volumes have reconcilers of their own. */
   network: Pick<Network, 'tapOf' | 'netnsPathOf'>
   volumes: Pick<Volumes, 'pathOf'>
+  keys: Pick<Keys, 'unwrap'>
   limits: HostLimits
   /** When the machine last woke from sleep; deadlines of guests that were under way begin anew then. */
   awakeSinceMs: () => number
@@ -129,7 +132,7 @@ async function start(options: InstanceReconcilerOptions, loaded: Loaded): Promis
   const { row } = loaded
   try {
     const pinned = await pinHardware(options, loaded)
-    await hypervisor.ensureRunning(machineSpec(options, loaded, pinned))
+    await hypervisor.ensureRunning(await machineSpec(options, loaded, pinned))
   } catch (error) {
     log.warn('machine did not start', { id: row.instance_id, error: messageOf(error) })
     await store.transaction('instance.start-failed', (db) =>
@@ -185,11 +188,8 @@ async function pinHardware(options: InstanceReconcilerOptions, { row, doc }: Loa
   return pinned
 }
 
-function machineSpec(
-  { network, volumes }: InstanceReconcilerOptions,
-  loaded: Loaded,
-  doc: InstanceDoc,
-): MachineSpec {
+async function machineSpec(options: InstanceReconcilerOptions, loaded: Loaded, doc: InstanceDoc): Promise<MachineSpec> {
+  const { network } = options
   const { row } = loaded
   if (row.slot === null || doc.platform === null || loaded.vpcSlot === undefined) {
     throw new Error(`${row.instance_id} has no slot on this host`)
@@ -201,9 +201,7 @@ function machineSpec(
     vcpus: doc.granted?.vcpus ?? row.vcpus,
     memoryMib: doc.granted?.memoryMib ?? row.memory_mib,
     platform: doc.platform,
-    disks: loaded.volumes.map((each) => ({
-      volumeId: each.volume_id, path: volumes.pathOf(each.volume_id), deviceName: each.device ?? '',
-    })),
+    disks: await diskSpecs(options, loaded.volumes),
     nics: nicSpecs(network, loaded.interfaces),
     // A type that was changed may allow fewer than there are.
     maxNics: Math.max(maxInterfacesOf(row.instance_type), loaded.interfaces.length),
@@ -247,7 +245,7 @@ async function reboot(options: InstanceReconcilerOptions, loaded: Loaded): Promi
     }
     await hypervisor.ensureStopped(id)
   }
-  await hypervisor.ensureRunning(machineSpec(options, loaded, doc))
+  await hypervisor.ensureRunning(await machineSpec(options, loaded, doc))
   return recording('instance.rebooted', async (db) => {
     await db
       .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', id).execute()

@@ -2,6 +2,7 @@ import type { Clock } from '../core/clock.ts'
 import type { Hypervisor } from '../hypervisor/driver.ts'
 import type { Network } from '../network/driver.ts'
 import { inPages } from '../store/batch.ts'
+import type { LayerTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import type { Volumes } from '../volumes/driver.ts'
@@ -26,10 +27,10 @@ export async function resync(options: {
   const { store, clock, hostId } = options
   const machines = await options.hypervisor.list()
   const vpcs = await options.network.list()
-  const volumes = await options.volumes.list()
+  const layers = await options.volumes.list()
   const due: Due = {
     // What exists without a row is garbage, unless it turns up below.
-    instance: new Set(machines), volume: new Set(volumes), vpc: new Set(vpcs), images: new Set(['built']),
+    instance: new Set(machines), volume: new Set(), layer: new Set(layers), vpc: new Set(vpcs), images: new Set(['built']),
   }
   for await (const page of inPages({ store, clock }, (db, after, limit) =>
     db.selectFrom('instances').select(['instance_id', 'host_id', 'vpc_id', 'state'])
@@ -58,10 +59,22 @@ export async function resync(options: {
       else due.volume.delete(row.volume_id)
     }
   }
+  for await (const page of inPages({ store, clock }, (db, after, limit) =>
+    db.selectFrom('layers').select(['layer_id', 'host_id', 'state'])
+      .where('layer_id', '>', after).orderBy('layer_id').limit(limit).execute(), (row) => row.layer_id)) {
+    for (const row of page) {
+      // Those that are being made are their volumes' business, or that of the images.
+      const isUnsettled = row.host_id === hostId && UNSETTLED_LAYERS.includes(row.state)
+      if (isUnsettled) due.layer.add(row.layer_id)
+      else due.layer.delete(row.layer_id)
+    }
+  }
   await enqueueAll({ store, clock, hostId }, due)
 }
 
-type Due = Record<'instance' | 'volume' | 'vpc' | 'images', Set<string>>
+const UNSETTLED_LAYERS: readonly LayerTable['state'][] = ['filling', 'sealing', 'deleting']
+
+type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images', Set<string>>
 
 /** Marks everything due, some at a time. */
 async function enqueueAll({ store, clock, hostId }: { store: Store; clock: Clock; hostId: string }, due: Due): Promise<void> {

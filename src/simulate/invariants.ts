@@ -27,6 +27,7 @@ export async function checkSettled(cloud: SimulatedCloud): Promise<string[]> {
   const rows = await cloud.store.read(async (db) => ({
     instances: await db.selectFrom('instances').selectAll().execute(),
     volumes: await db.selectFrom('volumes').selectAll().execute(),
+    layers: await db.selectFrom('layers').selectAll().execute(),
     interfaces: await db.selectFrom('interfaces').selectAll().execute(),
     addresses: await db.selectFrom('addresses').selectAll().execute(),
     secondary: await db.selectFrom('interface_addresses').selectAll().execute(),
@@ -37,7 +38,7 @@ export async function checkSettled(cloud: SimulatedCloud): Promise<string[]> {
   return [
     ...differences('running machines', running, idsIn(rows.instances, ['running'])),
     ...differences('machine folders', [...world.machines.keys()].filter((id) => !everStarted(rows.instances, id)), []),
-    ...differences('disks', [...world.volumes.values()].map((volume) => volume.volumeId), rows.volumes.map((row) => row.volume_id)),
+    ...differences('layers', [...world.layers.keys()], rows.layers.map((row) => row.layer_id)),
     ...differences(
       'ports',
       network.ports().map((port) => `${port.interfaceId} ${port.privateIp} ${port.publicIp ?? '-'}`),

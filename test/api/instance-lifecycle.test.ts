@@ -171,8 +171,8 @@ describe('an instance', () => {
     const [id = ''] = await launch()
     const volumeId = (await describeOne(id)).BlockDeviceMappings?.[0]?.Ebs?.VolumeId ?? ''
     await cloud.ec2.send(new StopInstancesCommand({ InstanceIds: [id] }))
-    const [path = ''] = [...cloud.host.world.volumes].find(([, volume]) => volume.volumeId === volumeId) ?? []
-    cloud.host.world.volumes.delete(path)
+    const layerId = [...cloud.host.world.machines.get(id)?.spec.disks ?? []][0]?.layers[0]?.layerId ?? ''
+    expect(cloud.host.world.layers.delete(layerId)).toBe(true)
     await cloud.ec2.send(new StartInstancesCommand({ InstanceIds: [id] }))
     await expect.poll(async () => (await describeOne(id)).State?.Name, { timeout: 20_000 }).toBe('stopped')
     expect((await describeOne(id)).StateReason?.Code).toBe('Server.InternalError')

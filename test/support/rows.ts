@@ -7,7 +7,10 @@ import type { ImageDoc } from '../../src/model/image.ts'
 import { DEFAULT_INSTANCE_OPTIONS, type InstanceDoc } from '../../src/model/instance.ts'
 import type { InterfaceDoc } from '../../src/model/interface.ts'
 import type { VolumeDoc } from '../../src/model/volume.ts'
-import type { ImageTable, InstanceTable, InterfaceTable, SubnetTable, VolumeTable } from '../../src/store/schema.ts'
+import type { SnapshotDoc } from '../../src/model/snapshot.ts'
+import type {
+  ImageTable, InstanceTable, InterfaceTable, LayerTable, SnapshotTable, SubnetTable, VolumeTable,
+} from '../../src/store/schema.ts'
 import { openSqlite } from '../../src/store/sqlite.ts'
 import type { Db, Store } from '../../src/store/store.ts'
 import type { Clock } from '../../src/core/clock.ts'
@@ -88,18 +91,14 @@ export async function defaultNetwork(
 
 /** A public image of the provider, with its snapshot. */
 export async function insertImage(
-  { db, random }: Context,
+  context: Context,
   change: Partial<Omit<ImageTable, 'doc'>> = {},
   doc: Partial<ImageDoc> = {},
 ): Promise<ImageTable> {
+  const { db, random } = context
   const account = change.account_id ?? PROVIDER_ACCOUNT
   const snapshotId = newId(random, 'snap')
-  await db
-    .insertInto('snapshots')
-    .values({
-      snapshot_id: snapshotId, account_id: account, size_gib: 1, state: 'completed', created_ms: NOW_MS, doc: '{}',
-    })
-    .execute()
+  await insertSnapshot(context, { snapshot_id: snapshotId, account_id: account })
   const row: ImageTable = {
     image_id: newId(random, 'ami'), account_id: account, name: 'hearth-tiny-1', state: 'available', is_public: 1,
     architecture: 'x86_64', root_device_name: '/dev/vda', snapshot_id: snapshotId, created_ms: NOW_MS,
@@ -107,9 +106,13 @@ export async function insertImage(
       description: 'Tiny', recipe: 'tiny', sizeGib: 1, bootMode: 'legacy-bios', sshUser: 'root', imdsSupport: null,
       ...doc,
     } satisfies ImageDoc),
+    binned_ms: null, bin_exit_ms: null,
     ...change,
   }
   await db.insertInto('images').values(row).execute()
+  await db
+    .insertInto('image_snapshots')
+    .values({ image_id: row.image_id, device_name: row.root_device_name, snapshot_id: row.snapshot_id }).execute()
   return row
 }
 
@@ -178,19 +181,55 @@ export async function insertInterface(
   return row
 }
 
+/** A sealed layer that stands alone, unless `change` says otherwise. */
+export async function insertLayerRow(
+  { db, random, account }: Context,
+  change: Partial<LayerTable> = {},
+): Promise<LayerTable> {
+  const row: LayerTable = {
+    layer_id: newId(random, 'lay'), account_id: account, host_id: HOST_ID, parent_id: null, replaces_id: null,
+    state: 'sealed', size_gib: 1, depth: 0, created_ms: NOW_MS, doc: '{}', ...change,
+  }
+  await db.insertInto('layers').values(row).execute()
+  return row
+}
+
+/** A completed snapshot of 1 GiB, with its layer. */
+export async function insertSnapshot(
+  context: Context,
+  change: Partial<Omit<SnapshotTable, 'doc'>> = {},
+  doc: SnapshotDoc = {},
+): Promise<SnapshotTable> {
+  const { db, random, account } = context
+  const layerId = change.layer_id ?? (await insertLayerRow(context, {
+    account_id: change.account_id ?? account, size_gib: change.size_gib ?? 1,
+  })).layer_id
+  const row: SnapshotTable = {
+    snapshot_id: newId(random, 'snap'), account_id: account, size_gib: 1, state: 'completed', created_ms: NOW_MS,
+    doc: JSON.stringify(doc), layer_id: layerId, volume_id: null, encrypted: 0, is_public: 0, binned_ms: null,
+    bin_exit_ms: null, ...change,
+  }
+  await db.insertInto('snapshots').values(row).execute()
+  return row
+}
+
 /** A volume; attached as the root when an instance is given, available otherwise. */
 export async function insertVolume(
-  { db, random, account }: Context,
+  context: Context,
   instance: InstanceTable | undefined,
   change: Partial<Omit<VolumeTable, 'doc'>> = {},
   doc: Partial<VolumeDoc> = {},
 ): Promise<VolumeTable> {
+  const { db, random, account } = context
+  const layerId = change.layer_id ?? (await insertLayerRow(context, { state: 'open', size_gib: change.size_gib ?? 8 })).layer_id
   const row: VolumeTable = {
     volume_id: newId(random, 'vol'), account_id: account, host_id: HOST_ID, zone: instance?.zone ?? `${REGION}a`,
     size_gib: 8, volume_type: 'gp3', snapshot_id: null, state: instance ? 'in-use' : 'available', ready: 1,
     instance_id: instance?.instance_id ?? null, device: instance ? '/dev/vda' : null,
     attach_state: instance ? 'attached' : null, attached_ms: instance ? NOW_MS : null,
     delete_on_termination: instance ? 1 : 0, created_ms: NOW_MS,
+    layer_id: layerId, next_layer_id: null, freeze: null, encrypted: 0, revision: 1, synced_revision: 1,
+    binned_ms: null, bin_exit_ms: null,
     doc: JSON.stringify({ iops: 3000, throughputMibps: 125, ...doc } satisfies VolumeDoc),
     ...change,
   }

@@ -1,0 +1,37 @@
+import type { DiskSpec } from '../hypervisor/driver.ts'
+import type { Keys } from '../keys/keys.ts'
+import { chainOf, layerDoc } from '../model/layer.ts'
+import type { LayerTable, VolumeTable } from '../store/schema.ts'
+import type { Store } from '../store/store.ts'
+import type { LayerRef, Volumes } from '../volumes/driver.ts'
+
+interface Ambient {
+  store: Store
+  volumes: Pick<Volumes, 'pathOf'>
+  keys: Pick<Keys, 'unwrap'>
+}
+
+/** The volumes as disks of a machine, in the same order. */
+export async function diskSpecs(ambient: Ambient, volumes: readonly VolumeTable[]): Promise<DiskSpec[]> {
+  const chains = await ambient.store.read((db) => Promise.all(volumes.map((volume) => chainOf(db, volume.layer_id))))
+  return Promise.all(volumes.map(async (volume, index) => ({
+    volumeId: volume.volume_id,
+    deviceName: volume.device ?? '',
+    layers: await Promise.all((chains[index] ?? []).map((layer) => layerRef(ambient, layer))),
+    sizeGib: volume.size_gib,
+    limits: null,
+  })))
+}
+
+/** A layer as a driver reads it, with its key. */
+export async function layerRef({ volumes, keys }: Pick<Ambient, 'volumes' | 'keys'>, layer: LayerTable): Promise<LayerRef> {
+  return { layerId: layer.layer_id, path: volumes.pathOf(layer.layer_id), key: await keyOf(keys, layer) }
+}
+
+/** The key of an encrypted layer; null for a plain one. @throws Error when it has none yet, or it cannot be unwrapped. */
+export async function keyOf(keys: Pick<Keys, 'unwrap'>, layer: LayerTable): Promise<string | null> {
+  const { kmsKeyId, wrappedKey } = layerDoc(layer)
+  if (kmsKeyId === undefined) return null
+  if (wrappedKey === undefined) throw new Error(`${layer.layer_id} is to be encrypted and has no key yet`)
+  return keys.unwrap(kmsKeyId, wrappedKey)
+}
