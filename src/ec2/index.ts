@@ -17,6 +17,10 @@ import { deleteVpc } from './delete-vpc.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
 import { describeSecurityGroupRules } from './describe-security-group-rules.ts'
 import { associateDhcpOptions, createDhcpOptions, deleteDhcpOptions, describeDhcpOptions } from './dhcp-options.ts'
+import {
+  disableEbsEncryptionByDefault, enableEbsEncryptionByDefault, getEbsDefaultKmsKeyId, getEbsEncryptionByDefault,
+  modifyEbsDefaultKmsKeyId, resetEbsDefaultKmsKeyId,
+} from './ebs-encryption.ts'
 import { describeImages } from './images.ts'
 import { describeInstanceAttribute } from './instance-attributes.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
@@ -166,15 +170,20 @@ export const operations: Record<string, Operation> = {
   DescribeVpcs: query(describeVpcs),
   DetachInternetGateway: mutation(detachInternetGateway),
   DetachNetworkInterface: mutation(detachNetworkInterface),
+  DisableEbsEncryptionByDefault: mutation(disableEbsEncryptionByDefault),
   DisassociateAddress: mutation(disassociateAddress),
   DisassociateRouteTable: mutation(disassociateRouteTable),
   DisassociateVpcCidrBlock: mutation(disassociateVpcCidrBlock),
+  EnableEbsEncryptionByDefault: mutation(enableEbsEncryptionByDefault),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
+  GetEbsDefaultKmsKeyId: query(getEbsDefaultKmsKeyId),
+  GetEbsEncryptionByDefault: query(getEbsEncryptionByDefault),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
   ImportKeyPair: mutation(importKeyPair),
+  ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
@@ -194,6 +203,7 @@ export const operations: Record<string, Operation> = {
   ReplaceNetworkAclEntry: mutation(replaceNetworkAclEntry),
   ReplaceRoute: mutation(replaceRoute),
   ReplaceRouteTableAssociation: mutation(replaceRouteTableAssociation),
+  ResetEbsDefaultKmsKeyId: mutation(resetEbsDefaultKmsKeyId),
   ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
   RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),
   RevokeSecurityGroupEgress: mutation(revokeSecurityGroupEgress),
