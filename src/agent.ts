@@ -2,11 +2,13 @@ import type { Clock } from './core/clock.ts'
 import { messageOf } from './core/errors.ts'
 import type { Logger } from './core/logger.ts'
 import type { Random } from './core/random.ts'
+import type { ImportFiles } from './disk-formats/import-folder.ts'
 import type { Hypervisor } from './hypervisor/driver.ts'
 import type { Network } from './network/driver.ts'
 import { createConsoleReconciler } from './reconcile/console.ts'
 import type { Keys } from './keys/keys.ts'
 import { createImagesReconciler, type ImageSource } from './reconcile/images.ts'
+import { createImportReconciler } from './reconcile/import.ts'
 import { createInstanceReconciler } from './reconcile/instance.ts'
 import { createLayerReconciler } from './reconcile/layer.ts'
 import { DONE, isFatal, ReconcileLoop } from './reconcile/loop.ts'
@@ -32,6 +34,7 @@ export interface AgentOptions {
   volumes: Volumes
   keys: Keys
   images: ImageSource
+  imports: ImportFiles
   host: HostRegistration
   limits: HostLimits
   /** The agent cannot go on: a crash point, or another agent has taken the host. */
@@ -68,7 +71,7 @@ export function createAgent(options: AgentOptions): Agent {
         instance: createInstanceReconciler({ ...common, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0 }),
         volume: createVolumeReconciler(common),
         layer: createLayerReconciler(common),
-        import: { reconcile: async () => DONE },
+        import: createImportReconciler({ ...common, random, imports: options.imports }),
         recycle: { reconcile: async () => DONE },
         ...createVpcReconcilers({ ...common, random, hostId: host.hostId }),
         console: createConsoleReconciler(common),

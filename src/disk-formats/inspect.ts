@@ -38,11 +38,15 @@ const HEAD_BYTES = 4096
  * Opens a disk file once and judges it by its headers and tables, in bounded reads, before any other
  * program may read it: it stands alone, is whole as far as it tells, and is not absurd.
  *
+ * @param check is called with where the file really is, before anything of it is read, and may throw.
  * @throws DiskFormatError with a sentence about the file that says what to do.
  */
-export async function inspectDiskFile(file: string): Promise<DiskFile> {
+export async function inspectDiskFile(file: string, check: (realPath: string) => void = () => {}): Promise<DiskFile> {
   const handle = await openPlain(file)
   try {
+    // What is open, and not what has its name by now.
+    const realPath = await readlink(`/proc/self/fd/${handle.fd}`)
+    check(realPath)
     const stats = await handle.stat()
     if (!stats.isFile()) throw new DiskFormatError(`${file} is not a plain file`)
     const bounded = new BoundedFile(handle, stats.size)
@@ -50,7 +54,7 @@ export async function inspectDiskFile(file: string): Promise<DiskFile> {
       throw error instanceof DiskFormatError ? new DiskFormatError(`${file} cannot be used: ${error.message}`) : error
     })
     return {
-      path: await pathOf(handle), format, virtualSizeBytes,
+      path: realPath, format, virtualSizeBytes,
       identity: { device: stats.dev, inode: stats.ino, sizeBytes: stats.size, modifiedMs: stats.mtimeMs },
     }
   } finally {
@@ -109,9 +113,4 @@ async function openPlain(file: string): Promise<FileHandle> {
     if (code === 'ENAMETOOLONG' || code === 'ERR_INVALID_ARG_VALUE') throw new DiskFormatError('that is not the name of a file')
     throw error
   }
-}
-
-/** What is open, and not what has its name by now. */
-function pathOf(handle: FileHandle): Promise<string> {
-  return readlink(`/proc/self/fd/${handle.fd}`)
 }

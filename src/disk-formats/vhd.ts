@@ -45,6 +45,9 @@ function sizeOf(footer: Buffer): number {
 }
 
 async function checkDynamic(file: BoundedFile, footer: Buffer, sizeBytes: number): Promise<void> {
+  // Whoever writes one ends with the footer once more; what comes before it may be cut off without it.
+  const end = await file.read(file.size - FOOTER_BYTES, FOOTER_BYTES, 'its footer')
+  if (!isVhd(end) && !isVhd(end.subarray(1))) throw new DiskFormatError('its end is missing: it is truncated; copy or download it again')
   const header = await file.read(sane(footer.readBigUInt64BE(16), 'the place of its header'), DYNAMIC_HEADER_BYTES, 'the end of its header')
   if (header.subarray(0, 8).toString('latin1') !== 'cxsparse') throw new DiskFormatError('its header is damaged')
   if (checksum(header, 36) !== header.readUInt32BE(36)) throw new DiskFormatError('the checksum of its header is wrong: it is damaged')

@@ -22,6 +22,9 @@ import {
   modifyEbsDefaultKmsKeyId, resetEbsDefaultKmsKeyId,
 } from './ebs-encryption.ts'
 import { describeImages } from './images.ts'
+import { importImage } from './import-image.ts'
+import { importSnapshot } from './import-snapshot.ts'
+import { cancelImportTask, describeImportImageTasks, describeImportSnapshotTasks } from './import-tasks.ts'
 import { describeInstanceAttribute } from './instance-attributes.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
@@ -97,6 +100,7 @@ export const operations: Record<string, Operation> = {
   AttachNetworkInterface: mutation(attachNetworkInterface),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
+  CancelImportTask: mutation(cancelImportTask),
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
@@ -140,6 +144,8 @@ export const operations: Record<string, Operation> = {
   DescribeAvailabilityZones: query(describeAvailabilityZones),
   DescribeDhcpOptions: query(describeDhcpOptions),
   DescribeImages: query(describeImages),
+  DescribeImportImageTasks: query(describeImportImageTasks),
+  DescribeImportSnapshotTasks: query(describeImportSnapshotTasks),
   DescribeInstanceAttribute: query(describeInstanceAttribute),
   DescribeInstanceCreditSpecifications: query(describeInstanceCreditSpecifications),
   DescribeInstances: pagedQuery(describeInstances, readInstances),
@@ -182,7 +188,9 @@ export const operations: Record<string, Operation> = {
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
+  ImportImage: mutation(importImage),
   ImportKeyPair: mutation(importKeyPair),
+  ImportSnapshot: mutation(importSnapshot),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),

@@ -9,8 +9,8 @@ export interface ImageDoc {
   /** Smallest root volume it fits on. */
   sizeGib: number
   bootMode: 'legacy-bios' | 'uefi'
-  /** The user that SSH lets in. */
-  sshUser: string
+  /** The user that SSH lets in; null where that is not known. */
+  sshUser: string | null
   /** 'v2.0' makes IMDSv2 required by default. */
   imdsSupport: 'v2.0' | null
   /** Its block device mappings; absent for the images that Hearth built, which have their root only. */
