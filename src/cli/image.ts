@@ -7,12 +7,13 @@ import { buildImage, imageRecipes, listBuiltImages, type BuiltImage, type Recipe
 import type { Settings } from '../settings.ts'
 import { enqueue } from '../store/work.ts'
 import { checkHomeFolder, newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { addImageImport } from './image-import.ts'
 import { formatTable, type Terminal } from './terminal.ts'
 
-/** `hearth image build|list`. */
+/** `hearth image build|import|list`. */
 export function addImage(program: Command, terminal: Terminal): void {
-  const image = newCommand(program, 'image', 'build images of machines, or list those built', [
-    'hearth image build debian-12', 'hearth image list --json',
+  const image = newCommand(program, 'image', 'build or import images of machines, or list those built', [
+    'hearth image build debian-12', 'hearth image import disk.qcow2 --name mine', 'hearth image list --json',
   ])
   const recipes = imageRecipes.map((each) => each.name).join(', ')
   const build = newCommand(image, 'build', 'build an image from packages; a running cloud registers it', [
@@ -31,6 +32,7 @@ export function addImage(program: Command, terminal: Terminal): void {
     await announce(settings)
     terminal.out(built.file)
   })
+  addImageImport(image, terminal)
   const list = newCommand(image, 'list', 'list the images that were built, and those that can be', [
     'hearth image list', 'hearth image list --json',
   ])
