@@ -18,6 +18,7 @@ const services = [
   { name: 'sts', title: 'STS' },
   { name: 'iam', title: 'IAM' },
   { name: 'ssm', title: 'Systems Manager' },
+  { name: 'rbin', title: 'Recycle Bin' },
 ]
 
 /** Topics of the operations of EC2 that are missing; the first that matches has it. */

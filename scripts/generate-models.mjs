@@ -14,6 +14,13 @@
 //   ['list', ITEM, XML, QUERY]             XML: element of an item; QUERY: key between the list and
 //                                          the index ("Foo.member.1"), '' when there is none ("Foo.1")
 //   ['map', KEY, VALUE]                    form "Foo.entry.1.key", element <entry><key/><value/></entry>
+// An operation of a REST protocol also has `http`: [METHOD, PATH, STATUS, QUERY]. Labels in PATH name
+// members of its input, QUERY maps members to parameters of the URL; all other members are the body.
+//
+// A service may have its model in a file of its source instead, in which shapes have names in place of
+// indexes. Recycle Bin has: of its client no version with runtime schemas can be had that goes with the
+// other clients here. It says what AWS's model of 2021-06-15 says.
+import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
@@ -27,6 +34,7 @@ const require = createRequire(import.meta.url)
 const services = [
   { name: 'ec2', protocol: 'ec2Query' },
   { name: 'iam', protocol: 'awsQuery', shapesOf: ['GetUser'] },
+  { name: 'rbin', file: 'src/rbin/model.json' },
   { name: 'ssm', protocol: 'awsJson1_1', shapesOf: ['GetParameter', 'GetParameters', 'GetParametersByPath'] },
   { name: 'sts', protocol: 'awsQuery' },
 ]
@@ -36,12 +44,13 @@ export async function generateModels() {
   for (const service of services) {
     const file = path.join(root, 'generated', `${service.name}.json`)
     const source = sourceOf(service)
-    if (!isCurrent(file, source)) writeModel(file, source, modelOf(service))
+    if (!isCurrent(file, source)) writeModel(file, source, service.file ? modelInFile(service) : modelOf(service))
   }
 }
 
 /** What a model is made from; it is the first member of the file. */
-function sourceOf({ name, shapesOf }) {
+function sourceOf({ name, shapesOf, file }) {
+  if (file) return `generator ${GENERATOR}, ${file} ${createHash('sha256').update(readFileSync(path.join(root, file))).digest('hex')}`
   const module = `@aws-sdk/client-${name}`
   const { version } = JSON.parse(readFileSync(manifestOf(module), 'utf8'))
   return `generator ${GENERATOR}, ${module} ${version}${shapesOf ? `, shapes of ${shapesOf.join(', ')}` : ''}`
@@ -90,6 +99,25 @@ function modelOf({ name, protocol, shapesOf }) {
     operations[operation] = isKept ? { input: table.shapeOf(input), output: table.shapeOf(output) } : null
   }
   return { protocol, ...settings, operations, shapes: table.shapes }
+}
+
+/** A model whose shapes have names: each becomes its index. */
+function modelInFile({ file }) {
+  const { shapes, operations, ...settings } = JSON.parse(readFileSync(path.join(root, file), 'utf8'))
+  const names = Object.keys(shapes)
+  const refer = (name) => {
+    if (['string', 'number', 'boolean', 'timestamp', 'blob'].includes(name)) return name
+    if (!names.includes(name)) throw new Error(`${file}: there is no shape ${name}`)
+    return names.indexOf(name)
+  }
+  const indexed = ([kind, ...rest]) => {
+    if (kind === 'structure') return [kind, rest[0], rest[1].map(([name, shape]) => [name, refer(shape)])]
+    if (kind === 'list') return [kind, refer(rest[0]), rest[1], rest[2]]
+    return [kind, ...rest.map(refer)]
+  }
+  const entries = Object.entries(operations)
+    .map(([name, { input, output, http }]) => [name, { input: refer(input), output: refer(output), http }])
+  return { ...settings, operations: Object.fromEntries(entries), shapes: Object.values(shapes).map(indexed) }
 }
 
 /** First element of an operation's schema. */

@@ -11,7 +11,8 @@ import { createImagesReconciler, type ImageSource } from './reconcile/images.ts'
 import { createImportReconciler } from './reconcile/import.ts'
 import { createInstanceReconciler } from './reconcile/instance.ts'
 import { createLayerReconciler } from './reconcile/layer.ts'
-import { DONE, isFatal, ReconcileLoop } from './reconcile/loop.ts'
+import { isFatal, ReconcileLoop } from './reconcile/loop.ts'
+import { createRecycleReconciler } from './reconcile/recycle.ts'
 import { resync } from './reconcile/resync.ts'
 import { createResyncTimer, type ResyncTimer } from './reconcile/resync-timer.ts'
 import type { HostLimits } from './reconcile/shrink.ts'
@@ -37,6 +38,8 @@ export interface AgentOptions {
   imports: ImportFiles
   host: HostRegistration
   limits: HostLimits
+  /** What the recycle bin may hold of the disk; null for the default. */
+  recycleBudgetGib: number | null
   /** The agent cannot go on: a crash point, or another agent has taken the host. */
   onFatal: (error: unknown) => void
 }
@@ -68,11 +71,11 @@ export function createAgent(options: AgentOptions): Agent {
     const running = new ReconcileLoop({
       store, clock, log, hostId: host.hostId, onFatal,
       reconcilers: {
-        instance: createInstanceReconciler({ ...common, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0 }),
-        volume: createVolumeReconciler(common),
-        layer: createLayerReconciler(common),
+        instance: createInstanceReconciler({ ...common, random, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0 }),
+        volume: createVolumeReconciler({ ...common, random }),
+        layer: createLayerReconciler({ ...common, random }),
         import: createImportReconciler({ ...common, random, imports: options.imports }),
-        recycle: { reconcile: async () => DONE },
+        recycle: createRecycleReconciler({ ...common, hostId: host.hostId, budgetGib: options.recycleBudgetGib }),
         ...createVpcReconcilers({ ...common, random, hostId: host.hostId }),
         console: createConsoleReconciler(common),
         screenshot: createScreenshotReconciler(common),

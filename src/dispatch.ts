@@ -7,6 +7,7 @@ import type { Context } from './ec2/context.ts'
 import type { Operation } from './ec2/operation.ts'
 import type { ApiCall, Dispatch } from './protocol/server.ts'
 import { operations as iamOperations } from './iam/index.ts'
+import { operations as rbinOperations } from './rbin/index.ts'
 import { operations as ssmOperations } from './ssm/index.ts'
 import { operations as stsOperations } from './sts/index.ts'
 import type { Store } from './store/store.ts'
@@ -22,7 +23,7 @@ export interface DispatchOptions {
 }
 
 const services: Record<ApiCall['service'], Record<string, Operation>> = {
-  ec2: ec2Operations, iam: iamOperations, ssm: ssmOperations, sts: stsOperations,
+  ec2: ec2Operations, iam: iamOperations, rbin: rbinOperations, ssm: ssmOperations, sts: stsOperations,
 }
 
 /** Whether an operation is there. */

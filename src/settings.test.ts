@@ -29,6 +29,15 @@ test('a public interface is named as the kernel names one, and is none unless gi
   }
 })
 
+test('a budget of the recycle bin is a number of GiB, and none unless given', () => {
+  expect(readSettings({}, {}).recycleBudgetGib).toBeNull()
+  expect(readSettings({ recycleBudgetGib: '0.5' }, {}).recycleBudgetGib).toBe(0.5)
+  expect(readSettings({}, { HEARTH_RECYCLE_BUDGET_GIB: '0' }).recycleBudgetGib).toBe(0)
+  for (const value of ['-1', 'all', '1e9']) {
+    expect(() => readSettings({ recycleBudgetGib: value }, {})).toThrow(/^--recycle-budget-gib must be a number from 0 to 1000000/)
+  }
+})
+
 test('of a database is told where it is, not how to get in', () => {
   const told = (database: string | null) => describeDatabase({ database, home: '/h' })
   expect(told(null)).toBe('/h/hearth.db')

@@ -27,6 +27,8 @@ export interface Settings {
   /** How many times the host's vCPUs and memory are promised to instances. */
   overcommitVcpus: number
   overcommitMemory: number
+  /** What the recycle bin may hold of the disk; null for a tenth of it, 50 GiB at most. */
+  recycleBudgetGib: number | null
 }
 
 /** One setting: its flag, its environment variable, and what help says of it. */
@@ -72,6 +74,10 @@ export const SETTING_OPTIONS: Record<keyof Settings, SettingOption> = {
     flag: '--overcommit-memory <factor>', variable: 'HEARTH_OVERCOMMIT_MEMORY',
     description: 'how many times the memory of the host is promised (default 4)',
   },
+  recycleBudgetGib: {
+    flag: '--recycle-budget-gib <number>', variable: 'HEARTH_RECYCLE_BUDGET_GIB',
+    description: 'disk that the recycle bin may hold, the oldest going first (default: a tenth of the disk, at most 50)',
+  },
 }
 
 /** Addresses that only this machine can reach. */
@@ -110,6 +116,7 @@ export function readSettings(flags: Given, environment: Record<string, string | 
     importFolder: optionalPath(value('importFolder')),
     overcommitVcpus: factor('overcommitVcpus', value('overcommitVcpus') ?? '16'),
     overcommitMemory: factor('overcommitMemory', value('overcommitMemory') ?? '4'),
+    recycleBudgetGib: budget(value('recycleBudgetGib')),
   }
   return checked(settings)
 }
@@ -192,6 +199,16 @@ function wholeNumber(name: keyof Settings, value: string, least: number, most: n
 function factor(name: keyof Settings, value: string): number {
   const number = Number(value)
   if (!(number >= 1 && number <= 1000)) throw new Error(`${flagOf(name)} must be a number from 1 to 1000, not ${value}`)
+  return number
+}
+
+/** Null unless given; 0 keeps nothing that takes any room. */
+function budget(value: string | undefined): number | null {
+  if (value === undefined) return null
+  const number = Number(value)
+  if (!(number >= 0 && number <= 1_000_000)) {
+    throw new Error(`--recycle-budget-gib must be a number from 0 to 1000000, not ${value}`)
+  }
   return number
 }
 

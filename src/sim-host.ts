@@ -70,7 +70,7 @@ export function createSimAgent(options: SimAgentOptions): { agent: Agent; closeD
   const network = createSimNetwork({ world: host.network, clock, random, delays: delays.network })
   const volumes = createSimVolumes({ world: host.world, clock, random, delays: delays.volumes })
   const agent = createAgent({
-    store, clock, random, log, onFatal,
+    store, clock, random, log, onFatal, recycleBudgetGib: settings.recycleBudgetGib,
     hypervisor: wrap('hypervisor', hypervisor),
     network: wrap('network', network),
     volumes: wrap('volumes', volumes),

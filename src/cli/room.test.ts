@@ -1,12 +1,20 @@
 import { describe, expect, test } from 'vitest'
 import { VirtualClock } from '../core/virtual-clock.ts'
 import { seededRandom } from '../core/random.ts'
-import { readRoom, roomWarnings, watchRoom, type Room } from './room.ts'
+import { readRoom, recycleWarnings, roomWarnings, watchRoom, type Room } from './room.ts'
 
 const PLENTY: Room = { disk: { freeMib: 50_000, totalMib: 100_000 }, memory: { availableMib: 8000, totalMib: 16_000 } }
 const promised = (vcpus: number, memoryMib: number) => ({ nominal: { vcpus: 32, memoryMib: 64_000 }, used: { vcpus, memoryMib } })
 
 describe('what is left of the machine', () => {
+  test('is little for the recycle bin from four fifths of its budget on', () => {
+    expect(recycleWarnings(null)).toEqual([])
+    expect(recycleWarnings({ heldMib: 7000, budgetMib: 10_240 })).toEqual([])
+    expect(recycleWarnings({ heldMib: 8192, budgetMib: 10_240 })).toEqual([{
+      of: 'recycle-bin', text: expect.stringMatching(/^the recycle bin holds 8 GiB of at most 10 GiB: .*--recycle-budget-gib$/) as string,
+    }])
+  })
+
   test('is read from the disk of the home and from the memory', () => {
     const room = readRoom('/')
     expect(room.disk.freeMib).toBeGreaterThanOrEqual(0)

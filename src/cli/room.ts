@@ -1,6 +1,8 @@
 import { statfsSync } from 'node:fs'
 import { freemem, totalmem } from 'node:os'
 import type { Clock, Timer } from '../core/clock.ts'
+import type { RecycleBinUse } from '../model/host.ts'
+import { isNearlyFull } from '../reconcile/plan-recycle.ts'
 import { formatMib, type Terminal } from './terminal.ts'
 
 /** What is left of the machine, in MiB. */
@@ -34,7 +36,7 @@ export function readRoom(home: string): Room {
 
 /** One thing that will soon be missing, and what to do about it. */
 export interface RoomWarning {
-  of: 'disk' | 'memory' | 'capacity'
+  of: 'disk' | 'memory' | 'capacity' | 'recycle-bin'
   text: string
 }
 
@@ -59,6 +61,14 @@ export function roomWarnings({ disk, memory }: Room, home: string, promised?: Pr
     }
   }
   return warnings
+}
+
+/** Whether the recycle bin is about to delete the oldest that it holds. */
+export function recycleWarnings(use: RecycleBinUse | null): RoomWarning[] {
+  if (use === null || !isNearlyFull(use.heldMib, use.budgetMib)) return []
+  const text = `the recycle bin holds ${formatMib(use.heldMib)} of at most ${formatMib(use.budgetMib)}: beyond it the oldest is `
+    + 'deleted for good; restore what you need, or raise --recycle-budget-gib'
+  return [{ of: 'recycle-bin', text }]
 }
 
 /** Says each warning when it arises, while the cloud runs; what it answers ends that. */

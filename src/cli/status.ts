@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
 import { existsSync } from 'node:fs'
 import { systemClock } from '../core/clock.ts'
-import type { HostDoc } from '../model/host.ts'
+import type { HostDoc, RecycleBinUse } from '../model/host.ts'
 import type { Settings } from '../settings.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { listInstances, type InstanceView } from './instances.ts'
-import { readRoom, roomWarnings, type Room } from './room.ts'
+import { readRoom, recycleWarnings, roomWarnings, type Room } from './room.ts'
 import { formatDuration, formatMib, formatTable, type Terminal } from './terminal.ts'
 import { endpointOf, readUpRecord } from './up-record.ts'
 
@@ -31,6 +31,8 @@ export interface Status {
   } | null
   /** What is left on the disk of the home and of the machine's memory. */
   room: Room | null
+  /** What of the disk only the recycle bin holds, and may hold; null while it is empty. */
+  recycleBin: RecycleBinUse | null
   /** What will soon be missing. */
   warnings: string[]
   instances: InstanceView[]
@@ -63,6 +65,7 @@ export function readStatus(settings: Settings): Promise<Status> {
       nominal: { vcpus: host.vcpus, memoryMib: host.memory_mib },
       used: { vcpus: host.vcpus_used, memoryMib: host.memory_mib_used },
     }
+    const recycleBin = doc?.recycleBin ?? null
     const room = existsSync(settings.home) ? readRoom(settings.home) : null
     return {
       home: settings.home,
@@ -75,7 +78,8 @@ export function readStatus(settings: Settings): Promise<Status> {
         cpus: doc.cpus, memoryMib: doc.memoryMib, ...promised, guestLimits: doc.guestLimits,
       } : null,
       room,
-      warnings: room ? roomWarnings(room, settings.home, promised).map((warning) => warning.text) : [],
+      recycleBin,
+      warnings: [...(room ? roomWarnings(room, settings.home, promised) : []), ...recycleWarnings(recycleBin)].map(({ text }) => text),
       instances: await listInstances(store),
       images,
     }
@@ -95,7 +99,7 @@ export function formatStatus(status: Status, nowMs: number): string {
   return parts.join('\n\n')
 }
 
-function cloudLines({ home, isUp, endpoint, processes, region, host, room, warnings }: Status): string[] {
+function cloudLines({ home, isUp, endpoint, processes, region, host, room, recycleBin, warnings }: Status): string[] {
   const pids = Object.entries(processes).map(([name, pid]) => `${name} ${pid ?? 'down'}`).join(', ')
   const state = isUp ? `up at ${endpoint}` : Object.keys(processes).length > 0 ? 'starting' : 'down'
   const lines = [`cloud     ${state}${pids ? ` (${pids})` : ''}`, `home      ${home}, region ${region}`]
@@ -113,6 +117,7 @@ function cloudLines({ home, isUp, endpoint, processes, region, host, room, warni
       + `${formatMib(host.used.memoryMib)} of ${formatMib(host.nominal.memoryMib)}; ${left.vcpus} vCPUs, ${left.memory} are left`,
     ...(room ? [`room      ${formatMib(room.disk.freeMib)} of ${formatMib(room.disk.totalMib)} of disk free, `
       + `${formatMib(room.memory.availableMib)} of ${formatMib(room.memory.totalMib)} of memory available`] : []),
+    ...(recycleBin ? [`recycled  ${formatMib(recycleBin.heldMib)} of at most ${formatMib(recycleBin.budgetMib)} in the recycle bin`] : []),
     ...warnings.map((warning) => `warning   ${warning}`),
   ]
 }

@@ -2,17 +2,20 @@
  * An error that a client of the API is meant to see.
  *
  * `code` is EC2's own error code ("InvalidInstanceID.NotFound"), `message` the sentence a person
- * reads, `httpStatus` what EC2 answers for it (400 unless documented otherwise).
+ * reads, `httpStatus` what EC2 answers for it (400 unless documented otherwise). `reason` is what some
+ * JSON services tell beside the two.
  */
 export class ApiError extends Error {
   readonly code: string
   readonly httpStatus: number
+  readonly reason: string | undefined
 
-  constructor(code: string, message: string, httpStatus = HTTP_STATUS[code] ?? 400) {
+  constructor(code: string, message: string, httpStatus = HTTP_STATUS[code] ?? 400, reason?: string) {
     super(message)
     this.name = 'ApiError'
     this.code = code
     this.httpStatus = httpStatus
+    this.reason = reason
   }
 }
 

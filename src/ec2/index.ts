@@ -65,6 +65,10 @@ import {
   describePrefixLists, getManagedPrefixListAssociations, getManagedPrefixListEntries,
 } from './prefix-list-contents.ts'
 import { assignPrivateIpAddresses, unassignPrivateIpAddresses } from './private-ip-addresses.ts'
+import { listImagesInRecycleBin, listSnapshotsInRecycleBin, listVolumesInRecycleBin } from './recycle-bin.ts'
+import {
+  restoreImageFromRecycleBin, restoreSnapshotFromRecycleBin, restoreVolumeFromRecycleBin,
+} from './restore-from-recycle-bin.ts'
 import { revokeSecurityGroupEgress, revokeSecurityGroupIngress } from './revoke-security-group-rules.ts'
 import {
   associateRouteTable, disassociateRouteTable, replaceRouteTableAssociation,
@@ -191,6 +195,9 @@ export const operations: Record<string, Operation> = {
   ImportImage: mutation(importImage),
   ImportKeyPair: mutation(importKeyPair),
   ImportSnapshot: mutation(importSnapshot),
+  ListImagesInRecycleBin: query(listImagesInRecycleBin),
+  ListSnapshotsInRecycleBin: query(listSnapshotsInRecycleBin),
+  ListVolumesInRecycleBin: query(listVolumesInRecycleBin),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
@@ -213,7 +220,10 @@ export const operations: Record<string, Operation> = {
   ReplaceRouteTableAssociation: mutation(replaceRouteTableAssociation),
   ResetEbsDefaultKmsKeyId: mutation(resetEbsDefaultKmsKeyId),
   ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
+  RestoreImageFromRecycleBin: mutation(restoreImageFromRecycleBin),
   RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),
+  RestoreSnapshotFromRecycleBin: mutation(restoreSnapshotFromRecycleBin),
+  RestoreVolumeFromRecycleBin: mutation(restoreVolumeFromRecycleBin),
   RevokeSecurityGroupEgress: mutation(revokeSecurityGroupEgress),
   RevokeSecurityGroupIngress: mutation(revokeSecurityGroupIngress),
   RunInstances: mutation(runInstances),

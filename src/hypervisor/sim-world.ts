@@ -244,7 +244,7 @@ export class SimWorld {
   sealLayer(layerId: string): void {
     this.#checkUnused(layerId)
     const layer = this.layers.get(layerId)
-    if (!layer) throw new Error(`there is no layer ${layerId}`)
+    if (!layer) throw new Error(`the layer ${layerId} is not on this host`)
     layer.isSealed = true
   }
 
@@ -252,7 +252,8 @@ export class SimWorld {
   growLayer(layerId: string, sizeGib: number): void {
     this.#checkUnused(layerId)
     const layer = this.layers.get(layerId)
-    if (!layer) throw new Error(`there is no layer ${layerId}`)
+    if (!layer) throw new Error(`the layer ${layerId} is not on this host`)
+    if (layer.isSealed && layer.sizeGib < sizeGib) throw new Error(`${layerId} is immutable`)
     layer.sizeGib = Math.max(layer.sizeGib, sizeGib)
   }
 

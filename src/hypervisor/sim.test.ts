@@ -2,16 +2,20 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { seededRandom } from '../core/random.ts'
 import { settlePromises, VirtualClock } from '../core/virtual-clock.ts'
 import { createSimVolumes } from '../volumes/sim.ts'
-import type { MachineSpec } from './driver.ts'
+import type { DiskSpec, MachineSpec } from './driver.ts'
 import { createSimWorld, type SimWorld } from './sim-world.ts'
 import { createSimHypervisor } from './sim.ts'
 
 const ID = 'i-0123456789abcdef0'
 const volumeId = 'vol-0123456789abcdef0'
+const layerId = 'lay-0123456789abcdef0'
+const disk: DiskSpec = {
+  volumeId, deviceName: '/dev/xvda', layers: [{ layerId, path: `/sim/layers/${layerId}`, key: null }], sizeGib: 1, limits: null,
+}
 const spec: MachineSpec = {
   instanceId: ID, uuid: 'ec201234-5678-4000-8000-123456789abc', slot: 1, vcpus: 1, memoryMib: 64,
   platform: { machineType: 'sim', cpuModel: 'sim', accelerator: 'sim' },
-  disks: [{ volumeId, path: `/sim/volumes/${volumeId}`, deviceName: '/dev/xvda' }], nics: [], maxNics: 1, netnsPath: null,
+  disks: [disk], nics: [], maxNics: 1, netnsPath: null,
 }
 const random = seededRandom(7)
 let clock: VirtualClock
@@ -20,7 +24,7 @@ let world: SimWorld
 beforeEach(async () => {
   clock = new VirtualClock(random)
   world = createSimWorld({ clock, random, delays: { bootMs: [2000, 2000], shutdownMs: [1500, 1500], unplugMs: [300, 300] } })
-  await volumes().ensureVolume({ volumeId, sizeGib: 1, snapshotId: null })
+  await volumes().ensureLayer({ layerId, sizeGib: 1, parentId: null, key: null })
 })
 
 const volumes = () => createSimVolumes({
@@ -83,10 +87,10 @@ describe('simulated machines', () => {
 
   test('keep their disks: one in use is not deleted', async () => {
     await hypervisor().ensureRunning(spec)
-    const deleting = volumes().ensureDeleted(volumeId)
+    const deleting = volumes().ensureDeleted(layerId)
     deleting.catch(() => {})
     await clock.advance(100)
     await expect(deleting).rejects.toThrow('in use')
-    expect(await volumes().list()).toEqual([volumeId])
+    expect(await volumes().list()).toEqual([layerId])
   })
 })

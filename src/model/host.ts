@@ -21,6 +21,14 @@ export interface HostDoc {
   memoryMib: number
   /** The most one guest gets. */
   guestLimits: { vcpus: number; memoryMib: number }
+  /** How full the recycle bin is; absent while it is empty. */
+  recycleBin?: RecycleBinUse
+}
+
+/** What of the disk only the recycle bin holds, and may hold. */
+export interface RecycleBinUse {
+  heldMib: number
+  budgetMib: number
 }
 
 /** Thrown to an agent whose host another agent has taken over; it must end. */

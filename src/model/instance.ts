@@ -67,6 +67,8 @@ export interface InstanceDoc {
   contactMs: number | null
   /** Since when the guest stands still because the host's disk is full; null while it does not. */
   outOfSpaceSinceMs: number | null
+  /** The guest may have frozen its file systems for a snapshot, and may have to be let go on. */
+  freezing?: boolean
   options: InstanceOptions
 }
 
@@ -136,6 +138,8 @@ export const STATE_REASONS = {
     message: 'Client.InstanceInitiatedShutdown: Instance initiated shutdown',
   },
   serverError: { code: 'Server.InternalError', message: 'Server.InternalError: Internal error on launch' },
+  /** EC2's own, of a launch whose volume cannot be made. */
+  volumeFailure: { code: 'Client.InternalError', message: 'Client.InternalError: Client error on launch' },
   hostFailure: {
     code: 'Server.InternalError',
     message: 'Server.InternalError: The machine ended unexpectedly',

@@ -15,8 +15,16 @@ export interface LayerDoc {
   source?: LayerSource
   /** How much of it is done, percent. */
   progress?: number
-  /** Why it could not be filled. */
+  /** Why it could not be filled; of one that was to be made shorter, why that failed. */
   error?: string
+  /** How often its file could not be made, one failure after the other. */
+  failures?: number
+  /**
+   * The snapshots that are served by the moment at which a running machine goes on in the next layer:
+   * written just before. Until it is recorded that it did, whoever asks for a snapshot cannot know
+   * whether that moment has passed; see `recordFrozen`.
+   */
+  frozenFor?: string[]
 }
 
 /** Another layer (a copy, under other keys or on its own), or a file of this host that was checked. */
@@ -62,14 +70,15 @@ export interface NewLayer {
 /**
  * Writes the row of a new layer. Over an encrypted one it is encrypted under the same key, unless its doc
  * names another; each layer has a data key of its own. Who wants its file made marks a volume, or the
- * layer itself, due.
+ * layer itself, due. What a layer is a copy of stands as its parent until it is whole, and so is kept.
  */
 export async function insertLayer(ambient: { db: Db; random: Random; nowMs: number }, layer: NewLayer): Promise<LayerTable> {
   const { db, random, nowMs } = ambient
   const kmsKeyId = layer.doc?.kmsKeyId ?? (layer.parent ? layerDoc(layer.parent).kmsKeyId : undefined)
+  const source = layer.doc?.source
   const row: LayerTable = {
     layer_id: newId(random, 'lay'), account_id: layer.account, host_id: layer.hostId,
-    parent_id: layer.parent?.layer_id ?? null, replaces_id: layer.replacesId ?? null, state: layer.state,
+    parent_id: layer.parent?.layer_id ?? (source && 'layerId' in source ? source.layerId : null), replaces_id: layer.replacesId ?? null, state: layer.state,
     size_gib: layer.sizeGib, depth: layer.parent === null ? 0 : layer.parent.depth + 1, created_ms: nowMs,
     doc: JSON.stringify({ ...layer.doc, ...(kmsKeyId === undefined ? {} : { kmsKeyId }) } satisfies LayerDoc),
   }

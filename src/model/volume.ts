@@ -4,6 +4,8 @@ import type { VolumeTable } from '../store/schema.ts'
 export interface VolumeDoc {
   iops: number | null
   throughputMibps: number | null
+  /** It is being detached without waiting for the guest. */
+  forceDetach?: boolean
 }
 
 /** The doc of a volume row. */

@@ -12,6 +12,9 @@ import { operationOf, readCall } from './read-call.ts'
 import type { AnswerBody, RawRequest, RawResponse } from './request.ts'
 import type { WebGuard } from './web-guard.ts'
 
+/** Status of an answer that has no body. */
+const NO_CONTENT = 204
+
 /** One call of an operation, authenticated and decoded. */
 export interface ApiCall {
   service: ServiceName
@@ -73,20 +76,22 @@ export class Api {
     }
     const form = () => progress.form
     try {
-      const body = await this.#answer(request, requestId, progress)
-      return this.#logged(progress, response(200, body, requestId, form().contentType), { requestId, startMs })
-    } catch (error) {
-      if (error instanceof CrashError) throw error
-      const told = error instanceof ApiError ? error : this.#internalError(error, progress.action, requestId)
-      const { code, message, httpStatus } = told
-      const body = form().encode({ code, message, isSender: httpStatus < 500 }, requestId)
-      const answer = response(httpStatus, body, requestId, form().contentType)
+      const { status, body } = await this.#answer(request, requestId, progress)
+      return this.#logged(progress, response(status, body, requestId, form().contentType), { requestId, startMs })
+    } catch (thrown) {
+      if (thrown instanceof CrashError) throw thrown
+      const told = thrown instanceof ApiError ? thrown : this.#internalError(thrown, progress.action, requestId)
+      const { code, httpStatus } = told
+      const { encode, headers, contentType } = form()
+      const error = { code, message: told.message, isSender: httpStatus < 500, reason: told.reason }
+      const plain = response(httpStatus, encode(error, requestId), requestId, contentType)
+      const answer = { ...plain, headers: { ...plain.headers, ...headers?.(error) } }
       return this.#logged(progress, answer, { requestId, startMs, code })
     }
   }
 
-  /** The body of a successful response; fills `progress` in as it learns what is called, and by whom. */
-  async #answer(request: RawRequest, requestId: string, progress: Progress): Promise<AnswerBody> {
+  /** What a successful response has; fills `progress` in as it learns what is called, and by whom. */
+  async #answer(request: RawRequest, requestId: string, progress: Progress): Promise<{ status: number; body: AnswerBody }> {
     const { authenticator, dispatch, supports } = this.#options
     progress.form = guessForm(request)
     this.#guard.check(request)
@@ -103,9 +108,12 @@ export class Api {
     const remark = (text: string) => void progress.remarks.add(text)
     const { service } = model
     const output = await dispatch({ service, action, input, account, accessKeyId, region, requestId, remark })
-    if (model.protocol === 'awsJson1_1') return encodeJsonOutput(operation, output)
+    const status = operation.http?.status ?? 200
+    if (status === NO_CONTENT) return { status, body: '' }
+    const isJson = model.protocol === 'awsJson1_1' || model.protocol === 'restJson1'
+    if (isJson) return { status, body: encodeJsonOutput(operation, output) }
     const encode = hasPages(output) ? encodePages : encodeOutput
-    return encode(model, operation, output, requestId)
+    return { status, body: encode(model, operation, output, requestId) }
   }
 
   /**

@@ -43,7 +43,14 @@ const JSON_SERVICE: Record<AuthProblem, Told> = {
   'wrong-time': ['InvalidSignatureException', 'Signature expired.', 400],
 }
 
-const DIALECTS: Record<string, Record<AuthProblem, Told>> = { iam: QUERY, sts: QUERY, ssm: JSON_SERVICE }
+/** The same codes, with the status that REST has for them. */
+const REST_SERVICE = Object.fromEntries(
+  Object.entries(JSON_SERVICE).map(([problem, [code, message]]) => [problem, [code, message, 403]]),
+) as Record<AuthProblem, Told>
+
+const DIALECTS: Record<string, Record<AuthProblem, Told>> = {
+  iam: QUERY, rbin: REST_SERVICE, sts: QUERY, ssm: JSON_SERVICE,
+}
 
 /**
  * The error in the words of a service; EC2's for one that is not known. `detail` is a sentence that

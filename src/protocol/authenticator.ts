@@ -1,6 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { authError } from './auth-errors.ts'
+import { restServiceAt } from './rest.ts'
 import { isSignedWith, readClaim, timeOf, type SignatureClaim } from './sigv4.ts'
 import type { RawRequest } from './request.ts'
 
@@ -59,10 +60,10 @@ export function strictAuthenticator(
   }
 }
 
-/** Whose words a request without a readable claim is answered in: only JSON is sent with a target. */
+/** Whose words a request without a readable claim is answered in: only JSON is sent with a target, only REST has paths. */
 function serviceOf(request: RawRequest, claim: SignatureClaim | 'malformed' | undefined): string {
   if (claim !== undefined && claim !== 'malformed') return claim.scope.service
-  return request.headers['x-amz-target'] === undefined ? 'ec2' : 'ssm'
+  return restServiceAt(request)?.service ?? (request.headers['x-amz-target'] === undefined ? 'ec2' : 'ssm')
 }
 
 /** Accepts any key and none; only for an endpoint that nobody else can reach. */

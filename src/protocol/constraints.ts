@@ -6,22 +6,27 @@ export interface TextRule {
   min?: number
   max?: number
   pattern?: string
+  /** The values that there are. */
+  oneOf?: readonly string[]
 }
 
 /**
  * Checks members against the constraints of AWS's model in the words of its query and JSON services
- * (STS, IAM, SSM): all that fail are told in one message. EC2 has errors of its own.
+ * (STS, IAM, SSM, Recycle Bin): all that fail are told in one message. EC2 has errors of its own.
  */
 export class Constraints {
   readonly #failures: string[] = []
 
   /** Undefined passes; whether a member must be there is the codec's to say. `name` has a small first letter. */
-  text(name: string, value: string | undefined, { min = 0, max = Infinity, pattern }: TextRule): this {
+  text(name: string, value: string | undefined, { min = 0, max = Infinity, pattern, oneOf }: TextRule): this {
     if (value === undefined) return this
     if (value.length < min) this.#fail(name, value, `Member must have length greater than or equal to ${min}`)
     if (value.length > max) this.#fail(name, value, `Member must have length less than or equal to ${max}`)
     if (pattern !== undefined && !new RegExp(`^(?:${pattern})$`, 'u').test(value)) {
       this.#fail(name, value, `Member must satisfy regular expression pattern: ${pattern}`)
+    }
+    if (oneOf !== undefined && !oneOf.includes(value)) {
+      this.#fail(name, value, `Member must satisfy enum value set: [${oneOf.join(', ')}]`)
     }
     return this
   }
@@ -42,12 +47,12 @@ export class Constraints {
     return this
   }
 
-  /** @throws ApiError `code` when a constraint failed. */
-  done(code: 'ValidationError' | 'ValidationException'): void {
+  /** @throws ApiError `code`, with the reason where one is given, when a constraint failed. */
+  done(code: 'ValidationError' | 'ValidationException', reason?: string): void {
     const count = this.#failures.length
     if (count === 0) return
     const errors = count === 1 ? 'error' : 'errors'
-    throw new ApiError(code, `${count} validation ${errors} detected: ${this.#failures.join('; ')}`)
+    throw new ApiError(code, `${count} validation ${errors} detected: ${this.#failures.join('; ')}`, 400, reason)
   }
 
   #fail(name: string, value: string | number, constraint: string): void {

@@ -6,17 +6,28 @@ import { readClaim } from './sigv4.ts'
 
 export const XML_TYPE = 'text/xml;charset=UTF-8'
 export const JSON_TYPE = 'application/x-amz-json-1.1'
+const REST_TYPE = 'application/json'
+
+/** `isSender`: it is the client's to mend. */
+interface ToldError {
+  code: string
+  message: string
+  isSender: boolean
+  reason: string | undefined
+}
 
 /** How clients of one service read an error. */
 export interface ErrorForm {
   contentType: string
-  /** `isSender`: it is the client's to mend. */
-  encode: (error: { code: string; message: string; isSender: boolean }, requestId: string) => string
+  encode: (error: ToldError, requestId: string) => string
+  /** Headers that an error has of its own. */
+  headers?: (error: ToldError) => Record<string, string>
 }
 
 /** The form of a service that is here. */
 export function formOf(model: ServiceModel): ErrorForm {
   if (model.protocol === 'awsJson1_1') return jsonForm(JSON_TYPE)
+  if (model.protocol === 'restJson1') return restForm
   return { contentType: XML_TYPE, encode: (error, requestId) => encodeError(model, error, requestId) }
 }
 
@@ -39,12 +50,19 @@ export function guessForm(request: RawRequest): ErrorForm {
   if (service === 's3') return s3Form
   const isQuery = pathOf(request) === '/' || contentType.startsWith('application/x-www-form-urlencoded')
   // What has resources in its path is REST: Route 53 and CloudFront with XML, all others with JSON.
-  return isQuery || service === 'route53' || service === 'cloudfront' ? queryForm : jsonForm('application/json')
+  return isQuery || service === 'route53' || service === 'cloudfront' ? queryForm : jsonForm(REST_TYPE)
 }
 
 /** Every JSON protocol of AWS reads these two members. */
 function jsonForm(contentType: string): ErrorForm {
   return { contentType, encode: ({ code, message }) => JSON.stringify({ __type: code, message }) }
+}
+
+/** REST with JSON has the code in a header. https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html */
+const restForm: ErrorForm = {
+  contentType: REST_TYPE,
+  encode: ({ message, reason }) => JSON.stringify({ Message: message, Reason: reason }),
+  headers: ({ code }) => ({ 'x-amzn-errortype': code }),
 }
 
 const queryForm: ErrorForm = {

@@ -3,9 +3,9 @@ import path from 'node:path'
 import { packageRoot } from '../core/package-root.ts'
 
 /** The services of the endpoint; the first that knows an action has it when a request is not signed. */
-export const SERVICES = ['ec2', 'sts', 'iam', 'ssm'] as const
+export const SERVICES = ['ec2', 'sts', 'iam', 'ssm', 'rbin'] as const
 export type ServiceName = (typeof SERVICES)[number]
-export type Protocol = 'ec2Query' | 'awsQuery' | 'awsJson1_1'
+export type Protocol = 'ec2Query' | 'awsQuery' | 'awsJson1_1' | 'restJson1'
 export type Scalar = 'string' | 'number' | 'boolean' | 'timestamp' | 'blob'
 export type Shape = Scalar | StructureShape | ListShape | MapShape
 
@@ -40,6 +40,17 @@ export interface Member {
   shape: Shape
 }
 
+/** How an operation of a REST protocol is called. */
+export interface HttpBinding {
+  method: string
+  /** "/rules/{Identifier}/lock": a label stands for one segment, and names a member of the input. */
+  path: string
+  /** Of an answer that is no error. */
+  status: number
+  /** Members of the input that are parameters of the URL, with their names there. */
+  query: Record<string, string>
+}
+
 /** One operation; input and output are undefined where the operation has none, and where hasShapes is false. */
 export interface Operation {
   name: string
@@ -47,6 +58,8 @@ export interface Operation {
   hasShapes: boolean
   input: StructureShape | undefined
   output: StructureShape | undefined
+  /** Of a REST protocol only. */
+  http?: HttpBinding
 }
 
 /** AWS's model of one service. */
@@ -71,14 +84,22 @@ type RawShape =
   | ['list', item: Reference, xmlName: string, queryName: string]
   | ['map', key: Reference, value: Reference]
 
+type RawBinding = [method: string, path: string, status: number, query?: Record<string, string>]
+
 /** The file's format is described in scripts/generate-models.mjs. */
 interface RawModel {
   protocol: Protocol
   apiVersion: string
   xmlNamespace?: string
   target?: string
-  operations: Record<string, { input: Reference; output: Reference } | null>
+  operations: Record<string, { input: Reference; output: Reference; http?: RawBinding } | null>
   shapes: RawShape[]
+}
+
+function bindingOf(raw: RawBinding | undefined): { http?: HttpBinding } {
+  if (!raw) return {}
+  const [method, path, status, query = {}] = raw
+  return { http: { method, path, status, query } }
 }
 
 const loaded = new Map<ServiceName, ServiceModel>()
@@ -148,7 +169,7 @@ function resolved(service: ServiceName, raw: RawModel): ServiceModel {
     const found = raw.operations[name] ?? null
     const made = found === null
       ? { name, hasShapes: false, input: undefined, output: undefined }
-      : { name, hasShapes: true, input: structureOf(found.input), output: structureOf(found.output) }
+      : { name, hasShapes: true, input: structureOf(found.input), output: structureOf(found.output), ...bindingOf(found.http) }
     operations.set(name, made)
     return made
   }

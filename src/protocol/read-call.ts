@@ -4,6 +4,7 @@ import { decodeJsonInput, jsonAction, TARGET_HEADER } from './json.ts'
 import { loadServiceModel, SERVICES, type Operation, type ServiceModel } from './model.ts'
 import { bodyText, buildForm, excerpt, parseParameters } from './query.ts'
 import { pathOf, urlParameters, type RawRequest } from './request.ts'
+import { decodeRestInput, restServiceAt, routeOf } from './rest.ts'
 import { readClaim } from './sigv4.ts'
 
 /** What a request calls, as read before anybody asks who sent it. */
@@ -17,13 +18,15 @@ export interface ReadCall {
 
 /**
  * What is called, of which service: the one that the request is signed for; without a signature,
- * the one of its target, or the first that has the action.
+ * the one of its path or target, or the first that has the action.
  *
  * @throws ApiError UnsupportedOperation for a service that is not here; InvalidRequest for what is
  *   not at the endpoint; whatever parsing the form throws.
  */
 export function readCall(request: RawRequest): ReadCall {
   const signedFor = signedService(request)
+  const rest = signedFor ?? restServiceAt(request)
+  if (rest?.protocol === 'restJson1') return readRestCall(rest, request)
   checkEndpoint(request)
   const target = request.headers[TARGET_HEADER]
   const models = SERVICES.map(loadServiceModel)
@@ -34,7 +37,7 @@ export function readCall(request: RawRequest): ReadCall {
   }
   const form = buildForm([...urlParameters(request), ...parseParameters(bodyText(request.body))])
   const action = form.children?.get('Action')?.value ?? ''
-  const isQuery = (model: ServiceModel) => model.protocol !== 'awsJson1_1'
+  const isQuery = ({ protocol }: ServiceModel) => protocol === 'ec2Query' || protocol === 'awsQuery'
   const model = signedFor
     ?? models.find((each) => isQuery(each) && each.operation(action)) ?? loadServiceModel('ec2')
   return {
@@ -44,6 +47,12 @@ export function readCall(request: RawRequest): ReadCall {
       return decodeInput(model, operation, form)
     },
   }
+}
+
+function readRestCall(model: ServiceModel, request: RawRequest): ReadCall {
+  const route = routeOf(model, request)
+  const decode = () => (route ? decodeRestInput(route, request) : {})
+  return { model, action: route?.operation.name ?? '', decode }
 }
 
 /** The service of the credential scope; undefined for a request without one. */
@@ -72,6 +81,9 @@ export function operationOf(model: ServiceModel, action: string): Operation {
   if (model.protocol === 'awsJson1_1') {
     const message = `The header X-Amz-Target must name an operation, as in "${model.target}.NAME"; this one names none.`
     throw new ApiError('UnknownOperationException', message)
+  }
+  if (model.protocol === 'restJson1') {
+    throw new ApiError('UnknownOperationException', 'No operation has this method and path.', 404)
   }
   if (action === '') {
     throw new ApiError('MissingAction', 'The request is missing an action: it must contain the parameter Action.')

@@ -54,7 +54,8 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     const answer = await api.handle(rawRequest(incoming, body))
     if (isClosing || body.length > MAX_BODY_BYTES) outgoing.setHeader('connection', 'close')
     if (typeof answer.body === 'string') {
-      const length = { 'content-length': Buffer.byteLength(answer.body) }
+      // An answer that can have no body may not say how long it is either.
+      const length = answer.status === 204 ? {} : { 'content-length': Buffer.byteLength(answer.body) }
       outgoing.writeHead(answer.status, { ...answer.headers, ...length }).end(answer.body)
     } else {
       outgoing.writeHead(answer.status, answer.headers)

@@ -1,49 +1,24 @@
 import { maxInterfacesOf } from '../catalogue/instance-types.ts'
-import type { Clock } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
-import type { Logger } from '../core/logger.ts'
-import type { Hypervisor, MachineSpec } from '../hypervisor/driver.ts'
-import type { Keys } from '../keys/keys.ts'
+import type { MachineSpec } from '../hypervisor/driver.ts'
 import {
-  changeInstanceDoc, instanceDoc, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated, type InstanceDoc,
+  changeInstanceDoc, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated, type InstanceDoc,
 } from '../model/instance.ts'
 import { releaseSlot } from '../model/slot.ts'
-import { inDiskOrder } from '../model/volume.ts'
-import type { Network } from '../network/driver.ts'
-import { prepared } from '../store/prepared.ts'
-import type { InstanceTable, InterfaceTable, VolumeTable } from '../store/schema.ts'
-import type { Db, Store } from '../store/store.ts'
-import type { Volumes } from '../volumes/driver.ts'
+import type { InstanceTable } from '../store/schema.ts'
+import { forMachine, restWorkOf } from './attached-volumes.ts'
+import { attend, attentionOf } from './attend.ts'
 import { diskSpecs } from './disks.ts'
+import { nicSpecs } from './interfaces.ts'
+import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
-import {
-  cutOff, interfaceChanges, INTERFACES_INTERVAL_MS, isSecondary, nicSpecs, recordInterfaces,
-} from './interfaces.ts'
 import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
 import { purgeInstance, releaseAttachments } from './release-instance.ts'
-import { shrinkToHost, type HostLimits } from './shrink.ts'
+import { settleVolumes } from './settle-volumes.ts'
+import { shrinkToHost } from './shrink.ts'
 
-export interface InstanceReconcilerOptions {
-  store: Store
-  clock: Clock
-  log: Logger
-  hypervisor: Hypervisor
-  /** Only for names and paths; interfaces and volumes have reconcilers of their own. */
-  network: Pick<Network, 'tapOf' | 'netnsPathOf'>
-  volumes: Pick<Volumes, 'pathOf'>
-  keys: Pick<Keys, 'unwrap'>
-  limits: HostLimits
-  /** When the machine last woke from sleep; deadlines of guests that were under way begin anew then. */
-  awakeSinceMs: () => number
-}
-
-interface Loaded {
-  row: InstanceTable
-  doc: InstanceDoc
-  interfaces: InterfaceTable[]
-  volumes: VolumeTable[]
-  vpcSlot: number | undefined
-}
+/** How long a reboot waits before it asks again whether the layers that it is for are there. */
+const REBOOT_WAIT_MS = 1000
 
 /** Owns the machine of an instance: the only caller of the hypervisor. */
 export function createInstanceReconciler(options: InstanceReconcilerOptions): Reconciler {
@@ -51,7 +26,7 @@ export function createInstanceReconciler(options: InstanceReconcilerOptions): Re
 }
 
 async function reconcile(options: InstanceReconcilerOptions, instanceId: string): Promise<Outcome> {
-  const loaded = await options.store.read((db) => load(db, instanceId))
+  const loaded = await options.store.read((db) => loadInstance(db, instanceId))
   if (!loaded) {
     await options.hypervisor.remove(instanceId)
     return DONE
@@ -63,37 +38,17 @@ async function reconcile(options: InstanceReconcilerOptions, instanceId: string)
     rebootRequested: row.reboot_requested,
     rebootCompleted: row.reboot_completed,
     inStateMs: options.clock.now() - Math.max(row.state_ms, options.awakeSinceMs()),
-    isEquipped: [...interfaces.filter((each) => each.status !== 'detaching'), ...volumes].every((each) => each.ready === 1),
-    hasSecondaryInterfaces: interfaces.some(isSecondary),
+    isEquipped: interfaces.every((each) => each.status === 'detaching' || each.ready === 1) &&
+      volumes.every((each) => each.row.ready === 1 && each.next?.state !== 'making'),
+    hasBrokenVolume: volumes.some((each) => each.row.state === 'error'),
+    attention: attentionOf(loaded),
+    rest: restWorkOf(volumes),
     machine: await options.hypervisor.observe(instanceId),
   })
   return take(options, loaded, step)
 }
 
-const instanceOf = prepared((db, instanceId: string) =>
-  db.selectFrom('instances').selectAll().where('instance_id', '=', instanceId))
-const interfacesOf = prepared((db, instanceId: string) =>
-  db.selectFrom('interfaces').selectAll().where('instance_id', '=', instanceId).orderBy('device_index'))
-const volumesOf = prepared((db, instanceId: string) =>
-  db.selectFrom('volumes').selectAll().where('instance_id', '=', instanceId))
-const vpcSlotOf = prepared((db, hostId: string, vpcId: string) =>
-  db.selectFrom('slots').select('slot').where('host_id', '=', hostId).where('kind', '=', 'vpc').where('owner_id', '=', vpcId))
-
-async function load(db: Db, instanceId: string): Promise<Loaded | undefined> {
-  const [row] = await instanceOf(db, instanceId)
-  if (!row) return undefined
-  const [slot] = row.vpc_id === null ? [] : await vpcSlotOf(db, row.host_id, row.vpc_id)
-  const doc = instanceDoc(row)
-  return {
-    row,
-    doc,
-    interfaces: await interfacesOf(db, instanceId),
-    volumes: inDiskOrder(await volumesOf(db, instanceId), doc.rootDeviceName),
-    vpcSlot: slot?.slot,
-  }
-}
-
-async function take(options: InstanceReconcilerOptions, loaded: Loaded, step: InstanceStep): Promise<Outcome> {
+async function take(options: InstanceReconcilerOptions, loaded: LoadedInstance, step: InstanceStep): Promise<Outcome> {
   const { hypervisor } = options
   const { row } = loaded
   const id = row.instance_id
@@ -104,10 +59,12 @@ async function take(options: InstanceReconcilerOptions, loaded: Loaded, step: In
       return start(options, loaded)
     case 'record-running':
       return recordRunning(options, loaded)
-    case 'ensure-interfaces':
-      return ensureInterfaces(options, loaded)
+    case 'attend':
+      return attend(options, loaded, step.to)
+    case 'settle-volumes':
+      return settleVolumes(options, loaded)
     case 'give-up':
-      return destroyThen(options, row, step.to, { stateReason: STATE_REASONS.serverError })
+      return giveUp(options, row, step)
     case 'press-power-button':
       await hypervisor.requestShutdown(id)
       return again(step.afterMs)
@@ -127,7 +84,7 @@ async function take(options: InstanceReconcilerOptions, loaded: Loaded, step: In
   }
 }
 
-async function start(options: InstanceReconcilerOptions, loaded: Loaded): Promise<Outcome> {
+async function start(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
   const { store, hypervisor, log } = options
   const { row } = loaded
   try {
@@ -143,28 +100,25 @@ async function start(options: InstanceReconcilerOptions, loaded: Loaded): Promis
 }
 
 /** A reboot that was asked for before the instance stopped has come about with its start. */
-function recordRunning({ clock }: InstanceReconcilerOptions, { row, interfaces }: Loaded): Outcome {
+function recordRunning({ clock }: InstanceReconcilerOptions, loaded: LoadedInstance): Outcome {
+  const { row } = loaded
   return recording('instance.running', async (db) => {
     const moved = await moveInstance(db, row, 'running', clock.now(), { hasRun: true, startFailures: 0, reboot: null })
     if (!moved || row.reboot_requested === row.reboot_completed) return
     await db
       .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', row.instance_id).execute()
   },
-  // Some interfaces may have come or gone while it was starting.
-  interfaces.some(isSecondary) ? again(0) : DONE)
+  // Some interfaces and volumes may have come or gone while it was starting.
+  attentionOf(loaded).length > 0 ? again(0) : DONE)
 }
 
-/** Plugs in what was attached to a running machine, and has the guest give up what was detached. */
-async function ensureInterfaces({ clock, hypervisor, network }: InstanceReconcilerOptions, { row, interfaces }: Loaded): Promise<Outcome> {
-  const plugged = await hypervisor.ensureNics(row.instance_id, nicSpecs(network, interfaces), cutOff(interfaces))
-  const changes = interfaceChanges(interfaces, plugged)
-  const outcome = changes.isSettled ? DONE : again(INTERFACES_INTERVAL_MS)
-  if (changes.attached.length + changes.detached.length === 0) return outcome
-  return recording('instance.interfaces', (db) => recordInterfaces(db, row, changes, clock.now()), outcome)
+function giveUp(options: InstanceReconcilerOptions, row: InstanceTable, step: Extract<InstanceStep, { step: 'give-up' }>): Promise<Outcome> {
+  const stateReason = step.cause === 'volume' ? STATE_REASONS.volumeFailure : STATE_REASONS.serverError
+  return destroyThen(options, row, step.to, { stateReason })
 }
 
 /** Writes down, before the first start, the hardware that must not change later. */
-async function pinHardware(options: InstanceReconcilerOptions, { row, doc }: Loaded): Promise<InstanceDoc> {
+async function pinHardware(options: InstanceReconcilerOptions, { row, doc }: LoadedInstance): Promise<InstanceDoc> {
   const promised = { vcpus: row.vcpus, memoryMib: row.memory_mib }
   const real = shrinkToHost(promised, options.limits)
   const isShrunk = real.vcpus < promised.vcpus || real.memoryMib < promised.memoryMib
@@ -188,7 +142,7 @@ async function pinHardware(options: InstanceReconcilerOptions, { row, doc }: Loa
   return pinned
 }
 
-async function machineSpec(options: InstanceReconcilerOptions, loaded: Loaded, doc: InstanceDoc): Promise<MachineSpec> {
+async function machineSpec(options: InstanceReconcilerOptions, loaded: LoadedInstance, doc: InstanceDoc): Promise<MachineSpec> {
   const { network } = options
   const { row } = loaded
   if (row.slot === null || doc.platform === null || loaded.vpcSlot === undefined) {
@@ -201,7 +155,7 @@ async function machineSpec(options: InstanceReconcilerOptions, loaded: Loaded, d
     vcpus: doc.granted?.vcpus ?? row.vcpus,
     memoryMib: doc.granted?.memoryMib ?? row.memory_mib,
     platform: doc.platform,
-    disks: await diskSpecs(options, loaded.volumes),
+    disks: await diskSpecs(options, forMachine(loaded.volumes)),
     nics: nicSpecs(network, loaded.interfaces),
     // A type that was changed may allow fewer than there are.
     maxNics: Math.max(maxInterfacesOf(row.instance_type), loaded.interfaces.length),
@@ -211,29 +165,35 @@ async function machineSpec(options: InstanceReconcilerOptions, loaded: Loaded, d
 
 /** Ends the machine, then in one transaction everything that ends with it. */
 async function destroyThen(
-  { clock, hypervisor }: InstanceReconcilerOptions,
+  { clock, hypervisor, random }: InstanceReconcilerOptions,
   row: InstanceTable,
   to: 'stopped' | 'terminated',
   change: Partial<InstanceDoc> = {},
 ): Promise<Outcome> {
   await hypervisor.ensureStopped(row.instance_id)
-  if (row.state === to) return DONE
+  if (row.state === to) return again(0)
   return recording(`instance.${to}`, async (db) => {
-    const moved = await moveInstance(db, row, to, clock.now(), { force: false, ...change })
-    if (moved) await releaseAttachments(db, moved, clock.now())
+    const nowMs = clock.now()
+    const moved = await moveInstance(db, row, to, nowMs, { force: false, freezing: false, ...change })
+    if (moved) await releaseAttachments({ db, random, nowMs }, moved)
   }, again(0))
 }
 
 /**
  * A reboot that was asked for: the guest shuts down and is started again in the same place. A
- * guest that does not listen is ended hard after the deadline, as EC2 does.
+ * guest that does not listen is ended hard after the deadline, as EC2 does. Snapshots that wait for the guest to be
+ * down have their layers ready before, so that it is no longer down than for any reboot.
  */
-async function reboot(options: InstanceReconcilerOptions, loaded: Loaded): Promise<Outcome> {
+async function reboot(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
   const { store, clock, hypervisor } = options
-  const { row, doc } = loaded
+  const { row, doc, volumes } = loaded
   const id = row.instance_id
   const machine = await hypervisor.observe(id)
   const pid = machine.status === 'absent' ? null : machine.pid
+  if (machine.status === 'running' && volumes.some(({ row: { freeze }, next }) => freeze === 'down' && next?.state === 'making')) {
+    // The volume's reconciler marks the instance due when it is there.
+    return again(REBOOT_WAIT_MS)
+  }
   const begun = doc.reboot ?? { begunMs: clock.now(), pid }
   if (!doc.reboot) {
     await store.transaction('instance.reboot-begun', (db) => changeInstanceDoc(db, id, { reboot: begun }))
@@ -245,6 +205,8 @@ async function reboot(options: InstanceReconcilerOptions, loaded: Loaded): Promi
     }
     await hypervisor.ensureStopped(id)
   }
+  const isUp = machine.status === 'running' && pid !== begun.pid
+  if (!isUp && restWorkOf(volumes) === 'before-start') return settleVolumes(options, loaded)
   await hypervisor.ensureRunning(await machineSpec(options, loaded, doc))
   return recording('instance.rebooted', async (db) => {
     await db
@@ -254,7 +216,7 @@ async function reboot(options: InstanceReconcilerOptions, loaded: Loaded): Promi
 }
 
 /** A guest without space: said once, and tried again until the disk has room. */
-async function resume(options: InstanceReconcilerOptions, { row, doc }: Loaded, afterMs: number): Promise<Outcome> {
+async function resume(options: InstanceReconcilerOptions, { row, doc }: LoadedInstance, afterMs: number): Promise<Outcome> {
   const { clock, hypervisor, log } = options
   const id = row.instance_id
   await hypervisor.resume(id)

@@ -11,7 +11,7 @@ const DOC = { force: false, shutdownBehavior: 'stop', hasRun: true, startFailure
 function facts(state: InstanceState, change: Partial<InstanceFacts> = {}): InstanceFacts {
   return {
     state, doc: DOC, rebootRequested: 0, rebootCompleted: 0,
-    inStateMs: 0, isEquipped: true, hasSecondaryInterfaces: false, machine: ABSENT, ...change,
+    inStateMs: 0, isEquipped: true, hasBrokenVolume: false, attention: [], rest: 'none', machine: ABSENT, ...change,
   }
 }
 const step = (state: InstanceState, change: Partial<InstanceFacts> = {}) => planInstance(facts(state, change))
@@ -29,8 +29,18 @@ describe('a pending instance', () => {
   })
   test('that failed to start too often is given up: a launch is terminated, what ran before keeps its disk', () => {
     const doc = { ...DOC, hasRun: false, startFailures: MAX_START_FAILURES } as const
-    expect(step('pending', { doc })).toEqual({ step: 'give-up', to: 'terminated' })
-    expect(step('pending', { doc: { ...doc, hasRun: true } })).toEqual({ step: 'give-up', to: 'stopped' })
+    expect(step('pending', { doc })).toEqual({ step: 'give-up', to: 'terminated', cause: 'start' })
+    expect(step('pending', { doc: { ...doc, hasRun: true } })).toEqual({ step: 'give-up', to: 'stopped', cause: 'start' })
+  })
+  test('whose volume cannot be made is given up, whether or not the rest is there', () => {
+    const doc = { ...DOC, hasRun: false } as const
+    expect(step('pending', { doc, hasBrokenVolume: true, isEquipped: false })).toEqual({ step: 'give-up', to: 'terminated', cause: 'volume' })
+  })
+  test('does first what must not wait with its volumes, but for modifications, which come with the start', () => {
+    expect(step('pending', { rest: 'before-start' }).step).toBe('settle-volumes')
+    expect(step('pending', { rest: 'before-start', machine: SHUTDOWN }).step).toBe('settle-volumes')
+    expect(step('pending', { rest: 'before-start', isEquipped: false }).step).toBe('none')
+    expect(step('pending', { rest: 'modifications' }).step).toBe('start')
   })
 })
 
@@ -38,10 +48,12 @@ describe('a running instance', () => {
   test('is left alone while its machine runs', () => {
     expect(step('running', { machine: RUNNING }).step).toBe('none')
   })
-  test('with interfaces that come and go is made to have those that it should', () => {
-    expect(step('running', { machine: RUNNING, hasSecondaryInterfaces: true }).step).toBe('ensure-interfaces')
-    expect(step('running', { machine: RUNNING, hasSecondaryInterfaces: true, rebootRequested: 1 }).step).toBe('reboot')
-    expect(step('running', { machine: SHUTDOWN, hasSecondaryInterfaces: true }).step).toBe('record-shutdown')
+  test('is attended to where something comes or goes, unless it goes down', () => {
+    const attention = ['freeze', 'volumes'] as const
+    expect(step('running', { machine: RUNNING, attention })).toEqual({ step: 'attend', to: attention })
+    expect(step('running', { machine: RUNNING, attention, rebootRequested: 1 }).step).toBe('reboot')
+    expect(step('running', { machine: SHUTDOWN, attention }).step).toBe('record-shutdown')
+    expect(step('stopping', { machine: RUNNING, attention }).step).toBe('press-power-button')
   })
   test('whose disk has no room is let go on now and then, and what it went through is forgotten when it runs', () => {
     const doc = { ...DOC, outOfSpaceSinceMs: 1 }
@@ -85,12 +97,17 @@ describe.each([
 test('a stopped instance has no machine; one that is found is ended', () => {
   expect(step('stopped').step).toBe('none')
   expect(step('stopped', { machine: RUNNING })).toEqual({ step: 'destroy-then', to: 'stopped' })
+  expect(step('stopped', { machine: SHUTDOWN, rest: 'before-start' })).toEqual({ step: 'destroy-then', to: 'stopped' })
+})
+
+test.each(['modifications', 'before-start'] as const)('a stopped instance: %s of its volumes', (rest) => {
+  expect(step('stopped', { rest }).step).toBe('settle-volumes')
 })
 
 test('every step that changes the state is a legal move', () => {
   const target = (planned: ReturnType<typeof planInstance>): InstanceState | undefined => {
     if (planned.step === 'record-running') return 'running'
-    return 'to' in planned ? planned.to : undefined
+    return 'to' in planned && planned.step !== 'attend' ? planned.to : undefined
   }
   for (const state of Object.keys(STATE_CODES) as InstanceState[]) {
     for (const machine of [ABSENT, RUNNING, SHUTDOWN]) {

@@ -9,26 +9,44 @@ export interface InstanceFacts {
   rebootCompleted: number
   /** Time since the present state was entered, milliseconds. */
   inStateMs: number
-  /** Every volume has its file and every interface its port. */
+  /** Every volume has its files, also the one that it is to go on in, and every interface its port. */
   isEquipped: boolean
-  /** It has, or is to give up, an interface that is no part of the machine. */
-  hasSecondaryInterfaces: boolean
+  /** One of its volumes could not be made. */
+  hasBrokenVolume: boolean
+  /** What of a running machine has to be looked at. */
+  attention: readonly Attention[]
+  /** What is to be done with its volumes while it has no machine. */
+  rest: RestWork
   machine: MachineObservation
 }
+
+/**
+ * What comes and goes while a machine runs: `interfaces` beside the primary one; `volumes` that are attached,
+ * detached or changed; a `freeze` for snapshots; a `chain` of layers that has become long.
+ */
+export type Attention = 'interfaces' | 'freeze' | 'volumes' | 'chain'
+
+/**
+ * `before-start`: something that must not wait, such as a change of layers that QEMU may have made already;
+ * `modifications`: what a start would bring into force by itself.
+ */
+export type RestWork = 'none' | 'modifications' | 'before-start'
 
 /** The one next step towards what is wanted. */
 export type InstanceStep =
   | { step: 'start' }
   | { step: 'record-running' }
   /** It cannot be started: a launch ends terminated, what ran before goes back to stopped. */
-  | { step: 'give-up'; to: 'stopped' | 'terminated' }
+  | { step: 'give-up'; to: 'stopped' | 'terminated'; cause: 'start' | 'volume' }
   | { step: 'press-power-button'; afterMs: number }
   | { step: 'reboot' }
   /** It stands still because its disk has no room on the host; it is let go on now and then. */
   | { step: 'resume'; afterMs: number }
   | { step: 'record-resumed' }
-  /** Its interfaces, as they should be and as they are in the machine, are compared. */
-  | { step: 'ensure-interfaces' }
+  /** What should be in the machine and what is are compared. */
+  | { step: 'attend'; to: readonly Attention[] }
+  /** It has no machine: what waits for that is done with its volumes. */
+  | { step: 'settle-volumes' }
   | { step: 'destroy-then'; to: 'stopped' | 'terminated' }
   /** The guest went down by itself, or its process died; the next step follows from the new state. */
   | { step: 'record-shutdown'; to: 'stopping' | 'shutting-down'; cause: 'guest' | 'failure' }
@@ -52,9 +70,7 @@ export function planInstance(facts: InstanceFacts): InstanceStep {
   switch (facts.state) {
     case 'pending':
       if (facts.machine.status === 'running') return { step: 'record-running' }
-      if (facts.doc.startFailures >= MAX_START_FAILURES) return { step: 'give-up', to: facts.doc.hasRun ? 'stopped' : 'terminated' }
-      // The reconcilers of volumes and interfaces mark the instance due when the last of them is ready.
-      return facts.isEquipped ? { step: 'start' } : { step: 'none' }
+      return planStart(facts)
     case 'running':
       return planRunning(facts)
     case 'stopping':
@@ -62,10 +78,20 @@ export function planInstance(facts: InstanceFacts): InstanceStep {
     case 'shutting-down':
       return planShutdown(facts, 'terminated', SHUTDOWN_DEADLINE_MS.terminate)
     case 'stopped':
-      return facts.machine.status === 'absent' ? { step: 'none' } : { step: 'destroy-then', to: 'stopped' }
+      if (facts.machine.status !== 'absent') return { step: 'destroy-then', to: 'stopped' }
+      return facts.rest === 'none' ? { step: 'none' } : { step: 'settle-volumes' }
     case 'terminated':
       return { step: 'purge' }
   }
+}
+
+function planStart({ doc, hasBrokenVolume, isEquipped, rest }: InstanceFacts): InstanceStep {
+  const to = doc.hasRun ? 'stopped' : 'terminated'
+  if (hasBrokenVolume) return { step: 'give-up', to, cause: 'volume' }
+  if (doc.startFailures >= MAX_START_FAILURES) return { step: 'give-up', to, cause: 'start' }
+  // The reconcilers of volumes and interfaces mark the instance due when the last of them is ready.
+  if (!isEquipped) return { step: 'none' }
+  return rest === 'before-start' ? { step: 'settle-volumes' } : { step: 'start' }
 }
 
 function planRunning(facts: InstanceFacts): InstanceStep {
@@ -74,7 +100,7 @@ function planRunning(facts: InstanceFacts): InstanceStep {
   if (facts.machine.status === 'running' && facts.machine.outOfSpace) return { step: 'resume', afterMs: RESUME_INTERVAL_MS }
   if (facts.machine.status === 'running' && facts.doc.outOfSpaceSinceMs !== null) return { step: 'record-resumed' }
   // The driver tells of a change, and a resync looks again now and then.
-  if (facts.machine.status === 'running') return { step: facts.hasSecondaryInterfaces ? 'ensure-interfaces' : 'none' }
+  if (facts.machine.status === 'running') return facts.attention.length > 0 ? { step: 'attend', to: facts.attention } : { step: 'none' }
   const cause = facts.machine.status === 'shutdown' ? 'guest' : 'failure'
   const to = cause === 'guest' && facts.doc.shutdownBehavior === 'terminate' ? 'shutting-down' : 'stopping'
   return { step: 'record-shutdown', to, cause }

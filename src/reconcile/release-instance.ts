@@ -1,15 +1,27 @@
+import type { Random } from '../core/random.ts'
 import { freeInterface, parkInterface, removeInterface } from '../model/free-interface.ts'
+import { freeVolume } from '../model/free-volume.ts'
+import { binned, recycleRuleFor } from '../model/recycle-rules.ts'
 import type { InstanceTable, VolumeTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
+import { settleAtRest } from './settle-volumes.ts'
+
+interface Ambient {
+  db: Db
+  random: Random
+  nowMs: number
+}
 
 /**
- * What ends with a machine, in the transaction that records its end. Stopped: the ports go and with
+ * What ends with a machine, in the transaction that records its end. Snapshots that waited get what is in
+ * its volumes. Stopped: the ports go and with
  * them the automatic public addresses; private addresses, Elastic IPs and volumes stay. Terminated:
  * interfaces and volumes are deleted or let go, as DeleteOnTermination says; what is deleted gives up
- * its Elastic IPs. Interfaces that were being detached are let go in any case.
+ * its Elastic IPs. Interfaces and volumes that were being detached are let go in any case.
  */
-export async function releaseAttachments(db: Db, row: InstanceTable, nowMs: number): Promise<void> {
+export async function releaseAttachments(ambient: Ambient, row: InstanceTable): Promise<void> {
+  const { db, nowMs } = ambient
   if (row.vpc_id === null) throw new Error(`${row.instance_id} ends and is in no VPC`)
   const interfaces = await db.selectFrom('interfaces').selectAll().where('instance_id', '=', row.instance_id).execute()
   for (const each of interfaces) {
@@ -19,31 +31,36 @@ export async function releaseAttachments(db: Db, row: InstanceTable, nowMs: numb
     else await freeInterface({ db, nowMs }, each)
   }
   await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.host_id }, nowMs)
-  if (row.state === 'terminated') await releaseSubnetAndVolumes(db, row, nowMs)
-}
-
-async function releaseSubnetAndVolumes(db: Db, row: InstanceTable, nowMs: number): Promise<void> {
-  await db
-    .updateTable('instances').set({ vpc_id: null, subnet_id: null }).where('instance_id', '=', row.instance_id).execute()
-  const volumes = await db
-    .selectFrom('volumes').select(['volume_id', 'host_id', 'delete_on_termination', 'ready'])
-    .where('instance_id', '=', row.instance_id).execute()
-  for (const volume of volumes) {
-    await db
-      .updateTable('volumes')
-      .set({
-        instance_id: null, device: null, attach_state: null, attached_ms: null,
-        ...releasedState(volume),
-      })
-      .where('volume_id', '=', volume.volume_id).execute()
-    await enqueue(db, { kind: 'volume', id: volume.volume_id, hostId: volume.host_id }, nowMs)
+  await settleAtRest(ambient, row.instance_id)
+  if (row.state === 'terminated') await releaseSubnetAndVolumes(ambient, row)
+  else {
+    await db.updateTable('volumes').set({ attach_state: 'attached' })
+      .where('instance_id', '=', row.instance_id).where('attach_state', '=', 'attaching').where('ready', '=', 1).execute()
   }
 }
 
-/** What becomes of a volume whose instance is gone; one that has no file yet is still being made. */
-function releasedState(volume: { delete_on_termination: number; ready: number }): Partial<Pick<VolumeTable, 'state'>> {
-  if (volume.delete_on_termination === 1) return { state: 'deleting' }
-  return volume.ready === 1 ? { state: 'available' } : {}
+async function releaseSubnetAndVolumes({ db, nowMs }: Ambient, row: InstanceTable): Promise<void> {
+  await db
+    .updateTable('instances').set({ vpc_id: null, subnet_id: null }).where('instance_id', '=', row.instance_id).execute()
+  const volumes = await db.selectFrom('volumes').selectAll().where('instance_id', '=', row.instance_id).execute()
+  for (const volume of volumes) {
+    const change = await releasedColumns(db, volume, nowMs)
+    await freeVolume(db, volume, nowMs)
+    await db.updateTable('volumes').set(change).where('volume_id', '=', volume.volume_id).execute()
+  }
+}
+
+/** What becomes of a volume whose instance is gone; one that has no file yet is still being made, or could not be. */
+async function releasedColumns(
+  db: Db,
+  volume: VolumeTable,
+  nowMs: number,
+): Promise<Partial<Pick<VolumeTable, 'state' | 'binned_ms' | 'bin_exit_ms'>>> {
+  const state = volume.ready === 1 ? 'available' : volume.state
+  if (volume.delete_on_termination === 0) return { state }
+  const resource = { account: volume.account_id, resourceType: 'EBS_VOLUME', resourceId: volume.volume_id } as const
+  const retentionMs = volume.ready === 1 ? await recycleRuleFor(db, resource) : undefined
+  return retentionMs === undefined ? { state: 'deleting' } : { state, ...binned(nowMs, retentionMs) }
 }
 
 /** Forgets a terminated instance: nothing refers to it any more. */

@@ -2,10 +2,11 @@ import type { Clock } from '../core/clock.ts'
 import type { Hypervisor } from '../hypervisor/driver.ts'
 import type { Network } from '../network/driver.ts'
 import { inPages } from '../store/batch.ts'
-import type { LayerTable } from '../store/schema.ts'
+import type { LayerTable, VolumeTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import type { Volumes } from '../volumes/driver.ts'
+import { RECYCLE_BIN } from './recycle.ts'
 
 /** Marks made in one transaction; more would keep other callers waiting. */
 const ITEMS_AT_ONCE = 250
@@ -31,6 +32,7 @@ export async function resync(options: {
   const due: Due = {
     // What exists without a row is garbage, unless it turns up below.
     instance: new Set(machines), volume: new Set(), layer: new Set(layers), vpc: new Set(vpcs), images: new Set(['built']),
+    recycle: new Set([RECYCLE_BIN]),
   }
   for await (const page of inPages({ store, clock }, (db, after, limit) =>
     db.selectFrom('instances').select(['instance_id', 'host_id', 'vpc_id', 'state'])
@@ -50,12 +52,12 @@ export async function resync(options: {
     .where('host_id', '=', hostId).where('state', 'in', ['pending', 'available', 'deleting']).execute())
   for (const { vpc_id: vpcId } of gateways) due.vpc.add(vpcId)
   for await (const page of inPages({ store, clock }, (db, after, limit) =>
-    db.selectFrom('volumes').select(['volume_id', 'host_id', 'ready', 'state'])
+    db.selectFrom('volumes')
+      .select(['volume_id', 'host_id', 'ready', 'state', 'next_layer_id', 'instance_id', 'revision', 'synced_revision'])
       .where('volume_id', '>', after).orderBy('volume_id').limit(limit).execute(), (row) => row.volume_id)) {
     for (const row of page) {
       // Volumes are looked at only when the row and the file may disagree.
-      const isUnsettled = row.host_id === hostId && (row.ready === 0 || row.state === 'deleting')
-      if (isUnsettled) due.volume.add(row.volume_id)
+      if (row.host_id === hostId && isVolumeUnsettled(row)) due.volume.add(row.volume_id)
       else due.volume.delete(row.volume_id)
     }
   }
@@ -74,7 +76,14 @@ export async function resync(options: {
 
 const UNSETTLED_LAYERS: readonly LayerTable['state'][] = ['filling', 'sealing', 'deleting']
 
-type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images', Set<string>>
+/** Instances are looked at in any case, and with them what is to be done in their machines. */
+function isVolumeUnsettled(row: Pick<VolumeTable, 'ready' | 'state' | 'next_layer_id' | 'instance_id' | 'revision' | 'synced_revision'>): boolean {
+  if (row.state === 'error') return false
+  if (row.ready === 0 || row.state === 'deleting' || row.next_layer_id !== null) return true
+  return row.instance_id === null && row.revision !== row.synced_revision
+}
+
+type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images' | 'recycle', Set<string>>
 
 /** Marks everything due, some at a time. */
 async function enqueueAll({ store, clock, hostId }: { store: Store; clock: Clock; hostId: string }, due: Due): Promise<void> {

@@ -7,6 +7,7 @@ import { AssumeRoleCommand, GetCallerIdentityCommand, GetSessionTokenCommand, ST
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { operations as iamOperations } from '../../src/iam/index.ts'
 import { loadServiceModel } from '../../src/protocol/model.ts'
+import { operations as rbinOperations } from '../../src/rbin/index.ts'
 import { operations as ssmOperations } from '../../src/ssm/index.ts'
 import { startTestCloud, TEST_KEY, tinyImageId, type TestCloud } from '../support/cloud.ts'
 
@@ -124,7 +125,7 @@ describe('temporary credentials', () => {
 })
 
 describe('a service of which little is there', () => {
-  it.each([['iam', iamOperations], ['ssm', ssmOperations]] as const)('%s has shapes of what is there, and only of that', (name, table) => {
+  it.each([['iam', iamOperations], ['rbin', rbinOperations], ['ssm', ssmOperations]] as const)('%s has shapes of what is there, and only of that', (name, table) => {
     const model = loadServiceModel(name)
     expect(model.operationNames().filter((each) => model.operation(each)?.hasShapes).toSorted()).toEqual(Object.keys(table).toSorted())
   })
