@@ -2,14 +2,16 @@ import type { Clock } from './core/clock.ts'
 import { messageOf } from './core/errors.ts'
 import type { Logger } from './core/logger.ts'
 import type { Random } from './core/random.ts'
+import type { ImportFiles } from './disk-formats/import-folder.ts'
 import type { Hypervisor } from './hypervisor/driver.ts'
 import type { Network } from './network/driver.ts'
 import { createConsoleReconciler } from './reconcile/console.ts'
 import type { Keys } from './keys/keys.ts'
 import { createImagesReconciler, type ImageSource } from './reconcile/images.ts'
+import { createImportReconciler } from './reconcile/import.ts'
 import { createInstanceReconciler } from './reconcile/instance.ts'
 import { createLayerReconciler } from './reconcile/layer.ts'
-import { DONE, isFatal, ReconcileLoop } from './reconcile/loop.ts'
+import { isFatal, ReconcileLoop } from './reconcile/loop.ts'
 import { createRecycleReconciler } from './reconcile/recycle.ts'
 import { resync } from './reconcile/resync.ts'
 import { createResyncTimer, type ResyncTimer } from './reconcile/resync-timer.ts'
@@ -33,6 +35,7 @@ export interface AgentOptions {
   volumes: Volumes
   keys: Keys
   images: ImageSource
+  imports: ImportFiles
   host: HostRegistration
   limits: HostLimits
   /** What the recycle bin may hold of the disk; null for the default. */
@@ -71,7 +74,7 @@ export function createAgent(options: AgentOptions): Agent {
         instance: createInstanceReconciler({ ...common, random, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0 }),
         volume: createVolumeReconciler({ ...common, random }),
         layer: createLayerReconciler({ ...common, random }),
-        import: { reconcile: async () => DONE },
+        import: createImportReconciler({ ...common, random, imports: options.imports }),
         recycle: createRecycleReconciler({ ...common, hostId: host.hostId, budgetGib: options.recycleBudgetGib }),
         ...createVpcReconcilers({ ...common, random, hostId: host.hostId }),
         console: createConsoleReconciler(common),

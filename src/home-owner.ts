@@ -43,6 +43,8 @@ export function settleOwner(home: string, isNew: boolean, environment: Record<st
   for (const entry of readdirSync(home, { withFileTypes: true })) {
     if (entry.isFile()) giveToFolderOwner(path.join(home, entry.name))
   }
+  // What lies in there may have another name elsewhere, and so another owner's reasons.
+  giveToFolderOwner(path.join(home, 'imports'))
   for (const name of OWNERS_FOLDERS) {
     const folder = path.join(home, name)
     giveToFolderOwner(folder)

@@ -11,7 +11,7 @@ import { settleOwner } from './home-owner.ts'
  * passable, not readable.
  */
 const FOLDERS: Record<string, number> = {
-  '.': 0o711, instances: 0o711, volumes: 0o711, layers: 0o711, images: 0o755, accounts: 0o700,
+  '.': 0o711, instances: 0o711, volumes: 0o711, layers: 0o711, images: 0o755, accounts: 0o700, imports: 0o700,
   keys: 0o700, logs: 0o700, run: 0o700, tmp: 0o700,
 }
 

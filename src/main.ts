@@ -11,6 +11,7 @@ import { jsonLogger, silentLogger, type Logger } from './core/logger.ts'
 import { systemClock } from './core/clock.ts'
 import { systemRandom } from './core/random.ts'
 import { ensureCredentials } from './credentials.ts'
+import { createImportFolder } from './disk-formats/import-folder.ts'
 import { ensureHome, ensureHostId, homeIdOf, homePaths } from './home.ts'
 import { bootableArchitectures } from './hypervisor/qemu/architecture.ts'
 import { probeAccelerator } from './hypervisor/qemu/probe.ts'
@@ -27,7 +28,7 @@ import type { Network } from './network/driver.ts'
 import type { ApiServer } from './protocol/server.ts'
 import type { ImageSource } from './reconcile/images.ts'
 import { registration, type Engine } from './registration.ts'
-import { describeDatabase, publicPoolOf, type Settings } from './settings.ts'
+import { describeDatabase, importFolderOf, publicPoolOf, type Settings } from './settings.ts'
 import { formatCidr } from './core/cidr.ts'
 import { withCommitCrashPoints } from './store/crash-points.ts'
 import { emptyPostgres, openPostgres, probePostgres } from './store/postgres.ts'
@@ -143,6 +144,7 @@ export async function startAgent(settings: Settings, onFatal: (error: unknown) =
     volumes: withCrashPoints('volumes', createQcow2Volumes({ home: settings.home, log }), crashPoints),
     keys: createKeyService(path.join(homePaths(settings.home).keys, 'master.key')),
     images: builtImages(settings),
+    imports: createImportFolder(importFolderOf(settings)),
     host: registration(hostId, settings, engine, {
       cpus: limits.vcpus, memoryMib: Math.floor(totalmem() / 2 ** 20), guestLimits: limits, architectures: bootableArchitectures(),
     }),

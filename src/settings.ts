@@ -22,6 +22,8 @@ export interface Settings {
   publicPool: string | null
   /** Interface of the host whose network may reach public addresses in use; null for the host alone. */
   publicInterface: string | null
+  /** The folder whose disk files ImportSnapshot and ImportImage may read; null is `imports` in the home. */
+  importFolder: string | null
   /** How many times the host's vCPUs and memory are promised to instances. */
   overcommitVcpus: number
   overcommitMemory: number
@@ -59,6 +61,10 @@ export const SETTING_OPTIONS: Record<keyof Settings, SettingOption> = {
   publicInterface: {
     flag: '--public-interface <name>', variable: 'HEARTH_PUBLIC_INTERFACE',
     description: 'interface whose network may reach public addresses in use (default: this host alone may)',
+  },
+  importFolder: {
+    flag: '--import-folder <folder>', variable: 'HEARTH_IMPORT_FOLDER',
+    description: 'the only folder that ImportImage and ImportSnapshot read disk files from (default: imports in the home)',
   },
   overcommitVcpus: {
     flag: '--overcommit-vcpus <factor>', variable: 'HEARTH_OVERCOMMIT_VCPUS',
@@ -107,6 +113,7 @@ export function readSettings(flags: Given, environment: Record<string, string | 
     database: databaseUrl(value('database')),
     publicPool: value('publicPool') ?? null,
     publicInterface: interfaceName(value('publicInterface')),
+    importFolder: optionalPath(value('importFolder')),
     overcommitVcpus: factor('overcommitVcpus', value('overcommitVcpus') ?? '16'),
     overcommitMemory: factor('overcommitMemory', value('overcommitMemory') ?? '4'),
     recycleBudgetGib: budget(value('recycleBudgetGib')),
@@ -134,6 +141,15 @@ export function publicPoolOf(settings: Pick<Settings, 'publicPool' | 'engine'>, 
   const all: Cidr = { base: (198 * 256 + 18) * 65_536, prefix: 15 }
   if (settings.engine === 'sim') return all
   return { base: all.base + (Number.parseInt(homeId, 16) % 128) * 1024, prefix: 22 }
+}
+
+function optionalPath(value: string | undefined): string | null {
+  return value === undefined ? null : path.resolve(value)
+}
+
+/** Where callers of the API may import disk files from. */
+export function importFolderOf({ importFolder, home }: Pick<Settings, 'importFolder' | 'home'>): string {
+  return importFolder ?? path.join(home, 'imports')
 }
 
 /** A name that the kernel takes, and that is safe within rules and commands. */

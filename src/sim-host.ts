@@ -2,6 +2,7 @@ import { createAgent, type Agent } from './agent.ts'
 import type { Clock } from './core/clock.ts'
 import type { Logger } from './core/logger.ts'
 import type { Random } from './core/random.ts'
+import { createImportFolder, type ImportFiles } from './disk-formats/import-folder.ts'
 import { createSimHypervisor } from './hypervisor/sim.ts'
 import { createSimWorld, type SimWorld } from './hypervisor/sim-world.ts'
 import type { BuiltImage } from './images/build.ts'
@@ -9,7 +10,7 @@ import { createMemoryKeys } from './keys/memory-keys.ts'
 import { createSimNetwork, createSimNetworkWorld, type SimNetworkWorld } from './network/sim.ts'
 import type { ImageSource } from './reconcile/images.ts'
 import { registration } from './registration.ts'
-import type { Settings } from './settings.ts'
+import { importFolderOf, type Settings } from './settings.ts'
 import type { Store } from './store/store.ts'
 import { createSimVolumes } from './volumes/sim.ts'
 
@@ -75,6 +76,8 @@ export function createSimAgent(options: SimAgentOptions): { agent: Agent; closeD
     volumes: wrap('volumes', volumes),
     keys: createMemoryKeys(),
     images: simImages,
+    // Simulated disks have no content, but files that are imported are judged as they are.
+    imports: options.imports ?? createImportFolder(importFolderOf(settings)),
     host: registration(options.hostId ?? 'h-sim', settings, { engine: 'sim', accelerator: 'sim', reason: 'simulated' }, {
       ...capacity, architectures: ['x86_64', 'arm64'],
     }),
@@ -100,6 +103,8 @@ export interface SimAgentOptions {
   log: Logger
   host: SimHost
   delays: SimDelays
+  /** Files to import; those of the settings' folder unless given. */
+  imports?: ImportFiles
   capacity?: { cpus: number; memoryMib: number; guestLimits: { vcpus: number; memoryMib: number } }
   wrap?: <T extends object>(name: string, driver: T) => T
   onFatal: (error: unknown) => void

@@ -9,13 +9,14 @@ import type { Settings } from '../settings.ts'
 import { enqueue } from '../store/work.ts'
 import { checkHomeFolder, newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { addImageBake } from './image-bake.ts'
+import { addImageImport } from './image-import.ts'
 import { formatAmis, listAmis } from './images.ts'
 import { formatTable, type Terminal } from './terminal.ts'
 
-/** `hearth image build|bake|list`. */
+/** `hearth image build|bake|import|list`. */
 export function addImage(program: Command, terminal: Terminal): void {
-  const image = newCommand(program, 'image', 'build or bake images of machines, or list them', [
-    'hearth image build debian-12', 'hearth image bake first --name mine', 'hearth image list --json',
+  const image = newCommand(program, 'image', 'build, bake or import images of machines, or list them', [
+    'hearth image build debian-12', 'hearth image bake first --name mine', 'hearth image import disk.qcow2 --name mine',
   ])
   const recipes = imageRecipes.map((each) => each.name).join(', ')
   const build = newCommand(image, 'build', 'build an image from packages; a running cloud registers it', [
@@ -35,6 +36,7 @@ export function addImage(program: Command, terminal: Terminal): void {
     terminal.out(built.file)
   })
   addImageBake(image, terminal)
+  addImageImport(image, terminal)
   const list = newCommand(image, 'list', 'list the images that were built, those that can be, and the AMIs that were made', [
     'hearth image list', 'hearth image list --json',
   ])

@@ -40,6 +40,9 @@ import {
   disableImageBlockPublicAccess, enableImageBlockPublicAccess, getImageBlockPublicAccessState,
 } from './image-public-access.ts'
 import { describeImages } from './images.ts'
+import { importImage } from './import-image.ts'
+import { importSnapshot } from './import-snapshot.ts'
+import { cancelImportTask, describeImportImageTasks, describeImportSnapshotTasks } from './import-tasks.ts'
 import { describeInstanceAttribute } from './instance-attributes.ts'
 import { describeInstanceImageMetadata } from './instance-image-metadata.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
@@ -134,6 +137,7 @@ export const operations: Record<string, Operation> = {
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
   CancelImageLaunchPermission: mutation(cancelImageLaunchPermission),
+  CancelImportTask: mutation(cancelImportTask),
   CopyImage: mutation(copyImage),
   CopySnapshot: mutation(copySnapshot),
   CreateDefaultSubnet: mutation(createDefaultSubnet),
@@ -186,6 +190,8 @@ export const operations: Record<string, Operation> = {
   DescribeDhcpOptions: query(describeDhcpOptions),
   DescribeImageAttribute: query(describeImageAttribute),
   DescribeImages: query(describeImages),
+  DescribeImportImageTasks: query(describeImportImageTasks),
+  DescribeImportSnapshotTasks: query(describeImportSnapshotTasks),
   DescribeInstanceAttribute: query(describeInstanceAttribute),
   DescribeInstanceCreditSpecifications: query(describeInstanceCreditSpecifications),
   DescribeInstanceImageMetadata: query(describeInstanceImageMetadata),
@@ -249,7 +255,9 @@ export const operations: Record<string, Operation> = {
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
   GetSnapshotBlockPublicAccessState: query(getSnapshotBlockPublicAccessState),
+  ImportImage: mutation(importImage),
   ImportKeyPair: mutation(importKeyPair),
+  ImportSnapshot: mutation(importSnapshot),
   ListImagesInRecycleBin: query(listImagesInRecycleBin),
   ListSnapshotsInRecycleBin: query(listSnapshotsInRecycleBin),
   ListVolumesInRecycleBin: query(listVolumesInRecycleBin),

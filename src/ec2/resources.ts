@@ -128,6 +128,16 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidDhcpOptionsId.Malformed', notFoundCode: 'InvalidDhcpOptionID.NotFound',
     notFound: idDoesNotExist('dhcpOption'),
   },
+  importImageTask: {
+    type: 'import-image-task', prefix: 'import-ami', table: 'import_tasks', idColumn: 'task_id',
+    malformedCode: 'InvalidConversionTaskId.Malformed', notFoundCode: 'InvalidConversionTaskId',
+    notFound: idDoesNotExist('import image task'),
+  },
+  importSnapshotTask: {
+    type: 'import-snapshot-task', prefix: 'import-snap', table: 'import_tasks', idColumn: 'task_id',
+    malformedCode: 'InvalidConversionTaskId.Malformed', notFoundCode: 'InvalidConversionTaskId',
+    notFound: idDoesNotExist('import snapshot task'),
+  },
 } as const satisfies Record<string, ResourceKind>
 
 /** The kind of resource that an id names by its form; undefined for anything else. */

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto'
 import type { Reservation } from '@aws-sdk/client-ec2'
 import { pick } from '../core/random.ts'
 import type { Store } from '../store/store.ts'
-import { drawInterfaceCall, drawTwoInterfaces } from './interface-calls.ts'
+import { checkImports, drawImportCall } from './import-calls.ts'
+import { drawInterfaceCall, drawTwoInterfaces, type DrawnCall } from './interface-calls.ts'
 import { checkAlways, checkSettled } from './invariants.ts'
 import { checkNetwork } from './network-invariants.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
@@ -64,7 +65,7 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
       const problems = await checkAlways(cloud)
       if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
         await cloud.converge()
-        problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await run.checkExpectations()))
+        problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await checkImports(cloud)), ...(await run.checkExpectations()))
       }
       if (problems.length > 0) throw new SimulationError(seed, step, problems)
     }
@@ -103,10 +104,11 @@ class Run {
     else if (dice < 0.74) await this.#tag()
     else if (dice < 0.77) await this.#look()
     else if (dice < 0.83) await this.#network()
-    else if (dice < 0.89) await this.#callAboutInterfaces()
+    else if (dice < 0.89) await this.#callAbout(await drawInterfaceCall(this.#cloud))
     else if (dice < 0.915) this.#guestEvent()
     else if (dice < 0.935) this.#cloud.killAgent()
     else if (dice < 0.938) await clock.advance(61 * 60 * 1000)
+    else if (dice < 0.965) await this.#callAbout(await drawImportCall(this.#cloud))
     else await clock.advance(random.int(4000))
   }
 
@@ -177,8 +179,7 @@ class Run {
     }
   }
 
-  async #callAboutInterfaces(): Promise<void> {
-    const drawn = await drawInterfaceCall(this.#cloud)
+  async #callAbout(drawn: DrawnCall | undefined): Promise<void> {
     if (drawn) await this.#call(drawn.action, drawn.input)
   }
 

@@ -13,6 +13,7 @@ import { createSimAgent, createSimHost, type SimDelays, type SimHost } from '../
 import { withCommitCrashPoints } from '../store/crash-points.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import type { Store } from '../store/store.ts'
+import { createSimImports } from './import-calls.ts'
 import { countCalls } from './count-calls.ts'
 
 /** A host small enough that launches sometimes find no room. */
@@ -98,6 +99,7 @@ export class SimulatedCloud {
     const { agent, closeDrivers } = createSimAgent({
       settings: this.settings, store: withCommitCrashPoints(this.store, own), clock: this.clock, random: this.random,
       log: silentLogger, host: this.host, delays: DELAYS, capacity: CAPACITY,
+      imports: createSimImports(this.random),
       wrap: (name, driver) => withCrashPoints(name, driver, own),
       onFatal: (error) => {
         if (!(error instanceof CrashError)) throw error

@@ -5,6 +5,7 @@ import { parseCidr } from '../../src/core/cidr.ts'
 import { systemClock, type Clock } from '../../src/core/clock.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { systemRandom } from '../../src/core/random.ts'
+import type { ImportFiles } from '../../src/disk-formats/import-folder.ts'
 import { DEFAULT_ACCOUNT, ensureAccount } from '../../src/model/account.ts'
 import { readSettings } from '../../src/settings.ts'
 import { createSimAgent, createSimHost, INSTANT, type SimHost } from '../../src/sim-host.ts'
@@ -36,6 +37,8 @@ export interface TestCloudOptions {
   clock?: Clock
   /** Nominal capacity of the host; endless by default. */
   capacity?: { cpus: number; memoryMib: number; guestLimits: { vcpus: number; memoryMib: number } }
+  /** Files that can be imported; none by default. */
+  imports?: ImportFiles
 }
 
 /** A new database of the kind that the vitest project is for: SQLite in memory, or PostgreSQL. */
@@ -53,6 +56,7 @@ export async function startTestCloud(options: TestCloudOptions = {}): Promise<Te
   const { agent } = createSimAgent({
     ...ambient, settings, store, host, delays: INSTANT, onFatal: (error) => void fatal.push(error),
     ...(options.capacity ? { capacity: options.capacity } : {}),
+    ...(options.imports ? { imports: options.imports } : {}),
   })
   const settle = async () => {
     await agent.settled(10_000)
