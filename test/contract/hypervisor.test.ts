@@ -16,6 +16,7 @@ import { createQemuHypervisor } from '../../src/hypervisor/qemu/index.ts'
 import { QmpClient } from '../../src/hypervisor/qemu/qmp.ts'
 import { UID_BASE } from '../../src/core/machine-uid.ts'
 import { diskContract } from './hypervisor-disks.ts'
+import { qemuDisks } from './hypervisor-disks-qemu.ts'
 import { consoleShows, qemuHost, simHost, whyNoQemu, writeToSerial, type NicBench, type TestHost } from './hypervisor-hosts.ts'
 
 const noQemu = whyNoQemu()
@@ -550,6 +551,8 @@ describe.skipIf(noQemu !== undefined)('QEMU hypervisor on this host', () => {
       bench.close()
     }
   })
+
+  qemuDisks(() => ({ host, driver }))
 
   test('works in a home too deep for the path of a socket', async () => {
     const home = join(host.home, 'd'.repeat(120))
