@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { copyFileSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
@@ -83,6 +83,25 @@ export function guestDisks(labOf: () => GuestLab): void {
       expect(writes).toBeLessThanOrEqual(40 * (seconds + 0.2))
       await ensure([first, second])
     }, 30_000)
+
+    test('that have no room make the guest stand still, and lose nothing', async () => {
+      const { small } = labOf()
+      const { layerId, path, key } = await labOf().layer('lay-000000000000000c1', null)
+      const file = join(small, 'disk.qcow2')
+      copyFileSync(path, file)
+      const third = { ...disk('3', [{ layerId, path: file, key }]), limits: { iops: 1000, burst: null, bytesPerSecond: null } }
+      await ensure([first, second, third])
+      await until('it in the guest', async () => (await ssh('cat /sys/block/vdd/serial || true')) === 'vol0123456789abcdef3')
+      const writing = ssh('tr "\\000" x </dev/zero | dd of=/dev/vdd bs=64k count=48 iflag=fullblock oflag=direct 2>/dev/null')
+      const isOutOfSpace = async () => 'outOfSpace' in (await labOf().driver.observe(INSTANCE))
+      await until('it to stand still', isOutOfSpace)
+      await run('mount', ['-o', 'remount,size=8m', small])
+      await labOf().driver.resume(INSTANCE)
+      await writing
+      expect(await isOutOfSpace()).toBe(false)
+      expect(await ssh('dd if=/dev/vdd bs=64k count=48 2>/dev/null | tr -d x | wc -c')).toBe('0\n')
+      await ensure([first, second], [third.volumeId])
+    }, 60_000)
 
     test('go on in other layers all at one instant, whatever the guest writes meanwhile', async () => {
       // A number goes to the first disk, then to the second, then the next one.

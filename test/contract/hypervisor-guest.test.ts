@@ -49,6 +49,7 @@ describe.skipIf(whyNoQemu() !== undefined)('a guest whose interfaces and disks c
     await until('an answer at its address', () => lab.answers('10.0.0.11'))
     await until('an answer at its secondary address', () => lab.answers(SECONDARY))
     expect(await lab.driver.ensureNics(INSTANCE, [nic(0), nic(1, 1)])).toEqual([nic(1, 1).attachmentId])
+    expect(await lab.ssh('10.0.0.10', 'cat /sys/block/vd[bc]/serial')).toBe('vol0123456789abcdef2vol0123456789abcdef1')
   }, 120_000)
 })
 

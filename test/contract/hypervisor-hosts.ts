@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,7 +13,7 @@ import { createSimWorld } from '../../src/hypervisor/sim-world.ts'
 import { createSimHypervisor } from '../../src/hypervisor/sim.ts'
 import { createQcow2Volumes } from '../../src/volumes/qcow2/index.ts'
 import { createSimVolumes } from '../../src/volumes/sim.ts'
-import type { Volumes } from '../../src/volumes/driver.ts'
+import type { LayerRef, Volumes } from '../../src/volumes/driver.ts'
 import { testGuestDisk } from './test-guest.ts'
 
 /** A host to run the suite on; drivers made by `driver` share it, as agents that follow each other do. */
@@ -24,6 +24,12 @@ export interface TestHost {
   spec(): Promise<MachineSpec>
   /** An empty disk of 1 GiB for any machine. */
   disk(): Promise<DiskSpec>
+  /** A new layer over the top one of the disk. */
+  layerOver(disk: DiskSpec): Promise<LayerRef>
+  /** Whether the machine holds the file of a layer. */
+  holds(instanceId: string, layer: LayerRef | undefined): boolean
+  /** The guest, which takes its time, gives up the devices that it was asked for. */
+  guestLetsGo(instanceId: string): Promise<void>
   /** A machine whose disk takes nothing that its guest writes, until `makeRoom`. */
   specOnFullDisk(): Promise<{ spec: MachineSpec; guestWrites(): void; makeRoom(): void; close(): void }>
   /** A machine with its primary interface, and what it takes to give it others. */
@@ -41,8 +47,6 @@ export interface NicBench {
   nic(deviceIndex: number, attachment?: number): NicSpec
   /** Whether packets pass between the interface's tap and the machine. */
   hasLink(nic: NicSpec): boolean
-  /** The guest, which takes its time, gives up what it was asked for. */
-  guestLetsGo(): Promise<void>
   close(): void
 }
 
@@ -63,6 +67,12 @@ export function newDigits(): string {
 function diskOf(volumes: Volumes, digits: string, ...lowerIds: string[]): DiskSpec {
   const layers = [`lay-${digits}`, ...lowerIds].map((layerId) => ({ layerId, path: volumes.pathOf(layerId), key: null }))
   return { volumeId: `vol-${digits}`, deviceName: '/dev/xvda', layers, sizeGib: 1, limits: null }
+}
+
+async function newLayer(volumes: Volumes, { layers: [top] }: DiskSpec): Promise<LayerRef> {
+  const layerId = `lay-${newDigits()}`
+  await volumes.ensureLayer({ layerId, sizeGib: 1, parentId: top?.layerId ?? null, key: null })
+  return { layerId, path: volumes.pathOf(layerId), key: null }
 }
 
 async function newDisk(volumes: Volumes): Promise<DiskSpec> {
@@ -111,6 +121,10 @@ export async function simHost(): Promise<TestHost> {
     driver,
     spec: newMachine,
     disk: () => newDisk(volumes),
+    layerOver: (disk) => newLayer(volumes, disk),
+    holds: (instanceId, layer) => [...world.machines.get(instanceId)?.process?.disks.all.values() ?? []].some(({ spec }) =>
+      spec.layers.some(({ layerId }) => layerId === layer?.layerId)),
+    async guestLetsGo() {},
     async specOnFullDisk() {
       const spec = await newMachine()
       world.isDiskFull = true
@@ -124,7 +138,7 @@ export async function simHost(): Promise<TestHost> {
       const nic = (deviceIndex: number, attachment = 0) => nicSpec(deviceIndex, attachment)
       return {
         spec: { ...spec, nics: [nic(0)] }, nic, hasLink: ({ attachmentId }) => nicsNow()?.get(attachmentId)?.hasLink ?? false,
-        async guestLetsGo() {}, close() {},
+        close() {},
       }
     },
     guestPowersOff: async (instanceId) => world.guestPowersOff(instanceId),
@@ -181,6 +195,24 @@ export async function qemuHost(): Promise<TestHost & { home: string; pidOf(insta
     pidOf,
     spec: newMachine,
     disk: () => newDisk(volumes),
+    layerOver: (disk) => newLayer(volumes, disk),
+    holds(instanceId, layer) {
+      const handles = `/proc/${pidOf(instanceId)}/fd`
+      return readdirSync(handles).some((handle) => {
+        try {
+          return readlinkSync(join(handles, handle)) === layer?.path
+        } catch {
+          return false
+        }
+      })
+    },
+    // The test guest does not know how; but what is pending ends with a reset.
+    async guestLetsGo(instanceId) {
+      const boots = async () => (await consoleShows(driver(), instanceId, 'test guest, boot')).split('test guest').length
+      const before = await boots()
+      await writeToSerial(join(home, 'instances', instanceId), 'r')
+      await waitFor(systemClock, 'the guest to boot again', 30_000, async () => (await boots()) > before)
+    },
     async specOnFullDisk() {
       const spec = await newMachine()
       const folder = join(home, 'volumes', 'small')
@@ -208,18 +240,11 @@ export async function qemuHost(): Promise<TestHost & { home: string; pidOf(insta
         ip('-n', name, 'link', 'set', `tap${index}`, 'up')
       }
       const nic = (deviceIndex: number, attachment = 0) => nicSpec(deviceIndex, attachment)
-      let boots = 1
       return {
         spec: { ...spec, nics: [nic(0)], netnsPath: `/run/netns/${name}` },
         nic,
         // The carrier is there only while a process holds the tap.
         hasLink: ({ tap }) => ip('-n', name, 'link', 'show', tap).includes('LOWER_UP'),
-        // The test guest does not know how; but what is pending ends with a reset.
-        async guestLetsGo() {
-          await consoleShows(driver(), spec.instanceId, `test guest, boot ${boots++}`)
-          await writeToSerial(join(home, 'instances', spec.instanceId), 'r')
-          await consoleShows(driver(), spec.instanceId, `test guest, boot ${boots}`)
-        },
         close: () => void ip('netns', 'del', name),
       }
     },

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { copyFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -36,6 +37,8 @@ export interface GuestLab {
   /** What it was started with. */
   spec: MachineSpec
   folder: string
+  /** Where there is room for 2 MiB. */
+  small: string
   /** The key of its root's layers. */
   rootKey: string
   /** What the metadata service says of its second interface, beside the primary address. */
@@ -103,10 +106,17 @@ export async function bootGuestLab(): Promise<GuestLab> {
   }
   await services.open('vpc-1', netnsPath, { dhcp: true, dns: ['10.0.0.2'], metadata: '169.254.169.254' })
   const volumes = createQcow2Volumes({ home: folder, log: silentLogger })
-  await volumes.importLayer(SNAPSHOT, (await tinyImage()).file)
+  // Importing takes the file over, and this one is for all suites.
+  const image = join(folder, 'image.qcow2')
+  await copyFile((await tinyImage()).file, image)
+  await volumes.importLayer(SNAPSHOT, image)
   const driver = createQemuHypervisor({ home: folder, clock: systemClock, log: silentLogger, random: systemRandom, accelerator: 'tcg' })
+  // Before the start: machines may have a view of their own of what is mounted.
+  const small = join(folder, 'layers', 'small')
+  mkdirSync(small)
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=2m,mode=711', 'hearth-test', small])
   const lab: GuestLab = {
-    driver, folder, rootKey, secondaries: [], spec: {
+    driver, folder, small, rootKey, secondaries: [], spec: {
       instanceId: INSTANCE, uuid: 'ec201234-5678-4000-8000-123456789abc', slot: SLOT, vcpus: 2, memoryMib: 512,
       platform: await driver.platform(), disks: [], nics: [nic(0)], maxNics: 3, netnsPath,
     },
@@ -126,16 +136,27 @@ export async function bootGuestLab(): Promise<GuestLab> {
       await driver.close()
       await services.closeAll()
       await run('ip', ['netns', 'del', netns])
+      await run('umount', [small])
       rmSync(folder, { recursive: true })
     },
   }
-  const image = { layerId: SNAPSHOT, path: volumes.pathOf(SNAPSHOT), key: null }
+  try {
+    await boot(lab, volumes.pathOf(SNAPSHOT))
+    return lab
+  } catch (error) {
+    await lab.close()
+    throw error
+  }
+}
+
+async function boot(lab: GuestLab, imagePath: string): Promise<void> {
+  const { driver, rootKey } = lab
+  const lowest = { layerId: SNAPSHOT, path: imagePath, key: null }
   const lower = await lab.layer('lay-00000000000000001', SNAPSHOT, rootKey)
   const top = await lab.layer('lay-00000000000000002', 'lay-00000000000000001', rootKey)
-  lab.spec.disks.push({ volumeId: 'vol-0123456789abcdef0', deviceName: '/dev/xvda', layers: [top, lower, image], sizeGib: 1, limits: null })
+  lab.spec.disks.push({ volumeId: 'vol-0123456789abcdef0', deviceName: '/dev/xvda', layers: [top, lower, lowest], sizeGib: 1, limits: null })
   await driver.ensureRunning(lab.spec)
   await until('the guest to be up', async () => (await lab.says('hearth: READY')) === 1)
-  return lab
 }
 
 /** As the driver of volumes makes them. */

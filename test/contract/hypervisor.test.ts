@@ -15,6 +15,8 @@ import type { Hypervisor, MachineSpec, NicSpec } from '../../src/hypervisor/driv
 import { createQemuHypervisor } from '../../src/hypervisor/qemu/index.ts'
 import { QmpClient } from '../../src/hypervisor/qemu/qmp.ts'
 import { UID_BASE } from '../../src/core/machine-uid.ts'
+import { diskContract } from './hypervisor-disks.ts'
+import { qemuDisks } from './hypervisor-disks-qemu.ts'
 import { consoleShows, qemuHost, simHost, whyNoQemu, writeToSerial, type NicBench, type TestHost } from './hypervisor-hosts.ts'
 
 const noQemu = whyNoQemu()
@@ -278,7 +280,7 @@ function contract(makeHost: () => Promise<TestHost>): void {
       driver.onChange((instanceId) => heard.push(instanceId))
       await driver.ensureNics(id, [])
       heard.length = 0
-      await bench.guestLetsGo()
+      await host.guestLetsGo(id)
       await waitFor(systemClock, 'news of it', 10_000, () => heard.includes(id))
       await waitFor(systemClock, 'the interfaces to go', 10_000, async () => (await driver.ensureNics(id, [])).length === 0)
       expect([first(), second(), primary()].map(bench.hasLink)).toEqual([false, false, true])
@@ -294,11 +296,13 @@ function contract(makeHost: () => Promise<TestHost>): void {
       const again = bench.nic(1, 1)
       expect(await has(again)).toContain(again.attachmentId)
       expect(bench.hasLink(again)).toBe(true)
-      await bench.guestLetsGo()
+      await host.guestLetsGo(id)
       await waitFor(systemClock, 'the old one to go', 10_000, async () => (await has(again)).length === 1)
       expect(bench.hasLink(again)).toBe(true)
     })
   })
+
+  diskContract(() => ({ host, driver }), () => (driver = host.driver()))
 
   test('remove stops the machine and leaves nothing of it', async () => {
     const { instanceId } = await started()
@@ -547,6 +551,8 @@ describe.skipIf(noQemu !== undefined)('QEMU hypervisor on this host', () => {
       bench.close()
     }
   })
+
+  qemuDisks(() => ({ host, driver }))
 
   test('works in a home too deep for the path of a socket', async () => {
     const home = join(host.home, 'd'.repeat(120))

@@ -101,7 +101,8 @@ async function adjust(execute: Execute, found: FoundDisk, disk: DiskSpec): Promi
 /** For a disk of a machine that an earlier version started: it has no filter. */
 async function setDeviceLimits(execute: Execute, found: FoundDisk, limits: Record<string, number>): Promise<void> {
   await execute('block_set_io_throttle', {
-    id: deviceId(found.name), bps: limits['bps-total'], bps_rd: 0, bps_wr: 0, iops: limits['iops-total'], iops_rd: 0, iops_wr: 0,
+    id: `/machine/peripheral/${deviceId(found.name)}/virtio-backend`,
+    bps: limits['bps-total'], bps_rd: 0, bps_wr: 0, iops: limits['iops-total'], iops_rd: 0, iops_wr: 0,
     ...(limits['iops-total-max'] === 0 ? {} : { iops_max: limits['iops-total-max'], iops_max_length: limits['iops-total-max-length'] }),
   })
 }
