@@ -3,10 +3,10 @@ import { readFileSync, statSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
 import type { LayerRef, LayerSpec, Volumes } from '../../src/volumes/driver.ts'
-import { diskArgument, filled, hasQemuImg, keyArguments, layerId, MIB, qcow2Store, qemuIo, refTo, testKey } from '../support/layer-files.ts'
+import { diskArgument, filled, hasQemuImg, keyArguments, layerId, MIB, qcow2Store, qemuIo, refTo, testKey, type RealStore } from '../support/layer-files.ts'
 
 describe.skipIf(!hasQemuImg())('encrypted layers', () => {
-  let store: ReturnType<typeof qcow2Store>
+  let store: RealStore
   let volumes: Volumes
   beforeAll(() => {
     store = qcow2Store()

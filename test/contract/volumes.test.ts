@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { LayerSpec, Volumes } from '../../src/volumes/driver.ts'
 import {
-  diskArgument, filled, GIB, hasQemuImg, imageInfo, keyArguments, layerId, qcow2Store, qemuIo, refTo, simStore, testKey, type TestStore,
+  diskArgument, filled, GIB, hasQemuImg, imageInfo, keyArguments, layerId, qcow2Store, qemuIo, refTo, simStore, testKey, type RealStore, type TestStore,
 } from '../support/layer-files.ts'
 
 const HAS_QEMU_IMG = hasQemuImg()
@@ -168,7 +168,7 @@ describe('simulated volumes', () => contract(simStore))
 describe.skipIf(!HAS_QEMU_IMG)('qcow2 volumes', () => contract(qcow2Store))
 
 describe.skipIf(!HAS_QEMU_IMG)('qcow2 volumes on disk', () => {
-  let store: ReturnType<typeof qcow2Store>
+  let store: RealStore
   let volumes: Volumes
   const base = layerId(1, 'snap')
   beforeAll(async () => {

@@ -19,6 +19,14 @@ export interface TestStore {
   close(): void
 }
 
+export interface RealStore extends TestStore {
+  /** Of the store's home, or of another one. */
+  driver(home?: string): Volumes
+  /** A folder for whatever a test needs, which goes with the store. */
+  parent: string
+  home: string
+}
+
 export const MIB = 1024 ** 2
 export const GIB = 1024 ** 3
 
@@ -50,13 +58,13 @@ export function simStore(): TestStore {
   return { driver: () => createSimVolumes({ world, clock, random, delays }), image: (name) => name, close() {} }
 }
 
-export function qcow2Store(): TestStore & { parent: string; home: string } {
+export function qcow2Store(): RealStore {
   const parent = mkdtempSync(join(tmpdir(), 'hearth-volumes-'))
   const home = join(parent, 'home')
   return {
     parent,
     home,
-    driver: () => createQcow2Volumes({ home, log: silentLogger }),
+    driver: (other = home) => createQcow2Volumes({ home: other, log: silentLogger }),
     image(name, sizeMib) {
       const file = join(parent, name)
       writeFileSync(`${file}.raw`, `layer ${name}`)
