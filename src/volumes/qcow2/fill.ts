@@ -47,6 +47,11 @@ export class Fills {
     throw job.end.error
   }
 
+  /** Resolves when nothing fills the layer; at once when nothing does. */
+  async over(layerId: string): Promise<void> {
+    await this.#jobs.get(layerId)?.over
+  }
+
   /** Ends what fills the layer, and forgets how it went. */
   async cancel(layerId: string): Promise<void> {
     const job = this.#jobs.get(layerId)
