@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { PortSpec } from '../../src/network/driver.ts'
 import type { Scene } from './scene.ts'
 import { groupOf, portOf, vpcOf } from './specs.ts'
-import { median } from './table.ts'
+import { median } from '../table.ts'
 
 /** Clock ticks of the kernel per second, in /proc. */
 const TICKS_PER_SECOND = 100

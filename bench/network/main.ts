@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util'
 import { messageOf } from '../../src/core/errors.ts'
 import { measureChanges, measureLaunches } from './changes.ts'
 import { createScene } from './scene.ts'
-import { atLeast, below, isMet, type NetworkReport, render } from './table.ts'
+import { atLeast, below, isMet, type GoalReport, render } from '../table.ts'
 import { measureTraffic } from './traffic.ts'
 
 // `npm run bench -- network`: how quickly a VPC changes, and what it costs packets to pass it. In
@@ -45,7 +45,7 @@ async function main(): Promise<number> {
   return isMet(report) ? 0 : GOAL_MISSED
 }
 
-async function measure({ runs, seconds, rounds, durationMs }: typeof QUICK): Promise<NetworkReport> {
+async function measure({ runs, seconds, rounds, durationMs }: typeof QUICK): Promise<GoalReport> {
   const scene = await createScene()
   try {
     progress('traffic between two interfaces, and over a bare veth pair')

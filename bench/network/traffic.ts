@@ -1,6 +1,6 @@
 import type { Scene } from './scene.ts'
 import { groupOf, portOf, vpcOf } from './specs.ts'
-import { median } from './table.ts'
+import { median } from '../table.ts'
 
 const PORT = '5201'
 

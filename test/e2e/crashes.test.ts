@@ -4,7 +4,7 @@ import { RealCloud, whyNotReal } from './real-cloud.ts'
 
 /** Every crash point that a launch passes: of the agent's driver calls and commits, and of the api's. */
 const AGENT_POINTS = [
-  'volumes.ensureVolume:before', 'volumes.ensureVolume:after', 'commit:volume.ready:before', 'commit:volume.ready:after',
+  'volumes.ensureLayer:before', 'volumes.ensureLayer:after', 'commit:volume.ready:before', 'commit:volume.ready:after',
   'network.syncVpc:before', 'network.syncVpc:after',
   'commit:vpc.synced:before', 'commit:vpc.synced:after', 'commit:instance.pin:before', 'commit:instance.pin:after',
   'hypervisor.ensureRunning:before', 'hypervisor.ensureRunning:after', 'commit:instance.running:before',

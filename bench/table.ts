@@ -7,7 +7,7 @@ export interface Goal {
   isMet: boolean
 }
 
-export interface NetworkReport {
+export interface GoalReport {
   goals: Goal[]
   notes: string[]
 }
@@ -25,12 +25,12 @@ export function median(values: readonly number[]): number {
   return sorted[Math.floor((sorted.length - 1) / 2)] ?? Number.NaN
 }
 
-export function isMet(report: NetworkReport): boolean {
+export function isMet(report: GoalReport): boolean {
   return report.goals.every((goal) => goal.isMet)
 }
 
 /** The report as a table for people. */
-export function render({ goals, notes }: NetworkReport): string {
+export function render({ goals, notes }: GoalReport): string {
   const lines = goals.map(({ what, value, unit, goal, isMet }) =>
     `${isMet ? 'met   ' : 'MISSED'} ${what.padEnd(62)}${format(value).padStart(8)} ${unit.padEnd(6)} goal ${format(goal)}`)
   return [...lines, '', ...notes, ''].join('\n')
