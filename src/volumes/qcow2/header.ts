@@ -18,7 +18,14 @@ export interface Qcow2Header {
   isEncrypted: boolean
 }
 
-export const CLUSTER_BYTES = 65_536
+/**
+ * Clusters of 128 KiB in 32 subclusters of 4 KiB: what a guest writes in its own blocks of 4 KiB is then
+ * never read from the layer below first, and takes no more room than it has.
+ */
+export const CLUSTER_BYTES = 131_072
+/** An entry of a second-level table: where the cluster is, and which of its subclusters are. */
+export const L2_ENTRY_BYTES = 16
+const SUBCLUSTERS_BIT = 0x10n
 const HEADER_BYTES = 112
 const MAGIC = 0x514649fb
 const DATA_FILE_BIT = 4n
@@ -79,7 +86,7 @@ export interface NewHeader {
   luks: { offset: number; bytes: number } | null
 }
 
-/** The first cluster of a new file (version 3, clusters of 64 KiB), as long as it is not zeros. */
+/** The first cluster of a new file (version 3), as long as it is not zeros. */
 export function buildHeader({ sizeBytes, backing, l1, refcountTableOffset, luks }: NewHeader): Buffer {
   const name = Buffer.from(backing ?? '')
   if (name.length > LONGEST_NAME_BYTES) throw new Error(`the name of the layer below is too long: ${backing}`)
@@ -102,7 +109,8 @@ export function buildHeader({ sizeBytes, backing, l1, refcountTableOffset, luks 
   head.writeBigUInt64BE(BigInt(l1.offset), 40)
   head.writeBigUInt64BE(BigInt(refcountTableOffset), 48)
   head.writeUInt32BE(1, 56)
-  // Counts of 2^4 bits; the features of version 3 are all off.
+  head.writeBigUInt64BE(SUBCLUSTERS_BIT, 72)
+  // Counts of 2^4 bits; the other features of version 3 are off.
   head.writeUInt32BE(4, 96)
   head.writeUInt32BE(HEADER_BYTES, 100)
   return Buffer.concat([head, extensions, name])

@@ -1,10 +1,10 @@
 import { open } from 'node:fs/promises'
 import { writeAll } from './files.ts'
-import { buildHeader, CLUSTER_BYTES } from './header.ts'
+import { buildHeader, CLUSTER_BYTES, L2_ENTRY_BYTES } from './header.ts'
 import { LUKS_HEADER_BYTES, newLuksHeader } from './luks.ts'
 
-/** What an entry of the first-level table reaches: a table of 8-byte entries for one cluster each. */
-const BYTES_PER_L1_ENTRY = (CLUSTER_BYTES / 8) * CLUSTER_BYTES
+/** What an entry of the first-level table reaches: a table of entries for one cluster each. */
+const BYTES_PER_L1_ENTRY = (CLUSTER_BYTES / L2_ENTRY_BYTES) * CLUSTER_BYTES
 /** As many clusters as the first block of reference counts has counts for, 2 bytes each. */
 const COUNTED_CLUSTERS = CLUSTER_BYTES / 2
 
