@@ -41,8 +41,9 @@ export class SnapshotHistory {
   readonly #writes: { volumeId: string; block: number }[] = []
   readonly #known = new Map<string, Known>()
   readonly #deleted = new Set<string>()
-  /** How many snapshots were found to be of an instant. */
+  /** How many snapshots were found to be of an instant, and of how many that came only after the answer. */
   checked = 0
+  late = 0
 
   constructor(cloud: SimulatedCloud) {
     this.#cloud = cloud
@@ -183,6 +184,7 @@ export class SnapshotHistory {
     known.data = shown
     if (known.volumeId === undefined) return []
     this.checked += 1
+    if (known.until === undefined) this.late += 1
     const members = known.siblings.flatMap((each) => rows.get(each) ?? [])
     for (let after = known.from; after <= (known.until ?? this.#writes.length); after++) {
       const isThen = (member: SnapshotTable) =>
