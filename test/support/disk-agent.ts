@@ -38,6 +38,8 @@ class Fate implements CrashPoints {
 /** More runs than any of these tests needs: something goes round in circles. */
 const MOST_RUNS = 2000
 
+const RUNS_OF_ONE_AGENT = 15
+
 export type DiskAgent = Awaited<ReturnType<typeof openDiskAgent>>
 
 /**
@@ -126,13 +128,18 @@ export async function openDiskAgent() {
 /**
  * Runs `scenario` once for each crash point that it passes, dying there; and once without. Each run is about things
  * of its own; the host and the database are the same.
+ * (A new one now and then: what earlier runs leave behind makes later ones slow.)
  *
  * @returns how many points there are.
  */
 export async function crashEverywhere(scenario: (agent: DiskAgent) => Promise<void>): Promise<number> {
-  const agent = await openDiskAgent()
+  let agent = await openDiskAgent()
   try {
     for (let dieAt = 0; ; dieAt++) {
+      if (dieAt % RUNS_OF_ONE_AGENT === 0) {
+        await agent.close()
+        agent = await openDiskAgent()
+      }
       agent.fate.hits = 0
       agent.fate.dieAt = dieAt
       await scenario(agent).catch((error: unknown) => {
