@@ -1,12 +1,12 @@
 import type { Reservation } from '@aws-sdk/client-ec2'
 import { expect, test } from 'vitest'
 import { pick } from '../../src/core/random.ts'
+import { checkDisks } from '../../src/simulate/disk-invariants.ts'
 import { checkAlways, checkSettled } from '../../src/simulate/invariants.ts'
-import { checkLayers } from '../../src/simulate/layer-invariants.ts'
 import { SimulatedCloud } from '../../src/simulate/simulator.ts'
-import { SnapshotHistory } from '../../src/simulate/snapshot-history.ts'
+import { SnapshotHistory } from '../support/snapshot-history.ts'
 
-const SEEDS = 8
+const SEEDS = 6
 const STEPS = 80
 const SETTLE_EVERY_STEPS = 10
 
@@ -38,7 +38,7 @@ async function live(seed: number): Promise<SnapshotHistory> {
       const problems = await checkAlways(cloud)
       if (step % SETTLE_EVERY_STEPS === 0) {
         await cloud.converge()
-        problems.push(...(await checkSettled(cloud)), ...(await checkLayers(cloud)), ...(await history.checkSettled()))
+        problems.push(...(await checkSettled(cloud)), ...(await checkDisks(cloud)), ...(await history.checkSettled()))
       }
       if (problems.length > 0) throw new Error(`seed ${seed} broke at step ${step}: ${problems.join(', ')}`)
     }

@@ -1,10 +1,10 @@
 import type { CopySnapshotResult, CreateSnapshotsResult, Snapshot } from '@aws-sdk/client-ec2'
-import { pick } from '../core/random.ts'
-import type { LayerData } from '../hypervisor/sim-data.ts'
-import { DEFAULT_ACCOUNT } from '../model/account.ts'
-import type { SnapshotTable } from '../store/schema.ts'
-import type { DrawnCall } from './interface-calls.ts'
-import type { CallResult, SimulatedCloud } from './simulator.ts'
+import { pick } from '../../src/core/random.ts'
+import type { LayerData } from '../../src/hypervisor/sim-data.ts'
+import { DEFAULT_ACCOUNT } from '../../src/model/account.ts'
+import type { SnapshotTable } from '../../src/store/schema.ts'
+import type { DrawnCall } from '../../src/simulate/interface-calls.ts'
+import type { CallResult, SimulatedCloud } from '../../src/simulate/simulator.ts'
 
 /** Blocks that guests write into, and how much at once. */
 const BLOCKS = 4
@@ -112,7 +112,9 @@ export class SnapshotHistory {
       this.#known.set(id, { volumeId: undefined, siblings: [id], from, until: undefined, data: source, mayBeGone: false })
       return
     }
-    const made = drawn.action === 'CreateSnapshot' ? [result.output as Snapshot] : (result.output as CreateSnapshotsResult).Snapshots ?? []
+    const made = drawn.action === 'CreateSnapshot'
+      ? [result.output as Snapshot]
+      : (result.output as CreateSnapshotsResult).Snapshots ?? []
     const siblings = made.map((each) => each.SnapshotId ?? '')
     const until = (await this.#isFrozen(siblings)) ? this.#writes.length : undefined
     for (const { SnapshotId: id = '', VolumeId } of made) {
@@ -172,7 +174,8 @@ export class SnapshotHistory {
     for (const row of snapshots) {
       if (this.#known.has(row.snapshot_id)) continue
       this.#known.set(row.snapshot_id, {
-        volumeId: undefined, siblings: [row.snapshot_id], from: 0, until: undefined, data: this.#show(row.layer_id), mayBeGone: false,
+        volumeId: undefined, siblings: [row.snapshot_id], from: 0, until: undefined, data: this.#show(row.layer_id),
+        mayBeGone: false,
       })
     }
     return problems
