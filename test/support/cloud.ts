@@ -15,7 +15,7 @@ import { openTestPostgres } from './postgres.ts'
 import { OTHER_ACCOUNT } from './rows.ts'
 
 export const TEST_KEY = { accessKeyId: 'AKIATESTTESTTESTTEST', secretAccessKey: 'test-secret' }
-/** The key of the second account that every test cloud has. */
+/** The key of the second account that a test cloud has as soon as a client of it calls. */
 const OTHER_KEY = { accessKeyId: 'AKIATESTTESTTESTOTHR', secretAccessKey: 'other-secret' }
 
 /** A whole simulated cloud behind a real port, `--instant`, with the real SDK's clients for it. */
@@ -67,13 +67,17 @@ export async function startTestCloud(options: TestCloudOptions = {}): Promise<Te
     publicPool: parseCidr('198.18.0.0/15') ?? { base: 0, prefix: 0 },
     credentials: { ...TEST_KEY, accountId: DEFAULT_ACCOUNT },
   })
-  await addOtherAccount(store, settings.region)
   await agent.start()
   await settle()
   const endpoint = `http://127.0.0.1:${await api.listen(0, '127.0.0.1')}`
+  let added: Promise<void> | undefined
+  const otherKey = async () => {
+    await (added ??= addOtherAccount(store, settings.region))
+    return OTHER_KEY
+  }
   const client: TestCloud['client'] = ({ account, ...overrides } = {}) =>
     new EC2Client({
-      endpoint, region: 'us-east-1', credentials: account === OTHER_ACCOUNT ? OTHER_KEY : TEST_KEY, maxAttempts: 1, ...overrides,
+      endpoint, region: 'us-east-1', maxAttempts: 1, credentials: account === OTHER_ACCOUNT ? otherKey : TEST_KEY, ...overrides,
     })
   const ec2 = client()
   const sts = new STSClient({ endpoint, region: 'us-east-1', credentials: TEST_KEY, maxAttempts: 1 })
