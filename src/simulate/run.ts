@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto'
 import type { Reservation } from '@aws-sdk/client-ec2'
 import { pick } from '../core/random.ts'
 import type { Store } from '../store/store.ts'
-import { drawInterfaceCall, drawTwoInterfaces } from './interface-calls.ts'
+import { checkDisks, drawDiskCall, expireBin } from './disk-calls.ts'
+import { drawInterfaceCall, drawTwoInterfaces, type DrawnCall } from './interface-calls.ts'
 import { checkAlways, checkSettled } from './invariants.ts'
 import { checkNetwork } from './network-invariants.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
@@ -40,7 +41,7 @@ interface Expectation {
 /** Why a launch that was done once, and is forgotten, may not be done again: there is no room, or no subnet any more. */
 const LAUNCHES_NO_MORE = [
   'InsufficientInstanceCapacity', 'IdempotentInstanceTerminated', 'InvalidSubnetID.NotFound', 'InsufficientFreeAddressesInSubnet',
-  'MissingInput',
+  'MissingInput', 'InvalidAMIID.NotFound',
 ]
 const SETTLE_EVERY_STEPS = 50
 const TYPES = ['t3.micro', 't3.small', 'm5.large', 'c5.xlarge']
@@ -64,7 +65,7 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
       const problems = await checkAlways(cloud)
       if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
         await cloud.converge()
-        problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await run.checkExpectations()))
+        problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await checkDisks(cloud)), ...(await run.checkExpectations()))
       }
       if (problems.length > 0) throw new SimulationError(seed, step, problems)
     }
@@ -93,6 +94,8 @@ class Run {
 
   async step(): Promise<void> {
     const { random, clock } = this.#cloud
+    // So many nouns of disks that they get a share of their own.
+    if (random.int(10) === 0) return this.#callAbout(await drawDiskCall(this.#cloud))
     const dice = random.next()
     if (dice < 0.2) await this.#launch()
     else if (dice < 0.28) await this.#launchAgain()
@@ -103,16 +106,17 @@ class Run {
     else if (dice < 0.74) await this.#tag()
     else if (dice < 0.77) await this.#look()
     else if (dice < 0.83) await this.#network()
-    else if (dice < 0.89) await this.#callAboutInterfaces()
+    else if (dice < 0.89) await this.#callAbout(await drawInterfaceCall(this.#cloud))
     else if (dice < 0.915) this.#guestEvent()
     else if (dice < 0.935) this.#cloud.killAgent()
     else if (dice < 0.938) await clock.advance(61 * 60 * 1000)
+    else if (dice < 0.94) await expireBin(this.#cloud)
     else await clock.advance(random.int(4000))
   }
 
-  async #call(action: string, input: object): Promise<CallResult> {
+  async #call(action: string, input: object, service?: DrawnCall['service']): Promise<CallResult> {
     this.calls += 1
-    const result = await this.#cloud.call(action, input)
+    const result = await this.#cloud.call(action, input, service)
     this.#digest.update(JSON.stringify([this.#cloud.clock.now(), action, input, result]))
     return result
   }
@@ -177,9 +181,8 @@ class Run {
     }
   }
 
-  async #callAboutInterfaces(): Promise<void> {
-    const drawn = await drawInterfaceCall(this.#cloud)
-    if (drawn) await this.#call(drawn.action, drawn.input)
+  async #callAbout(drawn: DrawnCall | undefined): Promise<void> {
+    if (drawn) await this.#call(drawn.action, drawn.input, drawn.service)
   }
 
   async #tag(): Promise<void> {

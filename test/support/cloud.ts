@@ -2,7 +2,7 @@ import { EC2Client, type EC2ClientConfig } from '@aws-sdk/client-ec2'
 import { STSClient } from '@aws-sdk/client-sts'
 import { createApi } from '../../src/api.ts'
 import { parseCidr } from '../../src/core/cidr.ts'
-import { systemClock } from '../../src/core/clock.ts'
+import { systemClock, type Clock } from '../../src/core/clock.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { systemRandom } from '../../src/core/random.ts'
 import { DEFAULT_ACCOUNT, ensureAccount } from '../../src/model/account.ts'
@@ -32,6 +32,8 @@ export interface TestCloud {
 
 export interface TestCloudOptions {
   auth?: 'strict' | 'permissive'
+  /** The system's by default. */
+  clock?: Clock
   /** Nominal capacity of the host; endless by default. */
   capacity?: { cpus: number; memoryMib: number; guestLimits: { vcpus: number; memoryMib: number } }
 }
@@ -43,7 +45,7 @@ function openCloudStore(): Promise<Store> {
 }
 
 export async function startTestCloud(options: TestCloudOptions = {}): Promise<TestCloud> {
-  const ambient = { clock: systemClock, random: systemRandom, log: silentLogger }
+  const ambient = { clock: options.clock ?? systemClock, random: systemRandom, log: silentLogger }
   const settings = readSettings({ engine: 'sim', instant: true, home: '/nowhere', overcommitVcpus: 1, overcommitMemory: 1 }, {})
   const store = await openCloudStore()
   const host = createSimHost(ambient, INSTANT)
