@@ -45,8 +45,8 @@ describe('a simulated layer that is filled', () => {
   })
 
   test.each([
-    ['without what is under it', () => [ref(top)], 'under lay-22222222 is lay-11111111, not null'],
-    ['in another order', () => [ref(bottom), ref(top)], 'under lay-11111111 is null, not lay-22222222'],
+    ['without what is under it', () => [ref(top)], 'under lay-22222222 is lay-11111111, not lay-22222222'],
+    ['in another order', () => [ref(bottom), ref(top)], 'under lay-22222222 is lay-11111111, not lay-11111111, lay-22222222'],
     ['under another key', () => [{ ...ref(top), key: 'another' }, ref(bottom)], 'the layer lay-22222222 has another key'],
   ])('is not made of a chain %s', async (_how, chain, why) => {
     const source = { chain: chain() }
