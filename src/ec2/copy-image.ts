@@ -70,10 +70,9 @@ async function joinTags(
   given: readonly TagInput[],
 ): Promise<TagInput[]> {
   if (!copiesTags) return [...given]
-  const own = (await tagsOf(db, [source.image_id], account)).get(source.image_id) ?? []
-  const shared = source.account_id === account ? [] : (await tagsOf(db, [source.image_id], source.account_id)).get(source.image_id) ?? []
-  const copied = new Map<string, TagInput>()
-  for (const tag of [...shared.filter(({ key }) => key.startsWith(SHARED_TAG)), ...own, ...given]) copied.set(tag.key, tag)
+  const tagsBy = async (by: string) => (await tagsOf(db, [source.image_id], by)).get(source.image_id) ?? []
+  const shared = (await tagsBy(source.account_id)).filter(({ key }) => key.startsWith(SHARED_TAG))
+  const copied = new Map([...shared, ...(await tagsBy(account)), ...given].map((tag) => [tag.key, tag]))
   return checkTags(toWireTags([...copied.values()].filter(({ key }) => !/^aws:/i.test(key))))
 }
 
