@@ -1,15 +1,14 @@
-import { execFileSync, fork } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import {
   existsSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, truncateSync,
   writeFileSync, writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
-import { packageRoot } from '../../src/core/package-root.ts'
 import { DISK_FORMATS, type DiskFormat, type FillSource, type LayerRef, type LayerSpec, type Volumes } from '../../src/volumes/driver.ts'
 import { diskArgument, filled, hasQemuImg, keyArguments, layerId, MIB, qcow2Store, qemuIo, refTo, testKey, type RealStore } from '../support/layer-files.ts'
+import { MortalVolumes } from '../support/mortal-volumes.ts'
 
 const IS_ROOT = process.getuid?.() === 0
 
@@ -172,7 +171,7 @@ describe.skipIf(!hasQemuImg())('filling a layer', () => {
     expect(limits).toMatch(/^Max address space\s+2147483648\s/m)
     expect(limits).toMatch(/^Max cpu time\s+660\s/m)
     expect(limits).toMatch(/^Max core file size\s+0\s/m)
-    expect(stat[16]).toBe('19')
+    expect(stat[16]).toBe('10')
     expect(await filled(volumes, specOf(0x42), { chain })).toEqual({ state: 'done' })
   })
 
@@ -188,22 +187,29 @@ describe.skipIf(!hasQemuImg())('filling a layer', () => {
 
   test('ends with the agent that is killed; the next sweeps what it left and makes it whole', async () => {
     const chain = await slowChain(0x41)
-    const script = join(packageRoot(), 'dist', 'test', 'volumes-worker.js')
-    await build({
-      entryPoints: [join(packageRoot(), 'test', 'support', 'volumes-worker.ts')], outfile: script, bundle: true,
-      platform: 'node', target: 'node20', format: 'esm', packages: 'external', logLevel: 'warning',
-    })
     const spec = specOf(0x44)
-    const agent = fork(script, [store.home, JSON.stringify([spec, { chain }])])
-    const pid = await waitFor(systemClock, 'qemu-img', 10_000, () => converterOf(agent.pid ?? 0), 1)
+    const agent = await MortalVolumes.create(store.home)
+    await agent.call({ method: 'ensureFilled', words: [spec, { chain }] })
+    const agentPid = await agent.pid()
+    const pid = await waitFor(systemClock, 'qemu-img', 10_000, () => converterOf(agentPid), 1)
     process.kill(pid, 'SIGSTOP')
-    agent.kill('SIGKILL')
-    await new Promise((resolve) => agent.once('close', resolve))
+    await agent.close()
     await waitFor(systemClock, 'qemu-img to end', 10_000, () => !existsSync(`/proc/${pid}`) || /^State:\sZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')), 5)
     expect(leftOvers()).toHaveLength(1)
     expect(await volumes.list()).not.toContain(spec.layerId)
     expect(await filled(volumes, spec, { chain })).toEqual({ state: 'done' })
     expect(leftOvers()).toEqual([])
+  })
+
+  test('one that waits for its turn is given up at once; others have theirs', async () => {
+    const chain = await slowChain(0x41)
+    const specs = [0x61, 0x62, 0x63, 0x64].map((number) => specOf(number))
+    for (const spec of specs) await volumes.ensureFilled(spec, { chain })
+    await volumes.ensureDeleted(layerId(0x63))
+    for (const number of [0x61, 0x62]) expect(await volumes.ensureFilled(specOf(number), { chain })).toMatchObject({ state: 'running' })
+    for (const number of [0x61, 0x62]) await volumes.ensureDeleted(layerId(number))
+    expect(await filled(volumes, specOf(0x64), { chain })).toEqual({ state: 'done' })
+    expect(await filled(volumes, specOf(0x63), { chain })).toEqual({ state: 'done' })
   })
 
   test('tells how far it is', async () => {
