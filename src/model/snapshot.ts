@@ -57,7 +57,8 @@ export async function settleSnapshotsOf(
 async function settleImagesOf(db: Db, snapshotId: string): Promise<void> {
   const images = await db
     .selectFrom('image_snapshots').innerJoin('images', 'images.image_id', 'image_snapshots.image_id')
-    .select(['images.image_id', 'images.doc']).where('image_snapshots.snapshot_id', '=', snapshotId).where('images.state', '=', 'pending').execute()
+    .select(['images.image_id', 'images.doc'])
+    .where('image_snapshots.snapshot_id', '=', snapshotId).where('images.state', '=', 'pending').execute()
   for (const image of images) {
     const under = await db
       .selectFrom('image_snapshots').innerJoin('snapshots', 'snapshots.snapshot_id', 'image_snapshots.snapshot_id')
