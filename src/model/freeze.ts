@@ -95,11 +95,16 @@ export async function recordFrozen(
     await db
       .updateTable('layers').set({ state: 'sealing', doc: JSON.stringify(doc) }).where('layer_id', '=', head.layer_id).execute()
     await enqueue(db, { kind: 'layer', id: head.layer_id, hostId: volume.host_id }, nowMs)
-    if (late && late.length > 0) await freezeAgain(ambient, { ...current, layer_id: volume.next_layer_id, next_layer_id: null }, late)
+    if (!late || late.length === 0) continue
+    await freezeAgain(ambient, { ...current, layer_id: volume.next_layer_id, next_layer_id: null }, late)
   }
 }
 
-async function freezeAgain(ambient: { db: Db; random: Random; nowMs: number }, volume: VolumeTable, snapshotIds: string[]): Promise<void> {
+async function freezeAgain(
+  ambient: { db: Db; random: Random; nowMs: number },
+  volume: VolumeTable,
+  snapshotIds: string[],
+): Promise<void> {
   await ambient.db.updateTable('snapshots').set({ layer_id: volume.layer_id }).where('snapshot_id', 'in', snapshotIds).execute()
   await requestFreeze(ambient, [{ ...volume, freeze: null }], volume.freeze ?? 'crash')
 }

@@ -71,7 +71,10 @@ function merge(outcomes: readonly Outcome[]): Outcome {
 }
 
 /** Plugs in what was attached to a running machine, and has the guest give up what was detached. */
-async function ensureInterfaces({ clock, hypervisor, network }: InstanceReconcilerOptions, { row, interfaces }: LoadedInstance): Promise<Outcome> {
+async function ensureInterfaces(
+  { clock, hypervisor, network }: InstanceReconcilerOptions,
+  { row, interfaces }: LoadedInstance,
+): Promise<Outcome> {
   const plugged = await hypervisor.ensureNics(row.instance_id, nicSpecs(network, interfaces), cutOff(interfaces))
   const changes = interfaceChanges(interfaces, plugged)
   const outcome = changes.isSettled ? DONE : again(INTERFACES_INTERVAL_MS)

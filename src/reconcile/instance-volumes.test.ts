@@ -7,6 +7,7 @@ import type { Context } from '../ec2/context.ts'
 import { requestFreeze, type FreezeMode } from '../model/freeze.ts'
 import { instanceDoc } from '../model/instance.ts'
 import { MOST_LAYERS, releaseLayer } from '../model/layer.ts'
+import { DAY_MS, type RecycleRuleDoc } from '../model/recycle-rules.ts'
 import { enqueue } from '../store/work.ts'
 
 let agent: DiskAgent
@@ -192,6 +193,21 @@ describe('snapshots of a running instance', () => {
   })
 })
 
+it('a volume that would be deleted with its instance goes into the recycle bin where a rule says so', async () => {
+  const { id, root } = await running(agent)
+  const doc: RecycleRuleDoc = {
+    description: '', retention: { value: 2, unit: 'DAYS' }, resourceTags: [], excludeResourceTags: [], status: 'available', lock: null,
+    tags: [],
+  }
+  await agent.run(({ db, account, nowMs }) => db.insertInto('recycle_rules')
+    .values({ rule_id: 'rule-1', account_id: account, resource_type: 'EBS_VOLUME', created_ms: nowMs, doc: JSON.stringify(doc) }).execute())
+  await setInstance(agent, id, { state: 'shutting-down' })
+  await agent.settle()
+  const row = await volumeRow(agent, root)
+  expect(row).toMatchObject({ state: 'available', instance_id: null })
+  expect((row?.bin_exit_ms ?? 0) - (row?.binned_ms ?? 0)).toBe(2 * DAY_MS)
+})
+
 describe('volumes of a running instance', () => {
   it('come, and go when the guest has given them up', async () => {
     const { id, data } = await running(agent)
@@ -277,33 +293,63 @@ it('a launch whose volume cannot be made is over, with the reason that EC2 gives
   expect((await layerRows(agent)).map((layer) => layer.layer_id)).toEqual([under])
 })
 
-it('an agent that dies anywhere in the life of an instance with snapshots loses nothing that was written', async () => {
-  const points = await crashEverywhere(async (lab) => {
-    const { id, root, data } = await running(lab)
-    lab.world.guestWrites(id, root, 1)
-    lab.world.guestWrites(id, data, 2)
-    const [ofData = '', ofRoot = ''] = await freezeAll(lab, id, 'quiesced')
-    await lab.settle()
-    lab.world.guestWrites(id, root, 3)
-    lab.world.guestWrites(id, data, 4)
-    const [downData = '', downRoot = ''] = await freezeAll(lab, id, 'down')
-    await setInstance(lab, id, { reboot_requested: 1 })
-    await change(lab, id, data, { size_gib: 10 })
-    await lab.settle()
-    lab.world.guestWrites(id, data, 5)
-    await freezeAll(lab, id)
-    await change(lab, id, data, { attach_state: 'detaching' })
-    await lab.settle()
-    expect([await dataOf(lab, ofRoot), await dataOf(lab, ofData)]).toEqual([{ 0: 1 }, { 0: 2 }])
-    expect([await dataOf(lab, downRoot), await dataOf(lab, downData)]).toEqual([{ 0: 3 }, { 0: 4 }])
-    expect([await dataOf(lab, root), await dataOf(lab, data)]).toEqual([{ 0: 3 }, { 0: 5 }])
-    expect(await volumeRow(lab, data)).toMatchObject({ state: 'available', next_layer_id: null })
-    await setInstance(lab, id, { state: 'shutting-down' })
-    await lab.settle()
-    expect(await volumeRow(lab, root)).toBeUndefined()
-    const pending = await lab.query((db) => db.selectFrom('snapshots').select('snapshot_id').where('state', '<>', 'completed').execute())
-    expect(pending).toEqual([])
-    expect(await problemsAtRest(lab)).toEqual([])
+describe('an agent that dies anywhere', () => {
+  it('while snapshots are made of a running instance loses nothing that was written', async () => {
+    await crashEverywhere(async (lab, mortal) => {
+      const { id, root, data } = await running(lab)
+      lab.world.guestWrites(id, root, 1)
+      lab.world.guestWrites(id, data, 2)
+      const [ofData = '', ofRoot = ''] = await mortal(async () => {
+        const ids = await freezeAll(lab, id, 'quiesced')
+        await lab.settle()
+        return ids
+      })
+      lab.world.guestWrites(id, root, 3)
+      expect([await dataOf(lab, ofRoot), await dataOf(lab, ofData)]).toEqual([{ 0: 1 }, { 0: 2 }])
+      expect([await dataOf(lab, root), await dataOf(lab, data)]).toEqual([{ 0: 3 }, { 0: 2 }])
+      expect([(await snapshotRow(lab, ofRoot))?.state, instanceDoc(await instanceRow(lab, id)).freezing]).toEqual(['completed', false])
+      expect(await problemsAtRest(lab)).toEqual([])
+    })
   })
-  expect(points).toBeGreaterThan(60)
+
+  it('while an instance reboots for its snapshots, and a volume becomes larger, does both', async () => {
+    await crashEverywhere(async (lab, mortal) => {
+      const { id, root, data } = await running(lab)
+      lab.world.guestWrites(id, root, 1)
+      const [, ofRoot = ''] = await mortal(async () => {
+        const ids = await freezeAll(lab, id, 'down')
+        await setInstance(lab, id, { reboot_requested: 1 })
+        await change(lab, id, data, { size_gib: 10 })
+        await lab.settle()
+        return ids
+      })
+      lab.world.guestWrites(id, root, 2)
+      expect([await dataOf(lab, ofRoot), await dataOf(lab, root)]).toEqual([{ 0: 1 }, { 0: 2 }])
+      expect(lab.world.machines.get(id)?.boots).toBe(2)
+      const volume = await volumeRow(lab, data)
+      expect(volume?.synced_revision).toBe(volume?.revision)
+      expect(lab.world.layers.get(volume?.layer_id ?? '')?.sizeGib).toBe(10)
+      expect(await problemsAtRest(lab)).toEqual([])
+    })
+  })
+
+  it('while a volume is detached and its instance is terminated keeps what the snapshots are to have', async () => {
+    await crashEverywhere(async (lab, mortal) => {
+      const { id, root, data } = await running(lab)
+      lab.world.guestWrites(id, data, 5)
+      const [ofData = '', ofRoot = ''] = await mortal(async () => {
+        const ids = await freezeAll(lab, id)
+        await change(lab, id, data, { attach_state: 'detaching' })
+        await lab.settle(0)
+        await setInstance(lab, id, { state: 'shutting-down' })
+        await lab.settle()
+        return ids
+      })
+      expect([await dataOf(lab, ofData), await dataOf(lab, data)]).toEqual([{ 0: 5 }, { 0: 5 }])
+      expect(await volumeRow(lab, data)).toMatchObject({ state: 'available', next_layer_id: null })
+      expect(await volumeRow(lab, root)).toBeUndefined()
+      expect((await snapshotRow(lab, ofRoot))?.state).toBe('completed')
+      expect(await problemsAtRest(lab)).toEqual([])
+    })
+  })
 })

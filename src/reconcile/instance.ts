@@ -112,7 +112,11 @@ function recordRunning({ clock }: InstanceReconcilerOptions, loaded: LoadedInsta
   attentionOf(loaded).length > 0 ? again(0) : DONE)
 }
 
-function giveUp(options: InstanceReconcilerOptions, row: InstanceTable, step: Extract<InstanceStep, { step: 'give-up' }>): Promise<Outcome> {
+function giveUp(
+  options: InstanceReconcilerOptions,
+  row: InstanceTable,
+  step: Extract<InstanceStep, { step: 'give-up' }>,
+): Promise<Outcome> {
   const stateReason = step.cause === 'volume' ? STATE_REASONS.volumeFailure : STATE_REASONS.serverError
   return destroyThen(options, row, step.to, { stateReason })
 }
@@ -197,7 +201,8 @@ async function reboot(options: InstanceReconcilerOptions, loaded: LoadedInstance
   const id = row.instance_id
   const machine = await hypervisor.observe(id)
   const pid = machine.status === 'absent' ? null : machine.pid
-  if (machine.status === 'running' && volumes.some(({ row: { freeze }, next }) => freeze === 'down' && next?.state === 'making')) {
+  const isEarly = volumes.some((volume) => volume.row.freeze === 'down' && volume.next?.state === 'making')
+  if (machine.status === 'running' && isEarly) {
     // The volume's reconciler marks the instance due when it is there.
     return again(REBOOT_WAIT_MS)
   }

@@ -97,7 +97,8 @@ async function fail(db: Db, row: LayerTable, reason: string, nowMs: number): Pro
     return giveUp(db, now, nowMs)
   }
   await db
-    .updateTable('layers').set({ state: 'failed', parent_id: null, depth: 0, doc: JSON.stringify({ ...layerDoc(now), error: reason }) })
+    .updateTable('layers')
+    .set({ state: 'failed', parent_id: null, depth: 0, doc: JSON.stringify({ ...layerDoc(now), error: reason }) })
     .where('layer_id', '=', row.layer_id).execute()
   if (now.parent_id !== null) await releaseLayer(db, now.parent_id, nowMs)
   await settleSnapshotsOf(db, row.layer_id, { state: 'error', message: reason }, nowMs)

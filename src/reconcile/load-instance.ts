@@ -66,7 +66,8 @@ export async function loadInstance(db: Db, instanceId: string): Promise<LoadedIn
 /** The volumes with what they write into now and next. */
 export async function withLayers(db: Db, rows: readonly VolumeTable[]): Promise<AttachedVolume[]> {
   if (rows.length === 0) return []
-  const layers = await layersIn(db, rows.flatMap((row) => (row.next_layer_id === null ? row.layer_id : [row.layer_id, row.next_layer_id])))
+  const ids = rows.flatMap((row) => (row.next_layer_id === null ? row.layer_id : [row.layer_id, row.next_layer_id]))
+  const layers = await layersIn(db, ids)
   return rows.map((row) => {
     const head = layers.find((each) => each.layer_id === row.layer_id)
     if (!head) throw new Error(`${row.volume_id} has no layer`)

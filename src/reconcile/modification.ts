@@ -10,7 +10,8 @@ import type { Db } from '../store/store.ts'
  */
 export async function completeModification(db: Db, row: VolumeTable, nowMs: number, sizeGib = row.size_gib): Promise<void> {
   const now = await db
-    .selectFrom('volumes').select(['revision', 'layer_id', 'instance_id']).where('volume_id', '=', row.volume_id).executeTakeFirst()
+    .selectFrom('volumes').select(['revision', 'layer_id', 'instance_id']).where('volume_id', '=', row.volume_id)
+    .executeTakeFirst()
   if (!now || now.layer_id !== row.layer_id || now.instance_id !== row.instance_id) return
   await db
     .updateTable('layers').set({ size_gib: sizeGib })

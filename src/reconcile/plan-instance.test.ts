@@ -34,7 +34,8 @@ describe('a pending instance', () => {
   })
   test('whose volume cannot be made is given up, whether or not the rest is there', () => {
     const doc = { ...DOC, hasRun: false } as const
-    expect(step('pending', { doc, hasBrokenVolume: true, isEquipped: false })).toEqual({ step: 'give-up', to: 'terminated', cause: 'volume' })
+    expect(step('pending', { doc, hasBrokenVolume: true, isEquipped: false }))
+      .toEqual({ step: 'give-up', to: 'terminated', cause: 'volume' })
   })
   test('does first what must not wait with its volumes, but for modifications, which come with the start', () => {
     expect(step('pending', { rest: 'before-start' }).step).toBe('settle-volumes')

@@ -100,7 +100,9 @@ function planRunning(facts: InstanceFacts): InstanceStep {
   if (facts.machine.status === 'running' && facts.machine.outOfSpace) return { step: 'resume', afterMs: RESUME_INTERVAL_MS }
   if (facts.machine.status === 'running' && facts.doc.outOfSpaceSinceMs !== null) return { step: 'record-resumed' }
   // The driver tells of a change, and a resync looks again now and then.
-  if (facts.machine.status === 'running') return facts.attention.length > 0 ? { step: 'attend', to: facts.attention } : { step: 'none' }
+  if (facts.machine.status === 'running') {
+    return facts.attention.length > 0 ? { step: 'attend', to: facts.attention } : { step: 'none' }
+  }
   const cause = facts.machine.status === 'shutdown' ? 'guest' : 'failure'
   const to = cause === 'guest' && facts.doc.shutdownBehavior === 'terminate' ? 'shutting-down' : 'stopping'
   return { step: 'record-shutdown', to, cause }

@@ -14,11 +14,11 @@ interface Ambient {
 }
 
 /**
- * What ends with a machine, in the transaction that records its end. Snapshots that waited get what is in
- * its volumes. Stopped: the ports go and with
- * them the automatic public addresses; private addresses, Elastic IPs and volumes stay. Terminated:
- * interfaces and volumes are deleted or let go, as DeleteOnTermination says; what is deleted gives up
- * its Elastic IPs. Interfaces and volumes that were being detached are let go in any case.
+ * What ends with a machine, in the transaction that records its end. Snapshots that waited get what is in its
+ * volumes. Stopped: the ports go and with them the automatic public addresses; private addresses, Elastic IPs and
+ * volumes stay. Terminated: interfaces and volumes are deleted or let go, as DeleteOnTermination says; what is
+ * deleted gives up its Elastic IPs, and a volume may go into the recycle bin. Interfaces and volumes that were being
+ * detached are let go in any case.
  */
 export async function releaseAttachments(ambient: Ambient, row: InstanceTable): Promise<void> {
   const { db, nowMs } = ambient

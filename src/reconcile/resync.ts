@@ -77,7 +77,9 @@ export async function resync(options: {
 const UNSETTLED_LAYERS: readonly LayerTable['state'][] = ['filling', 'sealing', 'deleting']
 
 /** Instances are looked at in any case, and with them what is to be done in their machines. */
-function isVolumeUnsettled(row: Pick<VolumeTable, 'ready' | 'state' | 'next_layer_id' | 'instance_id' | 'revision' | 'synced_revision'>): boolean {
+function isVolumeUnsettled(
+  row: Pick<VolumeTable, 'ready' | 'state' | 'next_layer_id' | 'instance_id' | 'revision' | 'synced_revision'>,
+): boolean {
   if (row.state === 'error') return false
   if (row.ready === 0 || row.state === 'deleting' || row.next_layer_id !== null) return true
   return row.instance_id === null && row.revision !== row.synced_revision

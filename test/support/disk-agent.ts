@@ -46,12 +46,11 @@ export type DiskAgent = Awaited<ReturnType<typeof openDiskAgent>>
  * The reconcilers of instances, volumes and layers over a simulated host, which work off what is due one
  * after the other, and start anew where they die. Time passes as far as there is something to wait for.
  */
-export async function openDiskAgent() {
+export async function openDiskAgent(fate = new Fate()) {
   const { store, random } = await openTestStore()
   const clock = new VirtualClock(random, NOW_MS)
   const delays = { startMs: [0, 0], stopMs: [0, 0], createMs: [0, 0], deleteMs: [0, 0], importMs: [0, 0] } as Record<string, [number, number]>
   const world = createSimWorld({ clock, random, delays: { bootMs: [0, 0], shutdownMs: [10, 10], unplugMs: [50, 50] } })
-  const fate = new Fate()
   const failures: string[] = []
   /** Changes what a driver does; for tests of failures. */
   const wrapped: { hypervisor?: (driver: ReturnType<typeof createSimHypervisor>) => void; volumes?: (driver: ReturnType<typeof createSimVolumes>) => void } = {}
@@ -126,26 +125,36 @@ export async function openDiskAgent() {
 }
 
 /**
- * Runs `scenario` once for each crash point that it passes, dying there; and once without. Each run is about things
- * of its own; the host and the database are the same.
- * (A new one now and then: what earlier runs leave behind makes later ones slow.)
+ * Runs `scenario` once for each crash point that `mortal` passes in it, dying there; and once without. Each run is
+ * about things of its own; the host and the database are the same. (New ones now and then: what earlier runs leave
+ * behind makes later ones slow.)
  *
  * @returns how many points there are.
  */
-export async function crashEverywhere(scenario: (agent: DiskAgent) => Promise<void>): Promise<number> {
+export async function crashEverywhere(
+  scenario: (agent: DiskAgent, mortal: <T>(body: () => Promise<T>) => Promise<T>) => Promise<void>,
+): Promise<number> {
   let agent = await openDiskAgent()
+  const { fate } = agent
+  let points = 0
   try {
     for (let dieAt = 0; ; dieAt++) {
-      if (dieAt % RUNS_OF_ONE_AGENT === 0) {
+      if (dieAt % RUNS_OF_ONE_AGENT === RUNS_OF_ONE_AGENT - 1) {
         await agent.close()
-        agent = await openDiskAgent()
+        agent = await openDiskAgent(fate)
       }
-      agent.fate.hits = 0
-      agent.fate.dieAt = dieAt
-      await scenario(agent).catch((error: unknown) => {
+      const mortal = async <T>(body: () => Promise<T>) => {
+        fate.hits = 0
+        fate.dieAt = dieAt
+        const result = await body()
+        points = fate.hits
+        fate.dieAt = 0
+        return result
+      }
+      await scenario(agent, mortal).catch((error: unknown) => {
         throw new Error(`with a crash at point ${dieAt}: ${messageOf(error)}`, { cause: error })
       })
-      if (dieAt > agent.fate.hits) return agent.fate.hits
+      if (dieAt > points) return points
     }
   } finally {
     await agent.close()
