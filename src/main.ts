@@ -16,7 +16,7 @@ import { probeAccelerator } from './hypervisor/qemu/probe.ts'
 import { createQemuHypervisor } from './hypervisor/qemu/index.ts'
 import { publishCertificate } from './imds/certificate-file.ts'
 import { ensureIdentityKey } from './imds/identity-key.ts'
-import { createMemoryKeys } from './keys/memory-keys.ts'
+import { createKeyService } from './keys/key-service.ts'
 import { createDatabaseServices } from './imds/services.ts'
 import { listBuiltImages } from './images/build.ts'
 import { DEFAULT_ACCOUNT } from './model/account.ts'
@@ -134,7 +134,7 @@ export async function startAgent(settings: Settings, onFatal: (error: unknown) =
     hypervisor: withCrashPoints('hypervisor', hypervisor, crashPoints),
     network: withCrashPoints('network', await createNetwork(settings, store, log), crashPoints),
     volumes: withCrashPoints('volumes', createQcow2Volumes({ home: settings.home, log }), crashPoints),
-    keys: createMemoryKeys(),
+    keys: createKeyService(path.join(homePaths(settings.home).keys, 'master.key')),
     images: builtImages(settings),
     host: registration(hostId, settings, engine, { cpus: limits.vcpus, memoryMib: Math.floor(totalmem() / 2 ** 20), guestLimits: limits }),
   })
