@@ -5,7 +5,7 @@ import { freePorts, OPEN_TIMEOUT_MS, requestUnplug, says, type Execute, type Qem
 import {
   deviceId, diskDevice, diskNodes, filter, filterNode, goneNode, goneNodes, keysOf, throttleGroup, throttleLimits,
 } from './disk-nodes.ts'
-import { giveToMachine } from './launch.ts'
+import { giveLayers } from './launch.ts'
 import { portForDisk } from './places.ts'
 import { withKeys } from './secrets.ts'
 import { cancelShortening } from './shorten.ts'
@@ -72,7 +72,7 @@ async function plug(qemu: Qemu, disk: DiskSpec): Promise<void> {
   const taken = new Set(disks.map((each) => each.name))
   let name = disk.volumeId
   for (let count = 2; taken.has(name); count++) name = `${disk.volumeId}.${count}`
-  if (uid !== null) giveToMachine(disk.layers[0]?.path ?? '', uid)
+  if (uid !== null) giveLayers(disk.layers, uid)
   await execute('object-add', { 'qom-type': 'throttle-group', id: throttleGroup(name), limits: throttleLimits(disk.limits) })
   const nodes = diskNodes(disk, name, folder)
   await withKeys(execute, keysOf(disk.layers, disk.volumeId), () => execute('blockdev-add', nodes, OPEN_TIMEOUT_MS))
