@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -57,6 +58,33 @@ export function qemuDisks(now: () => { host: TestHost & { home: string }; driver
       const switches = [{ volumeId: disk.volumeId, to }]
       expect((await now().driver.switchDisks(instanceId, switches, { quiesce: false })).switched).toEqual([disk.volumeId])
       expect(now().host.holds(instanceId, to)).toBe(true)
+      await now().driver.remove(instanceId)
+    })
+
+    test('a job that is at work gives way to another size, to a switch, and to the guest that gives the disk up', async () => {
+      let disk = await now().host.disk()
+      execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'write -P 1 0 4M', disk.layers[0]!.path])
+      for (let count = 0; count < 2; count++) disk = { ...disk, layers: [await now().host.layerOver(disk), ...disk.layers] }
+      const spec = await started()
+      const { instanceId } = spec
+      await now().driver.ensureDisks(instanceId, [disk])
+      const begin = () => onMonitor(spec, (execute) => execute('block-stream', {
+        'job-id': `shorten-${disk.volumeId}`, device: `${disk.layers[0]!.layerId}.${disk.volumeId.slice(-8)}`, speed: 1, 'auto-dismiss': false,
+      }))
+      const shorten = () => now().driver.ensureShortened(instanceId, disk.volumeId, null)
+      await begin()
+      expect(await shorten()).toMatchObject({ state: 'running' })
+      disk = { ...disk, sizeGib: 2 }
+      expect(await now().driver.ensureDisks(instanceId, [disk])).toContain(disk.volumeId)
+      await begin()
+      const to = await now().host.layerOver(disk)
+      expect(await now().driver.switchDisks(instanceId, [{ volumeId: disk.volumeId, to }], { quiesce: false })).toMatchObject({ switched: [disk.volumeId] })
+      disk = { ...disk, layers: [to, ...disk.layers] }
+      await begin()
+      await now().driver.ensureDisks(instanceId, [])
+      await now().host.guestLetsGo(instanceId)
+      await waitFor(systemClock, 'the disk to go', 10_000, async () => (await now().driver.ensureDisks(instanceId, [])).length === 1)
+      expect(disk.layers.map((layer) => now().host.holds(instanceId, layer))).toEqual([false, false, false, false])
       await now().driver.remove(instanceId)
     })
 
