@@ -140,6 +140,7 @@ export interface Hypervisor {
    *
    * @returns ids of the volumes whose files the machine has open now, the root's included; a listener
    * hears when that changes. None of a machine that does not run.
+   * @throws Error for the first that cannot be had; it keeps none of the others.
    */
   ensureDisks(instanceId: string, disks: readonly DiskSpec[], cutOff?: readonly string[]): Promise<string[]>
   /**
@@ -149,12 +150,14 @@ export interface Hypervisor {
    *
    * @returns the volumes that write into those layers now, and whether file systems were frozen. None
    * of a machine that does not run: it can be started on the new layers just as well.
+   * @throws Error also when the guest does not say that its file systems go on: it has to be asked again.
    */
   switchDisks(instanceId: string, switches: readonly DiskSwitch[], options: { quiesce: boolean }): Promise<{ switched: string[]; isQuiesced: boolean }>
   /**
    * Brings what is between the top layer of a running machine's disk and `baseId` (null: all of it) up
    * into the top layer, in the background, so that only these two are left. Begins it, or tells how
    * far it is; `absent` when the machine does not run or has no such disk.
+   * @throws Error when there is no such layer under the top one, or with why it failed; the next call begins anew.
    */
   ensureShortened(instanceId: string, volumeId: string, baseId: string | null): Promise<{ state: 'running'; percent: number } | { state: 'done' | 'absent' }>
   /** Calls `listener` with an instance id when something about its machine may have changed. */

@@ -1,7 +1,6 @@
-import { execFile } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { join, relative } from 'node:path'
-import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { UID_BASE } from '../../src/core/machine-uid.ts'
@@ -11,8 +10,6 @@ import { MachineFolder } from '../../src/hypervisor/qemu/folder.ts'
 import { giveToMachine, spawnQemu } from '../../src/hypervisor/qemu/launch.ts'
 import { QmpClient } from '../../src/hypervisor/qemu/qmp.ts'
 import { consoleShows, newDigits, type TestHost } from './hypervisor-hosts.ts'
-
-const run = promisify(execFile)
 
 /** What of disks is QEMU's own. */
 export function qemuDisks(now: () => { host: TestHost & { home: string }; driver: Hypervisor }): void {
@@ -64,14 +61,38 @@ export function qemuDisks(now: () => { host: TestHost & { home: string }; driver
       await now().driver.remove(instanceId)
     })
 
+    test('a job that is at work gives way to another size, to a switch, and to the guest that gives the disk up', async () => {
+      let disk = await now().host.disk()
+      execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'write -P 1 0 4M', disk.layers[0]!.path])
+      for (let count = 0; count < 2; count++) disk = { ...disk, layers: [await now().host.layerOver(disk), ...disk.layers] }
+      const spec = await started()
+      const { instanceId } = spec
+      await now().driver.ensureDisks(instanceId, [disk])
+      const begin = () => onMonitor(spec, (execute) => execute('block-stream', {
+        'job-id': `shorten-${disk.volumeId}`, device: `${disk.layers[0]!.layerId}.${disk.volumeId.slice(-8)}`, speed: 1, 'auto-dismiss': false,
+      }))
+      const shorten = () => now().driver.ensureShortened(instanceId, disk.volumeId, null)
+      await begin()
+      expect(await shorten()).toMatchObject({ state: 'running' })
+      disk = { ...disk, sizeGib: 2 }
+      expect(await now().driver.ensureDisks(instanceId, [disk])).toContain(disk.volumeId)
+      await begin()
+      const to = await now().host.layerOver(disk)
+      expect(await now().driver.switchDisks(instanceId, [{ volumeId: disk.volumeId, to }], { quiesce: false })).toMatchObject({ switched: [disk.volumeId] })
+      disk = { ...disk, layers: [to, ...disk.layers] }
+      await begin()
+      await now().driver.ensureDisks(instanceId, [])
+      await now().host.guestLetsGo(instanceId)
+      await waitFor(systemClock, 'the disk to go', 10_000, async () => (await now().driver.ensureDisks(instanceId, [])).length === 1)
+      expect(disk.layers.map((layer) => now().host.holds(instanceId, layer))).toEqual([false, false, false, false])
+      await now().driver.remove(instanceId)
+    })
+
     test('under another key are refused, and nothing of them is left', async () => {
       const disk = await now().host.disk()
-      const path = join(now().host.home, 'layers', `lay-${newDigits()}.qcow2`)
-      const words = ['-o', 'encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10', '--object', 'secret,id=key,data=a2V5']
-      // It measures the processor first, which it cannot on every host at every time.
-      await waitFor(systemClock, 'a file', 60_000, () =>
-        run('qemu-img', ['create', '-q', '-f', 'qcow2', ...words, path, '1G']).then(() => true, () => false), 0)
-      const under = (key: string | null) => ({ ...disk, layers: [{ layerId: disk.layers[0]!.layerId, path, key }] })
+      const layerId = `lay-${newDigits()}`
+      await now().host.volumes.ensureLayer({ layerId, sizeGib: 1, parentId: null, key: 'a2V5' })
+      const under = (key: string | null) => ({ ...disk, layers: [{ layerId, path: now().host.volumes.pathOf(layerId), key }] })
       const spec = await started()
       const ensure = (key: string | null) => now().driver.ensureDisks(spec.instanceId, [under(key)])
       await expect(ensure('b3RoZXI=')).rejects.toThrow(`${disk.volumeId} cannot be opened: blockdev-add: Invalid password`)

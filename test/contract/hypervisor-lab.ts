@@ -127,9 +127,8 @@ export async function bootGuestLab(): Promise<GuestLab> {
     answers: (address) => lab.ssh(address, 'true').then(() => true, () => false),
     says: async (text) => (await driver.consoleOutput(INSTANCE, 65_536)).toString().split(text).length - 1,
     async layer(layerId, parentId, key) {
-      const path = volumes.pathOf(layerId)
-      await makeLayer(path, parentId === null ? null : `../layers/${parentId}.qcow2`, key)
-      return { layerId, path, key: key ?? null }
+      await volumes.ensureLayer({ layerId, sizeGib: 1, parentId, key: key ?? null })
+      return { layerId, path: volumes.pathOf(layerId), key: key ?? null }
     },
     async close() {
       await driver.remove(INSTANCE)
@@ -157,13 +156,4 @@ async function boot(lab: GuestLab, imagePath: string): Promise<void> {
   lab.spec.disks.push({ volumeId: 'vol-0123456789abcdef0', deviceName: '/dev/xvda', layers: [top, lower, lowest], sizeGib: 1, limits: null })
   await driver.ensureRunning(lab.spec)
   await until('the guest to be up', async () => (await lab.says('hearth: READY')) === 1)
-}
-
-/** As the driver of volumes makes them. */
-async function makeLayer(path: string, backing: string | null, key: string | undefined): Promise<void> {
-  const secret = ['--object', `secret,id=key,data=${key}`, '-o', 'encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10']
-  const over = backing === null ? [] : ['-u', '-F', 'qcow2', '-b', backing]
-  const words = ['create', '-q', '-f', 'qcow2', ...(key === undefined ? [] : secret), ...over, path, '1G']
-  // It measures the processor first, which it cannot on every host at every time.
-  await waitFor(systemClock, `a file ${path}`, 60_000, () => run('qemu-img', words).then(() => true, () => false), 0)
 }

@@ -1,13 +1,17 @@
 import { BlockGraph } from './block-graph.ts'
 import { childrenOf, OPEN_TIMEOUT_MS, type Execute } from './devices.ts'
 import { filterNode, goneNode, layerOfNode, throttleGroup } from './disk-nodes.ts'
+import { cancelJob, volumesWithJobs } from './jobs.ts'
 import { deleteObject, forgetKeys } from './secrets.ts'
 
 /**
  * Deletes what stands under no device: of disks that the guest has given up or whose files were taken away,
  * of layers that a job made needless, and of attempts that were cut short.
+ *
+ * @returns what there is then.
  */
-export async function clearAway(execute: Execute): Promise<void> {
+export async function clearAway(execute: Execute): Promise<BlockGraph> {
+  await cancelIdleJobs(execute)
   const stuck = new Set<string>()
   for (;;) {
     const graph = await BlockGraph.read(execute)
@@ -22,8 +26,17 @@ export async function clearAway(execute: Execute): Promise<void> {
     for (const id of groups) {
       if (!graph.nodes.has(filterNode(id.slice(throttleGroup('').length)))) await deleteObject(execute, id)
     }
-    return forgetKeys(execute)
+    await forgetKeys(execute)
+    return graph
   }
+}
+
+/** A job holds the files of a disk also when the guest has given that up. */
+async function cancelIdleJobs(execute: Execute): Promise<void> {
+  const volumeIds = await volumesWithJobs(execute)
+  if (volumeIds.length === 0) return
+  const graph = await BlockGraph.read(execute)
+  for (const volumeId of volumeIds) if (!graph.diskOf(volumeId)) await cancelJob(execute, volumeId)
 }
 
 function isOurs(node: string): boolean {

@@ -88,10 +88,12 @@ function keyId(layer: LayerRef, volumeId: string): string {
 /** Limits as QEMU has them; nothing is left out, so that what is unlimited now stops being limited. */
 export function throttleLimits(limits: DiskLimits | null): Record<string, number> {
   const { iops, burst, bytesPerSecond } = limits ?? { iops: null, burst: null, bytesPerSecond: null }
+  const isBurst = burst !== null && iops !== null && burst.iops > iops
   return {
     'iops-total': iops ?? 0,
-    'iops-total-max': iops === null ? 0 : burst?.iops ?? 0,
-    'iops-total-max-length': iops === null ? 1 : burst?.seconds ?? 1,
+    // QEMU takes no burst that is below what is allowed always.
+    'iops-total-max': isBurst ? burst.iops : 0,
+    'iops-total-max-length': isBurst ? burst.seconds : 1,
     'bps-total': bytesPerSecond ?? 0,
   }
 }

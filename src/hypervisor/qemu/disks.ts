@@ -5,10 +5,10 @@ import { freePorts, OPEN_TIMEOUT_MS, requestUnplug, says, type Execute, type Qem
 import {
   deviceId, diskDevice, diskNodes, filter, filterNode, goneNode, goneNodes, keysOf, throttleGroup, throttleLimits,
 } from './disk-nodes.ts'
-import { giveToMachine } from './launch.ts'
+import { cancelJob } from './jobs.ts'
+import { giveLayers } from './launch.ts'
 import { portForDisk } from './places.ts'
 import { withKeys } from './secrets.ts'
-import { cancelShortening } from './shorten.ts'
 
 const BYTES_PER_GIB = 1024 ** 3
 
@@ -19,22 +19,24 @@ const BYTES_PER_GIB = 1024 ** 3
  */
 export async function ensureDisks(qemu: Qemu, disks: readonly DiskSpec[], cutOff: readonly string[]): Promise<string[]> {
   const { execute } = qemu
+  const failures: unknown[] = []
+  const attempt = (step: Promise<unknown>) => step.catch((error: unknown) => void failures.push(error))
   const wanted = new Set(disks.map((disk) => disk.volumeId))
   const before = await BlockGraph.read(execute)
   for (const disk of before.disks) {
     const isWanted = disk.nodes.length > 0 && wanted.has(disk.volumeId)
     if (isWanted || (await isRoot(execute, disk))) continue
     await requestDiskUnplug(execute, disk)
-    if (disk.nodes.length > 0 && cutOff.includes(disk.volumeId)) await takeFilesAway(execute, before, disk)
+    if (disk.nodes.length > 0 && cutOff.includes(disk.volumeId)) await attempt(takeFilesAway(execute, before, disk))
   }
-  await clearAway(execute)
-  let failure: unknown
+  const cleared = await clearAway(execute)
   for (const disk of disks) {
-    const found = (await BlockGraph.read(execute)).diskOf(disk.volumeId)
-    await (found ? adjust(execute, found, disk) : plug(qemu, disk)).catch((error: unknown) => (failure ??= error))
+    const found = cleared.diskOf(disk.volumeId)
+    await attempt(found ? adjust(execute, found, disk) : plug(qemu, cleared, disk))
   }
-  if (failure !== undefined) throw failure
-  const after = await BlockGraph.read(execute)
+  if (failures.length > 0) throw failures[0]
+  const hasPlugged = disks.some((disk) => !cleared.diskOf(disk.volumeId))
+  const after = hasPlugged ? await BlockGraph.read(execute) : cleared
   return [...new Set(after.disks.filter((disk) => disk.nodes.length > 0).map((disk) => disk.volumeId))]
 }
 
@@ -58,21 +60,20 @@ async function takeFilesAway(execute: Execute, graph: BlockGraph, disk: FoundDis
   if (disk.head !== filterNode(disk.name)) {
     throw new Error(`${disk.volumeId} cannot be taken from a machine that an earlier version of Hearth started; stop the instance`)
   }
-  await cancelShortening(execute, disk.volumeId)
+  await cancelJob(execute, disk.volumeId)
   if (!graph.nodes.has(goneNode(disk.name))) await execute('blockdev-add', goneNodes(disk.name, disk.sizeBytes))
   await execute('blockdev-reopen', { options: [{ ...filter(disk.name), file: goneNode(disk.name) }] }, OPEN_TIMEOUT_MS)
 }
 
-async function plug(qemu: Qemu, disk: DiskSpec): Promise<void> {
+async function plug(qemu: Qemu, graph: BlockGraph, disk: DiskSpec): Promise<void> {
   const { execute, folder, uid } = qemu
   const port = portForDisk(await freePorts(execute))
   // Guests that do not let go of devices can keep all ports; the next try may find one.
   if (port === undefined) return
-  const { disks } = await BlockGraph.read(execute)
-  const taken = new Set(disks.map((each) => each.name))
+  const taken = new Set(graph.disks.map((each) => each.name))
   let name = disk.volumeId
   for (let count = 2; taken.has(name); count++) name = `${disk.volumeId}.${count}`
-  if (uid !== null) giveToMachine(disk.layers[0]?.path ?? '', uid)
+  if (uid !== null) giveLayers(disk.layers, uid)
   await execute('object-add', { 'qom-type': 'throttle-group', id: throttleGroup(name), limits: throttleLimits(disk.limits) })
   const nodes = diskNodes(disk, name, folder)
   await withKeys(execute, keysOf(disk.layers, disk.volumeId), () => execute('blockdev-add', nodes, OPEN_TIMEOUT_MS))
@@ -87,7 +88,7 @@ async function adjust(execute: Execute, found: FoundDisk, disk: DiskSpec): Promi
   const sizeBytes = disk.sizeGib * BYTES_PER_GIB
   if (found.sizeBytes < sizeBytes) {
     // A job allows no other size; what it has done so far stays done.
-    await cancelShortening(execute, disk.volumeId)
+    await cancelJob(execute, disk.volumeId)
     await execute('block_resize', { 'node-name': found.head, size: sizeBytes }, OPEN_TIMEOUT_MS)
   }
   const limits = throttleLimits(disk.limits)

@@ -18,7 +18,7 @@ import { ensureDisks } from './disks.ts'
 import { ensureSharedFolders, MachineFolder, SCREEN_FILE, type MachineRecord } from './folder.ts'
 import { KeyedLock } from './keyed-lock.ts'
 import { UID_BASE } from '../../core/machine-uid.ts'
-import { ALREADY_RUNNING, giveToMachine, isRoot, spawnQemu, type Launch } from './launch.ts'
+import { ALREADY_RUNNING, giveLayers, isRoot, spawnQemu, type Launch } from './launch.ts'
 import { Monitors } from './monitor.ts'
 import { ensureNics } from './nics.ts'
 import { findMachine, findMachineIds, isAlive, isMachine, processOf, startedAtMs, type ProcessId } from './process.ts'
@@ -318,7 +318,7 @@ class QemuHypervisor implements Hypervisor {
       const { variables } = uefiFirmware(architectureOf(spec.platform))
       ensureUefiVariables(join(folder.path, UEFI_VARIABLES_FILE), variables, uid)
     }
-    if (uid !== null) for (const disk of spec.disks) giveToMachine(disk.layers[0]?.path ?? '', uid)
+    if (uid !== null) for (const disk of spec.disks) giveLayers(disk.layers, uid)
     const cgroup = new MachineCgroup(this.#home, spec.instanceId).ensure(spec)
     // Said once, not at every start.
     if (cgroup.reason !== null && cgroup.reason !== this.#lastCgroupReason) {

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { chmodSync, lchownSync, lstatSync, statSync } from 'node:fs'
+import type { LayerRef } from '../../volumes/driver.ts'
 
 /** Exit code of a launch that found the machine's lock taken: its QEMU runs already. */
 export const ALREADY_RUNNING = 75
@@ -88,6 +89,23 @@ export function giveToMachine(path: string, uid: number): void {
   if (!lstatSync(path).isFile()) throw new Error(`${path} is not a plain file`)
   lchownSync(path, uid, uid)
   chmodSync(path, 0o600)
+}
+
+/**
+ * Gives the machine the files of a disk: the top layer to write, the others to read. Nobody writes into
+ * those any more, but one that has just become immutable may still be as its last writer had it.
+ *
+ * @throws Error when there is no such plain file.
+ */
+export function giveLayers([top, ...lower]: readonly LayerRef[], uid: number): void {
+  for (const { path } of lower) {
+    const stat = lstatSync(path)
+    if (!stat.isFile()) throw new Error(`${path} is not a plain file`)
+    if ((stat.mode & 0o777) === 0o444) continue
+    lchownSync(path, 0, 0)
+    chmodSync(path, 0o444)
+  }
+  if (top) giveToMachine(top.path, uid)
 }
 
 /** Whether this process may take on other users, as QEMU's unprivileged start needs. */

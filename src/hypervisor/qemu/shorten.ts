@@ -2,20 +2,10 @@ import { dirname, relative } from 'node:path'
 import { BlockGraph } from './block-graph.ts'
 import { clearAway } from './clear-away.ts'
 import type { Execute } from './devices.ts'
-import { QmpError } from './qmp.ts'
+import { jobId, jobOf } from './jobs.ts'
 
 /** What becomes of a chain of layers; see Hypervisor.ensureShortened. */
 export type Shortening = { state: 'running'; percent: number } | { state: 'done' | 'absent' }
-
-interface Job {
-  id: string
-  status: string
-  'current-progress': number
-  'total-progress': number
-  error?: string
-}
-
-const jobId = (volumeId: string): string => `shorten-${volumeId}`
 
 /**
  * See Hypervisor.ensureShortened. The job belongs to QEMU and is found there by its name.
@@ -48,18 +38,4 @@ export async function ensureShortened(execute: Execute, volumeId: string, baseId
   }
   await execute('block-stream', { 'job-id': jobId(volumeId), device: top, ...toBase, 'auto-dismiss': false })
   return { state: 'running', percent: 0 }
-}
-
-/** Ends the job, if there is one; layers that are together by then stay so. */
-export async function cancelShortening(execute: Execute, volumeId: string): Promise<void> {
-  for (let job = await jobOf(execute, volumeId); job; job = await jobOf(execute, volumeId)) {
-    await execute(job.status === 'concluded' ? 'job-dismiss' : 'job-cancel', { id: job.id }).catch((error: unknown) => {
-      // It ended by itself, or is just ending.
-      if (!(error instanceof QmpError)) throw error
-    })
-  }
-}
-
-async function jobOf(execute: Execute, volumeId: string): Promise<Job | undefined> {
-  return ((await execute('query-jobs')) as Job[]).find(({ id }) => id === jobId(volumeId))
 }

@@ -7,9 +7,9 @@ import { BlockGraph, type FoundDisk } from './block-graph.ts'
 import { OPEN_TIMEOUT_MS, type Qemu } from './devices.ts'
 import { keysOf, layerNode, topNodes } from './disk-nodes.ts'
 import { whileQuiesced } from './guest-agent.ts'
+import { cancelJob } from './jobs.ts'
 import { giveToMachine } from './launch.ts'
 import { withKeys } from './secrets.ts'
-import { cancelShortening } from './shorten.ts'
 
 /** Everything that was written before is on its disk by the end of it. */
 const SWITCH_TIMEOUT_MS = 60_000
@@ -41,7 +41,7 @@ export async function switchDisks(
 /** Does beforehand what takes time: opens the new layer, and has the old one's file written to its disk. */
 async function prepare(qemu: Qemu, graph: BlockGraph, { volumeId, to, disk }: PlannedSwitch): Promise<void> {
   const { execute, folder, uid } = qemu
-  await cancelShortening(execute, volumeId)
+  await cancelJob(execute, volumeId)
   const node = layerNode(to.layerId, volumeId)
   // One that was opened by an attempt that was cut short; the file may have changed since.
   if (graph.nodes.has(node)) await execute('blockdev-del', { 'node-name': node })
