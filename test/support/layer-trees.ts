@@ -53,11 +53,11 @@ export class LayerTrees {
     const [volumes, snapshots] = [this.#of('volume'), this.#of('snapshot')]
     const choices: [weight: number, isPossible: boolean, act: () => Promise<Disk[]>][] = [
       [2, this.#disks.size < MOST_DISKS, () => this.#createVolume()],
-      [6, volumes.length > 0, () => this.#write(pick(this.#random, volumes))],
+      [5, volumes.length > 0, () => this.#write(pick(this.#random, volumes))],
       [2, volumes.length > 0, () => this.#writeAndDie(pick(this.#random, volumes))],
-      [4, volumes.length > 0 && this.#disks.size < MOST_DISKS, () => this.#freeze(pick(this.#random, volumes))],
+      [5, volumes.length > 0 && this.#disks.size < MOST_DISKS, () => this.#freeze(pick(this.#random, volumes))],
       [3, snapshots.length > 0 && this.#disks.size < MOST_DISKS, () => this.#createFrom(pick(this.#random, snapshots))],
-      [2, snapshots.length > 0 && this.#disks.size < MOST_DISKS, () => this.#copy(pick(this.#random, snapshots))],
+      [3, snapshots.length > 0 && this.#disks.size < MOST_DISKS, () => this.#copy(this.#deepest(snapshots))],
       [1, snapshots.length > 0 && this.#disks.size < MOST_DISKS, () => this.#import(pick(this.#random, snapshots))],
       [1, volumes.length > 0, () => this.#grow(pick(this.#random, volumes))],
       [3, this.#disks.size > 3, () => this.#delete(pick(this.#random, [...this.#disks.values()]))],
@@ -139,6 +139,8 @@ export class LayerTrees {
 
   /** CreateSnapshot: the volume goes on in a new layer, the old one becomes immutable. */
   async #freeze(volume: Disk): Promise<Disk[]> {
+    // Something in most layers, so that one that is missed is missed.
+    if (this.#random.int(4) > 0) await this.#write(volume)
     const former = volume.layerId
     const next = this.#newLayer(former)
     await this.#ensure('ensureLayer', next)
@@ -256,6 +258,12 @@ export class LayerTrees {
     const disk = { name, kind, layerId, model: join(this.#folder, `${name}.raw`) }
     this.#disks.set(name, disk)
     return disk
+  }
+
+  /** Of two at random. */
+  #deepest(disks: Disk[]): Disk {
+    const [one, other] = [pick(this.#random, disks), pick(this.#random, disks)]
+    return this.#chain(one.layerId).length > this.#chain(other.layerId).length ? one : other
   }
 
   #of(kind: Disk['kind']): Disk[] {
