@@ -50,7 +50,9 @@ class KeyService implements Keys {
   async unwrap(kmsKeyId: string, wrapped: string): Promise<string> {
     const master = await this.#read()
     if (!master) {
-      throw new KeysError(`the master key ${this.#file} is missing: put it back from a backup, nothing else opens this home's encrypted disks`)
+      throw new KeysError(
+        `the master key ${this.#file} is missing: put it back from a backup, nothing else opens this home's encrypted disks`,
+      )
     }
     const bytes = Buffer.from(wrapped, 'base64')
     if (bytes.length !== WRAPPED_BYTES) throw damaged(kmsKeyId)
@@ -59,7 +61,9 @@ class KeyService implements Keys {
     }
     const head = bytes.subarray(0, HEAD_BYTES)
     if (!head.subarray(1).equals(fingerprintOf(master))) {
-      throw new KeysError(`a data key under ${kmsKeyId} was made with another master key than ${this.#file}: put that one back from a backup`)
+      throw new KeysError(
+        `a data key under ${kmsKeyId} was made with another master key than ${this.#file}: put that one back from a backup`,
+      )
     }
     const decipher = createDecipheriv(CIPHER, wrappingKey(master, kmsKeyId), bytes.subarray(HEAD_BYTES, HEAD_BYTES + NONCE_BYTES))
     decipher.setAAD(bound(head, kmsKeyId))
@@ -121,5 +125,7 @@ function bound(head: Buffer, kmsKeyId: string): Buffer {
 }
 
 function damaged(kmsKeyId: string): KeysError {
-  return new KeysError(`a data key under ${kmsKeyId} is damaged, or was made under another key: restore the database from a backup`)
+  return new KeysError(
+    `a data key under ${kmsKeyId} is damaged, or was made under another key: restore the database from a backup`,
+  )
 }

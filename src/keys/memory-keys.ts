@@ -12,7 +12,9 @@ export function createMemoryKeys(): Keys {
     },
     async unwrap(kmsKeyId, wrapped) {
       const prefix = `sim/${kmsKeyId}/`
-      if (!wrapped.startsWith(prefix)) throw new KeysError(`a data key under ${kmsKeyId} is damaged, or was made under another key`)
+      if (!wrapped.startsWith(prefix)) {
+        throw new KeysError(`a data key under ${kmsKeyId} is damaged, or was made under another key`)
+      }
       return wrapped.slice(prefix.length)
     },
   }

@@ -8,7 +8,7 @@ import { MortalVolumes } from '../support/mortal-volumes.ts'
 // HEARTH_LAYER_TREES=100 makes more of them, HEARTH_LAYER_SEED replays some.
 const TREES = Number(process.env.HEARTH_LAYER_TREES ?? 3)
 const FIRST_SEED = Number(process.env.HEARTH_LAYER_SEED ?? 1)
-const STEPS = 30
+const STEPS = 40
 
 describe.skipIf(!hasQemuImg())('random trees of volumes, snapshots and copies, their process killed now and then', () => {
   let store: RealStore

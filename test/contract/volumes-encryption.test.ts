@@ -3,7 +3,9 @@ import { readFileSync, statSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
 import type { LayerRef, LayerSpec, Volumes } from '../../src/volumes/driver.ts'
-import { diskArgument, filled, hasQemuImg, keyArguments, layerId, MIB, qcow2Store, qemuIo, refTo, testKey, type RealStore } from '../support/layer-files.ts'
+import {
+  diskArgument, filled, hasQemuImg, keyArguments, layerId, MIB, qcow2Store, qemuIo, refTo, testKey, type RealStore,
+} from '../support/layer-files.ts'
 
 describe.skipIf(!hasQemuImg())('encrypted layers', () => {
   let store: RealStore
@@ -54,7 +56,10 @@ describe.skipIf(!hasQemuImg())('encrypted layers', () => {
     const upper = await layer(0x33, testKey(2), middle)
     qemuIo(upper, 'write -P 3 512k 1M')
     const top = await layer(0x34, null, upper)
-    qemuIo(top, 'write -P 4 768k 64k', 'read -P 1 0 256k', 'read -P 2 256k 256k', 'read -P 3 512k 256k', 'read -P 4 768k 64k', 'read -P 3 832k 704k', 'read -P 0 1536k 1M')
+    qemuIo(
+      top, 'write -P 4 768k 64k', 'read -P 1 0 256k', 'read -P 2 256k 256k', 'read -P 3 512k 256k', 'read -P 4 768k 64k',
+      'read -P 3 832k 704k', 'read -P 0 1536k 1M',
+    )
   })
 
   test.each([['plain', null], ['under another key', testKey(9)]])('a copy of such a chain, %s, holds the same', async (_how, key) => {
@@ -68,8 +73,8 @@ describe.skipIf(!hasQemuImg())('encrypted layers', () => {
     const copy: LayerSpec = { layerId: layerId(key === null ? 0x44 : 0x45), sizeGib: 1, parentId: null, key }
     expect(await filled(volumes, copy, { chain: top })).toEqual({ state: 'done' })
     const ref = refTo(volumes, copy)
-    expect(execFileSync('qemu-img', ['compare', ...keyArguments([ref, ...top]), diskArgument([ref]), diskArgument(top)], { encoding: 'utf8' }))
-      .toContain('Images are identical')
+    const words = ['compare', ...keyArguments([ref, ...top]), diskArgument([ref]), diskArgument(top)]
+    expect(execFileSync('qemu-img', words, { encoding: 'utf8' })).toContain('Images are identical')
     // What was never written takes no room in it.
     expect(statSync(ref.path).blocks * 512).toBeLessThan(6 * MIB)
   })
@@ -79,7 +84,8 @@ describe.skipIf(!hasQemuImg())('encrypted layers', () => {
     qemuIo(chain, 'write -P 7 1023M 1M')
     await volumes.ensureSize({ layerId: layerId(0x51), sizeGib: 1500, parentId: null, key: testKey(1) })
     qemuIo(chain, 'write -P 8 1499G 1M', 'read -P 7 1023M 1M', 'read -P 0 1024M 1M', 'read -P 8 1499G 1M')
-    await expect(volumes.ensureSize({ layerId: layerId(0x51), sizeGib: 1600, parentId: null, key: testKey(2) })).rejects.toThrow('Invalid password')
+    const wrong = { layerId: layerId(0x51), sizeGib: 1600, parentId: null, key: testKey(2) }
+    await expect(volumes.ensureSize(wrong)).rejects.toThrow('Invalid password')
   })
 
   test('is made in under 100 ms, whatever the size', async () => {

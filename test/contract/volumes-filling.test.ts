@@ -7,7 +7,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { DISK_FORMATS, type DiskFormat, type FillSource, type LayerRef, type LayerSpec, type Volumes } from '../../src/volumes/driver.ts'
-import { diskArgument, filled, hasQemuImg, keyArguments, layerId, MIB, qcow2Store, qemuIo, refTo, testKey, type RealStore } from '../support/layer-files.ts'
+import {
+  diskArgument, filled, hasQemuImg, keyArguments, layerId, MIB, qcow2Store, qemuIo, refTo, testKey, type RealStore,
+} from '../support/layer-files.ts'
 import { MortalVolumes } from '../support/mortal-volumes.ts'
 
 const IS_ROOT = process.getuid?.() === 0
@@ -47,8 +49,9 @@ describe.skipIf(!hasQemuImg())('filling a layer', () => {
   function expectSame(spec: LayerSpec): void {
     const ref = refTo(volumes, spec)
     // A disk that ends earlier is zeros after its end.
-    const compare = execFileSync('qemu-img', ['compare', ...keyArguments([ref]), diskArgument([ref]), `json:{"driver":"raw","file":{"driver":"file","filename":${JSON.stringify(raw)}}}`], { encoding: 'utf8' })
-    expect(compare).toContain('Images are identical')
+    const expected = `json:${JSON.stringify({ driver: 'raw', file: { driver: 'file', filename: raw } })}`
+    const words = ['compare', ...keyArguments([ref]), diskArgument([ref]), expected]
+    expect(execFileSync('qemu-img', words, { encoding: 'utf8' })).toContain('Images are identical')
   }
 
   test.each(DISK_FORMATS.map((format, index) => [format, index] as const))('takes a %s file', async (format, index) => {
@@ -143,7 +146,8 @@ describe.skipIf(!hasQemuImg())('filling a layer', () => {
   function converterOf(parent: number): number | undefined {
     return readdirSync('/proc').map(Number).find((pid) => {
       try {
-        return readFileSync(`/proc/${pid}/comm`, 'utf8') === 'qemu-img\n' && new RegExp(`^PPid:\\s${parent}$`, 'm').test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+        return readFileSync(`/proc/${pid}/comm`, 'utf8') === 'qemu-img\n'
+          && new RegExp(`^PPid:\\s${parent}$`, 'm').test(readFileSync(`/proc/${pid}/status`, 'utf8'))
       } catch {
         return false
       }
@@ -194,7 +198,8 @@ describe.skipIf(!hasQemuImg())('filling a layer', () => {
     const pid = await waitFor(systemClock, 'qemu-img', 10_000, () => converterOf(agentPid), 1)
     process.kill(pid, 'SIGSTOP')
     await agent.close()
-    await waitFor(systemClock, 'qemu-img to end', 10_000, () => !existsSync(`/proc/${pid}`) || /^State:\sZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')), 5)
+    const isOver = () => !existsSync(`/proc/${pid}`) || /^State:\sZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+    await waitFor(systemClock, 'qemu-img to end', 10_000, isOver, 5)
     expect(leftOvers()).toHaveLength(1)
     expect(await volumes.list()).not.toContain(spec.layerId)
     expect(await filled(volumes, spec, { chain })).toEqual({ state: 'done' })

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { LayerSpec, Volumes } from '../../src/volumes/driver.ts'
 import {
-  diskArgument, filled, GIB, hasQemuImg, imageInfo, keyArguments, layerId, qcow2Store, qemuIo, refTo, simStore, testKey, type RealStore, type TestStore,
+  diskArgument, filled, GIB, hasQemuImg, imageInfo, keyArguments, layerId, qcow2Store, qemuIo, refTo, simStore, testKey,
+  type RealStore, type TestStore,
 } from '../support/layer-files.ts'
 
 const HAS_QEMU_IMG = hasQemuImg()

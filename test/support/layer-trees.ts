@@ -1,7 +1,8 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { systemClock } from '../../src/core/clock.ts'
 import { pick, type Random } from '../../src/core/random.ts'
 import type { LayerRef, LayerSpec, Volumes } from '../../src/volumes/driver.ts'
 import { diskArgument, GIB, keyArguments, layerId, MIB, qemuIo, refTo, testKey } from './layer-files.ts'
@@ -52,10 +53,11 @@ export class LayerTrees {
     const [volumes, snapshots] = [this.#of('volume'), this.#of('snapshot')]
     const choices: [weight: number, isPossible: boolean, act: () => Promise<Disk[]>][] = [
       [2, this.#disks.size < MOST_DISKS, () => this.#createVolume()],
-      [6, volumes.length > 0, () => this.#write(pick(this.#random, volumes))],
-      [4, volumes.length > 0 && this.#disks.size < MOST_DISKS, () => this.#freeze(pick(this.#random, volumes))],
+      [5, volumes.length > 0, () => this.#write(pick(this.#random, volumes))],
+      [2, volumes.length > 0, () => this.#writeAndDie(pick(this.#random, volumes))],
+      [5, volumes.length > 0 && this.#disks.size < MOST_DISKS, () => this.#freeze(pick(this.#random, volumes))],
       [3, snapshots.length > 0 && this.#disks.size < MOST_DISKS, () => this.#createFrom(pick(this.#random, snapshots))],
-      [2, snapshots.length > 0 && this.#disks.size < MOST_DISKS, () => this.#copy(pick(this.#random, snapshots))],
+      [3, snapshots.length > 0 && this.#disks.size < MOST_DISKS, () => this.#copy(this.#deepest(snapshots))],
       [1, snapshots.length > 0 && this.#disks.size < MOST_DISKS, () => this.#import(pick(this.#random, snapshots))],
       [1, volumes.length > 0, () => this.#grow(pick(this.#random, volumes))],
       [3, this.#disks.size > 3, () => this.#delete(pick(this.#random, [...this.#disks.values()]))],
@@ -114,8 +116,31 @@ export class LayerTrees {
     return [disk]
   }
 
+  /**
+   * A machine is killed while its guest writes. What it was writing may be there or not, and is written
+   * again; all else is as it was.
+   */
+  async #writeAndDie(disk: Disk): Promise<Disk[]> {
+    const chain = this.#chain(disk.layerId)
+    const at = this.#random.int(8) * MIB
+    this.trace.push(`${disk.name}: its writer of 1 MiB at ${at} is killed`)
+    const commands = [1, 2, 3, 4, 5, 6, 7, 8].flatMap((pattern) => ['-c', `write -P ${pattern} ${at} 1M`, '-c', `write -z -u ${at} 1M`])
+    const writer = spawn('qemu-io', [...keyArguments(chain), ...commands, diskArgument(chain)], { stdio: 'ignore' })
+    const ended = new Promise((resolve) => writer.once('close', resolve))
+    const killer = systemClock.after(this.#random.int(60), () => writer.kill('SIGKILL'))
+    await ended
+    killer.cancel()
+    qemuIo(chain, `write -P 9 ${at} 1M`, 'flush')
+    const model = openSync(disk.model, 'r+')
+    writeSync(model, Buffer.alloc(MIB, 9), 0, MIB, at)
+    closeSync(model)
+    return [disk]
+  }
+
   /** CreateSnapshot: the volume goes on in a new layer, the old one becomes immutable. */
   async #freeze(volume: Disk): Promise<Disk[]> {
+    // Something in most layers, so that one that is missed is missed.
+    if (this.#random.int(4) > 0) await this.#write(volume)
     const former = volume.layerId
     const next = this.#newLayer(former)
     await this.#ensure('ensureLayer', next)
@@ -233,6 +258,12 @@ export class LayerTrees {
     const disk = { name, kind, layerId, model: join(this.#folder, `${name}.raw`) }
     this.#disks.set(name, disk)
     return disk
+  }
+
+  /** Of two at random. */
+  #deepest(disks: Disk[]): Disk {
+    const [one, other] = [pick(this.#random, disks), pick(this.#random, disks)]
+    return this.#chain(one.layerId).length > this.#chain(other.layerId).length ? one : other
   }
 
   #of(kind: Disk['kind']): Disk[] {

@@ -91,7 +91,9 @@ export class MortalVolumes {
 
   async #start(): Promise<ChildProcess> {
     const worker = fork(this.#script, [this.#home])
-    await new Promise((resolve, reject) => worker.once('message', resolve).once('exit', () => reject(new Error('the process of the disks ends'))))
+    await new Promise((resolve, reject) => {
+      worker.once('message', resolve).once('exit', () => reject(new Error('the process of the disks ends')))
+    })
     worker.removeAllListeners('exit')
     return worker
   }

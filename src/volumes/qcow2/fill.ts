@@ -73,8 +73,10 @@ export class Fills {
     job.over = this.#run(spec, source, file, job).then(
       () => void this.#jobs.delete(spec.layerId),
       (error: unknown) => {
-        if (!job.abort.signal.aborted) this.#log.warn('could not fill a layer', { layerId: spec.layerId, error: messageOf(error) })
-        job.end = error instanceof BadSourceError ? { reason: error.message } : { error: explained(error, spec.layerId, dirname(file)) }
+        const { layerId } = spec
+        if (!job.abort.signal.aborted) this.#log.warn('could not fill a layer', { layerId, error: messageOf(error) })
+        job.end = error instanceof BadSourceError
+          ? { reason: error.message } : { error: explained(error, layerId, dirname(file)) }
       },
     )
     return job
@@ -197,7 +199,8 @@ async function convert(job: Fill, input: Input, temporary: string, sizeBytes: nu
       cpuSeconds: 600 + 60 * spec.sizeGib, fileBytes: Math.ceil(sizeBytes * 1.001) + OVERHEAD_BYTES,
     },
     words(names) {
-      const secret: Record<string, string> = own.length === 0 ? {} : { 'encrypt.format': 'luks', 'encrypt.key-secret': names.secrets.at(-1) ?? '' }
+      const secret: Record<string, string> = own.length === 0
+        ? {} : { 'encrypt.format': 'luks', 'encrypt.key-secret': names.secrets.at(-1) ?? '' }
       const target = imageOptions({ driver: 'qcow2', 'file.driver': 'file', 'file.filename': names.writes, ...secret })
       // What is new is zeros already.
       return ['convert', '-p', '-n', '--target-is-zero', '--target-image-opts', input.words(names), target]

@@ -87,7 +87,8 @@ function refersTo(reference: string): BadSourceError {
 export function complaintOf({ code, signal, complaint }: Ended): string {
   if (signal === 'SIGXCPU') return 'it takes more processor time than a file of its size may'
   const lines = complaint.trim().split('\n').map((line) => line.replace(/^qemu-img: /, ''))
-  return lines.filter(Boolean).slice(-3).join('; ') || (signal ? `qemu-img was ended by ${signal}` : `qemu-img ended with code ${code}`)
+  const ending = signal ? `qemu-img was ended by ${signal}` : `qemu-img ended with code ${code}`
+  return lines.filter(Boolean).slice(-3).join('; ') || ending
 }
 
 /**

@@ -137,9 +137,11 @@ function command(run: Run): string[] {
   const [verb = '', ...rest] = run.words(names)
   const words = [verb, ...objects, ...rest]
   const lead = [
-    'setpriv', '--no-new-privs', '--pdeathsig=KILL', '--', ...(run.isBackground ? ['nice', '-n', '10', 'ionice', '-c', '2', '-n', '7'] : []),
+    'setpriv', '--no-new-privs', '--pdeathsig=KILL', '--',
+    ...(run.isBackground ? ['nice', '-n', '10', 'ionice', '-c', '2', '-n', '7'] : []),
     // Above the soft limit of time it is told so, by a signal that can be told from others.
-    'prlimit', `--as=${MEMORY_BYTES}`, `--cpu=${limits.cpuSeconds}:${limits.cpuSeconds + 10}`, `--fsize=${limits.fileBytes}`, '--core=0', '--',
+    'prlimit', `--as=${MEMORY_BYTES}`, `--cpu=${limits.cpuSeconds}:${limits.cpuSeconds + 10}`,
+    `--fsize=${limits.fileBytes}`, '--core=0', '--',
   ]
   if (uid === null) return [...lead, 'qemu-img', ...words]
   const handles = run.secrets.map((_secret, index) => FIRST_HANDLE + index).join(' ')
