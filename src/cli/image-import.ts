@@ -11,7 +11,9 @@ import { fetchDisk, nameOf, parseSource, readText, type DiskSource } from '../im
 import { steadyProgress } from '../images/steady-progress.ts'
 import { makeWorkFolder } from '../images/work-folder.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
-import { formatName, importTaskDoc, insertImportTask, newImportTaskId, type ImportTaskDoc } from '../model/import-task.ts'
+import {
+  formatName, importTaskDoc, importTaskOf, insertImportTask, newImportTaskId, type ImportTaskDoc,
+} from '../model/import-task.ts'
 import { importFolderOf, type Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
 import { checkHomeFolder, hearthCommand, newCommand, settingsOf, withSettings, withStore } from './command.ts'
@@ -191,7 +193,8 @@ async function startTask(
       {
         description: flags.description ?? null, kmsKeyId: null,
         disks: [{
-          url: null, file, isOwned: true, format: null, description: flags.name, deviceName: flags.rootDeviceName, snapshotId: null,
+          url: null, file, isOwned: true, format: null, description: flags.name, deviceName: flags.rootDeviceName,
+          snapshotId: null,
         }],
         image: {
           name: flags.name, description: flags.description ?? null, architecture: flags.architecture, bootMode,
@@ -208,13 +211,14 @@ async function startTask(
 async function watchTask(store: Store, settings: Settings, taskId: string, say: (line: string) => void): Promise<Imported> {
   let told = ''
   for (;;) {
-    const row = await store.read((db) => db.selectFrom('import_tasks').selectAll().where('task_id', '=', taskId).executeTakeFirst())
+    const row = await store.read((db) => importTaskOf(db, taskId))
     if (!row) throw new Error(`${taskId} is gone`)
     const doc = importTaskDoc(row)
     if (row.state === 'completed') return importedOf(taskId, doc)
     if (row.state === 'deleted') throw new Error(`${taskId} was cancelled: ${doc.statusMessage}`)
     if (row.state === 'error') throw new Error(`the import failed: ${doc.statusMessage.replace(/^ClientError: /, '')}`)
-    const line = doc.statusMessage === 'converting' ? `converting: ${doc.progressPercent - (doc.progressPercent % 5)} %` : doc.statusMessage
+    const percent = doc.progressPercent - (doc.progressPercent % 5)
+    const line = doc.statusMessage === 'converting' ? `converting: ${percent} %` : doc.statusMessage
     if (line !== told) say(line)
     told = line
     if (!readUpRecord(settings.home)?.isRunning) {
