@@ -134,7 +134,7 @@ class SimVolumes implements Volumes {
       try {
         this.#checkRoom(spec.layerId)
         const sizeGib = Math.max(spec.sizeGib, 'chain' in source ? this.#readChain(source.chain) : 0)
-        this.#world.makeLayer({ ...spec, sizeGib })
+        this.#world.makeLayer({ ...spec, sizeGib }, 'chain' in source ? source.chain.map(({ layerId }) => layerId) : [])
         this.#fills.delete(spec.layerId)
       } catch (error) {
         fill.error = error
@@ -147,12 +147,16 @@ class SimVolumes implements Volumes {
 
   /** @throws Error where data would be missing or be noise: a chain that is not the whole one, or under other keys. */
   #readChain(chain: readonly LayerRef[]): number {
-    for (const [index, { layerId, key }] of chain.entries()) {
+    const given = chain.map(({ layerId }) => layerId)
+    for (const { layerId, key } of chain) {
       const layer = this.#layer(layerId)
       if (!layer.isSealed) throw new Error(`the layer ${layerId} is not immutable yet`)
       if (layer.key !== key) throw new Error(`the layer ${layerId} has another key`)
-      const below = chain[index + 1]?.layerId ?? null
-      if (layer.parentId !== below) throw new Error(`under ${layerId} is ${layer.parentId}, not ${below}`)
+      // More than these may be given: what a machine brought up into the top of its disk hides the layers between.
+      const { parentId } = layer
+      if (parentId !== null && given.indexOf(parentId) < given.indexOf(layerId)) {
+        throw new Error(`under ${layerId} is ${parentId}, not ${given.join(', ')}`)
+      }
     }
     return chain[0] === undefined ? 0 : this.#layer(chain[0].layerId).sizeGib
   }
