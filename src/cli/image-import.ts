@@ -14,6 +14,7 @@ import { DEFAULT_ACCOUNT } from '../model/account.ts'
 import {
   formatName, importTaskDoc, importTaskOf, insertImportTask, newImportTaskId, type ImportTaskDoc,
 } from '../model/import-task.ts'
+import { requestedKmsKey } from '../model/kms-key.ts'
 import { importFolderOf, type Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
 import { checkHomeFolder, hearthCommand, newCommand, settingsOf, withSettings, withStore } from './command.ts'
@@ -186,12 +187,15 @@ async function startTask(
   { taskId, file, flags, sshUser }: { taskId: string; file: string; flags: Flags; sshUser: string | null },
 ): Promise<void> {
   const hostId = await ensureHostId(settings.home, systemRandom)
+  const nowMs = systemClock.now()
   const bootMode = flags.bootMode === 'uefi' || flags.architecture === 'arm64' ? 'uefi' : 'legacy-bios'
   try {
-    await store.transaction('image.import', (db) => insertImportTask(
-      { db, nowMs: systemClock.now() }, { taskId, account: DEFAULT_ACCOUNT, kind: 'image', hostId },
+    await store.transaction('image.import', async (db) => insertImportTask(
+      { db, nowMs }, { taskId, account: DEFAULT_ACCOUNT, kind: 'image', hostId },
       {
-        description: flags.description ?? null, kmsKeyId: null,
+        description: flags.description ?? null,
+        // Where the account has everything encrypted, this as well.
+        kmsKeyId: await requestedKmsKey({ db, account: DEFAULT_ACCOUNT, region: settings.region, random: systemRandom, nowMs }, {}),
         disks: [{
           url: null, file, isOwned: true, format: null, description: flags.name, deviceName: flags.rootDeviceName,
           snapshotId: null,
