@@ -7,6 +7,8 @@ import { checkAlways, checkSettled } from './invariants.ts'
 import { checkNetwork } from './network-invariants.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
 import { drawNetworkCall } from './network-calls.ts'
+import { drawVolumeCall } from './volume-calls.ts'
+import { checkVolumes } from './volume-invariants.ts'
 
 export interface SimulationReport {
   seed: number
@@ -40,7 +42,7 @@ interface Expectation {
 /** Why a launch that was done once, and is forgotten, may not be done again: there is no room, or no subnet any more. */
 const LAUNCHES_NO_MORE = [
   'InsufficientInstanceCapacity', 'IdempotentInstanceTerminated', 'InvalidSubnetID.NotFound', 'InsufficientFreeAddressesInSubnet',
-  'MissingInput',
+  'MissingInput', 'InvalidAMIID.NotFound', 'InvalidAMIID.Unavailable',
 ]
 const SETTLE_EVERY_STEPS = 50
 const TYPES = ['t3.micro', 't3.small', 'm5.large', 'c5.xlarge']
@@ -64,7 +66,7 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
       const problems = await checkAlways(cloud)
       if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
         await cloud.converge()
-        problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await run.checkExpectations()))
+        problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await checkVolumes(cloud)), ...(await run.checkExpectations()))
       }
       if (problems.length > 0) throw new SimulationError(seed, step, problems)
     }
@@ -107,7 +109,8 @@ class Run {
     else if (dice < 0.915) this.#guestEvent()
     else if (dice < 0.935) this.#cloud.killAgent()
     else if (dice < 0.938) await clock.advance(61 * 60 * 1000)
-    else await clock.advance(random.int(4000))
+    else if (dice < 0.965) await clock.advance(random.int(4000))
+    else await this.#callAboutVolumes()
   }
 
   async #call(action: string, input: object): Promise<CallResult> {
@@ -180,6 +183,14 @@ class Run {
   async #callAboutInterfaces(): Promise<void> {
     const drawn = await drawInterfaceCall(this.#cloud)
     if (drawn) await this.#call(drawn.action, drawn.input)
+  }
+
+  /** Several in a row: one alone seldom meets what another has begun. */
+  async #callAboutVolumes(): Promise<void> {
+    for (let left = 1 + this.#cloud.random.int(4); left > 0; left--) {
+      const { action, input } = await drawVolumeCall(this.#cloud)
+      await this.#call(action, input)
+    }
   }
 
   async #tag(): Promise<void> {
