@@ -17,7 +17,7 @@ import { probeAccelerator } from './hypervisor/qemu/probe.ts'
 import { createQemuHypervisor } from './hypervisor/qemu/index.ts'
 import { publishCertificate } from './imds/certificate-file.ts'
 import { ensureIdentityKey } from './imds/identity-key.ts'
-import { createMemoryKeys } from './keys/memory-keys.ts'
+import { createKeyService } from './keys/key-service.ts'
 import { createDatabaseServices } from './imds/services.ts'
 import { listBuiltImages } from './images/build.ts'
 import { DEFAULT_ACCOUNT } from './model/account.ts'
@@ -33,6 +33,7 @@ import { withCommitCrashPoints } from './store/crash-points.ts'
 import { emptyPostgres, openPostgres, probePostgres } from './store/postgres.ts'
 import { openSqlite } from './store/sqlite.ts'
 import type { Store } from './store/store.ts'
+import { relativePath } from './volumes/qcow2/files.ts'
 import { createQcow2Volumes } from './volumes/qcow2/index.ts'
 
 // The only file that knows which concrete drivers, clock and database there are. The simulated
@@ -53,6 +54,11 @@ export function openStore(settings: Settings, durability: 'full' | 'normal' = 'f
     return openSqlite({ file: homePaths(settings.home).database, durability, ...sharing })
   }
   return openPostgres({ url: settings.database, durability, clock: systemClock, random: systemRandom })
+}
+
+/** Where the file of a layer is in a home; whoever may not list the folder may still look at it. */
+export function layerFile(home: string, layerId: string): string {
+  return path.join(home, relativePath(layerId))
 }
 
 /** Whether there may be a cloud to open a database for; opening it would begin one. */
@@ -135,7 +141,7 @@ export async function startAgent(settings: Settings, onFatal: (error: unknown) =
     hypervisor: withCrashPoints('hypervisor', hypervisor, crashPoints),
     network: withCrashPoints('network', await createNetwork(settings, store, log), crashPoints),
     volumes: withCrashPoints('volumes', createQcow2Volumes({ home: settings.home, log }), crashPoints),
-    keys: createMemoryKeys(),
+    keys: createKeyService(path.join(homePaths(settings.home).keys, 'master.key')),
     images: builtImages(settings),
     host: registration(hostId, settings, engine, {
       cpus: limits.vcpus, memoryMib: Math.floor(totalmem() / 2 ** 20), guestLimits: limits, architectures: bootableArchitectures(),

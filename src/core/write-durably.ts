@@ -12,6 +12,11 @@ export async function writeDurably(file: string, content: string): Promise<void>
   await writeAndFlush(temporary, 'wx', content)
   giveToFolderOwner(temporary)
   await rename(temporary, file)
+  await flushFolderOf(file)
+}
+
+/** Puts on the disk for good which names the file's folder holds. */
+export async function flushFolderOf(file: string): Promise<void> {
   await writeAndFlush(path.dirname(file), 'r')
 }
 

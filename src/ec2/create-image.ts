@@ -49,13 +49,14 @@ export async function createImage(context: Context, input: CreateImageRequest): 
     context, { rootDeviceName, present: sources.map(({ mapping }) => mapping) }, input.BlockDeviceMappings,
   )
   const imageId = newId(context.random, 'ami')
+  const own = { ...(await inherited(context, instance)), ...bootModeOverride(input, instance) }
   const kept = sources.filter(({ mapping }) => mappings.some(({ snapshotId }) => snapshotId === mapping.snapshotId))
   await freezeInto(context, { instance, imageId, kept, noReboot: input.NoReboot === true, tags: tags.get('snapshot') ?? [] })
   await insertImage(context, {
     imageId, name, architecture: instanceDoc(instance).architecture, rootDeviceName, mappings, isComplete: false,
     tags: tags.get('image') ?? [],
     doc: {
-      ...(await inherited(context, instance)), ...bootModeOverride(input, instance),
+      ...own,
       description: input.Description ?? '', sizeGib: rootSizeGib(kept, mappings), sourceInstanceId: instance.instance_id,
     },
   })

@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { insertInstance, insertVolume, NOW_MS, OTHER_ACCOUNT, openTestStore, type TestStore } from '../../test/support/rows.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
 import { recordFrozen } from '../model/freeze.ts'
+import { changeLayerDoc } from '../model/layer.ts'
 import { settleSnapshotsOf } from '../model/snapshot.ts'
 import type { VolumeTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
@@ -22,7 +23,7 @@ const rowOf = ({ db }: Context, id: string): Promise<VolumeTable> =>
 
 /** What the agent does about a volume's snapshots. */
 async function seal(context: Context, volume: VolumeTable): Promise<void> {
-  await recordFrozen(context.db, [await rowOf(context, volume.volume_id)], NOW_MS)
+  await recordFrozen(context, [await rowOf(context, volume.volume_id)])
   await settleSnapshotsOf(context.db, volume.layer_id, { state: 'completed' }, NOW_MS + 7)
 }
 
@@ -64,7 +65,7 @@ describe('createSnapshot', () => {
   it('is encrypted under the key of its volume', async () => {
     await test.run(async (context) => {
       const volume = await insertVolume(context, undefined, { encrypted: 1 })
-      await context.db.updateTable('layers').set({ doc: '{"kmsKeyId":"key-1"}' }).where('layer_id', '=', volume.layer_id).execute()
+      await changeLayerDoc(context.db, volume.layer_id, { kmsKeyId: 'key-1' })
       expect(await createSnapshot(context, { VolumeId: volume.volume_id })).toMatchObject({ Encrypted: true })
       expect((await describeSnapshots(context, {})).Snapshots).toMatchObject([
         { Encrypted: true, KmsKeyId: `arn:aws:kms:us-east-1:${DEFAULT_ACCOUNT}:key/key-1` },
@@ -93,7 +94,8 @@ describe('createSnapshot', () => {
       const { volume_id: VolumeId } = await insertVolume(context, undefined)
       expect(await failure(createSnapshot(context, { VolumeId, Location: 'local' }))).toMatch(/^UnsupportedOperation: /)
       expect(await failure(createSnapshot(context, { VolumeId, OutpostArn: 'arn:x' }))).toMatch(/^UnsupportedOperation: /)
-      expect(await failure(createSnapshot(context, { VolumeId, Description: 'x'.repeat(256) }))).toMatch(/^InvalidParameterValue: /)
+      const Description = 'x'.repeat(256)
+      expect(await failure(createSnapshot(context, { VolumeId, Description }))).toMatch(/^InvalidParameterValue: /)
       expect(await failure(createSnapshot(context, {
         VolumeId, TagSpecifications: [{ ResourceType: 'volume', Tags: [{ Key: 'a' }] }],
       }))).toMatch(/^InvalidParameterValue: /)
@@ -201,7 +203,7 @@ describe('the answer of createSnapshot', () => {
     })
     let sleeps = 0
     const clock = clockOf(async () => {
-      if (++sleeps === 3) await test.run(async (context) => recordFrozen(context.db, [await rowOf(context, volume.volume_id)], NOW_MS))
+      if (++sleeps === 3) await test.run(async (context) => recordFrozen(context, [await rowOf(context, volume.volume_id)]))
     })
     await finishCreateSnapshot({ store: test.store, clock }, NOW_MS, { VolumeId: volume.volume_id }, created)
     expect(sleeps).toBe(3)

@@ -126,7 +126,8 @@ function checkExcluded(
     if (!volume) throw new ApiError('InvalidParameterValue', `Volume ${id} is not attached to instance ${instanceId}.`)
     if (volume.device === rootDeviceName) {
       throw new ApiError(
-        'InvalidParameterValue', `Volume ${id} is the root volume of instance ${instanceId}; use ExcludeBootVolume to exclude it.`,
+        'InvalidParameterValue',
+        `Volume ${id} is the root volume of instance ${instanceId}; use ExcludeBootVolume to exclude it.`,
       )
     }
   }
@@ -167,6 +168,7 @@ async function snapshotVolumes(
 
 /** @throws ApiError IncorrectState for a volume that has no data yet, or will have none soon. */
 function checkState(volume: VolumeTable): void {
-  if (volume.state === 'available' || volume.state === 'in-use') return
-  throw new ApiError('IncorrectState', `The volume '${volume.volume_id}' is not 'available' or 'in-use'; it is '${volume.state}'.`)
+  const { volume_id: id, state } = volume
+  if (state === 'available' || state === 'in-use') return
+  throw new ApiError('IncorrectState', `The volume '${id}' is not 'available' or 'in-use'; it is '${state}'.`)
 }

@@ -27,12 +27,14 @@ describe('deleteSnapshot', () => {
     await test.run(async (context) => {
       const row = await insertSnapshot(context)
       await insertTags(context.db, context.account, 'snapshot', row.snapshot_id, [{ key: 'a', value: 'b' }])
-      await context.db.insertInto('snapshot_permissions').values({ snapshot_id: row.snapshot_id, account_id: OTHER_ACCOUNT }).execute()
+      const permission = { snapshot_id: row.snapshot_id, account_id: OTHER_ACCOUNT }
+      await context.db.insertInto('snapshot_permissions').values(permission).execute()
       expect(await deleteSnapshot(context, { SnapshotId: row.snapshot_id })).toEqual({})
       expect(await left(context)).toEqual([])
       expect((await tagsOf(context.db, [row.snapshot_id])).size).toBe(0)
       expect(await stateOf(context, row.layer_id)).toBe('deleting')
-      expect(await context.db.selectFrom('work').select('id').where('kind', '=', 'layer').execute()).toEqual([{ id: row.layer_id }])
+      const due = await context.db.selectFrom('work').select('id').where('kind', '=', 'layer').execute()
+      expect(due).toEqual([{ id: row.layer_id }])
     })
   })
 

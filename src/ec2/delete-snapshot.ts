@@ -18,8 +18,9 @@ export async function deleteSnapshot(context: Context, input: DeleteSnapshotRequ
   const row = await requireOwnSnapshot(context, input.SnapshotId)
   const lock = lockOf(row, nowMs)
   if (lock && lock.state !== 'expired') {
-    const { mode } = lock.lock
-    throw new ApiError('OperationNotPermitted', `The snapshot '${row.snapshot_id}' is locked in ${mode} mode and can't be deleted.`)
+    throw new ApiError(
+      'OperationNotPermitted', `The snapshot '${row.snapshot_id}' is locked in ${lock.lock.mode} mode and can't be deleted.`,
+    )
   }
   const retentionMs = await recycleRuleFor(db, { account, resourceType: 'EBS_SNAPSHOT', resourceId: row.snapshot_id })
   await checkUnused(context, row, retentionMs !== undefined)

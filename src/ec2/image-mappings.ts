@@ -3,17 +3,14 @@ import { ApiError } from '../core/errors.ts'
 import type { ImageMapping } from '../model/image.ts'
 import { canonicalDevice, isDataDevice } from '../model/volume-device.ts'
 import { isBootable, VOLUME_TYPES, volumePerformance, type VolumeTypeName } from '../model/volume-type.ts'
-import type { SnapshotTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
+import { DEFAULT_VOLUME_TYPE, smallerThanSnapshot } from './create-volume.ts'
 import { checkEnum, invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
-import { requireVisibleSnapshot } from './snapshot-rows.ts'
+import { requireSnapshotToUse } from './volume-rows.ts'
 
 /** Types whose IOPS, and whose throughput, are asked for. */
 const WITH_IOPS: readonly VolumeTypeName[] = ['gp3', 'io1', 'io2']
 const WITH_THROUGHPUT: readonly VolumeTypeName[] = ['gp3']
-
-/** The type that the API gives to a volume that names none. */
-const DEFAULT_VOLUME_TYPE: VolumeTypeName = 'gp2'
 
 /** Members of `Ebs` that mean something in an image; every other one is refused. */
 const HONOURED: readonly string[] = [
@@ -80,7 +77,7 @@ async function changedMapping(
   if (present && ebs.SnapshotId && ebs.SnapshotId !== present.snapshotId) {
     throw invalidMapping(`snapshotId cannot be modified on device ${present.deviceName}`)
   }
-  const snapshot = !present && ebs.SnapshotId ? await requireUsableSnapshot(context, ebs.SnapshotId) : undefined
+  const snapshot = !present && ebs.SnapshotId ? await requireSnapshotToUse(context, ebs.SnapshotId) : undefined
   const source = present
     ? { snapshotId: present.snapshotId, leastGib: present.sizeGib, encrypted: present.encrypted }
     : { snapshotId: snapshot?.snapshot_id ?? null, leastGib: snapshot?.size_gib, encrypted: snapshot?.encrypted === 1 }
@@ -90,9 +87,7 @@ async function changedMapping(
   const sizeGib = ebs.VolumeSize ?? source.leastGib
   if (sizeGib === undefined) throw missingParameter('size or snapshotId')
   if (source.snapshotId !== null && sizeGib < (source.leastGib ?? 0)) {
-    throw invalidMapping(
-      `Volume of size ${sizeGib}GB is smaller than snapshot '${source.snapshotId}', expect size>= ${source.leastGib}GB`,
-    )
+    throw invalidMapping(smallerThanSnapshot(sizeGib, source.snapshotId, source.leastGib ?? 0))
   }
   return {
     deviceName: present?.deviceName ?? deviceName, snapshotId: source.snapshotId, sizeGib,
@@ -125,13 +120,6 @@ export function askedPerformance(
     iops: WITH_IOPS.includes(volumeType) ? iops : null,
     throughputMibps: WITH_THROUGHPUT.includes(volumeType) ? throughputMibps : null,
   }
-}
-
-/** The row of a snapshot that an image may stand on: visible, and complete. */
-async function requireUsableSnapshot(context: Context, snapshotId: string): Promise<SnapshotTable> {
-  const row = await requireVisibleSnapshot(context, snapshotId)
-  if (row.state === 'completed') return row
-  throw new ApiError('IncorrectState', `Snapshot ${snapshotId} is in invalid state - ${row.state}`)
 }
 
 function invalidMapping(message: string): ApiError {

@@ -6,7 +6,9 @@ import { attachVolume, detachVolume } from './attach-volume.ts'
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
+import { copyImage } from './copy-image.ts'
 import { createImage, finishCreateImage } from './create-image.ts'
+import { copySnapshot } from './copy-snapshot.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
 import {
@@ -21,6 +23,7 @@ import { deleteSecurityGroup } from './delete-security-group.ts'
 import { deleteSnapshot } from './delete-snapshot.ts'
 import { deleteSubnet } from './delete-subnet.ts'
 import { deleteVpc } from './delete-vpc.ts'
+import { deregisterImage } from './deregister-image.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
 import { describeSecurityGroupRules } from './describe-security-group-rules.ts'
 import { associateDhcpOptions, createDhcpOptions, deleteDhcpOptions, describeDhcpOptions } from './dhcp-options.ts'
@@ -28,8 +31,17 @@ import {
   disableEbsEncryptionByDefault, enableEbsEncryptionByDefault, getEbsDefaultKmsKeyId, getEbsEncryptionByDefault,
   modifyEbsDefaultKmsKeyId, resetEbsDefaultKmsKeyId,
 } from './ebs-encryption.ts'
+import { describeImageAttribute } from './image-attributes.ts'
+import {
+  disableImage, disableImageDeprecation, disableImageDeregistrationProtection, enableImage, enableImageDeprecation,
+  enableImageDeregistrationProtection,
+} from './image-lifecycle.ts'
+import {
+  disableImageBlockPublicAccess, enableImageBlockPublicAccess, getImageBlockPublicAccessState,
+} from './image-public-access.ts'
 import { describeImages } from './images.ts'
 import { describeInstanceAttribute } from './instance-attributes.ts'
+import { describeInstanceImageMetadata } from './instance-image-metadata.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
 import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
@@ -42,6 +54,7 @@ import {
 } from './internet-gateways.ts'
 import { createKeyPair, deleteKeyPair, describeKeyPairs, importKeyPair, prepareCreateKeyPair } from './key-pairs.ts'
 import { createManagedPrefixList, deleteManagedPrefixList, describeManagedPrefixLists } from './managed-prefix-lists.ts'
+import { cancelImageLaunchPermission, modifyImageAttribute, resetImageAttribute } from './modify-image-attribute.ts'
 import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
 import { modifyManagedPrefixList, restoreManagedPrefixListVersion } from './modify-managed-prefix-list.ts'
 import {
@@ -70,6 +83,7 @@ import {
   describePrefixLists, getManagedPrefixListAssociations, getManagedPrefixListEntries,
 } from './prefix-list-contents.ts'
 import { assignPrivateIpAddresses, unassignPrivateIpAddresses } from './private-ip-addresses.ts'
+import { registerImage } from './register-image.ts'
 import { listImagesInRecycleBin, listSnapshotsInRecycleBin, listVolumesInRecycleBin } from './recycle-bin.ts'
 import {
   restoreImageFromRecycleBin, restoreSnapshotFromRecycleBin, restoreVolumeFromRecycleBin,
@@ -83,6 +97,11 @@ import { createRoute, deleteRoute, replaceRoute } from './routes.ts'
 import { runInstances } from './run-instances.ts'
 import { describeSecurityGroupReferences, describeStaleSecurityGroups } from './security-group-references.ts'
 import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
+import { describeSnapshotAttribute, modifySnapshotAttribute, resetSnapshotAttribute } from './snapshot-attributes.ts'
+import { describeLockedSnapshots, lockSnapshot, unlockSnapshot } from './snapshot-locks.ts'
+import {
+  disableSnapshotBlockPublicAccess, enableSnapshotBlockPublicAccess, getSnapshotBlockPublicAccessState,
+} from './snapshot-public-access.ts'
 import { describeSnapshots } from './snapshots.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
@@ -114,6 +133,9 @@ export const operations: Record<string, Operation> = {
   AttachVolume: mutation(attachVolume),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
+  CancelImageLaunchPermission: mutation(cancelImageLaunchPermission),
+  CopyImage: mutation(copyImage),
+  CopySnapshot: mutation(copySnapshot),
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
@@ -156,20 +178,24 @@ export const operations: Record<string, Operation> = {
   DeleteVolume: mutation(deleteVolume),
   DeleteVpc: mutation(deleteVpc),
   DeleteVpcPeeringConnection: mutation(deleteVpcPeeringConnection),
+  DeregisterImage: mutation(deregisterImage),
   DescribeAccountAttributes: query(describeAccountAttributes),
   DescribeAddresses: query(describeAddresses),
   DescribeAddressesAttribute: query(describeAddressesAttribute),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
   DescribeDhcpOptions: query(describeDhcpOptions),
+  DescribeImageAttribute: query(describeImageAttribute),
   DescribeImages: query(describeImages),
   DescribeInstanceAttribute: query(describeInstanceAttribute),
   DescribeInstanceCreditSpecifications: query(describeInstanceCreditSpecifications),
-  DescribeInstances: pagedQuery(describeInstances, readInstances),
+  DescribeInstanceImageMetadata: query(describeInstanceImageMetadata),
   DescribeInstanceStatus: query(describeInstanceStatus),
   DescribeInstanceTypeOfferings: query(describeInstanceTypeOfferings),
   DescribeInstanceTypes: query(describeInstanceTypes),
+  DescribeInstances: pagedQuery(describeInstances, readInstances),
   DescribeInternetGateways: query(describeInternetGateways),
   DescribeKeyPairs: query(describeKeyPairs),
+  DescribeLockedSnapshots: query(describeLockedSnapshots),
   DescribeManagedPrefixLists: query(describeManagedPrefixLists),
   DescribeNatGateways: query(describeNatGateways),
   DescribeNetworkAcls: query(describeNetworkAcls),
@@ -183,14 +209,15 @@ export const operations: Record<string, Operation> = {
   DescribeSecurityGroupReferences: query(describeSecurityGroupReferences),
   DescribeSecurityGroupRules: query(describeSecurityGroupRules),
   DescribeSecurityGroups: query(describeSecurityGroups),
-  DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
+  DescribeSnapshotAttribute: query(describeSnapshotAttribute),
   DescribeSnapshots: query(describeSnapshots),
+  DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
   DescribeSubnets: query(describeSubnets),
   DescribeTags: query(describeTags),
   DescribeVolumeAttribute: query(describeVolumeAttribute),
+  DescribeVolumeStatus: query(describeVolumeStatus),
   DescribeVolumes: query(describeVolumes),
   DescribeVolumesModifications: query(describeVolumesModifications),
-  DescribeVolumeStatus: query(describeVolumeStatus),
   DescribeVpcAttribute: query(describeVpcAttribute),
   DescribeVpcPeeringConnections: query(describeVpcPeeringConnections),
   DescribeVpcs: query(describeVpcs),
@@ -198,23 +225,37 @@ export const operations: Record<string, Operation> = {
   DetachNetworkInterface: mutation(detachNetworkInterface),
   DetachVolume: mutation(detachVolume),
   DisableEbsEncryptionByDefault: mutation(disableEbsEncryptionByDefault),
+  DisableImage: mutation(disableImage),
+  DisableImageBlockPublicAccess: mutation(disableImageBlockPublicAccess),
+  DisableImageDeprecation: mutation(disableImageDeprecation),
+  DisableImageDeregistrationProtection: mutation(disableImageDeregistrationProtection),
+  DisableSnapshotBlockPublicAccess: mutation(disableSnapshotBlockPublicAccess),
   DisassociateAddress: mutation(disassociateAddress),
   DisassociateRouteTable: mutation(disassociateRouteTable),
   DisassociateVpcCidrBlock: mutation(disassociateVpcCidrBlock),
   EnableEbsEncryptionByDefault: mutation(enableEbsEncryptionByDefault),
+  EnableImage: mutation(enableImage),
+  EnableImageBlockPublicAccess: mutation(enableImageBlockPublicAccess),
+  EnableImageDeprecation: mutation(enableImageDeprecation),
+  EnableImageDeregistrationProtection: mutation(enableImageDeregistrationProtection),
+  EnableSnapshotBlockPublicAccess: mutation(enableSnapshotBlockPublicAccess),
   EnableVolumeIO: mutation(enableVolumeIO),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetEbsDefaultKmsKeyId: query(getEbsDefaultKmsKeyId),
   GetEbsEncryptionByDefault: query(getEbsEncryptionByDefault),
+  GetImageBlockPublicAccessState: query(getImageBlockPublicAccessState),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
+  GetSnapshotBlockPublicAccessState: query(getSnapshotBlockPublicAccessState),
   ImportKeyPair: mutation(importKeyPair),
   ListImagesInRecycleBin: query(listImagesInRecycleBin),
   ListSnapshotsInRecycleBin: query(listSnapshotsInRecycleBin),
   ListVolumesInRecycleBin: query(listVolumesInRecycleBin),
+  LockSnapshot: mutation(lockSnapshot),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
+  ModifyImageAttribute: mutation(modifyImageAttribute),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
@@ -222,6 +263,7 @@ export const operations: Record<string, Operation> = {
   ModifyManagedPrefixList: mutation(modifyManagedPrefixList),
   ModifyNetworkInterfaceAttribute: mutation(modifyNetworkInterfaceAttribute),
   ModifySecurityGroupRules: mutation(modifySecurityGroupRules),
+  ModifySnapshotAttribute: mutation(modifySnapshotAttribute),
   ModifySubnetAttribute: mutation(modifySubnetAttribute),
   ModifyVolume: mutation(modifyVolume),
   ModifyVolumeAttribute: mutation(modifyVolumeAttribute),
@@ -230,6 +272,7 @@ export const operations: Record<string, Operation> = {
   ModifyVpcTenancy: mutation(modifyVpcTenancy),
   MonitorInstances: mutation(monitorInstances),
   RebootInstances: mutation(rebootInstances),
+  RegisterImage: mutation(registerImage),
   RejectVpcPeeringConnection: mutation(rejectVpcPeeringConnection),
   ReleaseAddress: mutation(releaseAddress),
   ReplaceNetworkAclAssociation: mutation(replaceNetworkAclAssociation),
@@ -237,7 +280,9 @@ export const operations: Record<string, Operation> = {
   ReplaceRoute: mutation(replaceRoute),
   ReplaceRouteTableAssociation: mutation(replaceRouteTableAssociation),
   ResetEbsDefaultKmsKeyId: mutation(resetEbsDefaultKmsKeyId),
+  ResetImageAttribute: mutation(resetImageAttribute),
   ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
+  ResetSnapshotAttribute: mutation(resetSnapshotAttribute),
   RestoreImageFromRecycleBin: mutation(restoreImageFromRecycleBin),
   RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),
   RestoreSnapshotFromRecycleBin: mutation(restoreSnapshotFromRecycleBin),
@@ -250,6 +295,7 @@ export const operations: Record<string, Operation> = {
   StopInstances: mutation(stopInstances),
   TerminateInstances: mutation(terminateInstances),
   UnassignPrivateIpAddresses: mutation(unassignPrivateIpAddresses),
+  UnlockSnapshot: mutation(unlockSnapshot),
   UnmonitorInstances: mutation(unmonitorInstances),
   UpdateSecurityGroupRuleDescriptionsEgress: mutation(updateSecurityGroupRuleDescriptionsEgress),
   UpdateSecurityGroupRuleDescriptionsIngress: mutation(updateSecurityGroupRuleDescriptionsIngress),

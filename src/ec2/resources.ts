@@ -151,17 +151,16 @@ export function requireAll(kind: ResourceKind, ids: readonly string[], found: Re
   if (missing.length > 0) throw notFoundError(kind, missing)
 }
 
-/** What accounts see of a kind, where that is not simply their own. */
-const VISIBLE: Record<string, (account: string) => RawBuilder<unknown>> = {
+/** What accounts see of a kind beside their own. */
+const visibleToo: Record<string, (account: string) => RawBuilder<unknown>> = {
   [RESOURCE_KINDS.image.type]: isImageVisible,
   [RESOURCE_KINDS.snapshot.type]: isSnapshotVisible,
-  [RESOURCE_KINDS.volume.type]: (account) => sql`(account_id = ${account} and binned_ms is null)`,
-  [RESOURCE_KINDS.vpcPeering.type]: (account) => sql`(account_id = ${account} or accepter_account_id = ${account})`,
+  [RESOURCE_KINDS.vpcPeering.type]: (account) => sql`accepter_account_id = ${account}`,
 }
 
 /**
- * Which of the ids exist for the account: its own, images and snapshots that are public or shared with it,
- * and peerings that it was asked for; nothing that is in the recycle bin.
+ * Which of the ids exist for the account: its own, those in the recycle bin as well, images and snapshots
+ * that are public or shared with it, and peerings that it was asked for.
  */
 export async function existingIds(
   db: Db,
@@ -169,7 +168,8 @@ export async function existingIds(
   kind: ResourceKind,
   ids: readonly string[],
 ): Promise<Set<string>> {
-  const isVisible = VISIBLE[kind.type]?.(account) ?? sql`account_id = ${account}`
+  const isMine = sql`account_id = ${account}`
+  const isVisible = visibleToo[kind.type] ? sql`(${isMine} or ${visibleToo[kind.type]?.(account)})` : isMine
   const rows = await inBatches(ids, async (batch) => {
     const result = await sql<{ id: string }>`select ${sql.ref(kind.idColumn)} as id from ${sql.table(kind.table)}
       where ${isVisible} and ${sql.ref(kind.idColumn)} in (${sql.join(batch)})`.execute(db)

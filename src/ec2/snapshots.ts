@@ -50,9 +50,10 @@ async function layersOf(db: Db, rows: readonly SnapshotTable[]): Promise<Map<str
   return new Map(layers.map((layer) => [layer.layer_id, layer]))
 }
 
-/** Only what is being filled takes long enough to have a progress. */
+/** Only what is being filled takes long enough to have a progress; of what is there, the last part is on its way to the disk. */
 function percentOf(layer: LayerTable): number {
-  return Math.floor(layerDoc(layer).progress ?? 0)
+  if (layer.state === 'sealing') return 99
+  return layer.state === 'filling' ? Math.floor(layerDoc(layer).progress ?? 0) : 0
 }
 
 async function selectRows({ db, account }: Context, input: DescribeSnapshotsRequest): Promise<SnapshotTable[]> {

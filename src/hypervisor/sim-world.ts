@@ -2,7 +2,12 @@ import { setMaxListeners } from 'node:events'
 import type { Clock, Timer } from '../core/clock.ts'
 import type { Random } from '../core/random.ts'
 import type { LayerSpec } from '../volumes/driver.ts'
-import type { DiskSpec, DiskSwitch, MachineSpec, NicSpec } from './driver.ts'
+import type { DiskSwitch, MachineSpec, NicSpec } from './driver.ts'
+import type { LayerData } from './sim-data.ts'
+import { SimDisks } from './sim-disks.ts'
+import { SimLayers, topOf, type SimLayer } from './sim-layers.ts'
+
+export type { SimLayer } from './sim-layers.ts'
 
 /** Shortest and longest duration in milliseconds; [0, 0] is at once, without a timer. */
 export type DelayRange = [minMs: number, maxMs: number]
@@ -13,8 +18,10 @@ export interface SimGuestDelays {
   bootMs: DelayRange
   /** From the power button to the guest's power-off. */
   shutdownMs: DelayRange
-  /** From the request to give up an interface until the guest has. */
+  /** From the request to give up an interface or a disk until the guest has. */
   unplugMs: DelayRange
+  /** For the job that makes a disk of fewer layers; no time by default. */
+  streamMs?: DelayRange
 }
 
 export interface SimWorldOptions {
@@ -31,20 +38,16 @@ export interface SimProcess {
   outOfSpace?: boolean
   /** Its interfaces, by attachment. */
   nics: Map<string, SimNic>
-  /** Its disks, by volume. */
-  disks: Map<string, SimDisk>
+  disks: SimDisks
+  /** What the guest has written since there was no room for it. */
+  unwritten: Write[]
 }
 
-/** A disk of a running machine. */
-export interface SimDisk {
-  spec: DiskSpec
-  /** The guest was asked to give it up. */
-  isLeaving: boolean
-}
-
-/** A layer on a simulated host. */
-export interface SimLayer extends LayerSpec {
-  isSealed: boolean
+/** A number that a guest writes into a block of a volume. */
+interface Write {
+  volumeId: string
+  block: number
+  value: number
 }
 
 /** An interface of a running machine. */
@@ -78,12 +81,11 @@ const FIRST_PID = 1000
 export class SimWorld {
   /** By instance id. */
   readonly machines = new Map<string, SimMachine>()
-  /** By id. */
-  readonly layers = new Map<string, SimLayer>()
   /** Whether the host's disk takes no more. */
   isDiskFull = false
-  /** Which machine, by the id of a layer, writes into it. */
-  readonly #users = new Map<string, string>()
+  /** Whether guests freeze their file systems when they are asked to. */
+  hasGuestAgents = false
+  readonly #layers = new SimLayers()
   readonly #clock: Clock
   readonly #random: Random
   readonly #delays: SimGuestDelays
@@ -94,6 +96,11 @@ export class SimWorld {
     this.#clock = clock
     this.#random = random
     this.#delays = delays
+  }
+
+  /** By id. */
+  get layers(): Map<string, SimLayer> {
+    return this.#layers.all
   }
 
   /** Calls `watcher` when something happens to a machine; returns what ends that. */
@@ -110,16 +117,15 @@ export class SimWorld {
   start(spec: MachineSpec): void {
     const known = this.machines.get(spec.instanceId)
     if (known?.process) return
-    for (const disk of spec.disks) this.#checkDisk(spec.instanceId, disk)
+    const disks = new SimDisks(spec.instanceId, this.#layers, spec.disks)
     const machine = known ?? { instanceId: spec.instanceId, spec, process: null, console: '', boots: 0, timers: [] }
     this.machines.set(spec.instanceId, machine)
     machine.spec = spec
     machine.boots += 1
-    for (const disk of spec.disks) this.#users.set(topOf(disk), spec.instanceId)
     machine.process = {
       pid: ++this.#lastPid, startedAtMs: this.#clock.now(), status: 'running',
       nics: new Map(spec.nics.map((nic) => [nic.attachmentId, plugged(nic)])),
-      disks: new Map(spec.disks.map((disk) => [disk.volumeId, { spec: disk, isLeaving: false }])),
+      disks, unwritten: [],
     }
     machine.console += '[    0.000000] Hearth simulated guest: no kernel, no programs, only this text\n'
     machine.console += `[    0.000000] ${spec.instanceId}: ${spec.vcpus} vCPU, ${spec.memoryMib} MiB of memory\n`
@@ -161,25 +167,42 @@ export class SimWorld {
     this.#changed(instanceId)
   }
 
-  /** The guest writes, and finds the host's disk full or not. */
-  guestWrites(instanceId: string): void {
-    const machine = this.machines.get(instanceId)
-    if (machine?.process?.status !== 'running' || !this.isDiskFull) return
-    machine.process.outOfSpace = true
+  /**
+   * The guest writes a number into a block of a volume (its root by default) and waits until that is on
+   * the disk.
+   *
+   * @returns whether it is; one that finds the host's disk full stands still, and writes again when it goes on.
+   */
+  guestWrites(instanceId: string, volumeId?: string, value = 0, block = 0): boolean {
+    const process = this.machines.get(instanceId)?.process
+    const disk = process?.disks.all.get(volumeId ?? process.disks.rootId ?? '')
+    if (process?.status !== 'running' || process.outOfSpace || !disk) return false
+    const write = { volumeId: disk.spec.volumeId, block, value }
+    if (!this.isDiskFull) return this.#write(process, write)
+    process.unwritten.push(write)
+    process.outOfSpace = true
     this.#changed(instanceId)
+    return false
   }
 
   /** A guest that stands still for want of space tries again. */
   resume(instanceId: string): void {
-    const machine = this.machines.get(instanceId)
-    if (machine?.process?.outOfSpace && !this.isDiskFull) machine.process.outOfSpace = false
+    const process = this.machines.get(instanceId)?.process
+    if (!process?.outOfSpace || this.isDiskFull) return
+    process.outOfSpace = false
+    for (const write of process.unwritten.splice(0)) this.#write(process, write)
+  }
+
+  /** What a layer shows: its own blocks over those of what its file stands on. */
+  dataOf(layerId: string): LayerData {
+    return this.#layers.show(this.#layers.chainOf(layerId))
   }
 
   /** The process ends at once: killed, crashed, or out of memory. */
   processDies(instanceId: string): void {
     const machine = this.machines.get(instanceId)
     if (!machine?.process) return
-    for (const disk of machine.process.disks.values()) this.#users.delete(topOf(disk.spec))
+    machine.process.disks.end()
     machine.process = null
     this.#rest(machine)
     this.#changed(instanceId)
@@ -191,92 +214,73 @@ export class SimWorld {
     this.machines.delete(instanceId)
   }
 
-  /** Plugs a disk into a machine that has a process. @throws Error as `start`. */
-  plugDisk(instanceId: string, disk: DiskSpec): void {
-    const process = this.machines.get(instanceId)?.process
-    if (!process) return
-    this.#checkDisk(instanceId, disk)
-    this.#users.set(topOf(disk), instanceId)
-    process.disks.set(disk.volumeId, { spec: disk, isLeaving: false })
-  }
-
   /** Asks the guest to give a disk up, which it does in its own time. */
   requestDiskUnplug(instanceId: string, volumeId: string): void {
     const machine = this.machines.get(instanceId)
-    const disk = machine?.process?.disks.get(volumeId)
+    const disk = machine?.process?.disks.all.get(volumeId)
     if (!machine || !disk || disk.isLeaving) return
     disk.isLeaving = true
-    this.#later(machine, this.#delays.unplugMs, () => this.pullDisk(instanceId, volumeId))
+    this.#later(machine, this.#delays.unplugMs, () => {
+      // It may be another disk by now: that one was taken away, and came again.
+      if (machine.process?.disks.all.get(volumeId) !== disk) return
+      machine.process.disks.remove(volumeId)
+      this.#changed(instanceId)
+    })
   }
 
-  /** Takes a disk from a machine, whatever its guest does. */
-  pullDisk(instanceId: string, volumeId: string): void {
-    const process = this.machines.get(instanceId)?.process
-    const disk = process?.disks.get(volumeId)
-    if (!disk) return
-    this.#users.delete(topOf(disk.spec))
-    process?.disks.delete(volumeId)
+  /** Takes the files of a disk from a machine, whatever its guest does; that gives up the rest in its own time. */
+  takeDiskAway(instanceId: string, volumeId: string): void {
+    const machine = this.machines.get(instanceId)
+    if (!machine?.process?.disks.all.has(volumeId)) return
+    const { gone } = machine.process.disks.takeAway(volumeId)
+    this.#later(machine, this.#delays.unplugMs, gone)
     this.#changed(instanceId)
   }
 
-  /** Has disks of a running machine go on in other layers. @throws Error where QEMU would fail too. */
+  /** Has disks of a running machine go on in other layers, at one instant. @throws Error where QEMU would fail too. */
   switchDisks(instanceId: string, switches: readonly DiskSwitch[]): string[] {
-    const process = this.machines.get(instanceId)?.process
-    if (!process) return []
-    const present = switches.filter(({ volumeId }) => process.disks.has(volumeId))
-    for (const { volumeId, to } of present) {
-      const disk = process.disks.get(volumeId)
-      if (!disk || topOf(disk.spec) === to.layerId) continue
-      const spec = { ...disk.spec, layers: [to, ...disk.spec.layers] }
-      this.#checkDisk(instanceId, spec)
-      this.#users.delete(topOf(disk.spec))
-      this.#users.set(to.layerId, instanceId)
-      disk.spec = spec
-    }
-    return present.map(({ volumeId }) => volumeId)
+    return this.machines.get(instanceId)?.process?.disks.switch(switches) ?? []
   }
 
-  makeLayer(spec: LayerSpec): void {
-    if (!this.layers.has(spec.layerId)) this.layers.set(spec.layerId, { ...spec, isSealed: false })
+  /** Begins the job that brings a disk's layers above `baseId` together, unless it is at work. */
+  beginStream(instanceId: string, volumeId: string, baseId: string | null): void {
+    const disks = this.machines.get(instanceId)?.process?.disks
+    if (!disks || disks.streams.has(volumeId)) return
+    const beganMs = this.#clock.now()
+    const tookMs = draw(this.#random, this.#delays.streamMs ?? [0, 0])
+    const finish = () => {
+      disks.finishStream(volumeId)
+      this.#changed(instanceId)
+    }
+    const stream = { baseId, beganMs, endsMs: beganMs + tookMs, timer: tookMs === 0 ? null : this.#clock.after(tookMs, finish) }
+    disks.streams.set(volumeId, stream)
+    if (tookMs === 0) finish()
+  }
+
+  /** With what the layers `from` (from the top) show, or empty. */
+  makeLayer(spec: LayerSpec, from: readonly string[] = []): void {
+    this.#layers.make(spec, from)
   }
 
   /** @throws Error when a machine writes into it. */
   sealLayer(layerId: string): void {
-    this.#checkUnused(layerId)
-    const layer = this.layers.get(layerId)
-    if (!layer) throw new Error(`there is no layer ${layerId}`)
-    layer.isSealed = true
+    this.#layers.seal(layerId)
   }
 
-  /** @throws Error when a machine writes into it. */
+  /** @throws Error when a machine writes into it, or nobody may. */
   growLayer(layerId: string, sizeGib: number): void {
-    this.#checkUnused(layerId)
-    const layer = this.layers.get(layerId)
-    if (!layer) throw new Error(`there is no layer ${layerId}`)
-    layer.sizeGib = Math.max(layer.sizeGib, sizeGib)
+    this.#layers.grow(layerId, sizeGib)
   }
 
   /** @throws Error when a machine writes into it, or another layer stands on it: that one would be lost. */
   deleteLayer(layerId: string): void {
-    this.#checkUnused(layerId)
-    const above = [...this.layers.values()].find((layer) => layer.parentId === layerId)
-    if (above) throw new Error(`${layerId} is under ${above.layerId}`)
-    this.layers.delete(layerId)
+    this.#layers.delete(layerId)
   }
 
-  #checkUnused(layerId: string): void {
-    const user = this.#users.get(layerId)
-    if (user !== undefined) throw new Error(`${layerId} is in use by ${user}`)
-  }
-
-  #checkDisk(instanceId: string, disk: DiskSpec): void {
-    const top = topOf(disk)
-    for (const { layerId } of disk.layers) {
-      if (!this.layers.has(layerId)) throw new Error(`${instanceId}: there is no layer ${layerId}`)
-    }
-    if (this.layers.get(top)?.isSealed) throw new Error(`${instanceId}: ${top} is immutable`)
-    const user = this.#users.get(top)
-    if (user !== undefined && user !== instanceId) throw new Error(`${instanceId}: ${top} is in use by ${user}`)
+  #write(process: SimProcess, { volumeId, block, value }: Write): boolean {
+    const disk = process.disks.all.get(volumeId)
+    if (disk) this.#layers.get(topOf(disk.spec)).data.set(block, value)
+    return disk !== undefined
   }
 
   #booted(machine: SimMachine): void {
@@ -307,13 +311,6 @@ export function createSimWorld(options: SimWorldOptions): SimWorld {
 
 function plugged(spec: NicSpec): SimNic {
   return { spec, hasLink: true, isLeaving: false }
-}
-
-/** What a disk writes into. */
-function topOf(disk: DiskSpec): string {
-  const top = disk.layers[0]
-  if (!top) throw new Error(`${disk.volumeId} has no layer`)
-  return top.layerId
 }
 
 function draw(random: Random, [minMs, maxMs]: DelayRange): number {

@@ -2,16 +2,20 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { seededRandom } from '../core/random.ts'
 import { settlePromises, VirtualClock } from '../core/virtual-clock.ts'
 import { createSimVolumes } from '../volumes/sim.ts'
-import type { MachineSpec } from './driver.ts'
+import type { DiskSpec, MachineSpec } from './driver.ts'
 import { createSimWorld, type SimWorld } from './sim-world.ts'
 import { createSimHypervisor } from './sim.ts'
 
 const ID = 'i-0123456789abcdef0'
 const volumeId = 'vol-0123456789abcdef0'
+const layerId = 'lay-0123456789abcdef0'
+const disk: DiskSpec = {
+  volumeId, deviceName: '/dev/xvda', layers: [{ layerId, path: `/sim/layers/${layerId}`, key: null }], sizeGib: 1, limits: null,
+}
 const spec: MachineSpec = {
   instanceId: ID, uuid: 'ec201234-5678-4000-8000-123456789abc', slot: 1, vcpus: 1, memoryMib: 64,
   platform: { machineType: 'sim', cpuModel: 'sim', accelerator: 'sim' },
-  disks: [{ volumeId, path: `/sim/volumes/${volumeId}`, deviceName: '/dev/xvda' }], nics: [], maxNics: 1, netnsPath: null,
+  disks: [disk], nics: [], maxNics: 1, netnsPath: null,
 }
 const random = seededRandom(7)
 let clock: VirtualClock
@@ -19,8 +23,8 @@ let world: SimWorld
 
 beforeEach(async () => {
   clock = new VirtualClock(random)
-  world = createSimWorld({ clock, random, delays: { bootMs: [2000, 2000], shutdownMs: [1500, 1500], unplugMs: [300, 300] } })
-  await volumes().ensureVolume({ volumeId, sizeGib: 1, snapshotId: null })
+  world = createSimWorld({ clock, random, delays: { bootMs: [2000, 2000], shutdownMs: [1500, 1500], unplugMs: [300, 300], streamMs: [1000, 1000] } })
+  await volumes().ensureLayer({ layerId, sizeGib: 1, parentId: null, key: null })
 })
 
 const volumes = () => createSimVolumes({
@@ -83,10 +87,92 @@ describe('simulated machines', () => {
 
   test('keep their disks: one in use is not deleted', async () => {
     await hypervisor().ensureRunning(spec)
-    const deleting = volumes().ensureDeleted(volumeId)
+    const deleting = volumes().ensureDeleted(layerId)
     deleting.catch(() => {})
     await clock.advance(100)
     await expect(deleting).rejects.toThrow('in use')
-    expect(await volumes().list()).toEqual([volumeId])
+    expect(await volumes().list()).toEqual([layerId])
+  })
+})
+
+describe('disks of simulated machines', () => {
+  const data = (digit: string, ...layerIds: string[]): DiskSpec => ({
+    ...disk, volumeId: `vol-000000000000000${digit}1`, layers: layerIds.map((each) => ({ layerId: each, path: '', key: null })),
+  })
+  const [one, two, three, four] = ['1', '2', '3', '4'].map((digit) => `lay-0000000000000000${digit}`) as [string, string, string, string]
+  const layer = (id: string, parentId: string | null = null) => volumes().ensureLayer({ layerId: id, sizeGib: 1, parentId, key: null })
+  const shows = (id: string) => Object.fromEntries(world.dataOf(id))
+
+  test('switch all at one instant, and lose nothing', async () => {
+    for (const id of [one, two]) await layer(id)
+    const driver = hypervisor()
+    const disks = [disk, data('1', one), data('2', two)]
+    await driver.ensureRunning({ ...spec, disks })
+    for (const { volumeId } of disks) expect(world.guestWrites(ID, volumeId, 1)).toBe(true)
+    await layer(three, one)
+    await layer(four, two)
+    const to = (digit: string, id: string) => ({ volumeId: data(digit).volumeId, to: { layerId: id, path: '', key: null } })
+    const switches = [to('1', three), to('2', four)]
+    expect(await driver.switchDisks(ID, switches, { quiesce: false })).toEqual({
+      switched: disks.slice(1).map((each) => each.volumeId), isQuiesced: false })
+    world.guestWrites(ID, data('1').volumeId, 2)
+    world.guestWrites(ID, data('2').volumeId, 3, 7)
+    expect([one, two, three, four].map(shows)).toEqual([{ 0: 1 }, { 0: 1 }, { 0: 2 }, { 0: 1, 7: 3 }])
+    await volumes().ensureSealed(one)
+    await expect(volumes().ensureSealed(three)).rejects.toThrow('in use')
+  })
+
+  test('are made of fewer layers in a while, whoever watches', async () => {
+    await layer(one)
+    world.makeLayer({ layerId: two, sizeGib: 1, parentId: one, key: null })
+    await layer(three, two)
+    world.layers.get(one)?.data.set(0, 1).set(1, 1)
+    world.layers.get(two)?.data.set(1, 2)
+    const driver = hypervisor()
+    const made = data('1', three, two, one)
+    await driver.ensureRunning({ ...spec, disks: [disk, made] })
+    expect(await driver.ensureShortened(ID, made.volumeId, one)).toEqual({ state: 'running', percent: 0 })
+    await clock.advance(500)
+    world.guestWrites(ID, made.volumeId, 3, 2)
+    expect(await hypervisor().ensureShortened(ID, made.volumeId, one)).toEqual({ state: 'running', percent: 50 })
+    await clock.advance(500)
+    expect(await driver.ensureShortened(ID, made.volumeId, one)).toEqual({ state: 'done' })
+    expect(shows(three)).toEqual({ 0: 1, 1: 2, 2: 3 })
+    const deleting = volumes().ensureDeleted(two)
+    await clock.advance(100)
+    await deleting
+    expect(shows(three)).toEqual({ 0: 1, 1: 2, 2: 3 })
+    await expect(driver.ensureShortened(ID, made.volumeId, four)).rejects.toThrow(four)
+  })
+
+  test('are free for another machine at once when they are cut off', async () => {
+    await layer(one)
+    const driver = hypervisor()
+    await driver.ensureRunning({ ...spec, disks: [disk, data('1', one)] })
+    expect(await driver.ensureDisks(ID, [disk], [data('1').volumeId])).toEqual([volumeId])
+    await volumes().ensureSealed(one)
+    expect(world.guestWrites(ID, data('1').volumeId, 1)).toBe(false)
+  })
+
+  test('are refused where QEMU would show a guest rubbish', async () => {
+    await layer(one)
+    await layer(two, one)
+    const driver = hypervisor()
+    await driver.ensureRunning(spec)
+    const plug = (made: DiskSpec) => driver.ensureDisks(ID, [disk, made])
+    await expect(plug(data('1', two))).rejects.toThrow('is not made of')
+    await expect(plug({ ...data('1', one), layers: [{ layerId: one, path: '', key: 'key' }] })).rejects.toThrow('wrong key')
+    await expect(plug(data('1', four))).rejects.toThrow('not on this host')
+    expect(await plug(data('1', two, one))).toEqual([volumeId, data('1').volumeId])
+  })
+
+  test('keep what the guest wrote when there was no room, once there is', async () => {
+    await hypervisor().ensureRunning(spec)
+    world.isDiskFull = true
+    expect(world.guestWrites(ID, volumeId, 5)).toBe(false)
+    world.isDiskFull = false
+    expect(shows(layerId)).toEqual({})
+    await hypervisor().resume(ID)
+    expect(shows(layerId)).toEqual({ 0: 5 })
   })
 })

@@ -33,12 +33,14 @@ export function createSimHypervisor(options: SimHypervisorOptions): Hypervisor {
 
 class SimHypervisor implements Hypervisor {
   readonly #world: SimWorld
+  readonly #clock: Clock
   readonly #delays: SimHypervisorDelays
   readonly #pauses: ReturnType<typeof createPauses>
   readonly #unwatch: (() => void)[] = []
 
   constructor({ world, clock, random, delays }: SimHypervisorOptions) {
     this.#world = world
+    this.#clock = clock
     this.#delays = delays
     this.#pauses = createPauses(clock, random)
   }
@@ -130,41 +132,55 @@ class SimHypervisor implements Hypervisor {
   async ensureDisks(instanceId: string, disks: readonly DiskSpec[], cutOff: readonly string[] = []): Promise<string[]> {
     checkId(instanceId)
     await this.#pauses.pause([0, 0])
-    const machine = this.#world.machines.get(instanceId)
-    const has = machine?.process?.disks
-    if (!machine || !has) return []
-    const rootId = machine.spec.disks[0]?.volumeId
+    const has = this.#world.machines.get(instanceId)?.process?.disks
+    if (!has) return []
     const wanted = new Set(disks.map((disk) => disk.volumeId))
-    for (const volumeId of [...has.keys()].filter((id) => id !== rootId && !wanted.has(id))) {
-      if (cutOff.includes(volumeId)) this.#world.pullDisk(instanceId, volumeId)
+    for (const volumeId of [...has.all.keys()].filter((id) => id !== has.rootId && !wanted.has(id))) {
+      if (cutOff.includes(volumeId)) this.#world.takeDiskAway(instanceId, volumeId)
       else this.#world.requestDiskUnplug(instanceId, volumeId)
     }
+    const errors: unknown[] = []
     for (const disk of disks) {
-      const present = has.get(disk.volumeId)
-      if (!present) this.#world.plugDisk(instanceId, disk)
-      else present.spec = { ...present.spec, sizeGib: disk.sizeGib, limits: disk.limits }
+      try {
+        if (has.all.has(disk.volumeId)) has.adjust(disk)
+        else has.plug(disk)
+      } catch (error) {
+        errors.push(error)
+      }
     }
-    return [...has.keys()]
+    if (errors.length > 0) throw errors[0]
+    return [...has.all.keys()]
   }
 
   async switchDisks(
     instanceId: string,
     switches: readonly DiskSwitch[],
-    _options: { quiesce: boolean },
+    { quiesce }: { quiesce: boolean },
   ): Promise<{ switched: string[]; isQuiesced: boolean }> {
     checkId(instanceId)
     await this.#pauses.pause([0, 0])
-    return { switched: this.#world.switchDisks(instanceId, switches), isQuiesced: false }
+    const switched = this.#world.switchDisks(instanceId, switches)
+    const hasAgent = this.#world.hasGuestAgents && this.#statusOf(instanceId) === 'running'
+    return { switched, isQuiesced: quiesce && hasAgent && switched.length > 0 }
   }
 
-  async ensureShortened(instanceId: string, volumeId: string, baseId: string | null): Promise<{ state: 'done' | 'absent' }> {
+  async ensureShortened(
+    instanceId: string,
+    volumeId: string,
+    baseId: string | null,
+  ): Promise<{ state: 'running'; percent: number } | { state: 'done' | 'absent' }> {
     checkId(instanceId)
     await this.#pauses.pause([0, 0])
-    const disk = this.#world.machines.get(instanceId)?.process?.disks.get(volumeId)
-    if (!disk) return { state: 'absent' }
-    const base = disk.spec.layers.filter((layer) => layer.layerId === baseId)
-    disk.spec = { ...disk.spec, layers: [...disk.spec.layers.slice(0, 1), ...base] }
-    return { state: 'done' }
+    const disks = this.#world.machines.get(instanceId)?.process?.disks
+    if (!disks?.all.has(volumeId)) return { state: 'absent' }
+    if (!disks.streams.has(volumeId)) {
+      if (disks.isShort(volumeId, baseId)) return { state: 'done' }
+      this.#world.beginStream(instanceId, volumeId, baseId)
+    }
+    const stream = disks.streams.get(volumeId)
+    if (!stream) return { state: 'done' }
+    const part = (this.#clock.now() - stream.beganMs) / (stream.endsMs - stream.beganMs)
+    return { state: 'running', percent: Math.floor(part * 100) }
   }
 
   onChange(listener: (instanceId: string) => void): void {

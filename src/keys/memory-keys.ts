@@ -1,10 +1,19 @@
-import type { Keys } from './keys.ts'
+import { DATA_KEY_BYTES, KeysError, type Keys } from './keys.ts'
 
-/** Keys of a simulated host, whose disks hold nothing: the data key follows from what wraps it. */
+/** Keys of a simulated host, whose disks hold nothing: without a secret, so that they outlive an agent. */
 export function createMemoryKeys(): Keys {
-  const keyOf = (kmsKeyId: string) => Buffer.from(kmsKeyId).toString('base64')
+  let made = 0
   return {
-    newDataKey: async (kmsKeyId) => ({ key: keyOf(kmsKeyId), wrapped: `sim:${kmsKeyId}` }),
-    unwrap: async (kmsKeyId) => keyOf(kmsKeyId),
+    async newDataKey(kmsKeyId) {
+      const bytes = Buffer.alloc(DATA_KEY_BYTES)
+      bytes.write(`${++made} ${kmsKeyId}`)
+      const key = bytes.toString('base64')
+      return { key, wrapped: `sim/${kmsKeyId}/${key}` }
+    },
+    async unwrap(kmsKeyId, wrapped) {
+      const prefix = `sim/${kmsKeyId}/`
+      if (!wrapped.startsWith(prefix)) throw new KeysError(`a data key under ${kmsKeyId} is damaged, or was made under another key`)
+      return wrapped.slice(prefix.length)
+    },
   }
 }

@@ -88,7 +88,9 @@ async function settleImagesOf(db: Db, snapshotId: string): Promise<void> {
     const state = broken ? 'failed' : under.every((each) => each.state === 'completed') ? 'available' : 'pending'
     if (state === 'pending') continue
     const doc = JSON.parse(image.doc) as object
-    const reason = broken ? { stateReason: `Snapshot ${broken.snapshot_id}: ${snapshotDoc(broken).stateMessage ?? 'failed'}` } : {}
+    const reason = broken
+      ? { stateReason: `Snapshot ${broken.snapshot_id}: ${snapshotDoc(broken).stateMessage ?? 'failed'}` }
+      : {}
     await db
       .updateTable('images').set({ state, doc: JSON.stringify({ ...doc, ...reason }) })
       .where('image_id', '=', image.image_id).execute()

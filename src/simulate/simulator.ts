@@ -19,7 +19,7 @@ import { countCalls } from './count-calls.ts'
 const CAPACITY = { cpus: 4, memoryMib: 12_288, guestLimits: { vcpus: 2, memoryMib: 2048 } }
 
 const DELAYS: SimDelays = {
-  guest: { bootMs: [100, 3000], shutdownMs: [0, 5000], unplugMs: [0, 2000] },
+  guest: { bootMs: [100, 3000], shutdownMs: [0, 5000], unplugMs: [0, 2000], streamMs: [0, 5000] },
   hypervisor: { startMs: [0, 900], stopMs: [0, 80] },
   volumes: { createMs: [0, 200], deleteMs: [0, 80], importMs: [0, 100] },
   network: { syncMs: [0, 120] },

@@ -44,7 +44,7 @@ function volumeProblems(row: VolumeTable): string[] {
 /** Running machines have the disks that their rows say, in that size, and write into the layers that the rows say. */
 function machineProblems(world: SimWorld, { instances, volumes }: Rows): string[] {
   return instances.filter((row) => row.state === 'running').flatMap((row) => {
-    const disks = [...world.machines.get(row.instance_id)?.process?.disks.values() ?? []]
+    const disks = [...world.machines.get(row.instance_id)?.process?.disks.all.values() ?? []]
       // One that was cut off waits for its guest.
       .filter((disk) => !disk.isLeaving)
       .map(({ spec }) => `${spec.volumeId} ${spec.sizeGib} GiB in ${spec.layers[0]?.layerId}`)

@@ -4,7 +4,10 @@ export interface LayerSpec {
   sizeGib: number
   /** The layer under it; null for one that stands alone. */
   parentId: string | null
-  /** The passphrase that its blocks are encrypted by, base64; null for a plain one. */
+  /**
+   * The passphrase that its blocks are encrypted by (LUKS); null for a plain one. It is base64 text and the
+   * passphrase is that text, not the bytes that it stands for: QEMU takes only UTF-8 (secret's format=raw).
+   */
   key: string | null
 }
 

@@ -1,8 +1,8 @@
 import type { Clock } from '../core/clock.ts'
 import { isWellFormedId } from '../core/ids.ts'
 import type { Random } from '../core/random.ts'
-import { createPauses, type DelayRange, type SimWorld } from '../hypervisor/sim-world.ts'
-import type { DiskUsage, FillProgress, FillSource, LayerSpec, Volumes } from './driver.ts'
+import { createPauses, type DelayRange, type SimLayer, type SimWorld } from '../hypervisor/sim-world.ts'
+import type { DiskUsage, FillProgress, FillSource, LayerRef, LayerSpec, Volumes } from './driver.ts'
 
 /** How long the simulated disks take, each drawn from [min, max] milliseconds. */
 export interface SimVolumeDelays {
@@ -23,13 +23,26 @@ export function createSimVolumes(options: SimVolumesOptions): Volumes {
   return new SimVolumes(options)
 }
 
+interface Fill {
+  beganMs: number
+  endsMs: number
+  /** Why it ended, when not for well. */
+  error?: unknown
+}
+
 class SimVolumes implements Volumes {
   readonly #world: SimWorld
+  readonly #clock: Clock
+  readonly #random: Random
   readonly #delays: SimVolumeDelays
   readonly #pauses: ReturnType<typeof createPauses>
+  /** What this agent fills; another one begins anew. */
+  readonly #fills = new Map<string, Fill>()
 
   constructor({ world, clock, random, delays }: SimVolumesOptions) {
     this.#world = world
+    this.#clock = clock
+    this.#random = random
     this.#delays = delays
     this.#pauses = createPauses(clock, random)
   }
@@ -37,19 +50,25 @@ class SimVolumes implements Volumes {
   async ensureLayer(spec: LayerSpec): Promise<void> {
     checkSpec(spec)
     if (this.#world.layers.has(spec.layerId)) return
-    if (spec.parentId !== null && !this.#world.layers.has(spec.parentId)) {
-      throw new Error(`the layer ${spec.parentId} is not on this host`)
-    }
+    if (spec.parentId !== null) this.#layer(spec.parentId)
     await this.#pauses.pause(this.#delays.createMs)
-    this.#world.makeLayer({ ...spec })
+    this.#checkRoom(spec.layerId)
+    const below = spec.parentId === null ? 0 : this.#layer(spec.parentId).sizeGib
+    this.#world.makeLayer({ ...spec, sizeGib: Math.max(spec.sizeGib, below) })
   }
 
-  async ensureFilled(spec: LayerSpec, _source: FillSource): Promise<FillProgress> {
+  async ensureFilled(spec: LayerSpec, source: FillSource): Promise<FillProgress> {
     checkSpec(spec)
+    if (spec.parentId !== null) throw new Error(`${spec.layerId}: a layer that is filled stands alone`)
     if (this.#world.layers.has(spec.layerId)) return { state: 'done' }
-    await this.#pauses.pause(this.#delays.importMs)
-    this.#world.makeLayer({ ...spec, parentId: null })
-    return { state: 'done' }
+    const fill = this.#fills.get(spec.layerId) ?? this.#beginFill(spec, source)
+    if (this.#world.layers.has(spec.layerId)) return { state: 'done' }
+    if (fill.error !== undefined) {
+      this.#fills.delete(spec.layerId)
+      throw fill.error
+    }
+    const part = (this.#clock.now() - fill.beganMs) / (fill.endsMs - fill.beganMs)
+    return { state: 'running', percent: Math.min(99, Math.floor(part * 100)) }
   }
 
   async ensureSealed(layerId: string): Promise<void> {
@@ -66,6 +85,7 @@ class SimVolumes implements Volumes {
 
   async ensureDeleted(layerId: string): Promise<void> {
     checkId(layerId)
+    this.#fills.delete(layerId)
     if (!this.#world.layers.has(layerId)) return
     await this.#pauses.pause(this.#delays.deleteMs)
     this.#world.deleteLayer(layerId)
@@ -99,6 +119,57 @@ class SimVolumes implements Volumes {
 
   async close(): Promise<void> {
     this.#pauses.close()
+    this.#fills.clear()
+  }
+
+  /** It takes as long as an import; without such a time it is over at once. */
+  #beginFill(spec: LayerSpec, source: FillSource): Fill {
+    const [minMs, maxMs] = this.#delays.importMs
+    const tookMs = maxMs > minMs ? minMs + this.#random.int(maxMs - minMs + 1) : minMs
+    const fill: Fill = { beganMs: this.#clock.now(), endsMs: this.#clock.now() + tookMs }
+    this.#fills.set(spec.layerId, fill)
+    const end = () => {
+      // Ended meanwhile, or begun anew.
+      if (this.#fills.get(spec.layerId) !== fill) return
+      try {
+        this.#checkRoom(spec.layerId)
+        const sizeGib = Math.max(spec.sizeGib, 'chain' in source ? this.#readChain(source.chain) : 0)
+        this.#world.makeLayer({ ...spec, sizeGib }, 'chain' in source ? source.chain.map(({ layerId }) => layerId) : [])
+        this.#fills.delete(spec.layerId)
+      } catch (error) {
+        fill.error = error
+      }
+    }
+    if (tookMs === 0) end()
+    else this.#pauses.pause([tookMs, tookMs]).then(end, () => {})
+    return fill
+  }
+
+  /** @throws Error where data would be missing or be noise: a chain that is not the whole one, or under other keys. */
+  #readChain(chain: readonly LayerRef[]): number {
+    const given = chain.map(({ layerId }) => layerId)
+    for (const { layerId, key } of chain) {
+      const layer = this.#layer(layerId)
+      if (!layer.isSealed) throw new Error(`the layer ${layerId} is not immutable yet`)
+      if (layer.key !== key) throw new Error(`the layer ${layerId} has another key`)
+      // More than these may be given: what a machine brought up into the top of its disk hides the layers between.
+      const { parentId } = layer
+      if (parentId !== null && given.indexOf(parentId) < given.indexOf(layerId)) {
+        throw new Error(`under ${layerId} is ${parentId}, not ${given.join(', ')}`)
+      }
+    }
+    return chain[0] === undefined ? 0 : this.#layer(chain[0].layerId).sizeGib
+  }
+
+  #layer(layerId: string): SimLayer {
+    checkId(layerId)
+    const layer = this.#world.layers.get(layerId)
+    if (!layer) throw new Error(`the layer ${layerId} is not on this host`)
+    return layer
+  }
+
+  #checkRoom(layerId: string): void {
+    if (this.#world.isDiskFull) throw new Error(`${layerId}: no space left on the disk that holds /sim`)
   }
 }
 

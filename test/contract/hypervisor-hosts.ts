@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { seededRandom, systemRandom } from '../../src/core/random.ts'
-import type { Hypervisor, MachineSpec, NicSpec } from '../../src/hypervisor/driver.ts'
+import type { DiskSpec, Hypervisor, MachineSpec, NicSpec } from '../../src/hypervisor/driver.ts'
 import { UID_BASE } from '../../src/core/machine-uid.ts'
 import { createQemuHypervisor } from '../../src/hypervisor/qemu/index.ts'
 import { createSimWorld } from '../../src/hypervisor/sim-world.ts'
@@ -22,6 +22,8 @@ export interface TestHost {
   volumes: Volumes
   /** A machine of its own, with a disk that holds the test guest. */
   spec(): Promise<MachineSpec>
+  /** An empty disk of 1 GiB for any machine. */
+  disk(): Promise<DiskSpec>
   /** A machine whose disk takes nothing that its guest writes, until `makeRoom`. */
   specOnFullDisk(): Promise<{ spec: MachineSpec; guestWrites(): void; makeRoom(): void; close(): void }>
   /** A machine with its primary interface, and what it takes to give it others. */
@@ -53,17 +55,33 @@ function nicSpec(deviceIndex: number, attachment: number): NicSpec {
 
 const SNAPSHOT_ID = 'snap-0123456789abcdef0'
 
+export function newDigits(): string {
+  return systemRandom.bytes(9).toString('hex').slice(0, 17)
+}
+
+/** A disk of 1 GiB that writes into a layer of its own, over others. */
+function diskOf(volumes: Volumes, digits: string, ...lowerIds: string[]): DiskSpec {
+  const layers = [`lay-${digits}`, ...lowerIds].map((layerId) => ({ layerId, path: volumes.pathOf(layerId), key: null }))
+  return { volumeId: `vol-${digits}`, deviceName: '/dev/xvda', layers, sizeGib: 1, limits: null }
+}
+
+async function newDisk(volumes: Volumes): Promise<DiskSpec> {
+  const digits = newDigits()
+  await volumes.ensureLayer({ layerId: `lay-${digits}`, sizeGib: 1, parentId: null, key: null })
+  return { ...diskOf(volumes, digits), deviceName: '/dev/sdf' }
+}
+
 /** An instance id that no other machine of this host has, so that processes can be counted. */
-function newSpec(slot: number, pathOf: (id: string) => string): Omit<MachineSpec, 'platform'> {
-  const digits = systemRandom.bytes(9).toString('hex').slice(0, 17)
-  const volumeId = `vol-${digits}`
+async function newSpec(slot: number, volumes: Volumes): Promise<Omit<MachineSpec, 'platform'>> {
+  const digits = newDigits()
+  await volumes.ensureLayer({ layerId: `lay-${digits}`, sizeGib: 1, parentId: SNAPSHOT_ID, key: null })
   return {
     instanceId: `i-${digits}`,
     uuid: `ec2${digits.slice(0, 5)}-${digits.slice(5, 9)}-4000-8000-${digits.slice(5, 17)}`,
     slot,
     vcpus: 1,
     memoryMib: 64,
-    disks: [{ volumeId, path: pathOf(volumeId), deviceName: '/dev/xvda' }],
+    disks: [diskOf(volumes, digits, SNAPSHOT_ID)],
     nics: [],
     maxNics: 4,
     netnsPath: null,
@@ -86,14 +104,13 @@ export async function simHost(): Promise<TestHost> {
   }
   let lastSlot = 0
   const newMachine = async () => {
-    const spec = { ...newSpec(++lastSlot, (id) => volumes.pathOf(id)), platform: await driver().platform() }
-    await volumes.ensureVolume({ volumeId: spec.disks[0]!.volumeId, sizeGib: 1, snapshotId: SNAPSHOT_ID })
-    return spec
+    return { ...(await newSpec(++lastSlot, volumes)), platform: await driver().platform() }
   }
   return {
     volumes,
     driver,
     spec: newMachine,
+    disk: () => newDisk(volumes),
     async specOnFullDisk() {
       const spec = await newMachine()
       world.isDiskFull = true
@@ -155,9 +172,7 @@ export async function qemuHost(): Promise<TestHost & { home: string; pidOf(insta
   }
   let lastSlot = 0
   const newMachine = async () => {
-    const spec = { ...newSpec(++lastSlot, (id) => volumes.pathOf(id)), platform: await driver().platform() }
-    await volumes.ensureVolume({ volumeId: spec.disks[0]!.volumeId, sizeGib: 1, snapshotId: SNAPSHOT_ID })
-    return spec
+    return { ...(await newSpec(++lastSlot, volumes)), platform: await driver().platform() }
   }
   return {
     home,
@@ -165,18 +180,19 @@ export async function qemuHost(): Promise<TestHost & { home: string; pidOf(insta
     driver,
     pidOf,
     spec: newMachine,
+    disk: () => newDisk(volumes),
     async specOnFullDisk() {
       const spec = await newMachine()
       const folder = join(home, 'volumes', 'small')
       mkdirSync(folder)
       execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m,mode=711', 'hearth-test', folder])
       const file = join(folder, 'disk.qcow2')
-      copyFileSync(spec.disks[0]!.path, file)
-      execFileSync('qemu-img', ['rebase', '-u', '-F', 'qcow2', '-b', `../../layers/${SNAPSHOT_ID}.qcow2`, file])
+      const [root] = spec.disks as [DiskSpec]
+      copyFileSync(root.layers[0]!.path, file)
       const filler = join(folder, 'filler')
       fill(filler)
       return {
-        spec: { ...spec, disks: [{ ...spec.disks[0]!, path: file }] },
+        spec: { ...spec, disks: [{ ...root, layers: [{ ...root.layers[0]!, path: file }, ...root.layers.slice(1)] }] },
         guestWrites() {},
         makeRoom: () => rmSync(filler),
         close: () => void execFileSync('umount', [folder]),

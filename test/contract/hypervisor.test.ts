@@ -197,8 +197,7 @@ function contract(makeHost: () => Promise<TestHost>): void {
 
   test('starts a machine with several disks, and one is no more use elsewhere', async () => {
     const spec = await host.spec()
-    const data = { volumeId: 'vol-0da7a000000000001', path: host.volumes.pathOf('vol-0da7a000000000001'), deviceName: '/dev/sdb' }
-    await host.volumes.ensureVolume({ volumeId: data.volumeId, sizeGib: 1, snapshotId: null })
+    const data = await host.disk()
     await driver.ensureRunning({ ...spec, disks: [...spec.disks, data] })
     expect((await driver.observe(spec.instanceId)).status).toBe('running')
     const thief = await host.spec()
@@ -312,8 +311,9 @@ function contract(makeHost: () => Promise<TestHost>): void {
 
   test('a machine without its disk fails to start, with a reason, and leaves no process', async () => {
     const spec = await host.spec()
-    await host.volumes.ensureDeleted(spec.disks[0]!.volumeId)
-    await expect(driver.ensureRunning(spec)).rejects.toThrow(spec.disks[0]!.volumeId)
+    const { layerId } = spec.disks[0]!.layers[0]!
+    await host.volumes.ensureDeleted(layerId)
+    await expect(driver.ensureRunning(spec)).rejects.toThrow(layerId)
     expect(host.countProcesses(spec.instanceId)).toBe(0)
     expect(await driver.observe(spec.instanceId)).toEqual({ status: 'absent' })
   })
@@ -369,7 +369,7 @@ describe.skipIf(noQemu !== undefined)('QEMU hypervisor on this host', () => {
     expect(execFileSync('ps', ['-o', 'sid=', '-p', String(pid)], { encoding: 'utf8' }).trim()).toBe(String(pid))
     expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).not.toContain(host.home)
     // Its disk is its own; its folder lets it make sockets, not replace what is not its own.
-    expect(statSync(spec.disks[0]!.path)).toMatchObject({ uid, mode: 0o100600 })
+    expect(statSync(spec.disks[0]!.layers[0]!.path)).toMatchObject({ uid, mode: 0o100600 })
     expect(statSync(folderOf(spec.instanceId))).toMatchObject({ uid: 0, gid: uid, mode: 0o41770 })
     const cgroups = readFileSync(`/proc/${pid}/cgroup`, 'utf8').split('\n')
     const joined = cgroups.filter((line) => line.endsWith(`/${spec.instanceId}`))

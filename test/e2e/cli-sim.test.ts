@@ -168,8 +168,8 @@ describe('hearth over simulated machines', () => {
 
   it('has help with examples for every command', async () => {
     const commands = [
-      '', 'up', 'down', 'status', 'env', 'ssh', 'console', 'image', 'image build', 'image list', 'account',
-      'account create', 'account list', 'doctor', 'reset',
+      '', 'up', 'down', 'status', 'env', 'ssh', 'console', 'image', 'image bake', 'image build', 'image list',
+      'account', 'account create', 'account list', 'doctor', 'reset',
     ]
     for (const words of commands) {
       const { code, output } = await run(...words.split(' ').filter((word) => word !== ''), '--help')

@@ -48,6 +48,9 @@ export const DOCUMENTED_FILTERS = {
     state-reason-message subnet-id tenancy tpm-support usage-operation usage-operation-update-time
     virtualization-type vpc-id
   `.trim().split(/\s+/),
+  DescribeInstanceImageMetadata: `
+    availability-zone image-allowed instance-id instance-state-name instance-type launch-time owner-alias owner-id zone-id
+  `.trim().split(/\s+/),
   DescribeImages: `
     architecture block-device-mapping.delete-on-termination block-device-mapping.device-name
     block-device-mapping.snapshot-id block-device-mapping.volume-size block-device-mapping.volume-type
@@ -74,6 +77,9 @@ export const DOCUMENTED_FILTERS = {
   DescribeSnapshots: `
     description encrypted owner-alias owner-id progress snapshot-id start-time status storage-tier transfer-type
     volume-id volume-size
+  `.trim().split(/\s+/),
+  DescribeLockedSnapshots: `
+    lock-state
   `.trim().split(/\s+/),
   DescribeAddresses: `
     allocation-id association-id instance-id network-border-group network-interface-id network-interface-owner-id

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import type { MachineSpec, NicSpec } from '../driver.ts'
+import type { LayerRef } from '../../volumes/driver.ts'
+import type { DiskSpec, MachineSpec, NicSpec } from '../driver.ts'
 import { machineArguments } from './arguments.ts'
 
 function nic(deviceIndex: number, tap: string): NicSpec {
@@ -7,6 +8,16 @@ function nic(deviceIndex: number, tap: string): NicSpec {
   return { interfaceId: `eni-${deviceIndex}`, attachmentId: `eni-attach-${deviceIndex}`, deviceIndex, mac, tap }
 }
 
+function layer(digit: string): LayerRef {
+  const layerId = `lay-0123456789abcdef${digit}`
+  return { layerId, path: `/home/h/layers/${layerId}.qcow2`, key: null }
+}
+
+function disk(digit: string, ...layers: LayerRef[]): DiskSpec {
+  return { volumeId: `vol-0123456789abcdef${digit}`, deviceName: '/dev/xvda', layers, sizeGib: 1, limits: null }
+}
+
+const limits = { iops: 300, burst: { iops: 3000, seconds: 60 }, bytesPerSecond: 1_000_000 }
 const spec: MachineSpec = {
   instanceId: 'i-0123456789abcdef0',
   uuid: 'ec201234-5678-4000-8000-123456789abc',
@@ -14,10 +25,7 @@ const spec: MachineSpec = {
   vcpus: 2,
   memoryMib: 512,
   platform: { machineType: 'pc-q35-7.2', cpuModel: 'max', accelerator: 'tcg' },
-  disks: [
-    { volumeId: 'vol-0123456789abcdef0', path: '/home/h/volumes/vol-0123456789abcdef0.qcow2', deviceName: '/dev/xvda' },
-    { volumeId: 'vol-0123456789abcdef1', path: '/home/h/volumes/vol-0123456789abcdef1.qcow2', deviceName: '/dev/sdf' },
-  ],
+  disks: [disk('0', layer('0'), layer('f')), { ...disk('1', layer('1'), layer('f')), limits }],
   nics: [nic(0, 'tap7')],
   maxNics: 8,
   netnsPath: null,
@@ -55,13 +63,42 @@ describe('the arguments of a machine', () => {
     expect(words.join(' ')).not.toContain('/home/')
   })
 
-  test('attach its disks in boot order, with the serial number that EC2 gives them', () => {
-    const blocks = valuesOf('-blockdev').map((text) => JSON.parse(text) as { file: { filename: string } })
-    const files = blocks.map((block) => block.file.filename)
-    expect(files).toEqual(['../../volumes/vol-0123456789abcdef0.qcow2', '../../volumes/vol-0123456789abcdef1.qcow2'])
-    const [first, second] = spec.disks.map((disk) => deviceOf(`virtio-blk-pci,id=disk-${disk.volumeId}`))
-    expect(first).toContain('serial=vol0123456789abcdef0,bootindex=1,')
-    expect(second).toContain('serial=vol0123456789abcdef1,bootindex=2,')
+  test('attach its disks with the serial number that EC2 gives them, the root apart from those that come and go', () => {
+    const [root, data] = spec.disks.map((disk) => deviceOf(`virtio-blk-pci,id=disk-${disk.volumeId}`))
+    expect(root).toMatch(/drive=limits-vol-0123456789abcdef0,serial=vol0123456789abcdef0,bus=pcie.0,addr=0x10,bootindex=1$/)
+    expect(data).toMatch(/drive=limits-vol-0123456789abcdef1,serial=vol0123456789abcdef1,bus=port1$/)
+  })
+
+  test('give all layers of each disk, whatever their files say, and none of their names twice', () => {
+    const blocks = valuesOf('-blockdev').map((text) => JSON.parse(text) as { file: Record<string, unknown> })
+    expect(blocks[0]?.file).toEqual({
+      driver: 'qcow2', 'node-name': 'lay-0123456789abcdef0.9abcdef0', discard: 'unmap',
+      file: { driver: 'file', filename: '../../layers/lay-0123456789abcdef0.qcow2', discard: 'unmap' },
+      backing: {
+        driver: 'qcow2', 'node-name': 'lay-0123456789abcdeff.9abcdef0', 'read-only': true, backing: null,
+        file: { driver: 'file', filename: '../../layers/lay-0123456789abcdeff.qcow2' },
+      },
+    })
+    const names = [...valuesOf('-blockdev').join().matchAll(/"node-name":"([^"]+)"/g)].map(([, name]) => name ?? '')
+    expect(new Set(names).size).toBe(6)
+    for (const name of names) expect(name.length).toBeLessThanOrEqual(31)
+  })
+
+  test('limit its disks from the start', () => {
+    const groups = valuesOf('-object').map((text) => JSON.parse(text) as { id: string; limits: unknown })
+    expect(groups).toEqual([
+      { 'qom-type': 'throttle-group', id: 'rate-vol-0123456789abcdef0',
+        limits: { 'iops-total': 0, 'iops-total-max': 0, 'iops-total-max-length': 1, 'bps-total': 0 } },
+      { 'qom-type': 'throttle-group', id: 'rate-vol-0123456789abcdef1',
+        limits: { 'iops-total': 300, 'iops-total-max': 3000, 'iops-total-max-length': 60, 'bps-total': 1_000_000 } },
+    ])
+  })
+
+  test('name the secret of an encrypted layer, and hold no key', () => {
+    const encrypted = { ...layer('2'), key: 'c2VjcmV0' }
+    const all = machineArguments({ ...spec, disks: [disk('0', layer('0'), encrypted)] }, folder)
+    expect(all.join(' ')).toContain('"encrypt":{"format":"luks","key-secret":"key-lay-0123456789abcdef2.9abcdef0"}')
+    expect(all.join(' ')).not.toContain('c2VjcmV0')
   })
 
   test('attach its interface to the tap that is there, without scripts', () => {
@@ -72,7 +109,7 @@ describe('the arguments of a machine', () => {
   test('leave every device where it is when another disk or interface comes', () => {
     const fewer = machineArguments({ ...spec, disks: spec.disks.slice(0, 1), nics: [] }, folder)
     for (const device of valuesOf('-device', fewer)) expect(words).toContain(device)
-    const onRootBus = valuesOf('-device').filter((device) => !device.includes('bus=channels.0'))
+    const onRootBus = valuesOf('-device').filter((device) => device.includes('bus=pcie.0'))
     const places = onRootBus.map((device) => /addr=([\w.]+)/.exec(device)?.[1])
     expect(new Set(places).size).toBe(places.length)
     expect(places).not.toContain(undefined)
@@ -83,15 +120,23 @@ describe('the arguments of a machine', () => {
       `${/id=(\w+)/.exec(device)?.[1]} ${device.split('addr=')[1]}`)
 
   test('leave free ports for what is attached later: for volumes, and for as many interfaces as there may be', () => {
-    const volumePorts = ['port1 0x1a', 'port2 0x1b', 'port3 0x1c', 'port4 0x1d']
+    const volumePorts = ['port1 0x1a.0,multifunction=on', 'port2 0x1a.1', 'port3 0x1a.2', 'port4 0x1a.3', 'port5 0x1a.4']
     const ofThree = [...volumePorts, 'nicport1 0x1e.0,multifunction=on', 'nicport2 0x1e.1']
     expect(portsIn(machineArguments({ ...spec, maxNics: 1 }, folder))).toEqual(volumePorts)
     expect(portsIn(machineArguments({ ...spec, maxNics: 3 }, folder))).toEqual(ofThree)
     // A larger type has more of them, and none elsewhere.
     const most = portsIn(machineArguments({ ...spec, maxNics: 15 }, folder))
-    expect(most.slice(0, 6)).toEqual(ofThree)
-    expect(most.slice(11, 13)).toEqual(['nicport8 0x1e.7', 'nicport9 0xf.0,multifunction=on'])
-    expect(most).toHaveLength(18)
+    expect(most.slice(0, 7)).toEqual(ofThree)
+    expect(most.slice(12, 14)).toEqual(['nicport8 0x1e.7', 'nicport9 0xf.0,multifunction=on'])
+    expect(most).toHaveLength(19)
+  })
+
+  test('have as many ports for volumes as a machine may have of them, at most', () => {
+    const portsWith = (count: number) => portsIn(machineArguments({ ...spec, disks: Array.from({ length: count }, () => spec.disks[0]!), maxNics: 1 }, folder))
+    expect(portsWith(1)).toHaveLength(4)
+    expect(portsWith(6)).toHaveLength(9)
+    expect(portsWith(6).at(-1)).toBe('port9 0x1b.0,multifunction=on')
+    expect(portsWith(16)).toHaveLength(15)
   })
 
   test('put each further interface on the port of its device index, whatever others there are', () => {
@@ -121,9 +166,9 @@ describe('the arguments of a machine', () => {
   })
 
   test('are refused for what has no place in the machine', () => {
-    const disks = Array.from({ length: 11 }, () => spec.disks[0]!)
+    const disks = Array.from({ length: 17 }, () => spec.disks[0]!)
     const nics = Array.from({ length: 9 }, (_, index) => nic(index, `tap${index}`))
-    expect(() => machineArguments({ ...spec, disks }, folder)).toThrow('more than 10 disks')
+    expect(() => machineArguments({ ...spec, disks }, folder)).toThrow('more than 16 disks')
     expect(() => machineArguments({ ...spec, nics }, folder)).toThrow('more than 8 interfaces')
     const platform = { machineType: 'sim', cpuModel: 'sim', accelerator: 'sim' as const }
     expect(() => machineArguments({ ...spec, platform }, folder)).toThrow('pinned to the simulator')

@@ -1,10 +1,10 @@
-import { relative } from 'node:path'
 import {
-  MAX_DISKS, MAX_NICS, type GuestArchitecture, type MachinePlatform, type MachineSpec, type NicSpec,
+  MAX_DISKS, MAX_NICS, type DiskSpec, type GuestArchitecture, type MachinePlatform, type MachineSpec, type NicSpec,
 } from '../driver.ts'
 import { architectureFacts, architectureOf, uefiFirmware } from './architecture.ts'
+import { diskDevice, diskNodes, throttleGroup, throttleLimits } from './disk-nodes.ts'
 import { nicDevice, nicNetdev } from './nics.ts'
-import { hexadecimal, PCI_SLOT, portForNic, portsOf, type Port } from './places.ts'
+import { diskPort, hexadecimal, PCI_SLOT, portForNic, portsOf, type Port } from './places.ts'
 
 /** The sandbox of every QEMU that Hearth starts: no new privileges, no children, nothing obsolete. */
 export const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'
@@ -20,14 +20,15 @@ export function machineArguments(spec: MachineSpec, folder: string): string[] {
   if (spec.disks.length > MAX_DISKS) throw new Error(`${spec.instanceId} has more than ${MAX_DISKS} disks`)
   const maxNics = Math.min(spec.maxNics, MAX_NICS)
   if (spec.nics.length > maxNics) throw new Error(`${spec.instanceId} has more than ${maxNics} interfaces`)
+  const ports = portsOf(maxNics, Math.max(0, spec.disks.length - 1))
   return [
     ...identity(spec),
     ...processor(spec),
     ...channels(architectureOf(spec.platform)),
-    ...spec.disks.flatMap((disk, index) => diskArguments(disk, index, folder)),
     '-device', onBus('virtio-rng-pci', PCI_SLOT.rng),
-    ...portsOf(maxNics).flatMap((port, index) => portArguments(port, index + 1)),
-    ...nicArguments(spec.nics, maxNics),
+    ...ports.flatMap(portArguments),
+    ...spec.disks.flatMap((disk, index) => diskArguments(disk, index, folder)),
+    ...nicArguments(spec.nics, ports.map((port) => port.id)),
     '-sandbox', SANDBOX,
   ]
 }
@@ -100,22 +101,20 @@ function channels(architecture: GuestArchitecture): string[] {
   ]
 }
 
-function diskArguments(disk: MachineSpec['disks'][number], index: number, folder: string): string[] {
-  const block = {
-    driver: 'qcow2',
-    'node-name': disk.volumeId,
-    discard: 'unmap',
-    file: { driver: 'file', filename: relative(folder, disk.layers[0]?.path ?? ''), discard: 'unmap' },
-  }
-  // EC2's volume serial number: the id without its dash, which is also all that virtio has room for.
-  const serial = disk.volumeId.replace('-', '')
-  const device = `virtio-blk-pci,id=disk-${disk.volumeId},drive=${disk.volumeId},serial=${serial}`
-  const place = onBus(`${device},bootindex=${index + 1}`, PCI_SLOT.firstDisk + index)
-  return ['-blockdev', JSON.stringify(block), '-device', place]
+/** The keys of its layers, which it names, are given apart (secrets.ts). */
+function diskArguments(disk: DiskSpec, index: number, folder: string): string[] {
+  const group = { 'qom-type': 'throttle-group', id: throttleGroup(disk.volumeId), limits: throttleLimits(disk.limits) }
+  // The root is a part of the machine; it is the only one that firmware boots from.
+  const place = index === 0 ? `bus=pcie.0,addr=${hexadecimal(PCI_SLOT.root)},bootindex=1` : `bus=${diskPort(index)}`
+  return [
+    '-object', JSON.stringify(group),
+    '-blockdev', JSON.stringify(diskNodes(disk, disk.volumeId, folder)),
+    '-device', `${asOption(diskDevice(disk, disk.volumeId), 'driver')},${place}`,
+  ]
 }
 
-function nicArguments(nics: readonly NicSpec[], maxNics: number): string[] {
-  let free = portsOf(maxNics).map((port) => port.id)
+function nicArguments(nics: readonly NicSpec[], ports: readonly string[]): string[] {
+  let free = ports
   // In their order, so that one whose index has no port takes nobody's place.
   return nics.toSorted((a, b) => a.deviceIndex - b.deviceIndex).flatMap((nic) => {
     if (nic.deviceIndex === 0) return nicWords(nic, `bus=pcie.0,addr=${hexadecimal(PCI_SLOT.primaryNic)}`)
@@ -136,8 +135,8 @@ function asOption(properties: Record<string, string>, first: string): string {
   return [kind, ...Object.entries(others).map(([name, value]) => `${name}=${value}`)].join(',')
 }
 
-function portArguments({ id, address }: Port, number: number): string[] {
-  return ['-device', `pcie-root-port,id=${id},chassis=${number},slot=${number},bus=pcie.0,addr=${address}`]
+function portArguments({ id, address, slot }: Port): string[] {
+  return ['-device', `pcie-root-port,id=${id},chassis=${slot},slot=${slot},bus=pcie.0,addr=${address}`]
 }
 
 function onBus(device: string, slot: number): string {

@@ -1,6 +1,6 @@
 import {
   chmodSync, chownSync, closeSync, constants, existsSync, fstatSync, ftruncateSync, mkdirSync, openSync, readFileSync,
-  readSync, renameSync, rmSync, writeFileSync, writeSync,
+  readSync, renameSync, rmSync, statSync, writeFileSync, writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { isWellFormedId } from '../../core/ids.ts'
@@ -56,6 +56,12 @@ export class MachineFolder {
       chmodSync(this.path, 0o1770)
     }
     closeSync(openSync(join(this.path, 'lock'), constants.O_RDONLY | constants.O_CREAT | constants.O_NOFOLLOW, 0o600))
+  }
+
+  /** The user of the machine that was last started here; null for this process's own. */
+  machineUid(): number | null {
+    const { uid, gid } = statSync(this.path)
+    return uid === 0 && gid !== 0 ? gid : null
   }
 
   /** Undefined when there is none, or none that can be trusted. */

@@ -6,10 +6,15 @@ import { messageOf } from '../../core/errors.ts'
 import { isWellFormedId } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Random } from '../../core/random.ts'
-import type { GuestArchitecture, Hypervisor, MachineObservation, MachinePlatform, MachineSpec, NicSpec } from '../driver.ts'
+import type {
+  DiskSpec, DiskSwitch, GuestArchitecture, Hypervisor, MachineObservation, MachinePlatform, MachineSpec, NicSpec,
+} from '../driver.ts'
 import { architectureFacts, architectureOf, uefiFirmware } from './architecture.ts'
 import { machineArguments, UEFI_VARIABLES_FILE } from './arguments.ts'
 import { MachineCgroup } from './cgroup.ts'
+import type { Execute, Qemu } from './devices.ts'
+import { keysOf } from './disk-nodes.ts'
+import { ensureDisks } from './disks.ts'
 import { ensureSharedFolders, MachineFolder, SCREEN_FILE, type MachineRecord } from './folder.ts'
 import { KeyedLock } from './keyed-lock.ts'
 import { UID_BASE } from '../../core/machine-uid.ts'
@@ -17,6 +22,9 @@ import { ALREADY_RUNNING, giveToMachine, isRoot, spawnQemu, type Launch } from '
 import { Monitors } from './monitor.ts'
 import { ensureNics } from './nics.ts'
 import { findMachine, findMachineIds, isAlive, isMachine, processOf, startedAtMs, type ProcessId } from './process.ts'
+import { closeMaster, forgetKeys, launchSecrets, openMaster } from './secrets.ts'
+import { ensureShortened, type Shortening } from './shorten.ts'
+import { switchDisks } from './switch.ts'
 import { ensureUefiVariables } from './uefi-variables.ts'
 import { resolveMachineType } from './version.ts'
 
@@ -175,20 +183,25 @@ class QemuHypervisor implements Hypervisor {
     const folder = this.#folder(instanceId)
     return this.#locks.run(instanceId, async () => {
       if (!this.#locate(folder)) return []
-      return ensureNics((command, args) => this.#monitors.execute(instanceId, folder.path, command, args), nics, cutOff)
+      return ensureNics(this.#executor(folder), nics, cutOff)
     })
   }
 
-  ensureDisks(): Promise<string[]> {
-    throw new Error('not there yet')
+  async ensureDisks(instanceId: string, disks: readonly DiskSpec[], cutOff: readonly string[] = []): Promise<string[]> {
+    return this.#withQemu(instanceId, [], (qemu) => ensureDisks(qemu, disks, cutOff))
   }
 
-  switchDisks(): Promise<{ switched: string[]; isQuiesced: boolean }> {
-    throw new Error('not there yet')
+  async switchDisks(
+    instanceId: string,
+    switches: readonly DiskSwitch[],
+    { quiesce }: { quiesce: boolean },
+  ): Promise<{ switched: string[]; isQuiesced: boolean }> {
+    const none = { switched: [], isQuiesced: false }
+    return this.#withQemu(instanceId, none, (qemu) => switchDisks(qemu, switches, { quiesce, clock: this.#options.clock }))
   }
 
-  ensureShortened(): Promise<{ state: 'done' | 'absent' }> {
-    throw new Error('not there yet')
+  async ensureShortened(instanceId: string, volumeId: string, baseId: string | null): Promise<Shortening> {
+    return this.#withQemu(instanceId, { state: 'absent' }, ({ execute }) => ensureShortened(execute, volumeId, baseId))
   }
 
   onChange(listener: (instanceId: string) => void): void {
@@ -206,6 +219,19 @@ class QemuHypervisor implements Hypervisor {
 
   #changed(instanceId: string): void {
     for (const listener of this.#listeners) listener(instanceId)
+  }
+
+  /** Does something with a machine that runs, alone; `otherwise` when it does not run. */
+  #withQemu<T>(instanceId: string, otherwise: T, use: (qemu: Qemu) => Promise<T>): Promise<T> {
+    const folder = this.#folder(instanceId)
+    return this.#locks.run(instanceId, async () => {
+      if (!this.#locate(folder)) return otherwise
+      return use({ execute: this.#executor(folder), folder: folder.path, uid: folder.machineUid() })
+    })
+  }
+
+  #executor(folder: MachineFolder): Execute {
+    return (...command) => this.#monitors.execute(folder.instanceId, folder.path, ...command)
   }
 
   /** The machine's process: the recorded one if it is that still, else by a search. */
@@ -241,7 +267,22 @@ class QemuHypervisor implements Hypervisor {
 
   /** Starts QEMU and waits for it; false when another driver's start came first. */
   async #launch(spec: MachineSpec, folder: MachineFolder): Promise<boolean> {
-    const launch = this.#prepare(spec, folder)
+    const { master, arguments: keyWords } = launchSecrets(
+      spec.disks.flatMap((disk) => keysOf(disk.layers, disk.volumeId)), this.#options.random)
+    const launch = this.#prepare(spec, folder, keyWords)
+    if (master === null) return this.#start(spec, folder, launch)
+    const masterHandle = openMaster(master, launch.uid, this.#options.random)
+    try {
+      const isStarted = await this.#start(spec, folder, { ...launch, masterHandle })
+      // It has opened its disks, and does not need their keys any more. What is left is forgotten with the next change.
+      if (isStarted) await forgetKeys(this.#executor(folder)).catch(() => {})
+      return isStarted
+    } finally {
+      closeMaster(masterHandle)
+    }
+  }
+
+  async #start(spec: MachineSpec, folder: MachineFolder, launch: Launch): Promise<boolean> {
     this.#record(folder, spec, null)
     const logHandle = folder.openLog()
     const logStart = fstatSync(logHandle).size
@@ -266,12 +307,12 @@ class QemuHypervisor implements Hypervisor {
     throw new Error(`${spec.instanceId} did not start: ${end}${tail && `\n${tail}`}`)
   }
 
-  #prepare(spec: MachineSpec, folder: MachineFolder): Launch {
+  #prepare(spec: MachineSpec, folder: MachineFolder, keyWords: string[]): Launch {
     const uid = isRoot() ? UID_BASE + spec.slot : null
     if (uid === null && spec.netnsPath !== null) {
       throw new Error('a machine in a network namespace needs root: run hearth as root, or with --engine sim')
     }
-    const words = machineArguments(spec, folder.path)
+    const words = [...machineArguments(spec, folder.path), ...keyWords]
     folder.prepare(uid)
     if (spec.platform.firmware === 'uefi') {
       const { variables } = uefiFirmware(architectureOf(spec.platform))
@@ -295,7 +336,7 @@ class QemuHypervisor implements Hypervisor {
     const record: MachineRecord = {
       instanceId: spec.instanceId,
       uuid: spec.uuid,
-      specHash: createHash('sha256').update(JSON.stringify(spec)).digest('hex'),
+      specHash: createHash('sha256').update(JSON.stringify(spec, withoutKeys)).digest('hex'),
       pid: process?.pid ?? null,
       startTicks: process?.startTicks ?? null,
     }
@@ -323,4 +364,9 @@ class QemuHypervisor implements Hypervisor {
   #waitUntilGone(found: ProcessId, timeoutMs: number): Promise<true> {
     return waitFor(this.#options.clock, `process ${found.pid} to end`, timeoutMs, () => !isAlive(found), POLL_MS)
   }
+}
+
+/** Of a layer's key not even a hash is kept. */
+function withoutKeys(name: string, value: unknown): unknown {
+  return name === 'key' ? undefined : value
 }

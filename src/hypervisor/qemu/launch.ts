@@ -19,6 +19,8 @@ export interface Launch {
   /** QEMU's program; the one for x86_64 unless told otherwise. */
   program?: string
   arguments: string[]
+  /** A handle that it is to have as MASTER_HANDLE (secrets.ts). */
+  masterHandle?: number
   /** Ends with this process, instead of outliving it. */
   diesWithParent?: boolean
 }
@@ -68,7 +70,8 @@ export function spawnQemu(launch: Launch, logHandle: number): ChildProcess {
   const child = spawn(program, words, {
     cwd: launch.folder,
     detached: true,
-    stdio: ['ignore', logHandle, logHandle],
+    // The fourth is MASTER_HANDLE; every program on the way to QEMU passes it on.
+    stdio: ['ignore', logHandle, logHandle, ...(launch.masterHandle === undefined ? [] : [launch.masterHandle])],
     env: { PATH: process.env.PATH ?? '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
   })
   // Whoever starts a probe waits for its end.

@@ -7,8 +7,9 @@ const COMMAND_TIMEOUT_MS = 1000
 /**
  * Events that only repeat what the machine was told: the power button was pressed, a guest was asked to
  * give a device up and has not. Whoever looked at once would press and ask again, and so without end.
+ * A guest whose disk was taken away may fail as often as it likes; one that stops for an error says STOP.
  */
-const ECHOES = new Set(['POWERDOWN', 'ACPI_DEVICE_OST', 'DEVICE_UNPLUG_GUEST_ERROR'])
+const ECHOES = new Set(['POWERDOWN', 'ACPI_DEVICE_OST', 'DEVICE_UNPLUG_GUEST_ERROR', 'BLOCK_IO_ERROR'])
 
 /** One lasting QMP connection per machine, made when first needed and again after it was lost. */
 export class Monitors {
@@ -29,14 +30,20 @@ export class Monitors {
    * @throws Error when QEMU does not answer in time, on its first socket or (when that one is taken,
    * by another agent for instance) on its spare one.
    */
-  async execute(instanceId: string, folder: string, command: string, args?: Record<string, unknown>): Promise<unknown> {
+  async execute(
+    instanceId: string,
+    folder: string,
+    command: string,
+    args?: Record<string, unknown>,
+    timeoutMs = COMMAND_TIMEOUT_MS,
+  ): Promise<unknown> {
     let client: QmpClient
     try {
       client = await this.#client(instanceId, folder)
     } catch {
-      return this.#executeOnSpare(folder, command, args)
+      return this.#executeOnSpare(folder, command, args, timeoutMs)
     }
-    return client.execute(command, args, COMMAND_TIMEOUT_MS)
+    return client.execute(command, args, timeoutMs)
   }
 
   /** QEMU's run state ("running", "shutdown"…). */
@@ -72,10 +79,15 @@ export class Monitors {
     }
   }
 
-  async #executeOnSpare(folder: string, command: string, args?: Record<string, unknown>): Promise<unknown> {
+  async #executeOnSpare(
+    folder: string,
+    command: string,
+    args: Record<string, unknown> | undefined,
+    timeoutMs: number,
+  ): Promise<unknown> {
     const client = await QmpClient.connect(folder, 'qmp2.sock', this.#clock, CONNECT_TIMEOUT_MS)
     try {
-      return await client.execute(command, args, COMMAND_TIMEOUT_MS)
+      return await client.execute(command, args, timeoutMs)
     } finally {
       client.close()
     }

@@ -1,9 +1,6 @@
 import type { NicSpec } from '../driver.ts'
+import { deviceIds, freePorts, isNotFound, requestUnplug, type Execute } from './devices.ts'
 import { portForNic } from './places.ts'
-import { QmpError } from './qmp.ts'
-
-/** Runs one QMP command on the machine. */
-type Execute = (command: string, args?: Record<string, unknown>) => Promise<unknown>
 
 /** What holds the tap of an interface. */
 export function nicNetdev(nic: NicSpec): Record<string, string> {
@@ -33,7 +30,7 @@ export async function ensureNics(execute: Execute, nics: readonly NicSpec[], cut
   const wanted = new Set(others.map((nic) => nic.attachmentId))
   const found = await pluggedIn(execute)
   const unwanted = found.filter((id) => !wanted.has(id))
-  for (const id of unwanted) await requestUnplug(execute, id)
+  for (const id of unwanted) await requestUnplug(execute, `${DEVICE}${id}`)
   for (const id of unwanted.filter((each) => cutOff.includes(each))) await removeNetdev(execute, id)
   const missing = others.filter((nic) => !found.includes(nic.attachmentId))
   // A netdev outlives its device, and an attempt that was cut short may have left one without.
@@ -45,7 +42,7 @@ export async function ensureNics(execute: Execute, nics: readonly NicSpec[], cut
 
 /** Attachments that the machine has as devices. */
 async function pluggedIn(execute: Execute): Promise<string[]> {
-  const names = await childrenOf(execute, '/machine/peripheral')
+  const names = await deviceIds(execute)
   return names.filter((name) => name.startsWith(DEVICE)).map((name) => name.slice(DEVICE.length))
 }
 
@@ -65,30 +62,6 @@ async function plug(execute: Execute, nic: NicSpec): Promise<void> {
   await execute('device_add', { ...nicDevice(nic), bus: port })
 }
 
-async function freePorts(execute: Execute): Promise<string[]> {
-  const free: string[] = []
-  for (const name of await childrenOf(execute, '/machine/peripheral')) {
-    if (!/^(nic)?port\d+$/.test(name)) continue
-    // Its bus has its name.
-    const onPort = await childrenOf(execute, `/machine/peripheral/${name}/${name}`)
-    if (!onPort.some((each) => each.startsWith('child['))) free.push(name)
-  }
-  return free.toSorted((a, b) => a.localeCompare(b, 'en', { numeric: true }))
-}
-
-async function childrenOf(execute: Execute, path: string): Promise<string[]> {
-  return ((await execute('qom-list', { path })) as { name: string }[]).map(({ name }) => name)
-}
-
-/** Asks the guest to give the device up. One that is asked already, or has given it up by now, is left alone. */
-async function requestUnplug(execute: Execute, attachmentId: string): Promise<void> {
-  try {
-    await execute('device_del', { id: `${DEVICE}${attachmentId}` })
-  } catch (error) {
-    if (!isNotFound(error) && !(error instanceof QmpError && error.message.includes('in the process of unplug'))) throw error
-  }
-}
-
 /** Lets go of the tap. A device that is still there is without a link from now on. */
 async function removeNetdev(execute: Execute, attachmentId: string): Promise<void> {
   try {
@@ -96,8 +69,4 @@ async function removeNetdev(execute: Execute, attachmentId: string): Promise<voi
   } catch (error) {
     if (!isNotFound(error)) throw error
   }
-}
-
-function isNotFound(error: unknown): boolean {
-  return error instanceof QmpError && error.errorClass === 'DeviceNotFound'
 }

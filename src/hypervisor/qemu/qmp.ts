@@ -159,7 +159,7 @@ function parse(line: string): Record<string, unknown> | undefined {
  * Connects through a handle on the folder: a Unix socket's path holds 107 bytes, and a home may be
  * deeper than that.
  */
-function openSocket(folder: string, name: string): Socket {
+export function openSocket(folder: string, name: string): Socket {
   // The machine's own user can write in the folder: a link there must not lead to another's monitor.
   if (!lstatSync(join(folder, name)).isSocket()) throw new Error(`${name}: not a socket`)
   const handle = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY)

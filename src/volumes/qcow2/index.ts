@@ -1,13 +1,15 @@
-import {
-  chmodSync, chownSync, closeSync, constants, existsSync, fsyncSync, linkSync, lstatSync, mkdirSync, openSync,
-  readdirSync, rmSync, unlinkSync,
-} from 'node:fs'
-import { copyFile } from 'node:fs/promises'
+import { chmodSync, chownSync, constants, existsSync, linkSync, lstatSync, mkdirSync, rmSync, statSync } from 'node:fs'
+import { copyFile, stat, statfs } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { isWellFormedId } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
-import type { DiskUsage, FillProgress, LayerSpec, Volumes } from '../driver.ts'
-import { createImage, inspectImage } from './qemu-img.ts'
+import type { DiskUsage, FillProgress, FillSource, LayerSpec, Volumes } from '../driver.ts'
+import { writableLayer } from './blocks.ts'
+import { BYTES_PER_GIB, explained, flush, idsIn, outOfSpace, publish, relativePath, sweep, temporaryName } from './files.ts'
+import { Fills } from './fill.ts'
+import { complaintOf } from './foreign.ts'
+import { readHeader } from './header.ts'
+import { makeDisk } from './make.ts'
+import { runQemuImg } from './sandbox.ts'
 
 export interface Qcow2Options {
   /** Hearth's home; files live in `<home>/volumes` and `<home>/layers`. */
@@ -15,8 +17,8 @@ export interface Qcow2Options {
   log: Logger
 }
 
-const BYTES_PER_GIB = 1024 ** 3
-let lastTemporary = 0
+/** A table of a disk of 64 TiB, and room for more: all that a resize writes. */
+const RESIZE_LIMITS = { cpuSeconds: 60, fileBytes: Number.MAX_SAFE_INTEGER }
 
 /** Layers as qcow2 files on this host, each an overlay on the one under it. */
 export function createQcow2Volumes(options: Qcow2Options): Volumes {
@@ -28,6 +30,7 @@ class Qcow2Volumes implements Volumes {
   readonly #root: string
   readonly #volumes: string
   readonly #layers: string
+  readonly #fills: Fills
 
   constructor({ home, log }: Qcow2Options) {
     const root = resolve(home)
@@ -35,6 +38,7 @@ class Qcow2Volumes implements Volumes {
     this.#root = root
     this.#volumes = join(root, 'volumes')
     this.#layers = join(root, 'layers')
+    this.#fills = new Fills(log)
     for (const folder of [root, this.#volumes, this.#layers]) {
       mkdirSync(folder, { recursive: true })
       // Machines run as users of their own: they may pass through, to a file they know, but not list.
@@ -44,47 +48,69 @@ class Qcow2Volumes implements Volumes {
 
   async ensureLayer(spec: LayerSpec): Promise<void> {
     const file = this.pathOf(spec.layerId)
+    checkSize(spec)
     if (existsSync(file)) return
-    if (!Number.isSafeInteger(spec.sizeGib) || spec.sizeGib < 1) {
-      throw new Error(`${spec.layerId}: a disk's size is a whole number of GiB, not ${spec.sizeGib}`)
-    }
-    const backing = spec.parentId === null ? null : await this.#backing(spec.parentId)
-    const sizeBytes = Math.max(spec.sizeGib * BYTES_PER_GIB, backing?.sizeBytes ?? 0)
+    const below = spec.parentId === null ? null : this.#below(spec.parentId)
+    const sizeBytes = Math.max(spec.sizeGib * BYTES_PER_GIB, below?.sizeBytes ?? 0)
     const folder = dirname(file)
-    this.#sweep(folder, spec.layerId)
+    sweep(folder, spec.layerId)
     const temporary = temporaryName(folder, spec.layerId)
     try {
       // The layer below is named relative to this one, so that a home may be moved, and so that a
       // machine's user, who may not search the folders above the home, finds it.
-      await createImage(temporary, sizeBytes, backing?.name ?? null)
-      chmodSync(temporary, 0o600)
-      publish(temporary, file, folder)
+      await makeDisk(temporary, { sizeBytes, backing: below?.name ?? null, key: spec.key })
+      await publish(temporary, file)
+    } catch (error) {
+      throw explained(error, spec.layerId, this.#root)
     } finally {
       rmSync(temporary, { force: true })
     }
     this.#log.info('made a layer', { layerId: spec.layerId, sizeBytes, parentId: spec.parentId })
   }
 
-  ensureFilled(): Promise<FillProgress> {
-    throw new Error('not there yet')
+  async ensureFilled(spec: LayerSpec, source: FillSource): Promise<FillProgress> {
+    const file = this.pathOf(spec.layerId)
+    checkSize(spec)
+    if (spec.parentId !== null) throw new Error(`${spec.layerId}: a layer that is filled stands alone`)
+    if (existsSync(file)) return { state: 'done' }
+    return this.#fills.progressOf(spec, source, file)
   }
 
   async ensureSealed(layerId: string): Promise<void> {
     const file = this.pathOf(layerId)
-    if (process.getuid?.() === 0) chownSync(file, 0, 0)
+    if (!existsSync(file)) throw notThere(layerId)
+    if (isRoot()) chownSync(file, 0, 0)
     chmodSync(file, 0o444)
-    syncPath(file)
+    await flush(file)
+    await flush(dirname(file))
   }
 
-  ensureSize(): Promise<void> {
-    throw new Error('not there yet')
+  async ensureSize(spec: LayerSpec): Promise<void> {
+    const file = this.pathOf(spec.layerId)
+    checkSize(spec)
+    const present = statSync(file, { throwIfNoEntry: false })
+    if (!present) throw notThere(spec.layerId)
+    const sizeBytes = spec.sizeGib * BYTES_PER_GIB
+    if (readHeader(file).sizeBytes >= sizeBytes) return
+    if ((present.mode & 0o222) === 0) throw new Error(`${spec.layerId} is immutable`)
+    const ended = await runQemuImg({
+      // Whoever wrote into it last: what a machine's QEMU made of it is read by nobody else.
+      uid: isRoot() ? present.uid : null,
+      reads: [], writes: file, secrets: spec.key === null ? [] : [spec.key], limits: RESIZE_LIMITS, isBackground: false,
+      words: ({ writes, secrets: [secret] }) => ['resize', '-q', writableLayer(writes, secret ?? null), String(sizeBytes)],
+    })
+    if (/No space left on device|Disk quota exceeded/.test(ended.complaint)) throw outOfSpace(spec.layerId, this.#root)
+    if (ended.code !== 0) throw new Error(`${spec.layerId} cannot be made larger: ${complaintOf(ended)}`)
+    await flush(file)
+    this.#log.info('made a layer larger', { layerId: spec.layerId, sizeBytes })
   }
 
   async ensureDeleted(layerId: string): Promise<void> {
     const file = this.pathOf(layerId)
+    await this.#fills.cancel(layerId)
     rmSync(file, { force: true })
-    this.#sweep(dirname(file), layerId)
-    syncPath(dirname(file))
+    sweep(dirname(file), layerId)
+    await flush(dirname(file))
   }
 
   pathOf(layerId: string): string {
@@ -107,16 +133,27 @@ class Qcow2Volumes implements Volumes {
     rmSync(file, { force: true })
   }
 
-  usage(): Promise<DiskUsage> {
-    throw new Error('not there yet')
+  async usage(): Promise<DiskUsage> {
+    const bytesOf = new Map<string, number>()
+    for (const layerId of await this.list()) {
+      const facts = await stat(this.pathOf(layerId)).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error
+      })
+      // Deleted since it was listed: it takes nothing.
+      if (facts) bytesOf.set(layerId, facts.blocks * 512)
+    }
+    const { bsize, bavail, blocks } = await statfs(this.#layers)
+    return { bytesOf, freeBytes: bavail * bsize, totalBytes: blocks * bsize }
   }
 
-  async close(): Promise<void> {}
+  close(): Promise<void> {
+    return this.#fills.close()
+  }
 
-  async #backing(layerId: string): Promise<{ name: string; sizeBytes: number }> {
+  #below(layerId: string): { name: string; sizeBytes: number } {
     const layer = this.pathOf(layerId)
-    if (!existsSync(layer)) throw new Error(`the layer ${layerId} is not on this host`)
-    return { name: `../${relativePath(layerId)}`, sizeBytes: (await inspectImage(layer)).sizeBytes }
+    if (!existsSync(layer)) throw notThere(layerId)
+    return { name: `../${relativePath(layerId)}`, sizeBytes: readHeader(layer).sizeBytes }
   }
 
   /** Everything is checked and on disk before the layer gets its name. */
@@ -124,69 +161,37 @@ class Qcow2Volumes implements Volumes {
     if (!lstatSync(file, { throwIfNoEntry: false })?.isFile()) {
       throw new Error(`${layerId}: there is no plain file ${file} to import`)
     }
-    const image = await inspectImage(file)
+    const header = readHeader(file)
+    const reference = header.backing ?? header.dataFile
     // A layer that refers to other files would let its guest read them.
-    if (image.reference !== null) {
-      throw new Error(`${file} refers to another file (${image.reference}); flatten it with qemu-img convert`)
-    }
-    this.#sweep(this.#layers, layerId)
-    const temporary = temporaryName(this.#layers, layerId)
+    if (reference !== null) throw new Error(`${file} refers to another file (${reference}); flatten it with qemu-img convert`)
+    sweep(dirname(layer), layerId)
+    const temporary = temporaryName(dirname(layer), layerId)
     try {
       await duplicate(file, temporary)
-      if (process.getuid?.() === 0) chownSync(temporary, 0, 0)
+      if (isRoot()) chownSync(temporary, 0, 0)
       chmodSync(temporary, 0o444)
-      syncPath(temporary)
-      publish(temporary, layer, this.#layers)
+      await publish(temporary, layer)
+    } catch (error) {
+      throw explained(error, layerId, this.#root)
     } finally {
       rmSync(temporary, { force: true })
     }
-    this.#log.info('imported a layer', { layerId, sizeBytes: image.sizeBytes })
-  }
-
-  /** Deletes the unfinished files of processes that are no more. */
-  #sweep(folder: string, id: string): void {
-    for (const name of readdirSync(folder)) {
-      const pid = /^\.(.+)\.(\d+)\.\d+\.tmp$/.exec(name)
-      if (pid?.[1] === id && !existsSync(`/proc/${pid[2]}`)) rmSync(join(folder, name), { force: true })
-    }
+    this.#log.info('imported a layer', { layerId, sizeBytes: header.sizeBytes })
   }
 }
 
-/**
- * Where a layer's file is in the home. Layers that an earlier version made have the ids of their volume or
- * snapshot, and their files' names.
- *
- * @throws Error for what is not such an id (and might lead out of the folder).
- */
-function relativePath(layerId: string): string {
-  if (isWellFormedId('vol', layerId)) return `volumes/${layerId}.qcow2`
-  if (isWellFormedId('lay', layerId) || isWellFormedId('snap', layerId)) return `layers/${layerId}.qcow2`
-  throw new Error(`not a layer's id: ${layerId}`)
+function checkSize({ layerId, sizeGib }: LayerSpec): void {
+  if (Number.isSafeInteger(sizeGib) && sizeGib >= 1) return
+  throw new Error(`${layerId}: a disk's size is a whole number of GiB, not ${sizeGib}`)
 }
 
-function temporaryName(folder: string, id: string): string {
-  return join(folder, `.${id}.${process.pid}.${++lastTemporary}.tmp`)
+function notThere(layerId: string): Error {
+  return new Error(`the layer ${layerId} is not on this host`)
 }
 
-/** Gives the finished file its name, unless another one has it: by link, since rename would replace. */
-function publish(temporary: string, name: string, folder: string): void {
-  syncPath(temporary)
-  try {
-    linkSync(temporary, name)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-  }
-  unlinkSync(temporary)
-  syncPath(folder)
-}
-
-function syncPath(path: string): void {
-  const handle = openSync(path, constants.O_RDONLY)
-  try {
-    fsyncSync(handle)
-  } finally {
-    closeSync(handle)
-  }
+function isRoot(): boolean {
+  return process.getuid?.() === 0
 }
 
 /** A second name where the file system allows it, else a copy: the source stays until the layer is whole. */
@@ -197,12 +202,4 @@ async function duplicate(from: string, to: string): Promise<void> {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw error
     await copyFile(from, to, constants.COPYFILE_FICLONE)
   }
-}
-
-function idsIn(folder: string, prefix: 'vol' | 'snap' | 'lay'): string[] {
-  return readdirSync(folder)
-    .filter((name) => name.endsWith('.qcow2'))
-    .map((name) => name.slice(0, -'.qcow2'.length))
-    .filter((id) => isWellFormedId(prefix, id))
-    .toSorted()
 }
