@@ -187,7 +187,7 @@ class Run {
 
   /** Several in a row: one alone seldom meets what another has begun. */
   async #callAboutVolumes(): Promise<void> {
-    for (let left = 1 + this.#cloud.random.int(4); left > 0; left--) {
+    for (let left = 1 + this.#cloud.random.int(6); left > 0; left--) {
       const { action, input } = await drawVolumeCall(this.#cloud)
       await this.#call(action, input)
     }

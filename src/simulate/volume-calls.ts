@@ -1,11 +1,12 @@
 import { pick, type Random } from '../core/random.ts'
+import { DEFAULT_ACCOUNT } from '../model/account.ts'
 import type { DrawnCall } from './interface-calls.ts'
 import type { SimulatedCloud } from './simulator.ts'
 
 /** What calls may name, as it is now; each list in the order of its ids. */
 interface Nouns {
   instances: { id: string; zone: string }[]
-  volumes: { id: string; sizeGib: number; isFree: boolean; device: string | null }[]
+  volumes: { id: string; sizeGib: number; zone: string; use: 'free' | 'root' | 'data' }[]
   snapshotIds: string[]
   /** Those that users made. */
   imageIds: string[]
@@ -23,14 +24,19 @@ export async function drawVolumeCall(cloud: SimulatedCloud): Promise<DrawnCall> 
 function loadNouns({ store }: SimulatedCloud): Promise<Nouns> {
   return store.read(async (db) => {
     const instances = await db
-      .selectFrom('instances').select(['instance_id as id', 'zone']).where('state', '<>', 'terminated').orderBy('instance_id').execute()
+      .selectFrom('instances').select(['instance_id as id', 'zone']).where('state', 'in', ['running', 'stopped', 'stopping'])
+      .orderBy('instance_id').execute()
     const volumes = await db
-      .selectFrom('volumes').select(['volume_id', 'size_gib', 'instance_id', 'device']).orderBy('volume_id').execute()
-    const snapshots = await db.selectFrom('snapshots').select('snapshot_id').orderBy('snapshot_id').execute()
+      .selectFrom('volumes').selectAll().orderBy('volume_id').execute()
+    const snapshots = await db
+      .selectFrom('snapshots').select('snapshot_id').where('account_id', '=', DEFAULT_ACCOUNT).orderBy('snapshot_id').execute()
     const images = await db.selectFrom('images').select('image_id').where('is_public', '=', 0).orderBy('image_id').execute()
     return {
       instances,
-      volumes: volumes.map((row) => ({ id: row.volume_id, sizeGib: row.size_gib, isFree: row.instance_id === null, device: row.device })),
+      volumes: volumes.map((row) => ({
+        id: row.volume_id, sizeGib: row.size_gib, zone: row.zone,
+        use: row.instance_id === null ? 'free' : DEVICES.includes(row.device ?? '') ? 'data' : 'root',
+      })),
       snapshotIds: snapshots.map((row) => row.snapshot_id),
       imageIds: images.map((row) => row.image_id),
     }
@@ -48,14 +54,17 @@ function callsWith(random: Random, { instances, volumes, snapshotIds, imageIds }
       SnapshotId: maybe(snapshotIds)[0],
     },
   }]
-  const free = volumes.filter((volume) => volume.isFree)
-  const attached = volumes.filter((volume) => !volume.isFree)
-  if (free.length > 0 && instances.length > 0) {
-    const input = { VolumeId: pick(random, free).id, InstanceId: pick(random, instances).id, Device: pick(random, DEVICES) }
-    calls.push({ action: 'AttachVolume', input }, { action: 'AttachVolume', input })
+  const free = volumes.filter((volume) => volume.use === 'free')
+  const data = volumes.filter((volume) => volume.use === 'data')
+  for (const volume of free) {
+    const near = instances.filter((instance) => instance.zone === volume.zone || random.int(10) === 0)
+    const input = { VolumeId: volume.id, InstanceId: near.length === 0 ? '' : pick(random, near).id, Device: pick(random, DEVICES) }
+    if (near.length > 0) calls.push({ action: 'AttachVolume', input })
   }
-  if (attached.length > 0) {
-    calls.push({ action: 'DetachVolume', input: { VolumeId: pick(random, attached).id, Force: random.int(4) === 0 } })
+  if (data.length > 0) {
+    // A root now and then: that of a stopped instance can be detached, and then it does not start.
+    const VolumeId = pick(random, random.int(5) === 0 ? volumes : data).id
+    calls.push({ action: 'DetachVolume', input: { VolumeId, Force: random.int(4) === 0 } })
   }
   if (free.length > 0) calls.push({ action: 'DeleteVolume', input: { VolumeId: pick(random, free).id } })
   if (volumes.length > 0) {
