@@ -7,8 +7,6 @@ import { checkAlways, checkSettled } from './invariants.ts'
 import { checkNetwork } from './network-invariants.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
 import { drawNetworkCall } from './network-calls.ts'
-import { drawVolumeCall } from './volume-calls.ts'
-import { checkVolumes } from './volume-invariants.ts'
 
 export interface SimulationReport {
   seed: number
@@ -42,7 +40,7 @@ interface Expectation {
 /** Why a launch that was done once, and is forgotten, may not be done again: there is no room, or no subnet any more. */
 const LAUNCHES_NO_MORE = [
   'InsufficientInstanceCapacity', 'IdempotentInstanceTerminated', 'InvalidSubnetID.NotFound', 'InsufficientFreeAddressesInSubnet',
-  'MissingInput', 'InvalidAMIID.NotFound', 'InvalidAMIID.Unavailable',
+  'MissingInput',
 ]
 const SETTLE_EVERY_STEPS = 50
 const TYPES = ['t3.micro', 't3.small', 'm5.large', 'c5.xlarge']
@@ -66,7 +64,7 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
       const problems = await checkAlways(cloud)
       if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
         await cloud.converge()
-        problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await checkVolumes(cloud)), ...(await run.checkExpectations()))
+        problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await run.checkExpectations()))
       }
       if (problems.length > 0) throw new SimulationError(seed, step, problems)
     }
@@ -109,8 +107,7 @@ class Run {
     else if (dice < 0.915) this.#guestEvent()
     else if (dice < 0.935) this.#cloud.killAgent()
     else if (dice < 0.938) await clock.advance(61 * 60 * 1000)
-    else if (dice < 0.965) await clock.advance(random.int(4000))
-    else await this.#callAboutVolumes()
+    else await clock.advance(random.int(4000))
   }
 
   async #call(action: string, input: object): Promise<CallResult> {
@@ -183,14 +180,6 @@ class Run {
   async #callAboutInterfaces(): Promise<void> {
     const drawn = await drawInterfaceCall(this.#cloud)
     if (drawn) await this.#call(drawn.action, drawn.input)
-  }
-
-  /** Several in a row: one alone seldom meets what another has begun. */
-  async #callAboutVolumes(): Promise<void> {
-    for (let left = 1 + this.#cloud.random.int(6); left > 0; left--) {
-      const { action, input } = await drawVolumeCall(this.#cloud)
-      await this.#call(action, input)
-    }
   }
 
   async #tag(): Promise<void> {
