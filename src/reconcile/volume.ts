@@ -145,7 +145,7 @@ async function isHopeless({ store }: VolumeReconcilerOptions, layer: LayerTable,
 }
 
 function isOutOfSpace(error: unknown): boolean {
-  return (error as { code?: unknown }).code === 'ENOSPC' || /no space left on device/i.test(messageOf(error))
+  return (error as { code?: unknown }).code === 'ENOSPC' || /no space left/i.test(messageOf(error))
 }
 
 /** EC2's state of a volume that could not be made; a launch that waits for it is over. */

@@ -2,6 +2,9 @@ import { createHash } from 'node:crypto'
 import type { Reservation } from '@aws-sdk/client-ec2'
 import { pick } from '../core/random.ts'
 import type { Store } from '../store/store.ts'
+import { drawDiskCall } from './disk-calls.ts'
+import { DiskExpectations } from './disk-expectations.ts'
+import { checkDisks, SealedLayers } from './disk-invariants.ts'
 import { drawInterfaceCall, drawTwoInterfaces } from './interface-calls.ts'
 import { checkAlways, checkSettled } from './invariants.ts'
 import { checkNetwork } from './network-invariants.ts'
@@ -40,7 +43,7 @@ interface Expectation {
 /** Why a launch that was done once, and is forgotten, may not be done again: there is no room, or no subnet any more. */
 const LAUNCHES_NO_MORE = [
   'InsufficientInstanceCapacity', 'IdempotentInstanceTerminated', 'InvalidSubnetID.NotFound', 'InsufficientFreeAddressesInSubnet',
-  'MissingInput',
+  'MissingInput', 'InvalidAMIID.NotFound', 'InvalidAMIID.Unavailable',
 ]
 const SETTLE_EVERY_STEPS = 50
 const TYPES = ['t3.micro', 't3.small', 'm5.large', 'c5.xlarge']
@@ -61,10 +64,11 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
     cloud.mayCrash = true
     for (step = 1; step <= steps; step++) {
       await run.step()
-      const problems = await checkAlways(cloud)
+      const problems = [...(await checkAlways(cloud)), ...run.sealed.check(cloud)]
       if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
         await cloud.converge()
-        problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await run.checkExpectations()))
+        problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await checkDisks(cloud)))
+        problems.push(...(await run.checkExpectations()), ...(await run.disks.check()))
       }
       if (problems.length > 0) throw new SimulationError(seed, step, problems)
     }
@@ -80,11 +84,14 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
 class Run {
   readonly expected: Expectation = { state: new Map(), tokens: new Map(), tags: new Map(), disturbed: new Set() }
   calls = 0
+  readonly sealed = new SealedLayers()
+  readonly disks: DiskExpectations
   readonly #cloud: SimulatedCloud
   readonly #digest = createHash('sha256')
 
   constructor(cloud: SimulatedCloud) {
     this.#cloud = cloud
+    this.disks = new DiskExpectations(cloud)
   }
 
   trace(): string {
@@ -94,16 +101,18 @@ class Run {
   async step(): Promise<void> {
     const { random, clock } = this.#cloud
     const dice = random.next()
-    if (dice < 0.2) await this.#launch()
-    else if (dice < 0.28) await this.#launchAgain()
-    else if (dice < 0.4) await this.#command('StopInstances', 'stopped')
-    else if (dice < 0.5) await this.#command('StartInstances', 'running')
-    else if (dice < 0.62) await this.#command('TerminateInstances', 'terminated')
-    else if (dice < 0.68) await this.#command('RebootInstances', 'running')
-    else if (dice < 0.74) await this.#tag()
-    else if (dice < 0.77) await this.#look()
-    else if (dice < 0.83) await this.#network()
-    else if (dice < 0.89) await this.#callAboutInterfaces()
+    if (dice < 0.15) await this.#launch()
+    else if (dice < 0.2) await this.#launchAgain()
+    else if (dice < 0.28) await this.#command('StopInstances', 'stopped')
+    else if (dice < 0.37) await this.#command('StartInstances', 'running')
+    else if (dice < 0.46) await this.#command('TerminateInstances', 'terminated')
+    else if (dice < 0.5) await this.#command('RebootInstances', 'running')
+    else if (dice < 0.53) await this.#tag()
+    else if (dice < 0.55) await this.#look()
+    else if (dice < 0.6) await this.#network()
+    else if (dice < 0.65) await this.#callAboutInterfaces()
+    else if (dice < 0.77) await this.#callAboutDisks()
+    else if (dice < 0.89) this.disks.guestWrites()
     else if (dice < 0.915) this.#guestEvent()
     else if (dice < 0.935) this.#cloud.killAgent()
     else if (dice < 0.938) await clock.advance(61 * 60 * 1000)
@@ -180,6 +189,12 @@ class Run {
   async #callAboutInterfaces(): Promise<void> {
     const drawn = await drawInterfaceCall(this.#cloud)
     if (drawn) await this.#call(drawn.action, drawn.input)
+  }
+
+  async #callAboutDisks(): Promise<void> {
+    const drawn = await drawDiskCall(this.#cloud)
+    if (drawn) await this.#call(drawn.action, drawn.input)
+    await this.disks.observe()
   }
 
   async #tag(): Promise<void> {
