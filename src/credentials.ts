@@ -27,11 +27,21 @@ export async function readCredentials(file: string): Promise<Credentials | undef
 export async function ensureCredentials(file: string, random: Random, accountId: string): Promise<Credentials> {
   const existing = await readCredentials(file)
   if (existing) return existing
-  const credentials: Credentials = {
+  const credentials = newCredentials(random, accountId)
+  await writeCredentials(file, credentials)
+  return credentials
+}
+
+/** A new key for the account; nobody knows it yet. */
+export function newCredentials(random: Random, accountId: string): Credentials {
+  return {
     accessKeyId: `AKIA${[...random.bytes(16)].map((byte) => KEY_ALPHABET[byte % 32]).join('')}`,
     secretAccessKey: random.bytes(30).toString('base64'),
     accountId,
   }
-  await writeDurably(file, `${JSON.stringify(credentials, null, 2)}\n`)
-  return credentials
+}
+
+/** Keeps credentials where only the owner of the folder may read them. */
+export function writeCredentials(file: string, credentials: Credentials): Promise<void> {
+  return writeDurably(file, `${JSON.stringify(credentials, null, 2)}\n`)
 }

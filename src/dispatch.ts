@@ -43,7 +43,7 @@ export function createDispatch(options: DispatchOptions): Dispatch {
     await options.settle?.()
     // A call that failed in part: an error that is returned keeps what was done, one that is thrown does not.
     if (output instanceof ApiError) throw output
-    return (await operation.finish?.(options, nowMs, call.input)) ?? output ?? {}
+    return (await operation.finish?.(options, nowMs, call.input, output ?? {})) ?? output ?? {}
   }
 }
 

@@ -29,7 +29,7 @@ export function defaultHome(environment: Record<string, string | undefined>): st
 }
 
 /** Folders of a home whose files its owner reads or writes without root; the others are the machines'. */
-const OWNERS_FOLDERS = ['keys', 'logs', 'run']
+const OWNERS_FOLDERS = ['accounts', 'keys', 'logs', 'run']
 
 /**
  * Gives a new home to the person behind sudo, when it lies in their home directory; and in every

@@ -11,8 +11,8 @@ import { settleOwner } from './home-owner.ts'
  * passable, not readable.
  */
 const FOLDERS: Record<string, number> = {
-  '.': 0o711, instances: 0o711, volumes: 0o711, layers: 0o711, images: 0o755, imports: 0o700, keys: 0o700, logs: 0o700,
-  run: 0o700, tmp: 0o700,
+  '.': 0o711, instances: 0o711, volumes: 0o711, layers: 0o711, images: 0o755, imports: 0o700, accounts: 0o700,
+  keys: 0o700, logs: 0o700, run: 0o700, tmp: 0o700,
 }
 
 /** Where things are in a home; docs/files.md explains each. */
@@ -21,6 +21,8 @@ export function homePaths(home: string) {
     home,
     database: path.join(home, 'hearth.db'),
     credentials: path.join(home, 'credentials.json'),
+    /** The keys of accounts beside the default one. */
+    accounts: path.join(home, 'accounts'),
     keys: path.join(home, 'keys'),
     logs: path.join(home, 'logs'),
     run: path.join(home, 'run'),

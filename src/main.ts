@@ -13,6 +13,7 @@ import { systemRandom } from './core/random.ts'
 import { ensureCredentials } from './credentials.ts'
 import { createImportFolder } from './disk-formats/import-folder.ts'
 import { ensureHome, ensureHostId, homeIdOf, homePaths } from './home.ts'
+import { bootableArchitectures } from './hypervisor/qemu/architecture.ts'
 import { probeAccelerator } from './hypervisor/qemu/probe.ts'
 import { createQemuHypervisor } from './hypervisor/qemu/index.ts'
 import { publishCertificate } from './imds/certificate-file.ts'
@@ -33,6 +34,7 @@ import { withCommitCrashPoints } from './store/crash-points.ts'
 import { emptyPostgres, openPostgres, probePostgres } from './store/postgres.ts'
 import { openSqlite } from './store/sqlite.ts'
 import type { Store } from './store/store.ts'
+import { relativePath } from './volumes/qcow2/files.ts'
 import { createQcow2Volumes } from './volumes/qcow2/index.ts'
 
 // The only file that knows which concrete drivers, clock and database there are. The simulated
@@ -53,6 +55,11 @@ export function openStore(settings: Settings, durability: 'full' | 'normal' = 'f
     return openSqlite({ file: homePaths(settings.home).database, durability, ...sharing })
   }
   return openPostgres({ url: settings.database, durability, clock: systemClock, random: systemRandom })
+}
+
+/** Where the file of a layer is in a home; whoever may not list the folder may still look at it. */
+export function layerFile(home: string, layerId: string): string {
+  return path.join(home, relativePath(layerId))
 }
 
 /** Whether there may be a cloud to open a database for; opening it would begin one. */
@@ -138,7 +145,9 @@ export async function startAgent(settings: Settings, onFatal: (error: unknown) =
     keys: createKeyService(path.join(homePaths(settings.home).keys, 'master.key')),
     images: builtImages(settings),
     imports: createImportFolder(importFolderOf(settings)),
-    host: registration(hostId, settings, engine, { cpus: limits.vcpus, memoryMib: Math.floor(totalmem() / 2 ** 20), guestLimits: limits }),
+    host: registration(hostId, settings, engine, {
+      cpus: limits.vcpus, memoryMib: Math.floor(totalmem() / 2 ** 20), guestLimits: limits, architectures: bootableArchitectures(),
+    }),
   })
   const { certificate } = await ensureIdentityKey(store, { clock: systemClock, random: systemRandom })
   await publishCertificate(settings.home, certificate)

@@ -13,7 +13,7 @@ export function registration(
   hostId: string,
   settings: Settings,
   engine: Engine,
-  real: Pick<HostDoc, 'cpus' | 'memoryMib' | 'guestLimits'>,
+  real: Pick<HostDoc, 'cpus' | 'memoryMib' | 'guestLimits' | 'architectures'>,
 ): HostRegistration {
   return {
     hostId,

@@ -78,7 +78,9 @@ export function createSimAgent(options: SimAgentOptions): { agent: Agent; closeD
     images: simImages,
     // Simulated disks have no content, but files that are imported are judged as they are.
     imports: options.imports ?? createImportFolder(importFolderOf(settings)),
-    host: registration(options.hostId ?? 'h-sim', settings, { engine: 'sim', accelerator: 'sim', reason: 'simulated' }, capacity),
+    host: registration(options.hostId ?? 'h-sim', settings, { engine: 'sim', accelerator: 'sim', reason: 'simulated' }, {
+      ...capacity, architectures: ['x86_64', 'arm64'],
+    }),
     limits: capacity.guestLimits,
   })
   return {

@@ -58,7 +58,8 @@ export async function withStore<T>(settings: Settings, body: (store: Store) => P
 
 /** Everything that Hearth puts into a home; what else lies there is left alone. */
 const CONTENT = [
-  /^(instances|volumes|layers|images|imports|keys|logs|run|tmp)$/, /^hearth\.db(-wal|-shm|-wake)?$/, /^credentials\.json(\.new)?$/,
+  /^(accounts|instances|volumes|layers|images|imports|keys|logs|run|tmp)$/,
+  /^hearth\.db(-wal|-shm|-wake)?$/, /^credentials\.json(\.new)?$/,
   /^probe\.json/, /^host\.json(\.new)?$/, /^identity-certificate\.pem(\.new)?$/,
 ]
 

@@ -5,6 +5,8 @@ import path from 'node:path'
 import type { Clock } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import { silentLogger } from '../core/logger.ts'
+import type { GuestArchitecture } from '../hypervisor/driver.ts'
+import { bootableArchitectures, uefiFirmware } from '../hypervisor/qemu/architecture.ts'
 import { probeAccelerator } from '../hypervisor/qemu/probe.ts'
 import { imageRecipes, listBuiltImages } from '../images/build.ts'
 import { probeStore } from '../main.ts'
@@ -30,7 +32,7 @@ export async function diagnose(settings: Settings, ambient: { clock: Clock; forc
   const common = [checkNode(), checkHome(settings.home), await checkPort(settings), ...(await checkDatabase(settings))]
   const machines = settings.engine === 'sim' ? [] : [
     checkRoot(), checkTun(), ...checkPrograms(), await checkAcceleration(settings, ambient), checkCgroups(),
-    await checkImage(settings.home),
+    await checkImage(settings.home), checkOtherGuests(),
   ]
   return [...common, ...machines, await checkAwsCli()]
 }
@@ -102,6 +104,29 @@ async function checkAcceleration(
     }
   } catch (error) {
     return { name, status: 'missing', detail: messageOf(error), remedy: 'sudo apt-get install qemu-system-x86' }
+  }
+}
+
+/** What images of other kinds than Hearth's own need; nothing else does. */
+function checkOtherGuests(): Check {
+  const name = 'UEFI, arm64'
+  const packages = [
+    ...(hasUefi('x86_64') ? [] : ['ovmf']),
+    ...(bootableArchitectures().includes('arm64') ? [] : ['qemu-system-arm', 'qemu-efi-aarch64']),
+  ]
+  if (packages.length === 0) return { name, status: 'ok', detail: 'images of both boot here' }
+  return {
+    name, status: 'warning', detail: 'some images cannot boot here; only needed for those that want it',
+    remedy: `sudo apt-get install ${packages.join(' ')}`,
+  }
+}
+
+function hasUefi(architecture: GuestArchitecture): boolean {
+  try {
+    uefiFirmware(architecture)
+    return true
+  } catch {
+    return false
   }
 }
 

@@ -1,7 +1,8 @@
 import type { Command } from 'commander'
-import { readCredentials } from '../credentials.ts'
+import { readCredentials, type Credentials } from '../credentials.ts'
 import { homePaths } from '../home.ts'
 import type { Settings } from '../settings.ts'
+import { credentialsOf, DEFAULT_NAME } from './accounts.ts'
 import { hearthCommand, newCommand, settingsOf, shellWord, withSettings } from './command.ts'
 import type { Terminal } from './terminal.ts'
 import { endpointOf, readUpRecord } from './up-record.ts'
@@ -9,22 +10,20 @@ import { endpointOf, readUpRecord } from './up-record.ts'
 /** `hearth env`: what points the AWS CLI and SDKs at this cloud. */
 export function addEnv(program: Command, terminal: Terminal): void {
   const command = newCommand(program, 'env', 'print the environment that points the AWS CLI and SDKs at this cloud', [
-    'eval "$(hearth env)"', 'hearth env --json', '',
+    'eval "$(hearth env)"', 'hearth env --json', 'eval "$(hearth env --account team-b)"', '',
     'AWS CLI before 2.13 does not know AWS_ENDPOINT_URL; give it --endpoint-url "$AWS_ENDPOINT_URL".',
   ])
+  command.option('--account <name>', 'the account to be, of those that hearth account list has')
   withSettings(command.option('--json', 'print it as JSON')).action(async () => {
-    const environment = await readEnvironment(settingsOf(command))
+    const { account } = command.opts<{ account?: string }>()
+    const environment = await readEnvironment(settingsOf(command), account)
     terminal.out(command.opts().json ? JSON.stringify(environment, null, 2) : formatEnvironment(environment))
   })
 }
 
 /** Variables of the AWS CLI and SDKs; the endpoint is that of the running cloud where one runs. */
-export async function readEnvironment(settings: Settings): Promise<Record<string, string>> {
-  const credentials = await readCredentials(homePaths(settings.home).credentials)
-  if (!credentials) {
-    const up = hearthCommand('up', settings)
-    throw new Error(`there are no credentials in ${settings.home} yet; the first ${up} makes them`)
-  }
+export async function readEnvironment(settings: Settings, account = DEFAULT_NAME): Promise<Record<string, string>> {
+  const credentials = account === DEFAULT_NAME ? await ownCredentials(settings) : await credentialsOf(settings, account)
   const up = readUpRecord(settings.home)
   const { host, port, region } = up?.isRunning ? up.record.settings : settings
   return {
@@ -35,6 +34,13 @@ export async function readEnvironment(settings: Settings): Promise<Record<string
     AWS_REGION: region,
     AWS_DEFAULT_REGION: region,
   }
+}
+
+async function ownCredentials(settings: Settings): Promise<Credentials> {
+  const credentials = await readCredentials(homePaths(settings.home).credentials)
+  if (credentials) return credentials
+  const up = hearthCommand('up', settings)
+  throw new Error(`there are no credentials in ${settings.home} yet; the first ${up} makes them`)
 }
 
 /** One line for a shell to evaluate. */

@@ -4,16 +4,20 @@ import { systemClock } from '../core/clock.ts'
 import { silentLogger } from '../core/logger.ts'
 import { ensureHome, homePaths } from '../home.ts'
 import { buildImage, imageRecipes, listBuiltImages, type BuiltImage, type RecipeName } from '../images/build.ts'
+import { hasStore } from '../main.ts'
 import type { Settings } from '../settings.ts'
 import { enqueue } from '../store/work.ts'
 import { checkHomeFolder, newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { addImageBake } from './image-bake.ts'
 import { addImageImport } from './image-import.ts'
+import { formatAmis, listAmis } from './images.ts'
 import { formatTable, type Terminal } from './terminal.ts'
 
-/** `hearth image build|import|list`. */
+/** `hearth image build|bake|import|list`. */
 export function addImage(program: Command, terminal: Terminal): void {
-  const image = newCommand(program, 'image', 'build or import images of machines, or list those built', [
-    'hearth image build debian-12', 'hearth image import disk.qcow2 --name mine', 'hearth image list --json',
+  const image = newCommand(program, 'image', 'build, bake or import images of machines, or list them', [
+    'hearth image build debian-12', 'hearth image bake first --name mine', 'hearth image import disk.qcow2 --name mine',
+    'hearth image list --json',
   ])
   const recipes = imageRecipes.map((each) => each.name).join(', ')
   const build = newCommand(image, 'build', 'build an image from packages; a running cloud registers it', [
@@ -32,13 +36,18 @@ export function addImage(program: Command, terminal: Terminal): void {
     await announce(settings)
     terminal.out(built.file)
   })
+  addImageBake(image, terminal)
   addImageImport(image, terminal)
-  const list = newCommand(image, 'list', 'list the images that were built, and those that can be', [
+  const list = newCommand(image, 'list', 'list the images that were built, those that can be, and the AMIs that were made', [
     'hearth image list', 'hearth image list --json',
   ])
   withSettings(list.option('--json', 'print it as JSON')).action(async () => {
-    const images = await listBuiltImages(settingsOf(list).home)
-    terminal.out(list.opts().json ? JSON.stringify([...images, ...notBuilt(images)], null, 2) : formatImages(images))
+    const settings = settingsOf(list)
+    const images = await listBuiltImages(settings.home)
+    // Before the first `up` there is no cloud that could have any.
+    const amis = hasStore(settings) ? await withStore(settings, listAmis) : []
+    if (list.opts().json) terminal.out(JSON.stringify([...images, ...notBuilt(images), ...amis], null, 2))
+    else terminal.out([formatImages(images), ...(amis.length > 0 ? [formatAmis(amis)] : [])].join('\n\n'))
   })
 }
 

@@ -19,7 +19,7 @@ export interface InstanceView {
   publicIp: string | null
   launchMs: number
   keyName: string | null
-  /** Whom SSH lets in; null when the image is gone. */
+  /** Whom SSH lets in; null where that is not known. */
   sshUser: string | null
 }
 
@@ -67,7 +67,7 @@ function viewOf(row: InstanceTable, related: Awaited<ReturnType<typeof loadRelat
     publicIp: network?.public_ip ?? null,
     launchMs: row.launch_ms,
     keyName: row.key_name,
-    sshUser: related.users.get(row.image_id) ?? null,
+    sshUser: instanceDoc(row).sshUser ?? related.users.get(row.image_id) ?? null,
   }
 }
 

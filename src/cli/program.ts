@@ -2,12 +2,15 @@ import { Command } from 'commander'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { packageRoot } from '../core/package-root.ts'
+import { addAccount } from './account.ts'
 import { addCertificate } from './certificate.ts'
 import { addConsole } from './console.ts'
+import { addDisk } from './disk.ts'
 import { addDoctor } from './doctor.ts'
 import { addDown } from './down.ts'
 import { addEnv } from './env.ts'
 import { addImage } from './image.ts'
+import { addKey } from './key.ts'
 import { addReset } from './reset.ts'
 import { addSsh } from './ssh.ts'
 import { addStatus } from './status.ts'
@@ -29,7 +32,8 @@ export function createProgram(terminal: Terminal): Command {
     })
     .addHelpText('after', '\nExamples:\n  hearth up\n  eval "$(hearth env)"\n  hearth ssh first\n  hearth down')
   const commands = [
-    addUp, addDown, addStatus, addEnv, addSsh, addConsole, addWhyNot, addImage, addCertificate, addDoctor, addReset,
+    addUp, addDown, addStatus, addEnv, addSsh, addConsole, addWhyNot, addImage, addDisk, addAccount, addKey, addCertificate, addDoctor,
+    addReset,
   ]
   for (const add of commands) add(program, terminal)
   return program

@@ -24,7 +24,7 @@ export function sshArguments(home: string, instance: InstanceView, { key, user, 
   if (instance.state !== 'running') throw new Error(`${instanceId} is ${instance.state}; only running instances let anyone in`)
   if (instance.publicIp === null) throw new Error(`${instanceId} has no public address`)
   const login = user ?? instance.sshUser
-  if (login === null) throw new Error(`the image of ${instanceId} is gone, so say whom to log in as: --user NAME`)
+  if (login === null) throw new Error(`the image of ${instanceId} does not say whom to log in as; say it: --user NAME`)
   const file = key ?? ownKeyOf(home, instance)
   return [
     ...(file === undefined ? [] : ['-i', file, '-o', 'IdentitiesOnly=yes']),

@@ -6,7 +6,6 @@ import { associate } from '../model/elastic-ip.ts'
 import type { InterfaceDoc } from '../model/interface.ts'
 import type { NatGatewayDoc } from '../model/nat-gateway.ts'
 import { ensureSlot } from '../model/slot.ts'
-import { byFreeMemory } from '../scheduler/place.ts'
 import { insertRow } from '../store/prepared.ts'
 import type { AddressTable, InterfaceTable, NatGatewayTable, SubnetTable } from '../store/schema.ts'
 import { claimToken } from './client-token.ts'
@@ -14,6 +13,7 @@ import type { Context } from './context.ts'
 import { forgetEndedGateways, loadNatGateway } from './nat-gateways.ts'
 import { newMac } from './new-interface.ts'
 import { checkEnum, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
+import { pickHost } from './pick-host.ts'
 import { wakeVpc } from './security-group-lookup.ts'
 import { requireSubnet } from './subnet-lookup.ts'
 import { insertTags, parseTagSpecifications } from './tags.ts'
@@ -99,7 +99,7 @@ async function insertGateway(
   const { db, account, random, nowMs } = context
   const { subnet, connectivity, address } = request
   const privateIp = wantedIp === undefined ? undefined : await claimPrivateAddress(db, subnet, wantedIp)
-  const place = { natGatewayId, hostId: await pickHost(context) }
+  const place = { natGatewayId, hostId: await requireHost(context) }
   const made = await surroundings(context, request) ?? await insertInterface(context, place, request.subnet, privateIp)
   const failure = 'code' in made ? made : null
   const own = 'code' in made ? null : made
@@ -129,13 +129,10 @@ async function surroundings({ db }: Context, { subnet, address }: Request): Prom
 }
 
 /** A NAT gateway takes no capacity: it goes to the host that has most to spare. */
-async function pickHost({ db, region }: Context): Promise<string> {
-  const hosts = await db.selectFrom('hosts').selectAll().where('region', '=', region).execute()
-  const [first] = byFreeMemory(hosts.map((host) => ({
-    hostId: host.host_id, vcpus: host.vcpus, memoryMib: host.memory_mib, vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used,
-  })))
-  if (!first) throw new ApiError('InsufficientCapacity', 'There is no host yet that could carry a NAT gateway.', 500)
-  return first.hostId
+async function requireHost(context: Context): Promise<string> {
+  const hostId = await pickHost(context)
+  if (hostId === undefined) throw new ApiError('InsufficientCapacity', 'There is no host yet that could carry a NAT gateway.', 500)
+  return hostId
 }
 
 /** The gateway's own interface, which nobody but it may change; a full subnet is why it fails. */

@@ -46,6 +46,7 @@ export async function createSubnet(context: Context, input: CreateSubnetRequest)
 export function chosenZone(
   { region }: Context,
   input: { AvailabilityZone?: string | undefined; AvailabilityZoneId?: string | undefined },
+  what = 'Subnets',
 ): string | undefined {
   const { AvailabilityZone: name, AvailabilityZoneId: id } = input
   if (name && id) {
@@ -59,7 +60,7 @@ export function chosenZone(
   throw new ApiError(
     'InvalidParameterValue',
     `Value (${name || id}) for parameter ${name ? 'availabilityZone' : 'availabilityZoneId'} is invalid. ` +
-      `Subnets can currently only be created in the following availability zones: ${known}.`,
+      `${what} can currently only be created in the following availability zones: ${known}.`,
   )
 }
 

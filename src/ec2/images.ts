@@ -1,27 +1,31 @@
 import type { DescribeImagesRequest, DescribeImagesResult, Image } from '@aws-sdk/client-ec2'
-import { ApiError } from '../core/errors.ts'
+import { sql } from 'kysely'
 import { PROVIDER_ACCOUNT } from '../model/account.ts'
+import { imageDoc } from '../model/image.ts'
 import { imageToWire } from '../model/image-wire.ts'
+import { isImageVisible } from '../model/visible.ts'
 import { inBatches } from '../store/batch.ts'
+import { preparedIn } from '../store/prepared.ts'
 import type { ImageTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
 import type { Context } from './context.ts'
 import { compileFilters, exactValues, filterText as text, withoutValue, type FilterFields } from './filters.ts'
 import { paginate, refuseIdsWithMaxResults, timeKey } from './pagination.ts'
 import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
+import { accountId } from './snapshots.ts'
 import { fromWireTags, tagsOf, toWireTags } from './tags.ts'
 
 /**
- * DescribeImages: the account's own images and the public ones, oldest first. IncludeDeprecated and
- * IncludeDisabled widen the answer by images of which there are none here.
+ * DescribeImages: the images that the account may launch, and its own that it may not, oldest first. Those of others
+ * that are deprecated, unless they are named, and disabled ones only where they are asked for.
  */
 export async function describeImages(context: Context, input: DescribeImagesRequest): Promise<DescribeImagesResult> {
   refuseIdsWithMaxResults(input.ImageIds, input.MaxResults, 'imageIdsSet')
   const matches = compileFilters(input.Filters, FIELDS, (item: Image) => fromWireTags(item.Tags))
   const isOwned = ownerPredicate(context.account, input.Owners ?? [])
-  const isExecutable = executablePredicate(input.ExecutableUsers ?? [])
-  const rows = (await selectRows(context, input)).filter((row) => isOwned(row) && isExecutable(row))
-  const tags = await tagsOf(context.db, rows.map((row) => row.image_id), context.account)
-  const images = rows.map((row) => imageToWire(row, toWireTags(tags.get(row.image_id))))
+  const isShown = shownPredicate(context, input)
+  const rows = (await selectRows(context, input)).filter((row) => isOwned(row) && isShown(row))
+  const images = await loadImages(context, rows)
   const { page, nextToken } = paginate(images.filter(matches), {
     maxResults: input.MaxResults, nextToken: input.NextToken, operation: 'DescribeImages',
     keyOf: (each) => timeKey(Date.parse(each.CreationDate ?? ''), each.ImageId ?? ''),
@@ -29,17 +33,37 @@ export async function describeImages(context: Context, input: DescribeImagesRequ
   return { Images: page, NextToken: nextToken }
 }
 
+/** The wire form of images, in the order given, with the tags that the account gave them. */
+export async function loadImages({ db, account }: Pick<Context, 'db' | 'account'>, rows: readonly ImageTable[]): Promise<Image[]> {
+  const tags = await tagsOf(db, rows.map((row) => row.image_id), account)
+  const launched = await lastLaunchesOf(db, rows.filter((row) => row.account_id === account).map((row) => row.image_id))
+  return rows.map((row) =>
+    imageToWire(row, { tags: toWireTags(tags.get(row.image_id)), lastLaunchedMs: launched.get(row.image_id) }))
+}
+
+const launchesOf = preparedIn((db, imageIds) =>
+  db.selectFrom('instances').select(({ fn }) => ['image_id', fn.max('created_ms').as('last_ms')])
+    .where('account_id', 'in', db.selectFrom('accounts').select('account_id')).where('image_id', 'in', imageIds)
+    .groupBy('image_id'))
+
+/** When the newest instance of each image was launched, by anybody, as far as instances are still remembered. */
+export async function lastLaunchesOf(db: Db, imageIds: readonly string[]): Promise<Map<string, number>> {
+  const rows = await launchesOf(db, imageIds)
+  return new Map(rows.map((row) => [row.image_id, Number(row.last_ms)]))
+}
+
 async function selectRows({ db, account }: Context, input: DescribeImagesRequest): Promise<ImageTable[]> {
-  const query = db
-    .selectFrom('images').selectAll()
-    .where((eb) => eb.or([eb('account_id', '=', account), eb('is_public', '=', 1)]))
+  let query = db.selectFrom('images').selectAll().where(isImageVisible(account))
   const ids = input.ImageIds ?? []
   if (ids.length > 0) {
     checkIds(RESOURCE_KINDS.image, ids)
     const rows = await inBatches(ids, (batch) => query.where('image_id', 'in', batch).execute())
     requireAll(RESOURCE_KINDS.image, ids, new Set(rows.map((row) => row.image_id)))
-    return rows
+    if (!input.ExecutableUsers?.length) return rows
   }
+  const users = (input.ExecutableUsers ?? []).map((user) => isExecutableBy(account, user))
+  if (users.length > 0) query = query.where((eb) => eb.or(users))
+  if (ids.length > 0) return inBatches(ids, (batch) => query.where('image_id', 'in', batch).execute())
   const wanted = exactValues(input.Filters, 'image-id')
   return (wanted ? query.where('image_id', 'in', wanted) : query).execute()
 }
@@ -62,19 +86,21 @@ const ALIASES = new Map([
   ['aws-backup-vault', ''],
 ])
 
-/**
- * `all` is whoever may launch a public image. Images cannot be shared with one account, so that
- * neither `self` (an explicit permission) nor an account finds any.
- */
-function executablePredicate(users: readonly string[]): (row: ImageTable) => boolean {
-  if (users.length === 0) return () => true
-  for (const user of users) if (user !== 'all' && user !== 'self') accountId(user)
-  return (row) => users.includes('all') && row.is_public === 1
+/** As a condition: `all` means public images, `self` and accounts those that were shared with them explicitly. */
+function isExecutableBy(account: string, user: string) {
+  if (user === 'all') return sql<boolean>`images.is_public = 1`
+  const to = user === 'self' ? account : accountId(user)
+  return sql<boolean>`exists (select 1 from image_permissions
+    where image_permissions.image_id = images.image_id and image_permissions.account_id = ${to})`
 }
 
-function accountId(text: string): string {
-  if (!/^\d{12}$/.test(text)) throw new ApiError('InvalidUserID.Malformed', `Invalid user id: "${text}"`)
-  return text
+function shownPredicate({ account, nowMs }: Context, input: DescribeImagesRequest): (row: ImageTable) => boolean {
+  const showsDeprecated = input.IncludeDeprecated === true || (input.ImageIds ?? []).length > 0
+  return (row) => {
+    if (row.state === 'disabled' && input.IncludeDisabled !== true) return false
+    const { deprecationMs } = imageDoc(row)
+    return showsDeprecated || row.account_id === account || deprecationMs === undefined || deprecationMs > nowMs
+  }
 }
 
 const FIELDS: FilterFields<Image> = {
@@ -100,11 +126,15 @@ const FIELDS: FilterFields<Image> = {
   'owner-id': (each) => each.OwnerId,
   'root-device-name': (each) => each.RootDeviceName,
   'root-device-type': (each) => each.RootDeviceType,
+  'source-image-id': (each) => each.SourceImageId,
+  'source-image-region': (each) => each.SourceImageRegion,
+  'source-instance-id': (each) => each.SourceInstanceId,
   'sriov-net-support': (each) => each.SriovNetSupport,
   state: (each) => each.State,
+  'state-reason-code': (each) => each.StateReason?.Code,
+  'state-reason-message': (each) => each.StateReason?.Message,
   'virtualization-type': (each) => each.VirtualizationType,
   ...withoutValue(
     'free-tier-eligible', 'image-allowed', 'kernel-id', 'platform', 'product-code', 'product-code.type', 'ramdisk-id',
-    'source-image-id', 'source-image-region', 'source-instance-id', 'state-reason-code', 'state-reason-message',
   ),
 }

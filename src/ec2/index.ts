@@ -2,18 +2,28 @@ import { describeAccountAttributes } from './account-attributes.ts'
 import { allocateAddress, describeAddresses, describeAddressesAttribute, releaseAddress } from './addresses.ts'
 import { associateAddress, disassociateAddress } from './associate-address.ts'
 import { attachNetworkInterface, detachNetworkInterface } from './attach-network-interface.ts'
+import { attachVolume, detachVolume } from './attach-volume.ts'
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
+import { copyImage } from './copy-image.ts'
+import { createImage, finishCreateImage } from './create-image.ts'
+import { copySnapshot } from './copy-snapshot.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
+import {
+  createSnapshot, createSnapshots, finishCreateSnapshot, finishCreateSnapshots,
+} from './create-snapshot.ts'
 import { createSubnet } from './create-subnet.ts'
+import { createVolume } from './create-volume.ts'
 import { createVpc } from './create-vpc.ts'
 import { describeInstanceCreditSpecifications, modifyInstanceCreditSpecification } from './credit-specifications.ts'
 import { createDefaultSubnet, createDefaultVpc } from './default-vpc.ts'
 import { deleteSecurityGroup } from './delete-security-group.ts'
+import { deleteSnapshot } from './delete-snapshot.ts'
 import { deleteSubnet } from './delete-subnet.ts'
 import { deleteVpc } from './delete-vpc.ts'
+import { deregisterImage } from './deregister-image.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
 import { describeSecurityGroupRules } from './describe-security-group-rules.ts'
 import { associateDhcpOptions, createDhcpOptions, deleteDhcpOptions, describeDhcpOptions } from './dhcp-options.ts'
@@ -21,11 +31,20 @@ import {
   disableEbsEncryptionByDefault, enableEbsEncryptionByDefault, getEbsDefaultKmsKeyId, getEbsEncryptionByDefault,
   modifyEbsDefaultKmsKeyId, resetEbsDefaultKmsKeyId,
 } from './ebs-encryption.ts'
+import { describeImageAttribute } from './image-attributes.ts'
+import {
+  disableImage, disableImageDeprecation, disableImageDeregistrationProtection, enableImage, enableImageDeprecation,
+  enableImageDeregistrationProtection,
+} from './image-lifecycle.ts'
+import {
+  disableImageBlockPublicAccess, enableImageBlockPublicAccess, getImageBlockPublicAccessState,
+} from './image-public-access.ts'
 import { describeImages } from './images.ts'
 import { importImage } from './import-image.ts'
 import { importSnapshot } from './import-snapshot.ts'
 import { cancelImportTask, describeImportImageTasks, describeImportSnapshotTasks } from './import-tasks.ts'
 import { describeInstanceAttribute } from './instance-attributes.ts'
+import { describeInstanceImageMetadata } from './instance-image-metadata.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
 import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
@@ -38,12 +57,14 @@ import {
 } from './internet-gateways.ts'
 import { createKeyPair, deleteKeyPair, describeKeyPairs, importKeyPair, prepareCreateKeyPair } from './key-pairs.ts'
 import { createManagedPrefixList, deleteManagedPrefixList, describeManagedPrefixLists } from './managed-prefix-lists.ts'
+import { cancelImageLaunchPermission, modifyImageAttribute, resetImageAttribute } from './modify-image-attribute.ts'
 import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
 import { modifyManagedPrefixList, restoreManagedPrefixListVersion } from './modify-managed-prefix-list.ts'
 import {
   modifySecurityGroupRules, updateSecurityGroupRuleDescriptionsEgress, updateSecurityGroupRuleDescriptionsIngress,
 } from './modify-security-group-rules.ts'
 import { modifySubnetAttribute } from './modify-subnet-attribute.ts'
+import { modifyVolume } from './modify-volume.ts'
 import { monitorInstances, unmonitorInstances } from './monitoring.ts'
 import { deleteNatGateway, describeNatGateways } from './nat-gateways.ts'
 import { createNetworkAclEntry, deleteNetworkAclEntry, replaceNetworkAclEntry } from './network-acl-entries.ts'
@@ -65,6 +86,7 @@ import {
   describePrefixLists, getManagedPrefixListAssociations, getManagedPrefixListEntries,
 } from './prefix-list-contents.ts'
 import { assignPrivateIpAddresses, unassignPrivateIpAddresses } from './private-ip-addresses.ts'
+import { registerImage } from './register-image.ts'
 import { listImagesInRecycleBin, listSnapshotsInRecycleBin, listVolumesInRecycleBin } from './recycle-bin.ts'
 import {
   restoreImageFromRecycleBin, restoreSnapshotFromRecycleBin, restoreVolumeFromRecycleBin,
@@ -78,8 +100,17 @@ import { createRoute, deleteRoute, replaceRoute } from './routes.ts'
 import { runInstances } from './run-instances.ts'
 import { describeSecurityGroupReferences, describeStaleSecurityGroups } from './security-group-references.ts'
 import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
+import { describeSnapshotAttribute, modifySnapshotAttribute, resetSnapshotAttribute } from './snapshot-attributes.ts'
+import { describeLockedSnapshots, lockSnapshot, unlockSnapshot } from './snapshot-locks.ts'
+import {
+  disableSnapshotBlockPublicAccess, enableSnapshotBlockPublicAccess, getSnapshotBlockPublicAccessState,
+} from './snapshot-public-access.ts'
+import { describeSnapshots } from './snapshots.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
+import { describeVolumeAttribute, modifyVolumeAttribute } from './volume-attributes.ts'
+import { describeVolumeStatus, enableVolumeIO } from './volume-status.ts'
+import { describeVolumesModifications } from './volumes-modifications.ts'
 import { deleteVolume, describeVolumes } from './volumes.ts'
 import { describeVpcAttribute, modifyVpcAttribute, modifyVpcTenancy } from './vpc-attributes.ts'
 import { associateVpcCidrBlock, disassociateVpcCidrBlock } from './vpc-cidrs.ts'
@@ -102,12 +133,17 @@ export const operations: Record<string, Operation> = {
   AssociateVpcCidrBlock: mutation(associateVpcCidrBlock),
   AttachInternetGateway: mutation(attachInternetGateway),
   AttachNetworkInterface: mutation(attachNetworkInterface),
+  AttachVolume: mutation(attachVolume),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
+  CancelImageLaunchPermission: mutation(cancelImageLaunchPermission),
   CancelImportTask: mutation(cancelImportTask),
+  CopyImage: mutation(copyImage),
+  CopySnapshot: mutation(copySnapshot),
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
+  CreateImage: mutation(createImage, undefined, finishCreateImage),
   CreateInternetGateway: mutation(createInternetGateway),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
@@ -120,8 +156,11 @@ export const operations: Record<string, Operation> = {
   CreateRoute: mutation(createRoute),
   CreateRouteTable: mutation(createRouteTable),
   CreateSecurityGroup: mutation(createSecurityGroup),
+  CreateSnapshot: mutation(createSnapshot, undefined, finishCreateSnapshot),
+  CreateSnapshots: mutation(createSnapshots, undefined, finishCreateSnapshots),
   CreateSubnet: mutation(createSubnet),
   CreateTags: mutation(createTags),
+  CreateVolume: mutation(createVolume),
   CreateVpc: mutation(createVpc),
   CreateVpcPeeringConnection: mutation(createVpcPeeringConnection),
   DeleteDhcpOptions: mutation(deleteDhcpOptions),
@@ -137,27 +176,32 @@ export const operations: Record<string, Operation> = {
   DeleteRoute: mutation(deleteRoute),
   DeleteRouteTable: mutation(deleteRouteTable),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
+  DeleteSnapshot: mutation(deleteSnapshot),
   DeleteSubnet: mutation(deleteSubnet),
   DeleteTags: mutation(deleteTags),
   DeleteVolume: mutation(deleteVolume),
   DeleteVpc: mutation(deleteVpc),
   DeleteVpcPeeringConnection: mutation(deleteVpcPeeringConnection),
+  DeregisterImage: mutation(deregisterImage),
   DescribeAccountAttributes: query(describeAccountAttributes),
   DescribeAddresses: query(describeAddresses),
   DescribeAddressesAttribute: query(describeAddressesAttribute),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
   DescribeDhcpOptions: query(describeDhcpOptions),
+  DescribeImageAttribute: query(describeImageAttribute),
   DescribeImages: query(describeImages),
   DescribeImportImageTasks: query(describeImportImageTasks),
   DescribeImportSnapshotTasks: query(describeImportSnapshotTasks),
   DescribeInstanceAttribute: query(describeInstanceAttribute),
   DescribeInstanceCreditSpecifications: query(describeInstanceCreditSpecifications),
-  DescribeInstances: pagedQuery(describeInstances, readInstances),
+  DescribeInstanceImageMetadata: query(describeInstanceImageMetadata),
   DescribeInstanceStatus: query(describeInstanceStatus),
   DescribeInstanceTypeOfferings: query(describeInstanceTypeOfferings),
   DescribeInstanceTypes: query(describeInstanceTypes),
+  DescribeInstances: pagedQuery(describeInstances, readInstances),
   DescribeInternetGateways: query(describeInternetGateways),
   DescribeKeyPairs: query(describeKeyPairs),
+  DescribeLockedSnapshots: query(describeLockedSnapshots),
   DescribeManagedPrefixLists: query(describeManagedPrefixLists),
   DescribeNatGateways: query(describeNatGateways),
   DescribeNetworkAcls: query(describeNetworkAcls),
@@ -171,34 +215,55 @@ export const operations: Record<string, Operation> = {
   DescribeSecurityGroupReferences: query(describeSecurityGroupReferences),
   DescribeSecurityGroupRules: query(describeSecurityGroupRules),
   DescribeSecurityGroups: query(describeSecurityGroups),
+  DescribeSnapshotAttribute: query(describeSnapshotAttribute),
+  DescribeSnapshots: query(describeSnapshots),
   DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
   DescribeSubnets: query(describeSubnets),
   DescribeTags: query(describeTags),
+  DescribeVolumeAttribute: query(describeVolumeAttribute),
+  DescribeVolumeStatus: query(describeVolumeStatus),
   DescribeVolumes: query(describeVolumes),
+  DescribeVolumesModifications: query(describeVolumesModifications),
   DescribeVpcAttribute: query(describeVpcAttribute),
   DescribeVpcPeeringConnections: query(describeVpcPeeringConnections),
   DescribeVpcs: query(describeVpcs),
   DetachInternetGateway: mutation(detachInternetGateway),
   DetachNetworkInterface: mutation(detachNetworkInterface),
+  DetachVolume: mutation(detachVolume),
   DisableEbsEncryptionByDefault: mutation(disableEbsEncryptionByDefault),
+  DisableImage: mutation(disableImage),
+  DisableImageBlockPublicAccess: mutation(disableImageBlockPublicAccess),
+  DisableImageDeprecation: mutation(disableImageDeprecation),
+  DisableImageDeregistrationProtection: mutation(disableImageDeregistrationProtection),
+  DisableSnapshotBlockPublicAccess: mutation(disableSnapshotBlockPublicAccess),
   DisassociateAddress: mutation(disassociateAddress),
   DisassociateRouteTable: mutation(disassociateRouteTable),
   DisassociateVpcCidrBlock: mutation(disassociateVpcCidrBlock),
   EnableEbsEncryptionByDefault: mutation(enableEbsEncryptionByDefault),
+  EnableImage: mutation(enableImage),
+  EnableImageBlockPublicAccess: mutation(enableImageBlockPublicAccess),
+  EnableImageDeprecation: mutation(enableImageDeprecation),
+  EnableImageDeregistrationProtection: mutation(enableImageDeregistrationProtection),
+  EnableSnapshotBlockPublicAccess: mutation(enableSnapshotBlockPublicAccess),
+  EnableVolumeIO: mutation(enableVolumeIO),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetEbsDefaultKmsKeyId: query(getEbsDefaultKmsKeyId),
   GetEbsEncryptionByDefault: query(getEbsEncryptionByDefault),
+  GetImageBlockPublicAccessState: query(getImageBlockPublicAccessState),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
+  GetSnapshotBlockPublicAccessState: query(getSnapshotBlockPublicAccessState),
   ImportImage: mutation(importImage),
   ImportKeyPair: mutation(importKeyPair),
   ImportSnapshot: mutation(importSnapshot),
   ListImagesInRecycleBin: query(listImagesInRecycleBin),
   ListSnapshotsInRecycleBin: query(listSnapshotsInRecycleBin),
   ListVolumesInRecycleBin: query(listVolumesInRecycleBin),
+  LockSnapshot: mutation(lockSnapshot),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
+  ModifyImageAttribute: mutation(modifyImageAttribute),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
@@ -206,12 +271,16 @@ export const operations: Record<string, Operation> = {
   ModifyManagedPrefixList: mutation(modifyManagedPrefixList),
   ModifyNetworkInterfaceAttribute: mutation(modifyNetworkInterfaceAttribute),
   ModifySecurityGroupRules: mutation(modifySecurityGroupRules),
+  ModifySnapshotAttribute: mutation(modifySnapshotAttribute),
   ModifySubnetAttribute: mutation(modifySubnetAttribute),
+  ModifyVolume: mutation(modifyVolume),
+  ModifyVolumeAttribute: mutation(modifyVolumeAttribute),
   ModifyVpcAttribute: mutation(modifyVpcAttribute),
   ModifyVpcPeeringConnectionOptions: mutation(modifyVpcPeeringConnectionOptions),
   ModifyVpcTenancy: mutation(modifyVpcTenancy),
   MonitorInstances: mutation(monitorInstances),
   RebootInstances: mutation(rebootInstances),
+  RegisterImage: mutation(registerImage),
   RejectVpcPeeringConnection: mutation(rejectVpcPeeringConnection),
   ReleaseAddress: mutation(releaseAddress),
   ReplaceNetworkAclAssociation: mutation(replaceNetworkAclAssociation),
@@ -219,7 +288,9 @@ export const operations: Record<string, Operation> = {
   ReplaceRoute: mutation(replaceRoute),
   ReplaceRouteTableAssociation: mutation(replaceRouteTableAssociation),
   ResetEbsDefaultKmsKeyId: mutation(resetEbsDefaultKmsKeyId),
+  ResetImageAttribute: mutation(resetImageAttribute),
   ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
+  ResetSnapshotAttribute: mutation(resetSnapshotAttribute),
   RestoreImageFromRecycleBin: mutation(restoreImageFromRecycleBin),
   RestoreManagedPrefixListVersion: mutation(restoreManagedPrefixListVersion),
   RestoreSnapshotFromRecycleBin: mutation(restoreSnapshotFromRecycleBin),
@@ -232,6 +303,7 @@ export const operations: Record<string, Operation> = {
   StopInstances: mutation(stopInstances),
   TerminateInstances: mutation(terminateInstances),
   UnassignPrivateIpAddresses: mutation(unassignPrivateIpAddresses),
+  UnlockSnapshot: mutation(unlockSnapshot),
   UnmonitorInstances: mutation(unmonitorInstances),
   UpdateSecurityGroupRuleDescriptionsEgress: mutation(updateSecurityGroupRuleDescriptionsEgress),
   UpdateSecurityGroupRuleDescriptionsIngress: mutation(updateSecurityGroupRuleDescriptionsIngress),

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { openAttributeLab, type AttributeLab } from '../../test/support/attribute-lab.ts'
-import { insertInstance, insertInterface, type PlacedInstance } from '../../test/support/rows.ts'
+import { insertInstance, insertInterface, insertVolume, type PlacedInstance } from '../../test/support/rows.ts'
 import { changeInstanceOptions, type InstanceOptions } from '../model/instance.ts'
 import { startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 
@@ -14,6 +14,7 @@ const insert = (options: Partial<InstanceOptions> = {}, change: Partial<Omit<Pla
   lab.run(async (context) => {
     const row = await insertInstance(context, change)
     await insertInterface(context, row)
+    await insertVolume(context, row)
     await changeInstanceOptions(context.db, row.instance_id, options)
     return row.instance_id
   })

@@ -6,6 +6,7 @@ import { ApiError } from '../core/errors.ts'
 import {
   changeInstanceDoc, instanceDoc, moveInstance, STATE_CODES, STATE_REASONS, userInitiated, type InstanceState,
 } from '../model/instance.ts'
+import { isSameDevice } from '../model/volume-device.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { enqueue } from '../store/work.ts'
 import { giveAutomaticAddress } from './automatic-address.ts'
@@ -29,6 +30,7 @@ export async function startInstances(context: Context, input: StartInstancesRequ
         'The requested configuration is currently not supported. Please check the documentation for supported configurations.',
       )
     }
+    await requireRoot(context, row)
     const type = { name: row.instance_type, vcpus: row.vcpus, memoryMib: row.memory_mib }
     await takeCapacity(context, row.host_id, { type }, 1)
     await wantInterfaces(context, row)
@@ -37,6 +39,17 @@ export async function startInstances(context: Context, input: StartInstancesRequ
     return mustMove(context, row, 'pending', { stateReason: null, stateTransitionReason: '', startFailures: 0, force: false })
   })
   return { StartingInstances: changes }
+}
+
+/** Checks that there is something to boot from: a stopped instance may have given its root away. */
+async function requireRoot({ db }: Context, row: InstanceTable): Promise<void> {
+  const { rootDeviceName } = instanceDoc(row)
+  const volumes = await db.selectFrom('volumes').select('device').where('instance_id', '=', row.instance_id).execute()
+  if (volumes.some((volume) => isSameDevice(volume.device, rootDeviceName))) return
+  throw new ApiError(
+    'InvalidParameterValue',
+    `Invalid value '${row.instance_id}' for instanceId. Instance does not have a volume attached at root (${rootDeviceName})`,
+  )
 }
 
 /** Asks for the ports of an instance that starts; Elastic IPs stay, automatic public addresses are drawn anew. */

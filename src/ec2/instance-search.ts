@@ -198,15 +198,15 @@ function isTagFilter(name: string): boolean {
 
 /** Filters that an instance's own row answers. */
 const ROW_FILTERS = new Set([
-  'architecture', 'availability-zone', 'availability-zone-id', 'client-token', 'hypervisor', 'image-id', 'instance-id',
-  'instance-state-code', 'instance-state-name', 'instance-type', 'key-name', 'launch-index', 'launch-time', 'owner-id',
+  'architecture', 'availability-zone', 'availability-zone-id', 'boot-mode', 'client-token', 'current-instance-boot-mode',
+  'hypervisor', 'image-id', 'instance-id', 'instance-state-code', 'instance-state-name', 'instance-type', 'key-name', 'launch-index', 'launch-time', 'owner-id',
   'platform-details', 'reason', 'reservation-id', 'root-device-name', 'root-device-type', 'state-reason-code',
   'state-reason-message', 'subnet-id', 'tenancy', 'usage-operation', 'virtualization-type', 'vpc-id',
 ])
 
 /** An instance as its row and tags alone show it. */
 function bareItem(row: InstanceTable, tags: TagInput[] | undefined): InstanceItem {
-  const related = { interfaces: [], volumes: [], tags: toWireTags(tags), bootMode: undefined, type: undefined }
+  const related = { interfaces: [], volumes: [], tags: toWireTags(tags), type: undefined }
   return { row, instance: instanceToWire(row, related), interfaceTags: [] }
 }
 

@@ -1,6 +1,5 @@
 import type { Instance } from '@aws-sdk/client-ec2'
 import { instanceType } from '../catalogue/instance-types.ts'
-import { imageDoc } from '../model/image.ts'
 import { instanceToWire } from '../model/instance-wire.ts'
 import { interfaceToInstanceWire } from '../model/interface-wire.ts'
 import { groupBy } from '../store/batch.ts'
@@ -18,7 +17,6 @@ export async function loadInstances(db: Db, region: string, rows: readonly Insta
   if (rows.length === 0) return []
   const ids = rows.map((row) => row.instance_id)
   const tags = groupBy(await tagsOf(db, ids), (tag) => tag.resource_id)
-  const bootModes = await loadBootModes(db, rows)
   const interfaces = await interfacesOf(db, ids)
   const volumes = await volumesOf(db, ids)
   const related = await loadRelated(db, region, interfaces)
@@ -29,7 +27,6 @@ export async function loadInstances(db: Db, region: string, rows: readonly Insta
       interfaces: (interfacesById.get(row.instance_id) ?? []).map((each) => interfaceToInstanceWire(each, related(each))),
       volumes: volumesById.get(row.instance_id) ?? [],
       tags: toWireTags(tags.get(row.instance_id)),
-      bootMode: bootModes.get(row.image_id),
       type: instanceType(row.instance_type),
     }),
   )
@@ -45,10 +42,3 @@ const interfacesOf = preparedIn((db, ids) =>
 
 const volumesOf = preparedIn((db, ids) =>
   db.selectFrom('volumes').selectAll().where('instance_id', 'in', ids).orderBy('device'))
-
-const imagesOf = preparedIn((db, ids) => db.selectFrom('images').select(['image_id', 'doc']).where('image_id', 'in', ids))
-
-async function loadBootModes(db: Db, rows: readonly InstanceTable[]) {
-  const images = await imagesOf(db, rows.map((row) => row.image_id))
-  return new Map(images.map((image) => [image.image_id, imageDoc(image).bootMode]))
-}

@@ -8,10 +8,17 @@ export type ReadContext = Omit<Context, 'db'> & { read: Store['read'] }
 /** A list that is answered page by page while it is being read; a failure ends the connection. */
 export type Pages<T> = AsyncIterable<T[]>
 
+/** What waiting for the agent takes. */
+export interface FinishAmbient {
+  store: Store
+  clock: Clock
+}
+
 /**
  * One row of the table of operations. `prepare` does slow work that needs no database (making a
  * key) before the transaction; `handle` is the transaction or snapshot; `finish` waits, after the
- * commit, for what only the agent can tell.
+ * commit, for what only the agent can tell. It is given what `handle` answered, which stays the answer
+ * unless it has one of its own.
  */
 export interface Operation {
   mutates: boolean
@@ -19,20 +26,20 @@ export interface Operation {
   read?: (context: ReadContext, input: object) => Promise<object>
   prepare?: (input: object) => Promise<unknown>
   handle: (context: Context, input: object, prepared: unknown) => Promise<object | void>
-  finish?: (ambient: { store: Store; clock: Clock }, nowMs: number, input: object) => Promise<object>
+  finish?: (ambient: FinishAmbient, nowMs: number, input: object, output: object) => Promise<object | void>
 }
 
 /** An operation that writes; the codec has made `input` what its schema says, so the cast is sound. */
-export function mutation<Input extends object, Prepared>(
-  handle: (context: Context, input: Input, prepared: Prepared) => Promise<object | void>,
+export function mutation<Input extends object, Prepared, Output extends object | void>(
+  handle: (context: Context, input: Input, prepared: Prepared) => Promise<Output>,
   prepare?: (input: Input) => Promise<Prepared>,
-  finish?: (ambient: { store: Store; clock: Clock }, nowMs: number, input: Input) => Promise<object>,
+  finish?: (ambient: FinishAmbient, nowMs: number, input: Input, output: Output) => Promise<object | void>,
 ): Operation {
   return {
     mutates: true,
     handle: (context, input, prepared) => handle(context, input as Input, prepared as Prepared),
     ...(prepare ? { prepare: (input) => prepare(input as Input) } : {}),
-    ...(finish ? { finish: (ambient, nowMs, input) => finish(ambient, nowMs, input as Input) } : {}),
+    ...(finish ? { finish: (ambient, nowMs, input, output) => finish(ambient, nowMs, input as Input, output as Output) } : {}),
   }
 }
 

@@ -1,6 +1,7 @@
 import { sql, type RawBuilder } from 'kysely'
 import { ApiError } from '../core/errors.ts'
 import { isWellFormedId, type IdPrefix } from '../core/ids.ts'
+import { isImageVisible, isSnapshotVisible } from '../model/visible.ts'
 import { inBatches } from '../store/batch.ts'
 import type { Db } from '../store/store.ts'
 import { checkId } from './parameters.ts'
@@ -162,11 +163,15 @@ export function requireAll(kind: ResourceKind, ids: readonly string[], found: Re
 
 /** What accounts see of a kind beside their own. */
 const visibleToo: Record<string, (account: string) => RawBuilder<unknown>> = {
-  [RESOURCE_KINDS.image.type]: () => sql`is_public = 1`,
+  [RESOURCE_KINDS.image.type]: isImageVisible,
+  [RESOURCE_KINDS.snapshot.type]: isSnapshotVisible,
   [RESOURCE_KINDS.vpcPeering.type]: (account) => sql`accepter_account_id = ${account}`,
 }
 
-/** Which of the ids exist for the account: its own, public images, and peerings that it was asked for. */
+/**
+ * Which of the ids exist for the account: its own, those in the recycle bin as well, images and snapshots
+ * that are public or shared with it, and peerings that it was asked for.
+ */
 export async function existingIds(
   db: Db,
   account: string,

@@ -60,8 +60,13 @@ export interface InstanceSize {
   memoryMib: number
 }
 
-/** The type asked for, with what it promises; CPU options may ask for fewer processors. */
-export function requestedType(input: RunInstancesRequest): InstanceSize {
+/**
+ * The type asked for, with what it promises; CPU options may ask for fewer processors.
+ *
+ * @throws ApiError InvalidParameterValue for one that there is not, or that does not run the image's architecture;
+ * InvalidParameterCombination for one that needs a network driver which the image does not say it has.
+ */
+export function requestedType(input: RunInstancesRequest, image: { architecture: string; hasEna: boolean }): InstanceSize {
   const name = input.InstanceType || DEFAULT_INSTANCE_TYPE
   const info = instanceType(name)
   if (!info) {
@@ -72,11 +77,20 @@ export function requestedType(input: RunInstancesRequest): InstanceSize {
     )
   }
   const architectures = info.ProcessorInfo?.SupportedArchitectures ?? []
-  if (!architectures.includes('x86_64')) {
+  if (!architectures.some((each) => each === image.architecture)) {
     throw new ApiError(
       'InvalidParameterValue',
       `The architecture '${architectures.join(',')}' of the specified instance type does not match the architecture ` +
-        `'x86_64' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again.`,
+        `'${image.architecture}' of the specified AMI. Specify an instance type and an AMI that have matching architectures, ` +
+        "and try again. You can use 'describe-instance-types' or 'describe-images' to discover the architecture of the " +
+        'instance type or AMI.',
+    )
+  }
+  if (!image.hasEna && info.NetworkInfo?.EnaSupport === 'required') {
+    throw new ApiError(
+      'InvalidParameterCombination',
+      `Enhanced networking with the Elastic Network Adapter (ENA) is required for the '${name}' instance type. Ensure that ` +
+        'you are using an AMI that is enabled for ENA.',
     )
   }
   const size = sizeOf(name, info)

@@ -8,11 +8,13 @@ const launch = (change: Partial<RunInstancesRequest>): RunInstancesRequest => ({
   ImageId: 'ami-1', InstanceType: 't3.micro', MinCount: 1, MaxCount: 1, ...change,
 })
 
+const IMAGE = { architecture: 'x86_64', hasEna: true }
+
 /** What a launch would keep, checked as RunInstances checks it. */
 function options(change: Partial<RunInstancesRequest> = {}) {
   const input = launch(change)
   checkRunInstances(input)
-  return requestedOptions(input, requestedType(input).name)
+  return requestedOptions(input, requestedType(input, IMAGE).name)
 }
 
 describe('the options of a launch', () => {
@@ -58,10 +60,10 @@ describe('CPU options', () => {
   it('take cores away, one thread each, or are the type\'s own', () => {
     const fewer = { InstanceType: 'm5.4xlarge', CpuOptions: { CoreCount: 4, ThreadsPerCore: 1 } } as const
     expect(options(fewer).cpu).toEqual({ coreCount: 4, threadsPerCore: 1 })
-    expect(requestedType(launch(fewer))).toEqual({ name: 'm5.4xlarge', vcpus: 4, memoryMib: 65_536 })
+    expect(requestedType(launch(fewer), IMAGE)).toEqual({ name: 'm5.4xlarge', vcpus: 4, memoryMib: 65_536 })
     const own = { InstanceType: 'm5.4xlarge', CpuOptions: { CoreCount: 8, ThreadsPerCore: 2 } } as const
     expect(options(own).cpu).toBeNull()
-    expect(requestedType(launch(own)).vcpus).toBe(16)
+    expect(requestedType(launch(own), IMAGE).vcpus).toBe(16)
   })
 
   it.each<[RegExp, RunInstancesRequest['CpuOptions']]>([

@@ -2,6 +2,8 @@ import type { BlockDeviceMapping, VolumeType } from '@aws-sdk/client-ec2'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { insertImage, insertSnapshot, OTHER_ACCOUNT, openTestStore, type TestStore } from '../../test/support/rows.ts'
 import { ApiError } from '../core/errors.ts'
+import { imageDoc, type ImageMapping } from '../model/image.ts'
+import { setEncryptedByDefault } from '../model/kms-key.ts'
 import type { ImageTable } from '../store/schema.ts'
 import { requestedVolumes } from './run-instances-volumes.ts'
 
@@ -88,7 +90,7 @@ describe('requestedVolumes', () => {
   })
 
   it('refuses what is not honoured', async () => {
-    for (const ebs of [{ Encrypted: true }, { KmsKeyId: 'alias/x' }, { OutpostArn: 'arn:x' }, { VolumeInitializationRate: 100 }]) {
+    for (const ebs of [{ OutpostArn: 'arn:x' }, { VolumeInitializationRate: 100 }]) {
       expect(await failure([{ DeviceName: '/dev/sdb', Ebs: { VolumeSize: 1, ...ebs } }])).toMatch(/^UnsupportedOperation/)
     }
     expect(await failure([{ DeviceName: '/dev/sdb', VirtualName: 'ephemeral0' }], 'm5d.large')).toMatch(/^UnsupportedOperation/)
@@ -108,5 +110,40 @@ describe('requestedVolumes', () => {
     expect((await volumes([{ DeviceName: '/dev/sdb', Ebs: { SnapshotId: own } }]))[1]).toMatchObject({ sizeGib: 5, snapshotId: own })
     const foreign = await snapshot(OTHER_ACCOUNT)
     expect(await failure([{ DeviceName: '/dev/sdb', Ebs: { SnapshotId: foreign } }])).toMatch(/^InvalidSnapshot.NotFound/)
+  })
+
+  it('gives the volumes of the image, changed or left out as asked', async () => {
+    const data = await store.run((context) => insertSnapshot(context, { size_gib: 3 }))
+    const mapping = { iops: null, throughputMibps: null, deleteOnTermination: true, encrypted: false }
+    image = await store.run((context) => insertImage(context, { root_device_name: '/dev/sda1' }, { sizeGib: 2 }))
+    const mappings: ImageMapping[] = [
+      { ...mapping, deviceName: '/dev/sda1', snapshotId: image.snapshot_id, sizeGib: 4, volumeType: 'gp2' },
+      { ...mapping, deviceName: '/dev/sdb', snapshotId: data.snapshot_id, sizeGib: 6, volumeType: 'io1', iops: 200, deleteOnTermination: false },
+      { ...mapping, deviceName: '/dev/sdc', snapshotId: null, sizeGib: 1, volumeType: 'standard' },
+    ]
+    image = { ...image, doc: JSON.stringify({ ...imageDoc(image), mappings }) }
+    const shape = async (asked: BlockDeviceMapping[]) => (await volumes(asked)).map((each) =>
+      [each.deviceName, each.sizeGib, each.volumeType, each.iops, each.snapshotId, each.deleteOnTermination])
+    const rootShape = ['/dev/sda1', 4, 'gp2', 100, image.snapshot_id, true]
+    expect(await shape([])).toEqual([
+      rootShape, ['/dev/sdb', 6, 'io1', 200, data.snapshot_id, false], ['/dev/sdc', 1, 'standard', null, null, true],
+    ])
+    expect(await shape([
+      { DeviceName: 'xvdc', NoDevice: '' }, { DeviceName: '/dev/xvdb', Ebs: { VolumeSize: 3, VolumeType: 'gp3', DeleteOnTermination: true } },
+    ])).toEqual([rootShape, ['/dev/sdb', 3, 'gp3', 3000, data.snapshot_id, true]])
+    expect(await failure([{ DeviceName: '/dev/sdb', Ebs: { VolumeSize: 2, VolumeType: 'gp3' } }]))
+      .toBe(`InvalidBlockDeviceMapping: Volume of size 2GB is smaller than snapshot '${data.snapshot_id}', expect size>= 3GB`)
+    expect(await failure([{ DeviceName: '/dev/sda1', Ebs: { VolumeSize: 1 } }])).toMatch(/expect size>= 2GB$/)
+  })
+
+  it('encrypts what is asked for, and everything where the account has it so by default', async () => {
+    const asked = [{ DeviceName: '/dev/xvda', Ebs: { Encrypted: true } }, { DeviceName: '/dev/sdb', Ebs: { VolumeSize: 1 } }]
+    const keys = async (mappings: BlockDeviceMapping[]) => (await volumes(mappings)).map((each) => each.kmsKeyId)
+    expect(await keys(asked)).toEqual([expect.stringMatching(/^[0-9a-f-]{36}$/), undefined])
+    await store.run((context) => setEncryptedByDefault(context.db, context.account, true))
+    const [first, second] = await keys(asked)
+    expect(second).toBe(first)
+    expect(await failure([{ DeviceName: '/dev/sdb', Ebs: { VolumeSize: 1, KmsKeyId: 'alias/aws/ebs' } }])).toMatch(/^InvalidParameterDependency/)
+    expect(await failure([{ DeviceName: '/dev/sdb', Ebs: { VolumeSize: 1, Encrypted: true, KmsKeyId: 'alias/x' } }])).toMatch(/^InvalidParameterValue/)
   })
 })

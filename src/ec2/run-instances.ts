@@ -1,7 +1,8 @@
 import type { Reservation, RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
-import { imageDoc } from '../model/image.ts'
+import { hostDoc } from '../model/host.ts'
+import { ARCHITECTURES, imageDoc } from '../model/image.ts'
 import type { InstanceDoc } from '../model/instance.ts'
 import { ensureSlot } from '../model/slot.ts'
 import { place } from '../scheduler/place.ts'
@@ -11,6 +12,7 @@ import { resolveImageId } from '../ssm/resolve-image.ts'
 import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
 import { loadInstances } from './describe-instances.ts'
+import { requireVisibleImage } from './image-rows.ts'
 import { checkTokensEnforced, metadataDefaults } from './instance-metadata-defaults.ts'
 import { attach } from './attach-network-interface.ts'
 import { requestedNetwork, type LaunchNetwork } from './launch-network.ts'
@@ -52,10 +54,10 @@ export async function runInstances(context: Context, input: RunInstancesRequest)
   const placements = place(
     hosts.map((host) => ({
       hostId: host.host_id, vcpus: host.vcpus, memoryMib: host.memory_mib,
-      vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used,
+      vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: hostDoc(host).architectures,
     })),
     {
-      instanceType: launch.type.name, zone: launch.network.subnet.zone,
+      instanceType: launch.type.name, zone: launch.network.subnet.zone, architecture: launch.image.architecture,
       vcpus: launch.type.vcpus, memoryMib: launch.type.memoryMib, minCount, maxCount,
     },
   )
@@ -80,9 +82,9 @@ async function answer({ db, region }: Context, reservationId: string): Promise<R
 
 async function prepareLaunch(context: Context, input: RunInstancesRequest, reservationId: string): Promise<Launch> {
   const image = await findImage(context, await resolveImageId(context, input.ImageId ?? ''))
-  const { imdsSupport } = imageDoc(image)
+  const { imdsSupport, bootMode, sshUser, enaSupport: hasEna = true } = imageDoc(image)
   const publicKey = await findPublicKey(context, input.KeyName || undefined)
-  const type = requestedType(input)
+  const type = requestedType(input, { architecture: image.architecture, hasEna })
   const metadataOptions = requestedMetadataOptions(input, imdsSupport, await metadataDefaults(context.db, context.account))
   await checkTokensEnforced(context.db, context.account, metadataOptions)
   return {
@@ -98,7 +100,9 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
       userData: requestedUserData(input),
       shutdownBehavior:
         checkEnum('InstanceInitiatedShutdownBehavior', input.InstanceInitiatedShutdownBehavior, ['stop', 'terminate']) ?? 'stop',
-      architecture: 'x86_64',
+      architecture: ARCHITECTURES.find((each) => each === image.architecture) ?? 'x86_64',
+      bootMode,
+      sshUser,
       rootDeviceName: image.root_device_name,
       publicKey,
       metadataOptions,
@@ -125,18 +129,11 @@ function requestedTags({ TagSpecifications: specifications }: RunInstancesReques
   return parseTagSpecifications(specifications, ['instance', 'volume', 'network-interface'])
 }
 
-const visibleImage = prepared((db, imageId: string, account: string) =>
-  db.selectFrom('images').selectAll()
-    .where('image_id', '=', imageId).where((eb) => eb.or([eb('account_id', '=', account), eb('is_public', '=', 1)])))
-
-async function findImage({ db, account }: Context, imageId: string): Promise<ImageTable> {
-  if (!/^ami-([0-9a-f]{8}|[0-9a-f]{17})$/.test(imageId)) {
-    throw new ApiError('InvalidAMIID.Malformed', `Invalid id: "${imageId}" (expecting "ami-...")`)
-  }
-  const [image] = await visibleImage(db, imageId, account)
-  if (!image) throw new ApiError('InvalidAMIID.NotFound', `The image id '[${imageId}]' does not exist`)
+/** The image that a launch names: one that the account may see, and that is whole. */
+async function findImage(context: Context, imageId: string): Promise<ImageTable> {
+  const image = await requireVisibleImage(context, imageId)
   if (image.state !== 'available') {
-    throw new ApiError('InvalidAMIID.Unavailable', `The image ID '${imageId}' is not available: it is ${image.state}.`)
+    throw new ApiError('InvalidAMIID.Unavailable', `AMI '${imageId}' is ${image.state}, and cannot be run`)
   }
   return image
 }

@@ -4,6 +4,7 @@ import { DOCUMENTED_FILTERS } from '../../test/support/documented-filters.ts'
 import {
   insertInstance, insertVolume, NOW_MS, openTestStore, OTHER_ACCOUNT, type TestStore,
 } from '../../test/support/rows.ts'
+import type { RecycleRuleDoc } from '../model/recycle-rules.ts'
 import type { Context } from './context.ts'
 import { insertTags } from './tags.ts'
 import { deleteVolume, describeVolumes } from './volumes.ts'
@@ -117,6 +118,28 @@ describe('deleteVolume', () => {
       await deleteVolume(context, { VolumeId: free.volume_id })
       expect((await describeVolumes(context, {})).Volumes?.[0]?.State).toBe('deleting')
       expect(await context.db.selectFrom('work').select(['kind', 'id']).execute()).toEqual([{ kind: 'volume', id: free.volume_id }])
+    })
+  })
+
+  it('puts it into the recycle bin where a rule says so: nobody sees it, its data stays', async () => {
+    await test.run(async (context) => {
+      const { db } = context
+      const doc: RecycleRuleDoc = {
+        description: '', retention: { value: 7, unit: 'DAYS' }, resourceTags: [], excludeResourceTags: [{ key: 'Temporary', value: '' }],
+        status: 'available', lock: null, tags: [],
+      }
+      await db.insertInto('recycle_rules').values({
+        rule_id: 'rule', account_id: context.account, resource_type: 'EBS_VOLUME', created_ms: NOW_MS, doc: JSON.stringify(doc),
+      }).execute()
+      const kept = await insertVolume(context, undefined)
+      const temporary = await insertVolume(context, undefined)
+      await insertTags(db, context.account, 'volume', temporary.volume_id, [{ key: 'Temporary', value: '' }])
+      await deleteVolume(context, { VolumeId: kept.volume_id })
+      await deleteVolume(context, { VolumeId: temporary.volume_id })
+      expect((await describeVolumes(context, {})).Volumes).toMatchObject([{ VolumeId: temporary.volume_id, State: 'deleting' }])
+      const row = await db.selectFrom('volumes').selectAll().where('volume_id', '=', kept.volume_id).executeTakeFirst()
+      expect(row).toMatchObject({ state: 'available', binned_ms: NOW_MS, bin_exit_ms: NOW_MS + 7 * 24 * 60 * 60 * 1000 })
+      expect(await failure(deleteVolume(context, { VolumeId: kept.volume_id }))).toBe('InvalidVolume.NotFound')
     })
   })
 

@@ -1,28 +1,28 @@
 import type { DeleteVolumeRequest, DescribeVolumesRequest, DescribeVolumesResult, Volume } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
+import { binned, recycleRuleFor } from '../model/recycle-rules.ts'
 import { volumeToWire } from '../model/volume-wire.ts'
-import { inBatches } from '../store/batch.ts'
 import type { VolumeTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
+import { forgetTokensOf } from './client-token.ts'
 import type { Context } from './context.ts'
 import { compileFilters, exactValues, filterText as text, withoutValue, type FilterFields } from './filters.ts'
 import { paginate, refuseIdsWithMaxResults, timeKey } from './pagination.ts'
-import { missingParameter } from './parameters.ts'
-import { checkIds, notFoundError, requireAll, RESOURCE_KINDS } from './resources.ts'
 import { fromWireTags, tagsOf, toWireTags } from './tags.ts'
+import { incorrectVolumeState, requireVolume, requireVolumes } from './volume-rows.ts'
 
 /** The wire form of volumes, in the order given. */
-export async function loadVolumes(db: Db, rows: readonly VolumeTable[]): Promise<Volume[]> {
+export async function loadVolumes(db: Db, region: string, rows: readonly VolumeTable[]): Promise<Volume[]> {
   const tags = await tagsOf(db, rows.map((row) => row.volume_id))
-  return rows.map((row) => volumeToWire(row, toWireTags(tags.get(row.volume_id))))
+  return rows.map((row) => volumeToWire(row, region, toWireTags(tags.get(row.volume_id))))
 }
 
 /** DescribeVolumes, oldest first. */
 export async function describeVolumes(context: Context, input: DescribeVolumesRequest): Promise<DescribeVolumesResult> {
   refuseIdsWithMaxResults(input.VolumeIds, input.MaxResults, 'volumeSet')
   const matches = compileFilters(input.Filters, FIELDS, (item: Volume) => fromWireTags(item.Tags))
-  const volumes = await loadVolumes(context.db, await selectRows(context, input))
+  const volumes = await loadVolumes(context.db, context.region, await selectRows(context, input))
   const { page, nextToken } = paginate(volumes.filter(matches), {
     maxResults: input.MaxResults, nextToken: input.NextToken, operation: 'DescribeVolumes',
     keyOf: (each) => timeKey(each.CreateTime?.getTime() ?? 0, each.VolumeId ?? ''),
@@ -30,38 +30,40 @@ export async function describeVolumes(context: Context, input: DescribeVolumesRe
   return { Volumes: page, NextToken: nextToken }
 }
 
-async function selectRows({ db, account }: Context, input: DescribeVolumesRequest): Promise<VolumeTable[]> {
-  const query = db.selectFrom('volumes').selectAll().where('account_id', '=', account)
+async function selectRows(context: Context, input: DescribeVolumesRequest): Promise<VolumeTable[]> {
   const ids = input.VolumeIds ?? []
-  if (ids.length > 0) {
-    checkIds(RESOURCE_KINDS.volume, ids)
-    const rows = await inBatches(ids, (batch) => query.where('volume_id', 'in', batch).execute())
-    requireAll(RESOURCE_KINDS.volume, ids, new Set(rows.map((row) => row.volume_id)))
-    return rows
-  }
-  let narrowed = query
+  if (ids.length > 0) return requireVolumes(context, ids)
+  let query = context.db.selectFrom('volumes').selectAll().where('account_id', '=', context.account).where('binned_ms', 'is', null)
   for (const [name, column] of COLUMNS) {
     const values = exactValues(input.Filters, name)
-    if (values) narrowed = narrowed.where(column, 'in', values)
+    if (values) query = query.where(column, 'in', values)
   }
-  return narrowed.execute()
+  return query.execute()
 }
 
-/** DeleteVolume: of one that nothing uses; again for one that is going already is the same. */
-export async function deleteVolume(
-  { db, account, nowMs }: Context,
-  { VolumeId: id }: DeleteVolumeRequest,
-): Promise<Record<string, never>> {
-  if (!id) throw missingParameter('VolumeId')
-  checkIds(RESOURCE_KINDS.volume, [id])
-  const row = await db
-    .selectFrom('volumes').selectAll().where('account_id', '=', account).where('volume_id', '=', id)
-    .executeTakeFirst()
-  if (!row) throw notFoundError(RESOURCE_KINDS.volume, [id])
+/**
+ * DeleteVolume: of one that nothing uses; again for one that is going already is the same. Snapshots that are
+ * still to be taken of it get what is in it. Where a rule of the recycle bin says so it goes there, with its tags.
+ *
+ * @throws ApiError VolumeInUse, IncorrectState while it is being made.
+ */
+export async function deleteVolume(context: Context, input: DeleteVolumeRequest): Promise<Record<string, never>> {
+  const { db, nowMs } = context
+  const row = await requireVolume(context, input.VolumeId)
+  const id = row.volume_id
   if (row.instance_id !== null) {
     throw new ApiError('VolumeInUse', `Volume ${id} is currently attached to ${row.instance_id}`)
   }
-  if (row.state === 'creating') throw new ApiError('IncorrectState', `The volume '${id}' is not 'available'.`)
+  if (row.state === 'creating') throw incorrectVolumeState(`The volume '${id}' is not 'available'.`)
+  await forgetTokensOf(context, id)
+  // What could not be made has nothing that is worth keeping.
+  const retentionMs = row.state === 'available'
+    ? await recycleRuleFor(db, { account: row.account_id, resourceType: 'EBS_VOLUME', resourceId: id })
+    : undefined
+  if (retentionMs !== undefined) {
+    await db.updateTable('volumes').set(binned(nowMs, retentionMs)).where('volume_id', '=', id).execute()
+    return {}
+  }
   await db.updateTable('volumes').set({ state: 'deleting' }).where('volume_id', '=', id).execute()
   await enqueue(db, { kind: 'volume', id, hostId: row.host_id }, nowMs)
   return {}

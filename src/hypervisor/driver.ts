@@ -64,11 +64,17 @@ export interface NicSpec {
   tap: string
 }
 
+/** What guests are made for; i386 ones run on x86_64. */
+export type GuestArchitecture = 'x86_64' | 'arm64'
+
 /** What of the virtual hardware must not change during an instance's life. */
 export interface MachinePlatform {
   machineType: string
   cpuModel: string
   accelerator: 'kvm' | 'tcg' | 'sim'
+  /** Absent for an x86_64 guest that the BIOS boots. */
+  architecture?: GuestArchitecture
+  firmware?: 'uefi'
 }
 
 /** What can be seen of a machine, whoever started it and whenever. */
@@ -88,8 +94,12 @@ export type MachineObservation =
  * point, and judges by what it observes, never by what it remembers.
  */
 export interface Hypervisor {
-  /** What this host would pin on a new instance. */
-  platform(): Promise<MachinePlatform>
+  /**
+   * What this host would pin on a new instance of such a guest, x86_64 by the BIOS unless told otherwise.
+   *
+   * @throws Error that says what to install where it cannot run one.
+   */
+  platform(guest?: { architecture: GuestArchitecture; firmware: 'bios' | 'uefi' }): Promise<MachinePlatform>
   /** Starts the machine unless it runs already; a machine found in `shutdown` is started afresh. */
   ensureRunning(spec: MachineSpec): Promise<void>
   /** Presses the power button (ACPI). No effect on a machine that does not run. */

@@ -31,9 +31,9 @@ export interface BuiltImage {
   sha256: string
   /** Size of the disk, and thus of the smallest root volume. */
   sizeGib: number
-  architecture: 'x86_64'
+  architecture: 'x86_64' | 'arm64'
   rootDeviceName: '/dev/xvda'
-  bootMode: 'legacy-bios'
+  bootMode: 'legacy-bios' | 'uefi'
   /** The user that SSH lets in. */
   user: string
   /** What the AMI says of the metadata service it needs. Older descriptions lack it. */
@@ -48,6 +48,9 @@ export interface MadeDisk {
   /** qcow2 without a backing file. */
   file: string
   kernelVersion: string
+  /** What boots it, where it is not an x86_64 machine's BIOS. */
+  architecture?: 'arm64'
+  bootMode?: 'uefi'
   /** Name → version of the packages it was made from. */
   packages: Record<string, string>
 }
@@ -126,6 +129,7 @@ async function buildInWorkFolder(
 async function makeDisk(name: RecipeName, work: string, progress: (line: string) => void): Promise<MadeDisk> {
   switch (name) {
     case 'tiny':
+    case 'tiny-arm64':
       return makeTinyDisk(await loadRecipe(name), work, progress)
     case 'debian-12':
       return makeDebianDisk(await loadRecipe(name), work, progress)
@@ -173,9 +177,9 @@ async function publish(
     file: `${base}.qcow2`,
     sha256: await sha256Of(made.file),
     sizeGib: recipe.sizeGib,
-    architecture: 'x86_64',
+    architecture: made.architecture ?? 'x86_64',
     rootDeviceName: '/dev/xvda',
-    bootMode: 'legacy-bios',
+    bootMode: made.bootMode ?? 'legacy-bios',
     user: recipe.user,
     imdsSupport: recipe.imdsSupport ?? null,
     packages: made.packages,
@@ -203,7 +207,8 @@ function hashOf(recipe: LoadedRecipe, made: MadeDisk): string {
 function amiName(name: RecipeName, buildHash: string, nowMs: number): string {
   const short = buildHash.slice(0, 8)
   const day = new Date(nowMs).toISOString().slice(0, 10).replaceAll('-', '')
-  return name === 'tiny' ? `hearth-tiny-${short}-x86_64` : `hearth-${name}-amd64-${day}-${short}`
+  if (name === 'debian-12') return `hearth-${name}-amd64-${day}-${short}`
+  return name === 'tiny' ? `hearth-tiny-${short}-x86_64` : `hearth-tiny-${short}-arm64`
 }
 
 async function sha256Of(file: string): Promise<string> {

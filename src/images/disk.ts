@@ -42,8 +42,10 @@ export function layOut(sizeGib: number, bootBytes: number): DiskLayout {
  * The partition table of an MBR, 66 bytes with its signature, to be put at byte 446. The root
  * partition is number 1 although it lies behind the boot partition, number 2, which is active.
  */
-export function partitionTable(layout: DiskLayout): Buffer {
-  return tableOf([{ ...layout.root, type: 0x83, active: false }, { ...layout.boot, type: 0x0e, active: true }])
+export function partitionTable(layout: DiskLayout, boot: 'bios' | 'uefi' = 'bios'): Buffer {
+  // What UEFI boots from has a type of its own (UEFI specification, 5.2.2).
+  const bootPartition = boot === 'uefi' ? { type: 0xef, active: false } : { type: 0x0e, active: true }
+  return tableOf([{ ...layout.root, type: 0x83, active: false }, { ...layout.boot, ...bootPartition }])
 }
 
 /** The same with one partition, which is active and Linux's. */
@@ -64,19 +66,23 @@ function tableOf(entries: (Extent & { type: number; active: boolean })[]): Buffe
   return table
 }
 
+/** Name → file, of the boot partition; a name may lead through folders. */
+export type BootFiles = Record<string, string>
+
 export interface DiskParts {
   layout: DiskLayout
-  /** Name → file, of the boot partition. */
-  bootFiles: Record<string, string>
+  boot: 'bios' | 'uefi'
+  bootFiles: BootFiles
   /** Folder with the content of the root file system. */
   rootTree: string
 }
 
-/** Makes a raw, self-booting disk (legacy BIOS) in `disk`. Needs neither mounts nor special rights. */
+/** Makes a raw, self-booting disk in `disk`. Needs neither mounts nor special rights. */
 export async function makeDisk(disk: string, parts: DiskParts): Promise<void> {
-  const { layout } = parts
-  await writeStart(disk, layout.diskSectors, [[await mbrCode(), 0], [partitionTable(layout), 446]])
-  await makeBootFileSystem(disk, layout, parts.bootFiles)
+  const { layout, boot } = parts
+  const code: [Buffer, number][] = boot === 'bios' ? [[await mbrCode(), 0]] : []
+  await writeStart(disk, layout.diskSectors, [...code, [partitionTable(layout, boot), 446]])
+  await makeBootFileSystem(disk, layout, parts)
   await makeRootFileSystem(disk, { extent: layout.root, tree: parts.rootTree, uuid: FILE_SYSTEM_UUID, journalMib: 8 })
 }
 
@@ -99,7 +105,7 @@ async function mbrCode(): Promise<Buffer> {
   return Buffer.concat([code, Buffer.alloc(440)]).subarray(0, 440)
 }
 
-async function makeBootFileSystem(disk: string, layout: DiskLayout, files: Record<string, string>): Promise<void> {
+async function makeBootFileSystem(disk: string, layout: DiskLayout, { boot, bootFiles }: DiskParts): Promise<void> {
   const offset = layout.boot.start * SECTOR_BYTES
   const image = `${disk}@@${offset}`
   // 4 KiB clusters make it FAT16, whatever the size.
@@ -107,8 +113,13 @@ async function makeBootFileSystem(disk: string, layout: DiskLayout, files: Recor
     '-i', image, '-T', String(layout.boot.count), '-h', '255', '-s', '63', '-H', String(layout.boot.start),
     '-c', '8', '-N', '48454152', '-v', 'BOOT', '::',
   ])
-  for (const [name, file] of Object.entries(files)) await run('mcopy', ['-i', image, file, `::${name}`])
-  await run('syslinux', ['--install', '--offset', String(offset), disk])
+  const folders = new Set(Object.keys(bootFiles).flatMap((name) => {
+    const parts = name.split('/').slice(0, -1)
+    return parts.map((_, index) => parts.slice(0, index + 1).join('/'))
+  }))
+  for (const folder of folders) await run('mmd', ['-i', image, `::${folder}`])
+  for (const [name, file] of Object.entries(bootFiles)) await run('mcopy', ['-i', image, file, `::${name}`])
+  if (boot === 'bios') await run('syslinux', ['--install', '--offset', String(offset), disk])
 }
 
 export interface RootFileSystem {

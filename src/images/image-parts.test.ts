@@ -7,6 +7,7 @@ import { layOut, partitionTable, singlePartitionTable } from './disk.ts'
 import { elfNeeds } from './elf.ts'
 import { dependenciesOf, resolveModules, withoutSignature } from './modules.ts'
 import { loadRecipe } from './recipe.ts'
+import { busyboxCommands } from './root-tree.ts'
 import { run } from './run.ts'
 import { makeWorkFolder } from './work-folder.ts'
 
@@ -107,6 +108,14 @@ describe('makeWorkFolder', () => {
     const another = await makeWorkFolder(folder, 'image-tiny')
     const kept = [path.basename(mine), path.basename(another), 'somebody-else']
     expect((await readdir(folder)).toSorted()).toEqual(kept.toSorted())
+  })
+})
+
+describe('the commands of a BusyBox', () => {
+  it('are read from the program, whatever processor it is for', async () => {
+    const busybox = '/bin/busybox'
+    expect(busyboxCommands(await readFile(busybox))).toEqual((await run(busybox, ['--list'])).trim().split('\n'))
+    expect(() => busyboxCommands(Buffer.from('another program'))).toThrow(/no table of commands/)
   })
 })
 

@@ -23,15 +23,24 @@ export async function fetchPackages(
 ): Promise<Unpacked> {
   const debs = path.join(work, 'debs')
   await mkdir(debs)
+  const foreign = foreignArchitecture(recipe)
   try {
+    // The host's lists are of its own architecture.
+    if (foreign !== undefined) throw new Error(`they are not for ${foreign}`)
     await download(new Apt(work, false), recipe, debs, progress)
   } catch (error) {
     progress(`this host's package lists will not do (${messageOf(error).split('\n')[0]}); fetching fresh ones`)
-    const apt = new Apt(work, true)
+    const apt = new Apt(work, true, foreign)
     await apt.update(progress)
     await download(apt, recipe, debs, progress)
   }
   return unpack(debs, path.join(work, 'packages'), progress)
+}
+
+/** Debian's name of the recipe's architecture where that is not the host's. */
+function foreignArchitecture({ architecture = 'x86_64' }: TinyRecipe): 'amd64' | 'arm64' | undefined {
+  if (architecture === 'arm64') return process.arch === 'arm64' ? undefined : 'arm64'
+  return process.arch === 'x64' ? undefined : 'amd64'
 }
 
 async function download(apt: Apt, recipe: TinyRecipe, debs: string, progress: (line: string) => void) {
@@ -83,9 +92,13 @@ class Apt {
   readonly #options: string[]
   readonly #state: string
 
-  constructor(work: string, ownLists: boolean) {
+  constructor(work: string, ownLists: boolean, foreign?: 'amd64' | 'arm64') {
     this.#state = path.join(work, 'apt')
-    const own = [`Dir::State::lists=${this.#state}/lists`, `Dir::Cache=${this.#state}/cache`]
+    const own = [
+      `Dir::State::lists=${this.#state}/lists`, `Dir::Cache=${this.#state}/cache`,
+      // What is installed here is of no matter to another architecture.
+      ...(foreign ? [`APT::Architecture=${foreign}`, `APT::Architectures::=${foreign}`, 'Dir::State::status=/dev/null'] : []),
+    ]
     // The user that apt downloads as by default could not write into the work folder.
     const options = ['APT::Sandbox::User=root', ...(ownLists ? own : [])]
     this.#options = options.flatMap((option) => ['-o', option])

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { projectFile } from '../catalogue/project-file.ts'
 
-export type RecipeName = 'tiny' | 'debian-12'
+export type RecipeName = 'tiny' | 'debian-12' | 'tiny-arm64'
 
 /** What a person wants to know before they build an image. */
 export interface ImageRecipe {
@@ -32,6 +32,13 @@ export const imageRecipes: readonly ImageRecipe[] = [
     hostPackages: ['apt', 'dpkg', 'mmdebstrap', 'debian-archive-keyring', 'e2fsprogs', 'qemu-utils'],
     needsRoot: true,
   },
+  {
+    name: 'tiny-arm64',
+    description: 'the tiny image for arm64 instances, which QEMU emulates on other hosts',
+    duration: 'about half a minute, with a download of 40 MB',
+    hostPackages: ['apt', 'dpkg', 'e2fsprogs', 'mtools', 'qemu-utils', 'qemu-system-arm', 'qemu-efi-aarch64'],
+    needsRoot: false,
+  },
 ]
 
 /** What every images/<name>/recipe.json says. */
@@ -46,8 +53,16 @@ interface CommonRecipe {
   imdsSupport?: 'v2.0'
 }
 
-/** images/tiny/recipe.json. */
+/** images/tiny/recipe.json, and those of its variants. */
 export interface TinyRecipe extends CommonRecipe {
+  /** The recipe whose files it shares; its own ones unless told otherwise. */
+  filesOf?: RecipeName
+  /** x86_64 unless told otherwise. */
+  architecture?: 'x86_64' | 'arm64'
+  /** The terminal of the serial console; ttyS0 unless told otherwise. */
+  serialConsole?: string
+  /** Boots by UEFI: the boot loader's path in the packages' content, and its name in the boot partition. By the BIOS without. */
+  uefi?: { loader: string[]; name: string }
   /** Packages that stand for the newest kernel, best first; the first one known is used. */
   kernels: string[]
   /** Packages to take with the libraries they depend on. */
@@ -71,10 +86,11 @@ export interface DebianRecipe extends CommonRecipe {
 interface Recipes {
   'tiny': TinyRecipe
   'debian-12': DebianRecipe
+  'tiny-arm64': TinyRecipe
 }
 
 /** Raised when a builder itself makes something else of an unchanged recipe. */
-const BUILDER_VERSIONS: Record<RecipeName, number> = { 'tiny': 1, 'debian-12': 1 }
+const BUILDER_VERSIONS: Record<RecipeName, number> = { 'tiny': 1, 'debian-12': 1, 'tiny-arm64': 1 }
 
 /** What a recipe's files are, beside what they say. */
 interface Loaded<N extends RecipeName> {
@@ -90,12 +106,15 @@ export type LoadedRecipe<N extends RecipeName = RecipeName> = Recipes[N] & Loade
 /** Reads a recipe. @throws Error when Hearth was installed without it. */
 export async function loadRecipe<N extends RecipeName>(name: N): Promise<LoadedRecipe<N>> {
   const file = projectFile(`images/${name}/recipe.json`)
-  const folder = path.dirname(file)
-  const recipe = JSON.parse(await readFile(file, 'utf8')) as Recipes[N]
+  const recipe = JSON.parse(await readFile(file, 'utf8')) as Recipes[N] & { filesOf?: RecipeName }
+  const own = path.dirname(file)
+  const folder = recipe.filesOf === undefined ? own : path.dirname(projectFile(`images/${recipe.filesOf}/recipe.json`))
   const hash = createHash('sha256').update(`builder ${BUILDER_VERSIONS[name]}\n`)
-  for (const file of await filesBelow(folder)) {
-    const content = await readFile(path.join(folder, file))
-    hash.update(`${file}\0${content.length}\0`).update(content)
+  for (const each of new Set([own, folder])) {
+    for (const below of await filesBelow(each)) {
+      const content = await readFile(path.join(each, below))
+      hash.update(`${below}\0${content.length}\0`).update(content)
+    }
   }
   return { ...recipe, name, folder, hash: hash.digest('hex').slice(0, 16) }
 }

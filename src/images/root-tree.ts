@@ -4,8 +4,8 @@ import path from 'node:path'
 import { cpioArchive, type CpioEntry } from './cpio.ts'
 import { elfNeeds } from './elf.ts'
 import type { KernelModule } from './modules.ts'
-import { filesBelow, type LoadedRecipe } from './recipe.ts'
-import { run } from './run.ts'
+import { filesBelow } from './recipe.ts'
+import type { TinyLike } from './tiny.ts'
 
 /** Folders of the guest with their modes, whatever the umask of whoever builds; outer ones first. */
 const FOLDERS: Record<string, number> = {
@@ -17,14 +17,18 @@ const FOLDERS: Record<string, number> = {
 /** One place for programs and one for libraries, under every name that scripts and loaders use. */
 const LINKS: Record<string, string> = {
   bin: 'usr/bin', sbin: 'usr/bin', 'usr/sbin': 'bin', lib: 'usr/lib', lib64: 'usr/lib',
-  'usr/lib/x86_64-linux-gnu': '.', 'var/run': '../run',
+  'var/run': '../run',
 }
 
-/** Where packages keep shared libraries. */
-const LIBRARY_FOLDERS = ['lib/x86_64-linux-gnu', 'usr/lib/x86_64-linux-gnu']
+/** How Debian names the architecture in folders of libraries, of which packages have one or two. */
+const TRIPLETS = { x86_64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' }
+
+function tripletOf(recipe: TinyLike): string {
+  return TRIPLETS[recipe.architecture ?? 'x86_64']
+}
 
 export interface GuestParts {
-  recipe: LoadedRecipe<'tiny'>
+  recipe: TinyLike
   /** Folder with the content of all packages. */
   packages: string
   /** To be loaded by the started system, in order. */
@@ -44,8 +48,10 @@ export async function makeRootTree(root: string, parts: GuestParts): Promise<voi
     await chmod(path.join(root, folder), mode)
   }
   for (const [link, target] of Object.entries(LINKS)) await symlink(target, path.join(root, link))
+  await symlink('.', path.join(root, 'usr/lib', tripletOf(parts.recipe)))
   await copyPrograms(root, parts)
   await copyRecipeFiles(path.join(parts.recipe.folder, 'root'), root)
+  await nameConsole(path.join(root, 'etc/inittab'), parts.recipe)
   await writeModules(path.join(root, 'usr/lib/modules'), parts.modules)
   await writeFile(path.join(root, 'var/lib/hearth/root-sectors'), `${parts.rootSectors}\n`)
   const packages = Object.entries(parts.versions).map(([name, version]) => `${name} ${version}\n`)
@@ -53,7 +59,7 @@ export async function makeRootTree(root: string, parts: GuestParts): Promise<voi
 }
 
 /** The initial RAM disk: BusyBox, the recipe's init and the modules. */
-export async function makeInitrd(recipe: LoadedRecipe<'tiny'>, busybox: string, modules: KernelModule[]): Promise<Buffer> {
+export async function makeInitrd(recipe: TinyLike, busybox: string, modules: KernelModule[]): Promise<Buffer> {
   const folders = ['bin', 'dev', 'proc', 'sys', 'root', 'modules']
   return cpioArchive([
     ...folders.map((name): CpioEntry => ({ name, kind: 'folder', mode: 0o755 })),
@@ -75,13 +81,34 @@ async function copyPrograms(root: string, { recipe, packages }: GuestParts): Pro
   }
   // A set grows while it is walked: libraries of libraries are visited too.
   for (const library of libraries) {
-    const source = findFile(packages, LIBRARY_FOLDERS.map((folder) => `${folder}/${library}`))
+    const source = findFile(packages, ['lib', 'usr/lib'].map((folder) => `${folder}/${tripletOf(recipe)}/${library}`))
     await copyElf(source, path.join(root, 'usr/lib', library), 0o755, libraries)
   }
-  const commands = (await run(path.join(root, 'usr/bin/busybox'), ['--list'])).split('\n').filter(Boolean)
-  for (const command of commands) {
+  for (const command of busyboxCommands(await readFile(path.join(root, 'usr/bin/busybox')))) {
     const link = path.join(root, 'usr/bin', command)
     if (!existsSync(link)) await symlink('busybox', link)
+  }
+}
+
+/** The shell of the serial console, on the terminal that this architecture has. */
+async function nameConsole(file: string, { serialConsole = 'ttyS0' }: TinyLike): Promise<void> {
+  await writeFile(file, (await readFile(file, 'utf8')).replaceAll('ttyS0', serialConsole))
+}
+
+/**
+ * The commands that a BusyBox has, as `busybox --list` says; read from the program, which may be for
+ * another processor than this one: they are a table of strings in order, from "[" on.
+ */
+export function busyboxCommands(program: Buffer): string[] {
+  const start = program.indexOf('\0[\0[[\0')
+  if (start < 0) throw new Error('this BusyBox has no table of commands')
+  const names: string[] = []
+  for (let at = start + 1; ;) {
+    const end = program.indexOf(0, at)
+    const name = program.toString('latin1', at, end)
+    if (!/^[\w[.+-]+$/.test(name)) return names
+    names.push(name)
+    at = end + 1
   }
 }
 

@@ -10,6 +10,8 @@ const NEEDED: Record<string, string[]> = {
   'mtools': ['mformat', 'mcopy'],
   'syslinux': ['syslinux'],
   'qemu-utils': ['qemu-img'],
+  'qemu-system-arm': ['qemu-system-aarch64'],
+  'qemu-efi-aarch64': ['/usr/share/AAVMF/AAVMF_CODE.fd'],
   'mmdebstrap': ['mmdebstrap'],
   'debian-archive-keyring': ['/usr/share/keyrings/debian-archive-keyring.gpg'],
 }

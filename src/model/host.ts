@@ -19,6 +19,8 @@ export interface HostDoc {
   acceleratorReason: string
   cpus: number
   memoryMib: number
+  /** What guests can boot there; of earlier versions, those of x86_64 only. */
+  architectures?: string[]
   /** The most one guest gets. */
   guestLimits: { vcpus: number; memoryMib: number }
   /** How full the recycle bin is; absent while it is empty. */
@@ -29,6 +31,11 @@ export interface HostDoc {
 export interface RecycleBinUse {
   heldMib: number
   budgetMib: number
+}
+
+/** The doc of a host row. */
+export function hostDoc(row: { doc: string }): HostDoc {
+  return JSON.parse(row.doc) as HostDoc
 }
 
 /** Thrown to an agent whose host another agent has taken over; it must end. */

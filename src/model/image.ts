@@ -1,5 +1,14 @@
 import type { ImageTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
 import type { VolumeTypeName } from './volume-type.ts'
+
+/** What images may be made for. */
+export const ARCHITECTURES = ['i386', 'x86_64', 'arm64'] as const
+export type Architecture = (typeof ARCHITECTURES)[number]
+
+/** How an image says that it boots; `uefi-preferred` knows both ways. */
+export const BOOT_MODES = ['legacy-bios', 'uefi', 'uefi-preferred'] as const
+export type BootMode = (typeof BOOT_MODES)[number]
 
 /** What of an image SQL never looks into. */
 export interface ImageDoc {
@@ -8,11 +17,15 @@ export interface ImageDoc {
   recipe: string | null
   /** Smallest root volume it fits on. */
   sizeGib: number
-  bootMode: 'legacy-bios' | 'uefi'
+  /** Null for one that was registered without saying it: it boots as is usual for its architecture. */
+  bootMode: BootMode | null
   /** The user that SSH lets in; null where that is not known. */
   sshUser: string | null
   /** 'v2.0' makes IMDSv2 required by default. */
   imdsSupport: 'v2.0' | null
+  /** Whether it has the drivers of EC2's faster networks; absent for `true` and `simple`. */
+  enaSupport?: boolean
+  sriovNetSupport?: 'simple' | null
   /** Its block device mappings; absent for the images that Hearth built, which have their root only. */
   mappings?: ImageMapping[]
   /** The instance or image that it was made of. */
@@ -24,8 +37,6 @@ export interface ImageDoc {
   deregistrationProtection?: { enabled: boolean; cooldown: boolean; disabledMs?: number }
   /** Why it has failed. */
   stateReason?: string
-  /** When it was launched last. */
-  lastLaunchedMs?: number
 }
 
 /** What a launch gets for one device name of an image. */
@@ -49,6 +60,24 @@ export const IMAGE_VOLUME_TYPE = 'gp3' satisfies VolumeTypeName
 /** The doc of an image row. */
 export function imageDoc(row: { doc: string }): ImageDoc {
   return JSON.parse(row.doc) as ImageDoc
+}
+
+/** Changes part of an image's doc, as it is in this transaction. */
+export async function changeImageDoc(db: Db, imageId: string, change: Partial<ImageDoc>): Promise<void> {
+  const row = await db.selectFrom('images').select('doc').where('image_id', '=', imageId).executeTakeFirst()
+  if (!row) return
+  const doc = JSON.stringify({ ...imageDoc(row), ...change })
+  await db.updateTable('images').set({ doc }).where('image_id', '=', imageId).execute()
+}
+
+/**
+ * What a machine boots by: what its image says, UEFI where that likes it best, and what is usual for
+ * the architecture where it says nothing.
+ * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ami-boot.html
+ */
+export function bootModeInForce(architecture: Architecture, bootMode: BootMode | null | undefined): 'legacy-bios' | 'uefi' {
+  if (architecture === 'arm64') return 'uefi'
+  return bootMode === 'uefi' || bootMode === 'uefi-preferred' ? 'uefi' : 'legacy-bios'
 }
 
 /** An image's block device mappings, the root first. */

@@ -2,6 +2,7 @@ import type { MachinePlatform } from '../hypervisor/driver.ts'
 import { prepared } from '../store/prepared.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
+import { bootModeInForce, type Architecture, type BootMode } from './image.ts'
 
 /** EC2's instance states and their codes (the low byte of what DescribeInstances answers). */
 export const STATE_CODES = {
@@ -43,7 +44,11 @@ export interface InstanceDoc {
   /** Base64, as given; null when there is none. */
   userData: string | null
   shutdownBehavior: 'stop' | 'terminate'
-  architecture: 'x86_64'
+  architecture: Architecture
+  /** As its image said; absent for instances of older versions, whose images all boot by the BIOS. */
+  bootMode?: BootMode | null
+  /** Whom SSH lets in, as its image said; the image may go before the instance. */
+  sshUser?: string | null
   rootDeviceName: string
   /** Public keys as they were at launch, for the metadata service. */
   publicKey: string | null
@@ -110,6 +115,11 @@ export function instanceDoc(row: { doc: string }): InstanceDoc {
     ...doc, contactMs: doc.contactMs ?? null, outOfSpaceSinceMs: doc.outOfSpaceSinceMs ?? null,
     options: { ...DEFAULT_INSTANCE_OPTIONS, ...doc.options },
   }
+}
+
+/** What the instance's machine boots by. */
+export function currentBootMode(doc: Pick<InstanceDoc, 'architecture' | 'bootMode'>): 'legacy-bios' | 'uefi' {
+  return bootModeInForce(doc.architecture, doc.bootMode)
 }
 
 /**

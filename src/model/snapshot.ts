@@ -1,6 +1,8 @@
 import { insertRow } from '../store/prepared.ts'
 import type { LayerTable, SnapshotTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
+import { releaseLayer } from './layer.ts'
+import type { SnapshotLock } from './snapshot-lock.ts'
 
 /** What of a snapshot SQL never looks into. */
 export interface SnapshotDoc {
@@ -10,6 +12,9 @@ export interface SnapshotDoc {
   completedMs?: number
   /** Why it is in error. */
   stateMessage?: string
+  /** Whether CopySnapshot or CopyImage made it. */
+  isCopy?: boolean
+  lock?: SnapshotLock
 }
 
 /** The doc of a snapshot row. */
@@ -23,12 +28,27 @@ export async function insertSnapshot(
   snapshot: Pick<SnapshotTable, 'snapshot_id' | 'account_id' | 'size_gib' | 'volume_id' | 'encrypted' | 'created_ms'>,
   layer: Pick<LayerTable, 'layer_id' | 'state'>,
   doc: SnapshotDoc,
-): Promise<void> {
+): Promise<SnapshotTable> {
   const isComplete = layer.state === 'sealed'
-  await insertRow(db, 'snapshots', {
-    ...snapshot, layer_id: layer.layer_id, state: isComplete ? 'completed' : 'pending', is_public: 0, binned_ms: null, bin_exit_ms: null,
+  const row: SnapshotTable = {
+    ...snapshot, layer_id: layer.layer_id, state: isComplete ? 'completed' : 'pending', is_public: 0, binned_ms: null,
+    bin_exit_ms: null,
     doc: JSON.stringify({ ...doc, ...(isComplete ? { completedMs: snapshot.created_ms } : {}) } satisfies SnapshotDoc),
-  })
+  }
+  await insertRow(db, 'snapshots', { ...row })
+  return row
+}
+
+/** Deletes a snapshot for good: row, permissions, tags, and its data where nothing else refers to that. */
+export async function removeSnapshot(
+  db: Db,
+  row: Pick<SnapshotTable, 'snapshot_id' | 'layer_id'>,
+  nowMs: number,
+): Promise<void> {
+  await db.deleteFrom('tags').where('resource_id', '=', row.snapshot_id).execute()
+  await db.deleteFrom('snapshot_permissions').where('snapshot_id', '=', row.snapshot_id).execute()
+  await db.deleteFrom('snapshots').where('snapshot_id', '=', row.snapshot_id).execute()
+  if (row.layer_id !== null) await releaseLayer(db, row.layer_id, nowMs)
 }
 
 /**
@@ -62,12 +82,15 @@ async function settleImagesOf(db: Db, snapshotId: string): Promise<void> {
   for (const image of images) {
     const under = await db
       .selectFrom('image_snapshots').innerJoin('snapshots', 'snapshots.snapshot_id', 'image_snapshots.snapshot_id')
-      .select(['snapshots.snapshot_id', 'snapshots.state', 'snapshots.doc']).where('image_id', '=', image.image_id).execute()
+      .select(['snapshots.snapshot_id', 'snapshots.state', 'snapshots.doc'])
+      .where('image_snapshots.image_id', '=', image.image_id).execute()
     const broken = under.find((each) => each.state === 'error')
     const state = broken ? 'failed' : under.every((each) => each.state === 'completed') ? 'available' : 'pending'
     if (state === 'pending') continue
     const doc = JSON.parse(image.doc) as object
-    const reason = broken ? { stateReason: `Snapshot ${broken.snapshot_id}: ${snapshotDoc(broken).stateMessage ?? 'failed'}` } : {}
+    const reason = broken
+      ? { stateReason: `Snapshot ${broken.snapshot_id}: ${snapshotDoc(broken).stateMessage ?? 'failed'}` }
+      : {}
     await db
       .updateTable('images').set({ state, doc: JSON.stringify({ ...doc, ...reason }) })
       .where('image_id', '=', image.image_id).execute()

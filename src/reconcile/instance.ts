@@ -1,8 +1,8 @@
 import { maxInterfacesOf } from '../catalogue/instance-types.ts'
 import { messageOf } from '../core/errors.ts'
-import type { MachineSpec } from '../hypervisor/driver.ts'
+import type { GuestArchitecture, MachineSpec } from '../hypervisor/driver.ts'
 import {
-  changeInstanceDoc, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated, type InstanceDoc,
+  changeInstanceDoc, currentBootMode, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated, type InstanceDoc,
 } from '../model/instance.ts'
 import { releaseSlot } from '../model/slot.ts'
 import type { InstanceTable } from '../store/schema.ts'
@@ -117,6 +117,13 @@ function giveUp(options: InstanceReconcilerOptions, row: InstanceTable, step: Ex
   return destroyThen(options, row, step.to, { stateReason })
 }
 
+/** What the instance's image needs of a machine. */
+function guestOf(doc: InstanceDoc): { architecture: GuestArchitecture; firmware: 'bios' | 'uefi' } {
+  return {
+    architecture: doc.architecture === 'arm64' ? 'arm64' : 'x86_64', firmware: currentBootMode(doc) === 'uefi' ? 'uefi' : 'bios',
+  }
+}
+
 /** Writes down, before the first start, the hardware that must not change later. */
 async function pinHardware(options: InstanceReconcilerOptions, { row, doc }: LoadedInstance): Promise<InstanceDoc> {
   const promised = { vcpus: row.vcpus, memoryMib: row.memory_mib }
@@ -124,7 +131,7 @@ async function pinHardware(options: InstanceReconcilerOptions, { row, doc }: Loa
   const isShrunk = real.vcpus < promised.vcpus || real.memoryMib < promised.memoryMib
   const pinned: InstanceDoc = {
     ...doc,
-    platform: doc.platform ?? (await options.hypervisor.platform()),
+    platform: doc.platform ?? (await options.hypervisor.platform(guestOf(doc))),
     granted: isShrunk ? real : null,
   }
   if (JSON.stringify(pinned) === JSON.stringify(doc)) return doc

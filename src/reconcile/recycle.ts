@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { HostDoc, RecycleBinUse } from '../model/host.ts'
-import { releaseLayer } from '../model/layer.ts'
+import { removeSnapshot } from '../model/snapshot.ts'
 import { groupBy } from '../store/batch.ts'
 import type { Db, Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
@@ -130,19 +130,18 @@ async function deleteImage(db: Db, { id, binnedMs }: BinnedItem): Promise<void> 
   if (!row) return
   await db.deleteFrom('image_snapshots').where('image_id', '=', id).execute()
   await db.deleteFrom('image_permissions').where('image_id', '=', id).execute()
-  await forget(db, id)
+  await db.deleteFrom('tags').where('resource_id', '=', id).execute()
+  await db.deleteFrom('client_tokens').where('resource_id', '=', id).execute()
   await db.deleteFrom('images').where('image_id', '=', id).execute()
 }
 
 async function deleteSnapshot(db: Db, { id, binnedMs }: BinnedItem, nowMs: number): Promise<void> {
   const row = await db
-    .selectFrom('snapshots').select('layer_id').where('snapshot_id', '=', id).where('binned_ms', '=', binnedMs).executeTakeFirst()
+    .selectFrom('snapshots').select(['snapshot_id', 'layer_id'])
+    .where('snapshot_id', '=', id).where('binned_ms', '=', binnedMs).executeTakeFirst()
   const use = await db.selectFrom('image_snapshots').select('image_id').where('snapshot_id', '=', id).executeTakeFirst()
   if (!row || use) return
-  await db.deleteFrom('snapshot_permissions').where('snapshot_id', '=', id).execute()
-  await forget(db, id)
-  await db.deleteFrom('snapshots').where('snapshot_id', '=', id).execute()
-  if (row.layer_id !== null) await releaseLayer(db, row.layer_id, nowMs)
+  await removeSnapshot(db, row, nowMs)
 }
 
 /** Its reconciler does the rest; its row stays in the bin until then, so that nobody sees it again. */
@@ -152,12 +151,6 @@ async function deleteVolume(db: Db, { id, binnedMs }: BinnedItem, nowMs: number)
   if (!row) return
   await db.updateTable('volumes').set({ state: 'deleting' }).where('volume_id', '=', id).execute()
   await enqueue(db, { kind: 'volume', id, hostId: row.host_id }, nowMs)
-}
-
-/** What else speaks of a resource. */
-async function forget(db: Db, resourceId: string): Promise<void> {
-  await db.deleteFrom('tags').where('resource_id', '=', resourceId).execute()
-  await db.deleteFrom('client_tokens').where('resource_id', '=', resourceId).execute()
 }
 
 /** For `hearth status`: how full the bin is. */

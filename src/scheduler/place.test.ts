@@ -4,7 +4,7 @@ import { place, type HostCapacity } from './place.ts'
 
 const host = (hostId: string, free: number): HostCapacity =>
   ({ hostId, vcpus: free, memoryMib: free * 1024, vcpusUsed: 0, memoryMibUsed: 0 })
-const request = { instanceType: 't', zone: 'us-east-1a', vcpus: 1, memoryMib: 1024, minCount: 1, maxCount: 1 }
+const request = { instanceType: 't', zone: 'us-east-1a', architecture: 'x86_64', vcpus: 1, memoryMib: 1024, minCount: 1, maxCount: 1 }
 
 describe('placement', () => {
   test('takes the host with the most free memory first, and goes on to the next when it is full', () => {
@@ -18,6 +18,14 @@ describe('placement', () => {
   test('is refused when fewer than the least fit', () => {
     expect(() => place([host('a', 2)], { ...request, minCount: 3, maxCount: 5 })).toThrow(/sufficient t capacity/)
     expect(() => place([], request)).toThrow(expect.objectContaining({ code: 'InsufficientInstanceCapacity' }))
+  })
+  test('looks only at hosts that can boot the image', () => {
+    const arm = { ...host('arm', 1), architectures: ['x86_64', 'arm64'] }
+    const hosts = [host('plain', 8), arm]
+    expect(place(hosts, { ...request, architecture: 'arm64' })).toEqual([{ hostId: 'arm', count: 1 }])
+    expect(place(hosts, { ...request, architecture: 'i386' })).toEqual([{ hostId: 'plain', count: 1 }])
+    expect(() => place([host('plain', 8)], { ...request, architecture: 'arm64' })).toThrow(/qemu-system-arm/)
+    expect(() => place([arm], { ...request, architecture: 'arm64', minCount: 2, maxCount: 2 })).toThrow(/sufficient t capacity/)
   })
   test('never promises more than a host has, and never fewer than the least', () => {
     const hosts = fc.array(fc.record({ vcpus: fc.nat(64), memoryMib: fc.nat(65_536), used: fc.nat(32) }), { maxLength: 6 })

@@ -7,11 +7,15 @@ export interface HostCapacity {
   memoryMib: number
   vcpusUsed: number
   memoryMibUsed: number
+  /** What guests can boot there; x86_64 ones unless told otherwise. */
+  architectures?: readonly string[] | undefined
 }
 
 export interface PlacementRequest {
   instanceType: string
   zone: string
+  /** Of the image. */
+  architecture: string
   vcpus: number
   memoryMib: number
   minCount: number
@@ -31,9 +35,11 @@ export interface Placement {
  * @throws ApiError InsufficientInstanceCapacity when fewer than `minCount` fit.
  */
 export function place(hosts: readonly HostCapacity[], request: PlacementRequest): Placement[] {
+  const able = hosts.filter((host) => canBoot(host, request.architecture))
+  if (able.length === 0 && hosts.length > 0) throw cannotBoot(request.architecture)
   const placements: Placement[] = []
   let left = request.maxCount
-  for (const host of byFreeMemory(hosts)) {
+  for (const host of byFreeMemory(able)) {
     const count = Math.min(left, roomFor(host, request))
     if (count > 0) placements.push({ hostId: host.hostId, count })
     left -= Math.max(0, count)
@@ -51,6 +57,16 @@ export function place(hosts: readonly HostCapacity[], request: PlacementRequest)
 /** The hosts with the most free memory first. */
 export function byFreeMemory(hosts: readonly HostCapacity[]): HostCapacity[] {
   return hosts.toSorted((a, b) => b.memoryMib - b.memoryMibUsed - (a.memoryMib - a.memoryMibUsed))
+}
+
+/** i386 guests run on x86_64 hosts. */
+function canBoot({ architectures = ['x86_64'] }: HostCapacity, architecture: string): boolean {
+  return architectures.includes(architecture === 'i386' ? 'x86_64' : architecture)
+}
+
+function cannotBoot(architecture: string): ApiError {
+  const remedy = architecture === 'arm64' ? 'sudo apt-get install qemu-system-arm qemu-efi-aarch64' : 'sudo apt-get install qemu-system-x86'
+  return new ApiError('Unsupported', `No host can boot images of architecture ${architecture}: run "${remedy}" there, then start Hearth again.`)
 }
 
 function roomFor(host: HostCapacity, request: PlacementRequest): number {

@@ -185,7 +185,8 @@ describe('hearth over simulated machines', () => {
 
   it('has help with examples for every command', async () => {
     const commands = [
-      '', 'up', 'down', 'status', 'env', 'ssh', 'console', 'image', 'image build', 'image import', 'image list', 'doctor', 'reset',
+      '', 'up', 'down', 'status', 'env', 'ssh', 'console', 'image', 'image bake', 'image build', 'image import', 'image list',
+      'account', 'account create', 'account list', 'doctor', 'reset',
     ]
     for (const words of commands) {
       const { code, output } = await run(...words.split(' ').filter((word) => word !== ''), '--help')

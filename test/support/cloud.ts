@@ -1,19 +1,22 @@
-import { EC2Client } from '@aws-sdk/client-ec2'
+import { EC2Client, type EC2ClientConfig } from '@aws-sdk/client-ec2'
 import { STSClient } from '@aws-sdk/client-sts'
 import { createApi } from '../../src/api.ts'
 import { parseCidr } from '../../src/core/cidr.ts'
-import { systemClock } from '../../src/core/clock.ts'
+import { systemClock, type Clock } from '../../src/core/clock.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { systemRandom } from '../../src/core/random.ts'
 import type { ImportFiles } from '../../src/disk-formats/import-folder.ts'
-import { DEFAULT_ACCOUNT } from '../../src/model/account.ts'
+import { DEFAULT_ACCOUNT, ensureAccount } from '../../src/model/account.ts'
 import { readSettings } from '../../src/settings.ts'
 import { createSimAgent, createSimHost, INSTANT, type SimHost } from '../../src/sim-host.ts'
 import { openSqlite } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
 import { openTestPostgres } from './postgres.ts'
+import { OTHER_ACCOUNT } from './rows.ts'
 
 export const TEST_KEY = { accessKeyId: 'AKIATESTTESTTESTTEST', secretAccessKey: 'test-secret' }
+/** The key of the second account that every test cloud has. */
+const OTHER_KEY = { accessKeyId: 'AKIATESTTESTTESTOTHR', secretAccessKey: 'other-secret' }
 
 /** A whole simulated cloud behind a real port, `--instant`, with the real SDK's clients for it. */
 export interface TestCloud {
@@ -23,12 +26,15 @@ export interface TestCloud {
   store: Store
   host: SimHost
   settle: () => Promise<void>
-  client: (overrides?: object) => EC2Client
+  /** Another client; of the account OTHER_ACCOUNT where that is named. */
+  client: (overrides?: EC2ClientConfig & { account?: typeof OTHER_ACCOUNT }) => EC2Client
   close: () => Promise<void>
 }
 
 export interface TestCloudOptions {
   auth?: 'strict' | 'permissive'
+  /** The system's by default. */
+  clock?: Clock
   /** Nominal capacity of the host; endless by default. */
   capacity?: { cpus: number; memoryMib: number; guestLimits: { vcpus: number; memoryMib: number } }
   /** Files that can be imported; none by default. */
@@ -42,7 +48,7 @@ function openCloudStore(): Promise<Store> {
 }
 
 export async function startTestCloud(options: TestCloudOptions = {}): Promise<TestCloud> {
-  const ambient = { clock: systemClock, random: systemRandom, log: silentLogger }
+  const ambient = { clock: options.clock ?? systemClock, random: systemRandom, log: silentLogger }
   const settings = readSettings({ engine: 'sim', instant: true, home: '/nowhere', overcommitVcpus: 1, overcommitMemory: 1 }, {})
   const store = await openCloudStore()
   const host = createSimHost(ambient, INSTANT)
@@ -61,11 +67,14 @@ export async function startTestCloud(options: TestCloudOptions = {}): Promise<Te
     publicPool: parseCidr('198.18.0.0/15') ?? { base: 0, prefix: 0 },
     credentials: { ...TEST_KEY, accountId: DEFAULT_ACCOUNT },
   })
+  await addOtherAccount(store, settings.region)
   await agent.start()
   await settle()
   const endpoint = `http://127.0.0.1:${await api.listen(0, '127.0.0.1')}`
-  const client = (overrides: object = {}) =>
-    new EC2Client({ endpoint, region: 'us-east-1', credentials: TEST_KEY, maxAttempts: 1, ...overrides })
+  const client: TestCloud['client'] = ({ account, ...overrides } = {}) =>
+    new EC2Client({
+      endpoint, region: 'us-east-1', credentials: account === OTHER_ACCOUNT ? OTHER_KEY : TEST_KEY, maxAttempts: 1, ...overrides,
+    })
   const ec2 = client()
   const sts = new STSClient({ endpoint, region: 'us-east-1', credentials: TEST_KEY, maxAttempts: 1 })
   return {
@@ -78,6 +87,20 @@ export async function startTestCloud(options: TestCloudOptions = {}): Promise<Te
       await store.close()
     },
   }
+}
+
+async function addOtherAccount(store: Store, region: string): Promise<void> {
+  const ambient = { clock: systemClock, random: systemRandom, region }
+  await store.transaction('test.account', async (db) => {
+    await ensureAccount(db, ambient, { accountId: OTHER_ACCOUNT, name: 'second' })
+    await db
+      .insertInto('access_keys')
+      .values({
+        access_key_id: OTHER_KEY.accessKeyId, account_id: OTHER_ACCOUNT, secret: OTHER_KEY.secretAccessKey,
+        created_ms: systemClock.now(), session_token: null, expires_ms: null, principal: null,
+      })
+      .execute()
+  })
 }
 
 /** The AMI that simulated clouds have. */

@@ -48,6 +48,9 @@ export const DOCUMENTED_FILTERS = {
     state-reason-message subnet-id tenancy tpm-support usage-operation usage-operation-update-time
     virtualization-type vpc-id
   `.trim().split(/\s+/),
+  DescribeInstanceImageMetadata: `
+    availability-zone image-allowed instance-id instance-state-name instance-type launch-time owner-alias owner-id zone-id
+  `.trim().split(/\s+/),
   DescribeImages: `
     architecture block-device-mapping.delete-on-termination block-device-mapping.device-name
     block-device-mapping.snapshot-id block-device-mapping.volume-size block-device-mapping.volume-type
@@ -57,10 +60,26 @@ export const DOCUMENTED_FILTERS = {
     source-image-region source-instance-id state state-reason-code state-reason-message sriov-net-support
     virtualization-type
   `.trim().split(/\s+/),
+  DescribeVolumesModifications: `
+    modification-state original-iops original-size original-volume-type originalMultiAttachEnabled start-time
+    target-iops target-size target-volume-type targetMultiAttachEnabled volume-id
+  `.trim().split(/\s+/),
+  DescribeVolumeStatus: `
+    action.code action.description action.event-id availability-zone event.description event.event-id
+    event.event-type event.not-after event.not-before volume-status.details-name volume-status.details-status
+    volume-status.status
+  `.trim().split(/\s+/),
   DescribeVolumes: `
     attachment.attach-time attachment.delete-on-termination attachment.device attachment.instance-id
     attachment.status availability-zone availability-zone-id create-time encrypted fast-restored
     multi-attach-enabled operator.managed operator.principal size snapshot-id status volume-id volume-type
+  `.trim().split(/\s+/),
+  DescribeSnapshots: `
+    description encrypted owner-alias owner-id progress snapshot-id start-time status storage-tier transfer-type
+    volume-id volume-size
+  `.trim().split(/\s+/),
+  DescribeLockedSnapshots: `
+    lock-state
   `.trim().split(/\s+/),
   DescribeAddresses: `
     allocation-id association-id instance-id network-border-group network-interface-id network-interface-owner-id

@@ -1,4 +1,7 @@
-import { MAX_DISKS, MAX_NICS, type DiskSpec, type MachineSpec, type NicSpec } from '../driver.ts'
+import {
+  MAX_DISKS, MAX_NICS, type DiskSpec, type GuestArchitecture, type MachinePlatform, type MachineSpec, type NicSpec,
+} from '../driver.ts'
+import { architectureFacts, architectureOf, uefiFirmware } from './architecture.ts'
 import { diskDevice, diskNodes, throttleGroup, throttleLimits } from './disk-nodes.ts'
 import { nicDevice, nicNetdev } from './nics.ts'
 import { diskPort, hexadecimal, PCI_SLOT, portForNic, portsOf, type Port } from './places.ts'
@@ -21,7 +24,7 @@ export function machineArguments(spec: MachineSpec, folder: string): string[] {
   return [
     ...identity(spec),
     ...processor(spec),
-    ...channels(),
+    ...channels(architectureOf(spec.platform)),
     '-device', onBus('virtio-rng-pci', PCI_SLOT.rng),
     ...ports.flatMap(portArguments),
     ...spec.disks.flatMap((disk, index) => diskArguments(disk, index, folder)),
@@ -51,7 +54,8 @@ function processor(spec: MachineSpec): string[] {
   const { machineType, cpuModel, accelerator } = spec.platform
   return [
     '-nodefaults', '-no-user-config',
-    '-machine', machineType,
+    ...firmware(spec.platform),
+    '-machine', `${machineType}${machineOptions(spec.platform)}`,
     '-accel', accelerator,
     '-cpu', cpuModel,
     '-smp', `cpus=${spec.vcpus},sockets=1,cores=${spec.vcpus},threads=1`,
@@ -62,7 +66,25 @@ function processor(spec: MachineSpec): string[] {
   ]
 }
 
-function channels(): string[] {
+/** The machine's own firmware variables, in its folder. */
+export const UEFI_VARIABLES_FILE = 'uefi-vars.fd'
+
+/** A UEFI guest's firmware: its code, which all share, and its own variables. */
+function firmware(platform: MachinePlatform): string[] {
+  if (platform.firmware !== 'uefi') return []
+  const { code } = uefiFirmware(architectureOf(platform))
+  return [
+    '-blockdev', JSON.stringify({ driver: 'file', 'node-name': 'uefi-code', filename: code, 'read-only': true }),
+    '-blockdev', JSON.stringify({ driver: 'file', 'node-name': 'uefi-vars', filename: UEFI_VARIABLES_FILE }),
+  ]
+}
+
+function machineOptions(platform: MachinePlatform): string {
+  const interrupts = architectureOf(platform) === 'arm64' ? ',gic-version=max' : ''
+  return platform.firmware === 'uefi' ? `${interrupts},pflash0=uefi-code,pflash1=uefi-vars` : interrupts
+}
+
+function channels(architecture: GuestArchitecture): string[] {
   return [
     '-msg', 'timestamp=on',
     '-qmp', 'unix:qmp.sock,server=on,wait=off',
@@ -73,7 +95,7 @@ function channels(): string[] {
     '-device', onBus('virtio-serial-pci,id=channels,max_ports=2', PCI_SLOT.serial),
     '-chardev', 'socket,id=qga,path=qga.sock,server=on,wait=off',
     '-device', 'virtserialport,bus=channels.0,nr=1,chardev=qga,name=org.qemu.guest_agent.0',
-    '-device', onBus('VGA', PCI_SLOT.vga),
+    '-device', onBus(architectureFacts(architecture).display, PCI_SLOT.vga),
     '-display', 'none',
     '-vnc', 'unix:vnc.sock',
   ]

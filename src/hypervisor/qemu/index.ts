@@ -7,9 +7,10 @@ import { isWellFormedId } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Random } from '../../core/random.ts'
 import type {
-  DiskSpec, DiskSwitch, Hypervisor, MachineObservation, MachinePlatform, MachineSpec, NicSpec,
+  DiskSpec, DiskSwitch, GuestArchitecture, Hypervisor, MachineObservation, MachinePlatform, MachineSpec, NicSpec,
 } from '../driver.ts'
-import { machineArguments } from './arguments.ts'
+import { architectureFacts, architectureOf, uefiFirmware } from './architecture.ts'
+import { machineArguments, UEFI_VARIABLES_FILE } from './arguments.ts'
 import { MachineCgroup } from './cgroup.ts'
 import type { Execute, Qemu } from './devices.ts'
 import { keysOf } from './disk-nodes.ts'
@@ -24,6 +25,7 @@ import { findMachine, findMachineIds, isAlive, isMachine, processOf, startedAtMs
 import { closeMaster, forgetKeys, launchSecrets, openMaster } from './secrets.ts'
 import { ensureShortened, type Shortening } from './shorten.ts'
 import { switchDisks } from './switch.ts'
+import { ensureUefiVariables } from './uefi-variables.ts'
 import { resolveMachineType } from './version.ts'
 
 export interface QemuOptions {
@@ -63,7 +65,7 @@ class QemuHypervisor implements Hypervisor {
   readonly #monitors: Monitors
   readonly #locks = new KeyedLock()
   readonly #listeners: ((instanceId: string) => void)[] = []
-  #machineType: Promise<string> | undefined
+  readonly #machineTypes = new Map<GuestArchitecture, Promise<string>>()
   #lastCgroupReason: string | null = null
 
   constructor(options: QemuOptions) {
@@ -73,10 +75,30 @@ class QemuHypervisor implements Hypervisor {
     this.#monitors = new Monitors(options.clock, (instanceId) => this.#changed(instanceId))
   }
 
-  async platform(): Promise<MachinePlatform> {
-    const { accelerator, machineType } = this.#options
-    this.#machineType ??= machineType === undefined ? resolveMachineType() : Promise.resolve(machineType)
-    return { machineType: await this.#machineType, cpuModel: accelerator === 'kvm' ? 'host' : 'max', accelerator }
+  async platform(guest?: { architecture: GuestArchitecture; firmware: 'bios' | 'uefi' }): Promise<MachinePlatform> {
+    const { architecture = 'x86_64', firmware = 'bios' } = guest ?? {}
+    const { emulatedCpu, hasBios, nativeOn } = architectureFacts(architecture)
+    const isUefi = firmware === 'uefi' || !hasBios
+    // Now, while somebody can still be told what is missing.
+    if (isUefi) uefiFirmware(architecture)
+    const isNative = this.#options.accelerator === 'kvm' && process.arch === nativeOn
+    return {
+      machineType: await this.#machineTypeOf(architecture), cpuModel: isNative ? 'host' : emulatedCpu,
+      accelerator: isNative ? 'kvm' : 'tcg',
+      ...(architecture === 'x86_64' ? {} : { architecture }), ...(isUefi ? { firmware: 'uefi' } : {}),
+    }
+  }
+
+  #machineTypeOf(architecture: GuestArchitecture): Promise<string> {
+    const { machineType } = this.#options
+    if (machineType !== undefined && architecture === 'x86_64') return Promise.resolve(machineType)
+    const known = this.#machineTypes.get(architecture)
+    if (known) return known
+    const asked = resolveMachineType(architecture)
+    this.#machineTypes.set(architecture, asked)
+    // What is installed meanwhile is found at the next try.
+    asked.catch(() => this.#machineTypes.delete(architecture))
+    return asked
   }
 
   ensureRunning(spec: MachineSpec): Promise<void> {
@@ -292,6 +314,10 @@ class QemuHypervisor implements Hypervisor {
     }
     const words = [...machineArguments(spec, folder.path), ...keyWords]
     folder.prepare(uid)
+    if (spec.platform.firmware === 'uefi') {
+      const { variables } = uefiFirmware(architectureOf(spec.platform))
+      ensureUefiVariables(join(folder.path, UEFI_VARIABLES_FILE), variables, uid)
+    }
     if (uid !== null) for (const disk of spec.disks) giveToMachine(disk.layers[0]?.path ?? '', uid)
     const cgroup = new MachineCgroup(this.#home, spec.instanceId).ensure(spec)
     // Said once, not at every start.
@@ -302,6 +328,7 @@ class QemuHypervisor implements Hypervisor {
     return {
       folder: folder.path, uid, kvm: spec.platform.accelerator === 'kvm', netnsPath: spec.netnsPath,
       tun: spec.netnsPath !== null || spec.nics.length > 0, cgroupFiles: cgroup.joinFiles, arguments: words,
+      program: architectureFacts(architectureOf(spec.platform)).program,
     }
   }
 

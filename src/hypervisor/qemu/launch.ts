@@ -16,6 +16,8 @@ export interface Launch {
   /** Whether it opens taps. */
   tun: boolean
   cgroupFiles: string[]
+  /** QEMU's program; the one for x86_64 unless told otherwise. */
+  program?: string
   arguments: string[]
   /** A handle that it is to have as MASTER_HANDLE (secrets.ts). */
   masterHandle?: number
@@ -59,7 +61,7 @@ export function launchCommand(launch: Launch): string[] {
   const follow = launch.diesWithParent ? ['--pdeathsig=KILL'] : []
   const restrict = ['setpriv', '--no-new-privs', ...drop, ...follow, '--']
   const lock = ['flock', '--no-fork', '--nonblock', '--conflict-exit-code', String(ALREADY_RUNNING), 'lock']
-  return [...lock, ...join, ...tun, ...enter, ...restrict, 'qemu-system-x86_64', ...launch.arguments]
+  return [...lock, ...join, ...tun, ...enter, ...restrict, launch.program ?? 'qemu-system-x86_64', ...launch.arguments]
 }
 
 /** Starts QEMU in a session of its own, its output going to `logHandle`. */

@@ -1,4 +1,6 @@
 import { execFile } from 'node:child_process'
+import type { GuestArchitecture } from '../driver.ts'
+import { architectureFacts } from './architecture.ts'
 
 const TIMEOUT_MS = 10_000
 
@@ -9,26 +11,27 @@ export async function qemuVersion(): Promise<string> {
 }
 
 /**
- * The versioned name of the installed QEMU's newest q35 machine ("pc-q35-7.2"), which a later QEMU
- * still offers unchanged.
+ * The versioned name of the newest machine of its kind that the installed QEMU has ("pc-q35-7.2"),
+ * which a later QEMU still offers unchanged.
  */
-export async function resolveMachineType(): Promise<string> {
-  return parseMachineType(await ask(['-machine', 'help']))
+export async function resolveMachineType(architecture: GuestArchitecture = 'x86_64'): Promise<string> {
+  return parseMachineType(await ask(['-machine', 'help'], architecture), architectureFacts(architecture).machine)
 }
 
-/** Reads it from the output of `-machine help`. @throws Error when there is no q35. */
-export function parseMachineType(help: string): string {
-  const name = /^q35 .*\(alias of (\S+?)\)/m.exec(help)?.[1]
-  if (name === undefined) throw new Error('this QEMU has no q35 machine; install qemu-system-x86')
+/** Reads it from the output of `-machine help`. @throws Error when there is none. */
+export function parseMachineType(help: string, machine: 'q35' | 'virt' = 'q35'): string {
+  const name = new RegExp(`^${machine} .*\\(alias of (\\S+?)\\)`, 'm').exec(help)?.[1]
+  if (name === undefined) throw new Error(`this QEMU has no ${machine} machine; install qemu-system-x86 or qemu-system-arm`)
   return name
 }
 
-function ask(words: string[]): Promise<string> {
+function ask(words: string[], architecture: GuestArchitecture = 'x86_64'): Promise<string> {
+  const { program, programPackage } = architectureFacts(architecture)
   return new Promise((resolve, reject) => {
-    const child = execFile('qemu-system-x86_64', words, { timeout: TIMEOUT_MS }, (error, stdout) => {
+    const child = execFile(program, words, { timeout: TIMEOUT_MS }, (error, stdout) => {
       if (!error) return resolve(stdout)
       const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT'
-      reject(isMissing ? new Error('qemu-system-x86_64 is not installed: apt install qemu-system-x86') : error)
+      reject(isMissing ? new Error(`${program} is not installed: apt install ${programPackage}`) : error)
     })
     child.stdin?.end()
   })

@@ -1,0 +1,43 @@
+import { ApiError } from '../core/errors.ts'
+import type { VolumeTable } from '../store/schema.ts'
+import { inBatches } from '../store/batch.ts'
+import type { Context } from './context.ts'
+
+/** Snapshots of one volume that may be pending at once, and of one on a slow disk. */
+const MOST_PENDING = 5
+const MOST_PENDING_OF_HDD = 1
+const HDD_TYPES: readonly string[] = ['st1', 'sc1']
+
+/** How long to wait before the next snapshot of a volume while one is pending. */
+const CONCURRENT_INTERVAL_MS = 15_000
+
+/**
+ * Refuses snapshots of a volume of which there are enough under way. Once they are complete, the next one
+ * may follow at once.
+ * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+ *
+ * @throws ApiError ConcurrentSnapshotLimitExceeded, SnapshotCreationPerVolumeRateExceeded.
+ */
+export async function checkSnapshotLimits(
+  { db, account, nowMs }: Context,
+  volumes: readonly Pick<VolumeTable, 'volume_id' | 'volume_type'>[],
+): Promise<void> {
+  const pending = await inBatches(volumes.map((volume) => volume.volume_id), (batch) =>
+    db.selectFrom('snapshots').select(['volume_id', 'created_ms'])
+      .where('volume_id', 'in', batch).where('account_id', '=', account).where('state', '=', 'pending').execute())
+  for (const volume of volumes) {
+    const own = pending.filter((each) => each.volume_id === volume.volume_id)
+    if (own.length >= (HDD_TYPES.includes(volume.volume_type) ? MOST_PENDING_OF_HDD : MOST_PENDING)) {
+      throw new ApiError(
+        'ConcurrentSnapshotLimitExceeded', 'Maximum allowed in-progress snapshots for a single volume exceeded.',
+      )
+    }
+    if (own.some((each) => nowMs - each.created_ms < CONCURRENT_INTERVAL_MS)) {
+      throw new ApiError(
+        'SnapshotCreationPerVolumeRateExceeded',
+        'The maximum per volume CreateSnapshot request rate has been exceeded. Use an increasing or variable sleep ' +
+          'interval between requests.',
+      )
+    }
+  }
+}
