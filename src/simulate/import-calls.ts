@@ -57,17 +57,17 @@ export async function checkImports(cloud: SimulatedCloud): Promise<string[]> {
     const image = images.find((row) => row.name === task.task_id)
     const left = [...own, ...(image ? [image.image_id] : [])]
     if (task.state !== 'completed') return left.length > 0 ? [`${task.task_id} is ${task.state} and left ${left.join()}`] : []
+    // What a task has made may be deleted, or in the bin, by now.
     const broken = doc.disks.filter((disk) => {
       const snapshot = made.get(disk.snapshotId ?? '')
-      return snapshot?.state !== 'completed' || snapshot.layer !== 'sealed'
+      return snapshot && (snapshot.state !== 'completed' || snapshot.layer !== 'sealed')
     })
-    const hasImage = task.kind === 'snapshot'
-      ? image === undefined
-      : image?.image_id === doc.imageId && image?.state === 'available'
     return [
       ...broken.map((disk) => `${task.task_id} is completed, and ${disk.snapshotId} is not`),
-      ...(own.length === doc.disks.length ? [] : [`${task.task_id} made ${own.length} snapshots of ${doc.disks.length} disks`]),
-      ...(hasImage ? [] : [`${task.task_id} is completed, and its image is not there`]),
+      ...(doc.disks.some((disk) => disk.snapshotId === null) ? [`${task.task_id} is completed without all its snapshots`] : []),
+      ...((doc.imageId === undefined) === (task.kind === 'image') ? [`${task.task_id} is completed, and has ${doc.imageId}`] : []),
+      ...(image && image.image_id !== doc.imageId ? [`${task.task_id} made ${image.image_id} and says ${doc.imageId}`] : []),
+      ...(image?.state === 'pending' ? [`${image.image_id} is pending`] : []),
     ]
   })
 }
