@@ -4,10 +4,14 @@ import { systemRandom } from './core/random.ts'
 import { ensureCredentials } from './credentials.ts'
 import { ensureHome, ensureHostId, homeIdOf, homePaths } from './home.ts'
 import type { SimWorld } from './hypervisor/sim-world.ts'
+import { createMemoryKeys } from './keys/memory-keys.ts'
 import { openStore, processLogger } from './main.ts'
 import { DEFAULT_ACCOUNT } from './model/account.ts'
+import { instanceDoc } from './model/instance.ts'
+import { diskSpecs, keyOf } from './reconcile/disks.ts'
 import { publicPoolOf, type Settings } from './settings.ts'
 import { createSimAgent, createSimHost, INSTANT, REALISTIC, type SimHost } from './sim-host.ts'
+import type { VolumeTable } from './store/schema.ts'
 import type { Store } from './store/store.ts'
 
 /** Nothing that `--instant` waits for is further away than this. */
@@ -26,7 +30,7 @@ export async function startSimulated(
   const delays = settings.instant ? INSTANT : REALISTIC
   const host = createSimHost({ clock, random }, delays)
   const hostId = await ensureHostId(settings.home, random)
-  await restoreMachines(store, hostId, host.world)
+  await restoreHost(store, hostId, host.world)
   const { agent } = createSimAgent({ hostId, settings, store, clock, random, log, host, delays, onFatal })
   const credentials = await ensureCredentials(homePaths(settings.home).credentials, random, DEFAULT_ACCOUNT)
   const api = await createApi({
@@ -48,19 +52,36 @@ export async function startSimulated(
   }
 }
 
-/** Simulated machines end with their process; those that the database says run are put back. */
-async function restoreMachines(store: Store, hostId: string, world: SimWorld): Promise<void> {
-  const rows = await store.read((db) =>
-    db
+/** Simulated machines and disks end with their process; those that the database says are there are put back. */
+async function restoreHost(store: Store, hostId: string, world: SimWorld): Promise<void> {
+  const { layers, instances, volumes } = await store.read(async (db) => ({
+    // What others stand on comes first.
+    layers: await db
+      .selectFrom('layers').selectAll().where('host_id', '=', hostId).where('state', 'in', ['open', 'sealing', 'sealed'])
+      .orderBy('depth').execute(),
+    instances: await db
       .selectFrom('instances').selectAll()
       .where('host_id', '=', hostId).where('state', 'in', ['running', 'stopping', 'shutting-down'])
-      .execute())
-  // Their disks went too: the reconcilers make them again before anything starts from them.
-  await store.transaction('sim.restore', (db) => db.updateTable('volumes').set({ ready: 0 }).where('host_id', '=', hostId).execute())
-  for (const row of rows) {
+      .execute(),
+    volumes: await db.selectFrom('volumes').selectAll().where('attach_state', '=', 'attached').execute(),
+  }))
+  const keys = createMemoryKeys()
+  for (const layer of layers) {
+    // What was in them is gone, as nobody could read it.
+    world.makeLayer({ layerId: layer.layer_id, sizeGib: layer.size_gib, parentId: layer.parent_id, key: await keyOf(keys, layer) })
+    if (layer.state === 'sealed') world.sealLayer(layer.layer_id)
+  }
+  const pathOf = (layerId: string) => layerId
+  for (const row of instances) {
+    const { rootDeviceName } = instanceDoc(row)
+    const isRoot = ({ device }: VolumeTable) => Number(device === rootDeviceName)
+    const attached = volumes
+      .filter((volume) => volume.instance_id === row.instance_id).toSorted((a, b) => isRoot(b) - isRoot(a))
+      .flatMap((volume) => layers.filter((layer) => layer.layer_id === volume.layer_id).map((head) => ({ row: volume, head, next: null })))
     world.start({
       instanceId: row.instance_id, uuid: '', slot: row.slot ?? 0, vcpus: row.vcpus, memoryMib: row.memory_mib,
-      platform: { machineType: 'sim', cpuModel: 'sim', accelerator: 'sim' }, disks: [], nics: [], maxNics: 1, netnsPath: null,
+      platform: { machineType: 'sim', cpuModel: 'sim', accelerator: 'sim' },
+      disks: await diskSpecs({ store, volumes: { pathOf }, keys }, attached), nics: [], maxNics: 1, netnsPath: null,
     })
   }
 }

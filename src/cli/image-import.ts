@@ -11,7 +11,10 @@ import { fetchDisk, nameOf, parseSource, readText, type DiskSource } from '../im
 import { steadyProgress } from '../images/steady-progress.ts'
 import { makeWorkFolder } from '../images/work-folder.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
-import { formatName, importTaskDoc, insertImportTask, newImportTaskId, type ImportTaskDoc } from '../model/import-task.ts'
+import {
+  formatName, importTaskDoc, importTaskOf, insertImportTask, newImportTaskId, type ImportTaskDoc,
+} from '../model/import-task.ts'
+import { requestedKmsKey } from '../model/kms-key.ts'
 import { importFolderOf, type Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
 import { checkHomeFolder, hearthCommand, newCommand, settingsOf, withSettings, withStore } from './command.ts'
@@ -184,14 +187,18 @@ async function startTask(
   { taskId, file, flags, sshUser }: { taskId: string; file: string; flags: Flags; sshUser: string | null },
 ): Promise<void> {
   const hostId = await ensureHostId(settings.home, systemRandom)
+  const nowMs = systemClock.now()
   const bootMode = flags.bootMode === 'uefi' || flags.architecture === 'arm64' ? 'uefi' : 'legacy-bios'
   try {
-    await store.transaction('image.import', (db) => insertImportTask(
-      { db, nowMs: systemClock.now() }, { taskId, account: DEFAULT_ACCOUNT, kind: 'image', hostId },
+    await store.transaction('image.import', async (db) => insertImportTask(
+      { db, nowMs }, { taskId, account: DEFAULT_ACCOUNT, kind: 'image', hostId },
       {
-        description: flags.description ?? null, kmsKeyId: null,
+        description: flags.description ?? null,
+        // Where the account has everything encrypted, this as well.
+        kmsKeyId: await requestedKmsKey({ db, account: DEFAULT_ACCOUNT, region: settings.region, random: systemRandom, nowMs }, {}),
         disks: [{
-          url: null, file, isOwned: true, format: null, description: flags.name, deviceName: flags.rootDeviceName, snapshotId: null,
+          url: null, file, isOwned: true, format: null, description: flags.name, deviceName: flags.rootDeviceName,
+          snapshotId: null,
         }],
         image: {
           name: flags.name, description: flags.description ?? null, architecture: flags.architecture, bootMode,
@@ -208,13 +215,14 @@ async function startTask(
 async function watchTask(store: Store, settings: Settings, taskId: string, say: (line: string) => void): Promise<Imported> {
   let told = ''
   for (;;) {
-    const row = await store.read((db) => db.selectFrom('import_tasks').selectAll().where('task_id', '=', taskId).executeTakeFirst())
+    const row = await store.read((db) => importTaskOf(db, taskId))
     if (!row) throw new Error(`${taskId} is gone`)
     const doc = importTaskDoc(row)
     if (row.state === 'completed') return importedOf(taskId, doc)
     if (row.state === 'deleted') throw new Error(`${taskId} was cancelled: ${doc.statusMessage}`)
     if (row.state === 'error') throw new Error(`the import failed: ${doc.statusMessage.replace(/^ClientError: /, '')}`)
-    const line = doc.statusMessage === 'converting' ? `converting: ${doc.progressPercent - (doc.progressPercent % 5)} %` : doc.statusMessage
+    const percent = doc.progressPercent - (doc.progressPercent % 5)
+    const line = doc.statusMessage === 'converting' ? `converting: ${percent} %` : doc.statusMessage
     if (line !== told) say(line)
     told = line
     if (!readUpRecord(settings.home)?.isRunning) {

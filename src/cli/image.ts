@@ -17,6 +17,7 @@ import { formatTable, type Terminal } from './terminal.ts'
 export function addImage(program: Command, terminal: Terminal): void {
   const image = newCommand(program, 'image', 'build, bake or import images of machines, or list them', [
     'hearth image build debian-12', 'hearth image bake first --name mine', 'hearth image import disk.qcow2 --name mine',
+    'hearth image list --json',
   ])
   const recipes = imageRecipes.map((each) => each.name).join(', ')
   const build = newCommand(image, 'build', 'build an image from packages; a running cloud registers it', [

@@ -94,6 +94,11 @@ function truncated(what: string): DiskFormatError {
   return new DiskFormatError(`the file ends before ${what}: it is truncated or damaged; copy or download it again`)
 }
 
+/** The error for a disk that shows another one where it has nothing itself. */
+export function onlyChanges(other: string): DiskFormatError {
+  return new DiskFormatError(`it is only the changes over another ${other}; make it whole with qemu-img convert -O qcow2`)
+}
+
 /** A 64-bit number of a header as a number. @throws DiskFormatError for one that no file has. */
 export function sane(value: bigint, what: string): number {
   if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new DiskFormatError(`${what} makes no sense: ${value}`)

@@ -24,8 +24,12 @@ afterAll(() => rmSync(home, { recursive: true, force: true }))
 
 describe('the folder that disks are imported from', () => {
   it('gives its files and those in its folders, by where they really are', async () => {
-    expect(await imports.inspect(at('imports', 'disk.img'), null)).toMatchObject({ path: at('real', 'disk.img'), format: 'raw', virtualSizeBytes: 1024 })
-    expect(await imports.inspect(at('imports', 'below', 'disk.img'), 'raw')).toMatchObject({ path: at('real', 'below', 'disk.img') })
+    expect(await imports.inspect(at('imports', 'disk.img'), null)).toMatchObject({
+      path: at('real', 'disk.img'), format: 'raw', virtualSizeBytes: 1024,
+    })
+    expect(await imports.inspect(at('imports', 'below', 'disk.img'), 'raw')).toMatchObject({
+      path: at('real', 'below', 'disk.img'),
+    })
   })
 
   it('gives nothing else, and tells nothing of it', async () => {

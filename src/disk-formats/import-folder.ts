@@ -54,7 +54,8 @@ export function createImportFolder(folder: string): ImportFiles {
 export function checkExpected(found: Pick<DiskFile, 'path' | 'format'>, format: DiskFormat | null): void {
   const expected = format ?? ENDINGS[path.extname(found.path).toLowerCase()]
   if (expected === undefined || expected === found.format) return
-  throw new DiskFormatError(`${found.path} is said to be ${formatName(expected)}, and is ${found.format === 'raw' ? 'none' : formatName(found.format)}`)
+  const is = found.format === 'raw' ? 'none' : formatName(found.format)
+  throw new DiskFormatError(`${found.path} is said to be ${formatName(expected)}, and is ${is}`)
 }
 
 function isWithin(folder: string, file: string): boolean {

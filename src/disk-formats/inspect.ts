@@ -75,10 +75,11 @@ export async function inspectDisk(file: BoundedFile): Promise<{ format: DiskForm
   refuseVmdkParts(head)
   refuseOthers(head, end)
   const found = await inspectKnown(file, head, end) ?? { format: 'raw' as const, virtualSizeBytes: rawSize(file) }
-  if (found.virtualSizeBytes === 0) throw new DiskFormatError('the disk in it has no size')
-  if (found.virtualSizeBytes % SECTOR_BYTES !== 0) throw new DiskFormatError('the size of the disk in it is not a number of sectors')
-  if (found.virtualSizeBytes > MOST_DISK_BYTES) {
-    throw new DiskFormatError(`the disk in it is of ${Math.ceil(found.virtualSizeBytes / 1024 ** 4)} TiB, and volumes have at most 64`)
+  const { virtualSizeBytes } = found
+  if (virtualSizeBytes === 0) throw new DiskFormatError('the disk in it has no size')
+  if (virtualSizeBytes % SECTOR_BYTES !== 0) throw new DiskFormatError('the size of the disk in it is not a number of sectors')
+  if (virtualSizeBytes > MOST_DISK_BYTES) {
+    throw new DiskFormatError(`the disk in it is of ${Math.ceil(virtualSizeBytes / 1024 ** 4)} TiB, and volumes have at most 64`)
   }
   return found
 }
@@ -97,7 +98,8 @@ async function inspectKnown(
 
 function rawSize(file: BoundedFile): number {
   if (file.size % SECTOR_BYTES === 0) return file.size
-  throw new DiskFormatError('it is of no known format, and as a raw disk not a whole number of sectors: it is truncated, or no disk')
+  throw new DiskFormatError(
+    'it is of no known format, and as a raw disk not a whole number of sectors: it is truncated, or no disk')
 }
 
 /** Opens without following a link and without waiting, as a pipe would make one wait. */

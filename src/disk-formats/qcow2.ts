@@ -1,4 +1,4 @@
-import { type BoundedFile, DiskFormatError, sane } from './bounded-file.ts'
+import { type BoundedFile, DiskFormatError, onlyChanges, sane } from './bounded-file.ts'
 
 /** https://www.qemu.org/docs/master/interop/qcow2.html */
 const INCOMPATIBLE = { dirty: 1n, corrupt: 2n, dataFile: 4n, compression: 8n, extendedL2: 16n }
@@ -49,7 +49,9 @@ export async function inspectQcow2(file: BoundedFile): Promise<number> {
   const header = await readHeader(file, head)
   await checkL1(file, header)
   await checkRefcounts(file, header)
-  if (header.snapshots > MOST_SNAPSHOTS) throw new DiskFormatError(`it has ${header.snapshots} internal snapshots, more than QEMU reads`)
+  if (header.snapshots > MOST_SNAPSHOTS) {
+    throw new DiskFormatError(`it has ${header.snapshots} internal snapshots, more than QEMU reads`)
+  }
   if (header.snapshots > 0) {
     file.checkWithin(header.snapshotsOffset, header.snapshots * LEAST_SNAPSHOT_BYTES, 'its table of internal snapshots')
   }
@@ -63,7 +65,7 @@ async function readHeader(file: BoundedFile, head: Buffer): Promise<Header> {
   }
   file.checkWithin(0, version === 2 ? V2_HEADER_BYTES : V3_HEADER_BYTES, 'the end of its header')
   if (head.readBigUInt64BE(8) !== 0n || head.readUInt32BE(16) !== 0) {
-    throw new DiskFormatError('it is only the changes over another file (its backing file); make it whole with qemu-img convert -O qcow2')
+    throw onlyChanges('file (its backing file)')
   }
   if (head.readUInt32BE(32) !== 0) throw encrypted()
   const incompatible = version === 2 ? 0n : await checkFeatures(file, head)
@@ -130,7 +132,9 @@ async function checkL1(file: BoundedFile, header: Header): Promise<void> {
   const { l1Entries, l1Offset, clusterBytes, sizeBytes, l2EntryBytes } = header
   const l2Entries = clusterBytes / l2EntryBytes
   if (l1Entries * 8 > MOST_L1_BYTES) throw new DiskFormatError(`an L1 table of ${l1Entries} entries makes no sense`)
-  if (l1Entries * l2Entries * clusterBytes < sizeBytes) throw new DiskFormatError('its L1 table is too small for the size of the disk')
+  if (l1Entries * l2Entries * clusterBytes < sizeBytes) {
+    throw new DiskFormatError('its L1 table is too small for the size of the disk')
+  }
   if (l1Entries > 0) checkPlace(l1Offset, header, 'its L1 table')
   const table = { offset: l1Offset, entries: l1Entries, entryBytes: 8, what: 'the end of its L1 table' }
   await file.scan(table, (part) => {
@@ -206,5 +210,6 @@ function lastNonZero(bytes: Buffer): number {
 }
 
 function checkPlace(offset: number, { clusterBytes }: Pick<Header, 'clusterBytes'>, what: string): void {
-  if (offset === 0 || offset % clusterBytes !== 0) throw new DiskFormatError(`${what} is at ${offset}, where nothing can be: it is damaged`)
+  if (offset !== 0 && offset % clusterBytes === 0) return
+  throw new DiskFormatError(`${what} is at ${offset}, where nothing can be: it is damaged`)
 }

@@ -1,4 +1,4 @@
-import { type BoundedFile, DiskFormatError, sane } from './bounded-file.ts'
+import { type BoundedFile, DiskFormatError, onlyChanges, sane } from './bounded-file.ts'
 
 const SECTOR_BYTES = 512
 const FOOTER_BYTES = 512
@@ -26,11 +26,10 @@ export async function inspectVhd(file: BoundedFile): Promise<number> {
   const isDynamic = isVhd(first)
   const footer = isDynamic ? first : await file.read(file.size - FOOTER_BYTES, FOOTER_BYTES, 'its footer')
   const type = footer.readUInt32BE(60)
-  if (type === TYPES.differencing) {
-    throw new DiskFormatError('it is only the changes over another disk (its parent); make it whole with qemu-img convert -O qcow2')
-  }
-  if (type !== (isDynamic ? TYPES.dynamic : TYPES.fixed)) throw new DiskFormatError(`VHD disks of type ${type} are not known here`)
-  if (checksum(footer, 64) !== footer.readUInt32BE(64)) throw new DiskFormatError('the checksum of its header is wrong: it is damaged')
+  if (type === TYPES.differencing) throw onlyChanges('disk (its parent)')
+  const expected = isDynamic ? TYPES.dynamic : TYPES.fixed
+  if (type !== expected) throw new DiskFormatError(`VHD disks of type ${type} are not known here`)
+  checkSum(footer, 64)
   const sizeBytes = sizeOf(footer)
   if (isDynamic) await checkDynamic(file, footer, sizeBytes)
   else file.checkWithin(0, sizeBytes + FOOTER_BYTES, 'the end of its data')
@@ -47,10 +46,13 @@ function sizeOf(footer: Buffer): number {
 async function checkDynamic(file: BoundedFile, footer: Buffer, sizeBytes: number): Promise<void> {
   // Whoever writes one ends with the footer once more; what comes before it may be cut off without it.
   const end = await file.read(file.size - FOOTER_BYTES, FOOTER_BYTES, 'its footer')
-  if (!isVhd(end) && !isVhd(end.subarray(1))) throw new DiskFormatError('its end is missing: it is truncated; copy or download it again')
-  const header = await file.read(sane(footer.readBigUInt64BE(16), 'the place of its header'), DYNAMIC_HEADER_BYTES, 'the end of its header')
+  if (!isVhd(end) && !isVhd(end.subarray(1))) {
+    throw new DiskFormatError('its end is missing: it is truncated; copy or download it again')
+  }
+  const place = sane(footer.readBigUInt64BE(16), 'the place of its header')
+  const header = await file.read(place, DYNAMIC_HEADER_BYTES, 'the end of its header')
   if (header.subarray(0, 8).toString('latin1') !== 'cxsparse') throw new DiskFormatError('its header is damaged')
-  if (checksum(header, 36) !== header.readUInt32BE(36)) throw new DiskFormatError('the checksum of its header is wrong: it is damaged')
+  checkSum(header, 36)
   const entries = header.readUInt32BE(28)
   const blockBytes = header.readUInt32BE(32)
   const isPowerOfTwo = blockBytes >= SECTOR_BYTES && (blockBytes & (blockBytes - 1)) === 0
@@ -67,9 +69,10 @@ async function checkDynamic(file: BoundedFile, footer: Buffer, sizeBytes: number
   })
 }
 
-/** One's complement of the sum of all bytes but those of the checksum itself. */
-function checksum(bytes: Buffer, at: number): number {
+/** The checksum is the one's complement of the sum of all bytes but its own. */
+function checkSum(bytes: Buffer, at: number): void {
   let sum = 0
   for (const [index, byte] of bytes.entries()) if (index < at || index >= at + 4) sum += byte
-  return ~sum >>> 0
+  if (~sum >>> 0 === bytes.readUInt32BE(at)) return
+  throw new DiskFormatError('the checksum of its header is wrong: it is damaged')
 }

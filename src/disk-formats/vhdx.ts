@@ -1,4 +1,4 @@
-import { type BoundedFile, DiskFormatError, sane } from './bounded-file.ts'
+import { type BoundedFile, DiskFormatError, onlyChanges, sane } from './bounded-file.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -43,9 +43,9 @@ export async function inspectVhdx(file: BoundedFile): Promise<number> {
   const blocks = regions.get(GUIDS.blocks)
   if (!metadata || !blocks) throw new DiskFormatError('its tables are missing: it is damaged')
   const items = await readMetadata(file, metadata)
-  if (items.has(GUIDS.parentLocator)) throw differencing()
+  if (items.has(GUIDS.parentLocator)) throw onlyChanges('disk (its parent)')
   const parameters = await readItem(file, items, GUIDS.fileParameters, 8)
-  if (parameters.readUInt32LE(4) & HAS_PARENT) throw differencing()
+  if (parameters.readUInt32LE(4) & HAS_PARENT) throw onlyChanges('disk (its parent)')
   const blockBytes = parameters.readUInt32LE(0)
   const isPowerOfTwo = (blockBytes & (blockBytes - 1)) === 0
   if (blockBytes < BLOCK_BYTES.least || blockBytes > BLOCK_BYTES.most || !isPowerOfTwo) {
@@ -58,14 +58,11 @@ export async function inspectVhdx(file: BoundedFile): Promise<number> {
   return sizeBytes
 }
 
-function differencing(): DiskFormatError {
-  return new DiskFormatError('it is only the changes over another disk (its parent); make it whole with qemu-img convert -O qcow2')
-}
-
 async function readRegions(file: BoundedFile): Promise<Map<string, Range>> {
   const table = await file.read(REGION_TABLE_OFFSET, REGION_TABLE_BYTES, 'the end of its table of regions')
   const count = table.readUInt32LE(8)
-  if (table.subarray(0, 4).toString('latin1') !== 'regi' || count > MOST_REGIONS) throw new DiskFormatError('its table of regions is damaged')
+  const isTable = table.subarray(0, 4).toString('latin1') === 'regi' && count <= MOST_REGIONS
+  if (!isTable) throw new DiskFormatError('its table of regions is damaged')
   const regions = new Map<string, Range>()
   for (let index = 0; index < count; index++) {
     const at = 16 + index * 32

@@ -1,4 +1,4 @@
-import { type BoundedFile, DiskFormatError, sane } from './bounded-file.ts'
+import { type BoundedFile, DiskFormatError, onlyChanges, sane } from './bounded-file.ts'
 
 const SECTOR_BYTES = 512
 const COMPRESSED_GRAINS = 0x1_0000
@@ -67,24 +67,26 @@ function parseHeader(sector: Buffer): Header {
     descriptorBytes: sane(sector.readBigUInt64LE(36), 'the size of its descriptor') * SECTOR_BYTES,
     tableEntries: sector.readUInt32LE(44), directoryOffset: sector.readBigUInt64LE(56), compression: sector.readUInt16LE(77),
   }
-  if (header.version < 1 || header.version > 3) throw new DiskFormatError(`VMDK files of version ${header.version} are not known here`)
-  if (header.compression > 1) throw new DiskFormatError(`it is compressed in a way that is not known here (${header.compression})`)
+  const { version, compression } = header
+  if (version < 1 || version > 3) throw new DiskFormatError(`VMDK files of version ${version} are not known here`)
+  if (compression > 1) throw new DiskFormatError(`it is compressed in a way that is not known here (${compression})`)
   return header
 }
 
 /** A descriptor is text within the file; nothing in it may lead to another. */
 async function checkDescriptor(file: BoundedFile, { descriptorOffset, descriptorBytes }: Header): Promise<void> {
   if (descriptorOffset === 0 || descriptorBytes === 0) {
-    throw new DiskFormatError('it has no descriptor, so it is one of several files of a disk; make one of them with qemu-img convert -O qcow2')
+    throw new DiskFormatError(
+      'it has no descriptor, so it is one of several files of a disk; make one of them with qemu-img convert -O qcow2')
   }
-  if (descriptorBytes > MOST_DESCRIPTOR_BYTES) throw new DiskFormatError(`a descriptor of ${descriptorBytes} bytes makes no sense`)
+  if (descriptorBytes > MOST_DESCRIPTOR_BYTES) {
+    throw new DiskFormatError(`a descriptor of ${descriptorBytes} bytes makes no sense`)
+  }
   const own = (await file.read(descriptorOffset, descriptorBytes, 'the end of its descriptor')).toString('latin1')
   const seen = (await file.readUpTo(QEMU_DESCRIPTOR.offset, QEMU_DESCRIPTOR.length, 'its descriptor')).toString('latin1')
   for (const text of [own, seen]) {
     const parentId = /parentCID\s*=\s*"?([0-9a-f]+)/i.exec(text)?.[1] ?? 'ffffffff'
-    if (/parentFileNameHint/i.test(text) || !/^f{8}$/i.test(parentId)) {
-      throw new DiskFormatError('it is only the changes over another disk (its parent); make it whole with qemu-img convert -O qcow2')
-    }
+    if (/parentFileNameHint/i.test(text) || !/^f{8}$/i.test(parentId)) throw onlyChanges('disk (its parent)')
   }
   const type = /createType\s*=\s*"([^"]*)"/i.exec(own)?.[1]
   if (type === 'monolithicSparse' || type === 'streamOptimized') return
@@ -100,15 +102,19 @@ async function readFooter(file: BoundedFile): Promise<Header> {
   const isFooter = end.readUInt32LE(8) === 0 && end.readUInt32LE(12) === MARKER_FOOTER && isVmdk(end.subarray(SECTOR_BYTES))
   if (!isFooter) throw new DiskFormatError('its end is missing: it is truncated; copy or download it again')
   const footer = parseHeader(end.subarray(SECTOR_BYTES, 2 * SECTOR_BYTES))
-  if (footer.directoryOffset === AT_END) throw new DiskFormatError('its footer does not say where its grain directory is: it is damaged')
-  return footer
+  if (footer.directoryOffset !== AT_END) return footer
+  throw new DiskFormatError('its footer does not say where its grain directory is: it is damaged')
 }
 
 /** Every grain table that the directory names, and all grains that those name, must be in the file. */
 async function checkDirectory(file: BoundedFile, header: Header): Promise<void> {
   const { capacitySectors, grainSectors, tableEntries } = header
-  if (tableEntries === 0 || tableEntries > MOST_GRAIN_TABLE_ENTRIES) throw new DiskFormatError(`grain tables of ${tableEntries} entries make no sense`)
-  if (grainSectors === 0 || grainSectors > MOST_GRAIN_SECTORS) throw new DiskFormatError(`grains of ${grainSectors} sectors make no sense`)
+  if (tableEntries === 0 || tableEntries > MOST_GRAIN_TABLE_ENTRIES) {
+    throw new DiskFormatError(`grain tables of ${tableEntries} entries make no sense`)
+  }
+  if (grainSectors === 0 || grainSectors > MOST_GRAIN_SECTORS) {
+    throw new DiskFormatError(`grains of ${grainSectors} sectors make no sense`)
+  }
   const directoryOffset = sane(header.directoryOffset, 'the place of its grain directory') * SECTOR_BYTES
   const entries = Math.ceil(capacitySectors / (grainSectors * tableEntries))
   if (entries * 4 > MOST_DIRECTORY_BYTES) throw new DiskFormatError('its grain directory is larger than QEMU reads')
@@ -120,8 +126,12 @@ async function checkDirectory(file: BoundedFile, header: Header): Promise<void> 
   const grainBytes = header.flags & COMPRESSED_GRAINS ? 1 : grainSectors * SECTOR_BYTES
   await file.scan(directory, async (part) => {
     for (const sector of sectorsIn(part)) {
-      await file.scan({ offset: sector * SECTOR_BYTES, entries: tableEntries, entryBytes: 4, what: 'one of its grain tables' }, (grains) => {
-        for (const grain of sectorsIn(grains)) if (grain > 1) file.checkWithin(grain * SECTOR_BYTES, grainBytes, 'some of its data')
+      const table = { offset: sector * SECTOR_BYTES, entries: tableEntries, entryBytes: 4, what: 'one of its grain tables' }
+      await file.scan(table, (grains) => {
+        for (const grain of sectorsIn(grains)) {
+          // 1 stands for zeros.
+          if (grain > 1) file.checkWithin(grain * SECTOR_BYTES, grainBytes, 'some of its data')
+        }
       })
     }
   })

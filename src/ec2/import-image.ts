@@ -50,8 +50,10 @@ export async function importImage(context: Context, input: ImportImageRequest): 
 
 function imageOf(input: ImportImageRequest): ImportedImage {
   checkEnum('Hypervisor', input.Hypervisor, ['xen'])
-  if (checkEnum('Platform', input.Platform, ['Linux', 'Windows']) === 'Windows') throw unsupportedParameter('Platform with the value Windows')
-  if (checkEnum('LicenseType', input.LicenseType, ['AWS', 'BYOL']) === 'AWS') throw unsupportedParameter('LicenseType with the value AWS')
+  const platform = checkEnum('Platform', input.Platform, ['Linux', 'Windows'])
+  if (platform === 'Windows') throw unsupportedParameter('Platform with the value Windows')
+  const license = checkEnum('LicenseType', input.LicenseType, ['AWS', 'BYOL'])
+  if (license === 'AWS') throw unsupportedParameter('LicenseType with the value AWS')
   const architecture = checkEnum('Architecture', input.Architecture, ARCHITECTURES) ?? 'x86_64'
   const bootMode = checkEnum('BootMode', input.BootMode, BOOT_MODES) ?? (architecture === 'arm64' ? 'uefi' : 'legacy-bios')
   if (architecture === 'arm64' && bootMode !== 'uefi') {
@@ -62,7 +64,9 @@ function imageOf(input: ImportImageRequest): ImportedImage {
 
 async function disksOf(context: Context, containers: ImageDiskContainer[], kmsKeyId: string | null): Promise<ImportDisk[]> {
   if (containers.length === 0) throw missingParameter('DiskContainers')
-  if (containers.length > MOST_DISKS) throw invalidValue('DiskContainers', containers.length, `At most ${MOST_DISKS} disks can be imported.`)
+  if (containers.length > MOST_DISKS) {
+    throw invalidValue('DiskContainers', containers.length, `At most ${MOST_DISKS} disks can be imported.`)
+  }
   const disks: ImportDisk[] = []
   for (const [index, container] of containers.entries()) {
     const parameter = `DiskContainer.${index + 1}`
@@ -98,7 +102,9 @@ async function snapshotDisk(
   if (!row) throw notFoundError(RESOURCE_KINDS.snapshot, [snapshotId])
   if (row.account_id !== account) throw unsupportedParameter(`${parameter}.SnapshotId of another account`)
   if (row.state !== 'completed') throw new ApiError('IncorrectState', `The snapshot '${snapshotId}' is not 'completed'.`)
-  if (kmsKeyId !== null && row.encrypted === 0) throw unsupportedParameter(`Encrypted with the plain snapshot ${snapshotId}; copy it encrypted first`)
+  if (kmsKeyId !== null && row.encrypted === 0) {
+    throw unsupportedParameter(`Encrypted with the plain snapshot ${snapshotId} (copy it encrypted first)`)
+  }
   return {
     url: null, file: null, isOwned: false, format: null, description: container.Description ?? null,
     deviceName: container.DeviceName ?? null, snapshotId,

@@ -7,7 +7,8 @@ import type { DiskFormat } from '../volumes/driver.ts'
 import type { Context } from './context.ts'
 import { invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
 
-const HINT = 'Put the disk into the import folder of the host and name it by file:///…, or use hearth image import, which takes any file or URL.'
+const HINT = 'Put the disk into the import folder of the host and name it by file:///…, '
+  + 'or use hearth image import, which takes any file or URL.'
 
 /**
  * The file that a disk container names. Here it is only told what is meant: whether it may be read, and
@@ -16,7 +17,9 @@ const HINT = 'Put the disk into the import folder of the host and name it by fil
  * @throws ApiError UnsupportedOperation for buckets and other hosts' files, InvalidParameterValue, MissingParameter.
  */
 export function importDisk(container: SnapshotDiskContainer | ImageDiskContainer, parameter: string): ImportDisk {
-  if (container.UserBucket) throw new ApiError('UnsupportedOperation', `There is no S3 here to take ${parameter}.UserBucket from. ${HINT}`)
+  if (container.UserBucket) {
+    throw new ApiError('UnsupportedOperation', `There is no S3 here to take ${parameter}.UserBucket from. ${HINT}`)
+  }
   if (!container.Url) throw missingParameter(`${parameter}.Url`)
   return {
     url: container.Url, file: fileOf(container.Url, `${parameter}.Url`), isOwned: false,
@@ -31,10 +34,12 @@ function fileOf(url: string, parameter: string): string {
   if (url.startsWith('/')) return path.resolve(url)
   const parsed = URL.canParse(url) ? new URL(url) : undefined
   if (parsed && parsed.protocol !== 'file:') {
-    throw new ApiError('UnsupportedOperation', `${parameter} names a ${parsed.protocol}// address, which is not read here. ${HINT}`)
+    throw new ApiError(
+      'UnsupportedOperation', `${parameter} names a ${parsed.protocol}// address, which is not read here. ${HINT}`)
   }
   try {
-    const file = parsed && (parsed.host === '' || parsed.host === 'localhost') ? fileURLToPath(new URL(`file://${parsed.pathname}`)) : ''
+    const isOwn = parsed && (parsed.host === '' || parsed.host === 'localhost')
+    const file = isOwn ? fileURLToPath(new URL(`file://${parsed.pathname}`)) : ''
     if (file !== '' && !file.includes('\0')) return file
   } catch {
     // An escaped slash, or a byte that is none.
@@ -54,7 +59,8 @@ function formatOf(name: string | undefined, parameter: string): DiskFormat | nul
 
 /** The host that an import runs on: the one of the region that has most to spare. */
 export async function importHost({ db, region }: Pick<Context, 'db' | 'region'>): Promise<string> {
-  const hosts = await db.selectFrom('hosts').select(['host_id', 'memory_mib', 'memory_mib_used']).where('region', '=', region).execute()
+  const hosts = await db
+    .selectFrom('hosts').select(['host_id', 'memory_mib', 'memory_mib_used']).where('region', '=', region).execute()
   const [first] = hosts.toSorted((a, b) => (b.memory_mib - b.memory_mib_used) - (a.memory_mib - a.memory_mib_used))
   if (!first) throw new ApiError('InsufficientCapacity', 'There is no host yet that could import a disk.', 500)
   return first.host_id

@@ -20,11 +20,15 @@ const imageFailure = (input: Parameters<typeof importImage>[1]) => account.failu
 
 describe('an import', () => {
   it('names a file of the host by a file URL or a path', async () => {
-    for (const name of [Url, 'file://localhost/imports/disk.vmdk', '/imports/disk.vmdk', '/imports/../imports/disk.vmdk', 'file:///imports/di%73k.vmdk']) {
+    const names = [
+      Url, 'file://localhost/imports/disk.vmdk', '/imports/disk.vmdk', '/imports/../imports/disk.vmdk', 'file:///imports/di%73k.vmdk',
+    ]
+    for (const name of names) {
       await account.call(importSnapshot, { DiskContainer: { Url: name } })
     }
     const docs = await account.query((db) => db.selectFrom('import_tasks').select('doc').execute())
-    expect(new Set(docs.map(({ doc }) => (JSON.parse(doc) as { disks: { file: string }[] }).disks[0]?.file))).toEqual(new Set(['/imports/disk.vmdk']))
+    expect(new Set(docs.map(({ doc }) => (JSON.parse(doc) as { disks: { file: string }[] }).disks[0]?.file)))
+      .toEqual(new Set(['/imports/disk.vmdk']))
   })
 
   it('reads from no bucket and from no other host, and says what does', async () => {
@@ -33,7 +37,8 @@ describe('an import', () => {
       expect(await snapshotFailure({ Url: name })).toMatch(/^UnsupportedOperation: DiskContainer.Url names a \w+:\/\/ address/)
       expect(await snapshotFailure({ Url: name })).toMatch(hint)
     }
-    expect(await snapshotFailure({ UserBucket: { S3Bucket: 'b', S3Key: 'k' } })).toMatch(/^UnsupportedOperation: There is no S3 here/)
+    expect(await snapshotFailure({ UserBucket: { S3Bucket: 'b', S3Key: 'k' } }))
+      .toMatch(/^UnsupportedOperation: There is no S3 here/)
     for (const name of ['file://elsewhere/disk', 'file:///a%2fb', 'file:///a%00b', 'disk.vmdk', '/a\0b']) {
       expect(await snapshotFailure({ Url: name }), name).toMatch(/^InvalidParameterValue: /)
     }
@@ -44,7 +49,8 @@ describe('an import', () => {
 
   it('is of a format that is known', async () => {
     for (const Format of ['RAW', 'VHD', 'vhdx', 'VMDK', 'qcow2']) await account.call(importSnapshot, { DiskContainer: { Url, Format } })
-    expect(await snapshotFailure({ Url, Format: 'VDI' })).toMatch(/^InvalidParameterValue: Value \(VDI\) for parameter DiskContainer.Format is invalid/)
+    expect(await snapshotFailure({ Url, Format: 'VDI' }))
+      .toMatch(/^InvalidParameterValue: Value \(VDI\) for parameter DiskContainer.Format is invalid/)
     expect(await snapshotFailure({ Url, Format: 'OVA' })).toMatch(/^UnsupportedOperation: .*unpack it with tar/)
   })
 
@@ -64,7 +70,8 @@ describe('an import', () => {
     expect(await imageFailure({ Architecture: 'arm64', BootMode: 'legacy-bios' })).toMatch(/^InvalidParameterCombination/)
     expect(await imageFailure({ DiskContainers: [] })).toMatch(/^MissingParameter/)
     expect(await imageFailure({ DiskContainers: Array.from({ length: 23 }, () => ({ Url })) })).toMatch(/^InvalidParameterValue/)
-    expect(await imageFailure({ DiskContainers: [{ Url }, { Url, DeviceName: '/dev/sda1' }] })).toMatch(/^InvalidParameterValue: .*of its own/)
+    expect(await imageFailure({ DiskContainers: [{ Url }, { Url, DeviceName: '/dev/sda1' }] }))
+      .toMatch(/^InvalidParameterValue: .*of its own/)
     expect(await imageFailure({ DiskContainers: [{ Url, DeviceName: '../x' }] })).toMatch(/^InvalidParameterValue/)
     expect(await account.query((db) => db.selectFrom('import_tasks').selectAll().execute())).toEqual([])
   })
@@ -91,7 +98,8 @@ describe('an import', () => {
       const call = (more: object) => account.call(handler as typeof importSnapshot, { ...input, ClientToken: 'token', ...more })
       const first = await call({ Encrypted: true })
       expect(await call({ Encrypted: true })).toEqual(first)
-      expect(await account.failure(handler as typeof importSnapshot, { ...input, ClientToken: 'token' })).toMatch(/^IdempotentParameterMismatch/)
+      expect(await account.failure(handler as typeof importSnapshot, { ...input, ClientToken: 'token' }))
+        .toMatch(/^IdempotentParameterMismatch/)
     }
     expect(await account.query((db) => db.selectFrom('import_tasks').selectAll().execute())).toHaveLength(2)
   })
@@ -106,7 +114,8 @@ describe('import tasks', () => {
       ids.push((await account.call(importSnapshot, { DiskContainer: { Url } })).ImportTaskId ?? '')
     }
     await account.call(createTags, { Resources: [ids[3] ?? '', image], Tags: [{ Key: 'k', Value: 'v' }] })
-    const found = async (input: object) => (await account.call(describeImportSnapshotTasks, input)).ImportSnapshotTasks?.map((task) => task.ImportTaskId)
+    const found = async (input: object) =>
+      (await account.call(describeImportSnapshotTasks, input)).ImportSnapshotTasks?.map((task) => task.ImportTaskId)
     expect(await found({})).toEqual(ids)
     expect(await found({ Filters: [{ Name: 'tag:k', Values: ['v'] }] })).toEqual([ids[3]])
     expect(await found({ Filters: [{ Name: 'task-state', Values: ['active'] }] })).toEqual(ids)
@@ -117,17 +126,20 @@ describe('import tasks', () => {
     expect(await found({ MaxResults: 5, NextToken })).toEqual(ids.slice(5))
     expect((await account.call(describeImportImageTasks, {})).ImportImageTasks?.map((task) => [task.ImportTaskId, task.Tags])).toEqual([
       [image, [{ Key: 'k', Value: 'v' }]]])
-    expect(await account.failure(describeImportSnapshotTasks, { Filters: [{ Name: 'x', Values: ['y'] }] })).toMatch(/^InvalidParameterValue/)
+    expect(await account.failure(describeImportSnapshotTasks, { Filters: [{ Name: 'x', Values: ['y'] }] }))
+      .toMatch(/^InvalidParameterValue/)
   })
 
   it('of nobody are not found', async () => {
     const absent = 'import-snap-00000000000000000'
     expect(await account.failure(describeImportSnapshotTasks, { ImportTaskIds: [absent] })).toMatch(/^InvalidConversionTaskId: /)
-    expect(await account.failure(describeImportSnapshotTasks, { ImportTaskIds: ['x'] })).toMatch(/^InvalidConversionTaskId.Malformed: /)
+    expect(await account.failure(describeImportSnapshotTasks, { ImportTaskIds: ['x'] }))
+      .toMatch(/^InvalidConversionTaskId.Malformed: /)
     expect(await account.failure(cancelImportTask, { ImportTaskId: absent })).toMatch(/^InvalidConversionTaskId: /)
     expect(await account.failure(cancelImportTask, {})).toMatch(/^MissingParameter/)
     const { ImportTaskId } = await account.call(importSnapshot, { DiskContainer: { Url } })
-    const asOther: typeof describeImportSnapshotTasks = (context, input) => describeImportSnapshotTasks({ ...context, account: OTHER_ACCOUNT }, input)
+    const asOther: typeof describeImportSnapshotTasks = (context, input) =>
+      describeImportSnapshotTasks({ ...context, account: OTHER_ACCOUNT }, input)
     expect(await account.failure(asOther, { ImportTaskIds: [ImportTaskId ?? ''] })).toMatch(/^InvalidConversionTaskId: /)
     expect((await account.call(asOther, {})).ImportSnapshotTasks).toEqual([])
   })

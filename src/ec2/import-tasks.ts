@@ -34,7 +34,8 @@ export async function describeImportImageTasks(
   input: DescribeImportImageTasksRequest,
 ): Promise<DescribeImportImageTasksResult> {
   const { tasks, nextToken } = await findTasks(context, RESOURCE_KINDS.importImageTask, 'image', input)
-  return { ImportImageTasks: tasks.map(({ row, tags }) => importImageTaskToWire(row, context.region, tags)), NextToken: nextToken }
+  const shown = tasks.map(({ row, tags }) => importImageTaskToWire(row, context.region, tags))
+  return { ImportImageTasks: shown, NextToken: nextToken }
 }
 
 /** DescribeImportSnapshotTasks: those that are under way or were over within a week, oldest first. */
@@ -43,7 +44,8 @@ export async function describeImportSnapshotTasks(
   input: DescribeImportSnapshotTasksRequest,
 ): Promise<DescribeImportSnapshotTasksResult> {
   const { tasks, nextToken } = await findTasks(context, RESOURCE_KINDS.importSnapshotTask, 'snapshot', input)
-  return { ImportSnapshotTasks: tasks.map(({ row, tags }) => importSnapshotTaskToWire(row, context.region, tags)), NextToken: nextToken }
+  const shown = tasks.map(({ row, tags }) => importSnapshotTaskToWire(row, context.region, tags))
+  return { ImportSnapshotTasks: shown, NextToken: nextToken }
 }
 
 async function findTasks(

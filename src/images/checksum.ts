@@ -38,7 +38,8 @@ export function findChecksum(algorithm: Checksum['algorithm'], list: string, fil
     if (bsd && bsd[1]?.toLowerCase() !== algorithm) continue
     const plain = /^([0-9a-f]+)\s+\*?(.+?)\s*$/i.exec(line)
     const [name, digest] = bsd ? [bsd[2], bsd[3]] : [plain?.[2], plain?.[1]]
-    if (name?.replace(/^\.\//, '') === fileName && digest !== undefined && isDigest(algorithm, digest)) return digest.toLowerCase()
+    if (name?.replace(/^\.\//, '') !== fileName || digest === undefined) continue
+    if (isDigest(algorithm, digest)) return digest.toLowerCase()
   }
   return undefined
 }

@@ -106,7 +106,8 @@ describe('a disk is fetched', () => {
     const wrong: Checksum = { algorithm: 'sha256', hex: '0'.repeat(64) }
     for (const given of [at('disk.raw'), `${origin}/disk.raw`]) {
       rmSync(path.join(work, 'fetched'), { force: true })
-      expect(await failure(given, wrong)).toBe(`${given} is not what it should be: its sha256 is ${sha256(disk)}, not ${wrong.hex}`)
+      expect(await failure(given, wrong))
+        .toBe(`${given} is not what it should be: its sha256 is ${sha256(disk)}, not ${wrong.hex}`)
     }
   })
 
@@ -131,7 +132,9 @@ describe('a checksum', () => {
   it('is given as digits or as a list that names the file', async () => {
     const hex = sha256(disk)
     expect(await readChecksum('sha256', hex.toUpperCase(), 'x', read)).toEqual({ algorithm: 'sha256', hex })
-    for (const list of [`${origin}/SHA256SUMS`, at('SHA256SUMS')]) expect(await readChecksum('sha256', list, 'disk.raw', read)).toEqual({ algorithm: 'sha256', hex })
+    for (const list of [`${origin}/SHA256SUMS`, at('SHA256SUMS')]) {
+      expect(await readChecksum('sha256', list, 'disk.raw', read)).toEqual({ algorithm: 'sha256', hex })
+    }
     await expect(readChecksum('sha256', at('SHA256SUMS'), 'other', read)).rejects.toThrow(/names no sha256 of other/)
     await expect(readChecksum('sha256', 'abc', 'x', read)).rejects.toThrow('--sha256 has 64 digits, not 3')
     await expect(readChecksum('sha256', at('absent'), 'x', read)).rejects.toThrow(/cannot read/)

@@ -83,8 +83,11 @@ async function take(given: string, target: string, options: FetchOptions): Promi
     const isMade = await make().then(() => true, () => rm(target, { force: true }).then(() => false))
     if (isMade) return
   }
-  if (size > await freeBytes(options.work)) throw new Error(`there is no room for a copy of ${file} (${Math.ceil(size / MIB)} MiB) in ${options.work}`)
-  options.progress(`copying ${file} (${Math.ceil(size / MIB)} MiB)`)
+  const mib = Math.ceil(size / MIB)
+  if (size > await freeBytes(options.work)) {
+    throw new Error(`there is no room for a copy of ${file} (${mib} MiB) in ${options.work}`)
+  }
+  options.progress(`copying ${file} (${mib} MiB)`)
   await copyFile(file, target, constants.COPYFILE_EXCL)
 }
 
@@ -142,8 +145,14 @@ async function download(url: URL, target: string, options: FetchOptions): Promis
   sum.check(url.href)
 }
 
-/** Begins to get what is at an address; it is given up when nothing comes for a while. */
-async function request(url: URL, clock: Clock): Promise<{ response: Response; stalled: { restart: () => void; stop: () => void } }> {
+/** What gives a download up when nothing comes for a while. */
+interface Patience {
+  restart: () => void
+  stop: () => void
+}
+
+/** Begins to get what is at an address. */
+async function request(url: URL, clock: Clock): Promise<{ response: Response; stalled: Patience }> {
   const controller = new AbortController()
   const wait = () => clock.after(STALL_MS, () => controller.abort(new Error(`nothing came for ${STALL_MS / 1000} s`)))
   let timer = wait()

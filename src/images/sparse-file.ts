@@ -43,7 +43,8 @@ export class SparseWriter {
   async #flush(): Promise<void> {
     const block = this.#block.subarray(0, this.#filled)
     const isHole = block.equals(ZEROS.subarray(0, block.length))
-    if (this.bytes > this.#limits.mostBytes) throw new Error(`it is more than ${this.#limits.mostBytes} bytes, which no disk may be`)
+    const { mostBytes } = this.#limits
+    if (this.bytes > mostBytes) throw new Error(`it is more than ${mostBytes} bytes, which no disk may be`)
     if (!isHole) {
       this.#writtenBytes += block.length
       if (this.#writtenBytes > this.#limits.mostWrittenBytes) {

@@ -76,10 +76,12 @@ function gunzip(file: string): Source {
 
 /** Whoever unpacks a file from anywhere is nobody, may have no more rights, no network, and only so much memory. */
 const CONFINED = [
-  'unshare', '--net', '--', 'setpriv', '--no-new-privs', '--reuid=65534', '--regid=65534', '--clear-groups', '--bounding-set=-all',
-  '--inh-caps=-all', '--',
+  'unshare', '--net', '--', 'setpriv', '--no-new-privs', '--reuid=65534', '--regid=65534', '--clear-groups',
+  '--bounding-set=-all', '--inh-caps=-all', '--',
 ]
-const LIMITED = ['setpriv', '--no-new-privs', '--pdeathsig=KILL', '--', 'prlimit', `--as=${2 * 1024 ** 3}`, '--core=0', '--nofile=32', '--']
+const LIMITED = [
+  'setpriv', '--no-new-privs', '--pdeathsig=KILL', '--', 'prlimit', `--as=${2 * 1024 ** 3}`, '--core=0', '--nofile=32', '--',
+]
 
 function program(file: string, { name, command, apt }: Kind): Source {
   const [word = ''] = command ?? []

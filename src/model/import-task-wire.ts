@@ -1,4 +1,6 @@
-import type { BootModeValues, ImportImageTask, ImportSnapshotTask, SnapshotDetail, SnapshotTaskDetail, Tag } from '@aws-sdk/client-ec2'
+import type {
+  BootModeValues, ImportImageTask, ImportSnapshotTask, SnapshotDetail, SnapshotTaskDetail, Tag,
+} from '@aws-sdk/client-ec2'
 import type { ImportTaskTable } from '../store/schema.ts'
 import { kmsKeyArn } from './kms-key.ts'
 import { formatName, importTaskDoc, type ImportDisk, type ImportTaskDoc } from './import-task.ts'
@@ -10,9 +12,12 @@ export function importSnapshotTaskToWire(row: ImportTaskTable, region: string, t
   const detail: SnapshotTaskDetail = {
     ...(disk ? fileToWire(disk) : {}),
     ...encryptionToWire(row, doc, region),
-    Progress: String(doc.progressPercent), SnapshotId: disk?.snapshotId ?? undefined, Status: row.state, StatusMessage: doc.statusMessage,
+    Progress: String(doc.progressPercent), SnapshotId: disk?.snapshotId ?? undefined, Status: row.state,
+    StatusMessage: doc.statusMessage,
   }
-  return { Description: doc.description ?? undefined, ImportTaskId: row.task_id, SnapshotTaskDetail: detail, Tags: someTags(tags) }
+  return {
+    Description: doc.description ?? undefined, ImportTaskId: row.task_id, SnapshotTaskDetail: detail, Tags: someTags(tags),
+  }
 }
 
 /** A task as DescribeImportImageTasks shows it. */

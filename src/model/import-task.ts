@@ -67,6 +67,11 @@ export const DATA_DEVICE_NAMES = [...'bcdefghijklmnopqrstuvwxyz'].map((letter) =
 /** How long tasks that are over are shown. */
 export const KEEP_TASK_MS = 7 * 24 * 60 * 60 * 1000
 
+/** The row of a task; undefined when there is none. */
+export async function importTaskOf(db: Db, taskId: string): Promise<ImportTaskTable | undefined> {
+  return db.selectFrom('import_tasks').selectAll().where('task_id', '=', taskId).executeTakeFirst()
+}
+
 /** The doc of an import task row. */
 export function importTaskDoc(row: Pick<ImportTaskTable, 'doc'>): ImportTaskDoc {
   return JSON.parse(row.doc) as ImportTaskDoc
@@ -106,9 +111,8 @@ export async function changeImportTask(
   state: ImportTaskTable['state'],
   change: { state?: ImportTaskTable['state']; doc: Partial<ImportTaskDoc> },
 ): Promise<boolean> {
-  const row = await db
-    .selectFrom('import_tasks').selectAll().where('task_id', '=', taskId).where('state', '=', state).executeTakeFirst()
-  if (!row) return false
+  const row = await importTaskOf(db, taskId)
+  if (row?.state !== state) return false
   const doc = JSON.stringify({ ...importTaskDoc(row), ...change.doc } satisfies ImportTaskDoc)
   await db.updateTable('import_tasks').set({ state: change.state ?? state, doc }).where('task_id', '=', taskId).execute()
   return true

@@ -59,7 +59,8 @@ async function fill(index = 0, failure?: string): Promise<void> {
   const layer = (await layers())[index]
   if (!layer) throw new Error('no such layer')
   await account.query(async (db) => {
-    await db.updateTable('layers').set({ state: failure === undefined ? 'sealed' : 'failed' }).where('layer_id', '=', layer.layer_id).execute()
+    await db
+      .updateTable('layers').set({ state: failure === undefined ? 'sealed' : 'failed' }).where('layer_id', '=', layer.layer_id).execute()
     await settleSnapshotsOf(db, layer.layer_id, failure === undefined ? { state: 'completed' } : { state: 'error', message: failure }, nowMs)
   })
 }
@@ -82,11 +83,15 @@ const imageTask = async (taskId: string) =>
 
 describe('importing a snapshot', () => {
   it('looks at the file, has a layer filled with it, and is completed with it', async () => {
-    const taskId = await startSnapshot({ Description: 'mine', TagSpecifications: [{ ResourceType: 'import-snapshot-task', Tags: [{ Key: 'a', Value: 'b' }] }] })
+    const taskId = await startSnapshot({
+      Description: 'mine', TagSpecifications: [{ ResourceType: 'import-snapshot-task', Tags: [{ Key: 'a', Value: 'b' }] }],
+    })
     expect(await work('import')).toEqual([{ id: taskId }])
     expect(await snapshotTask(taskId)).toEqual({
       Description: 'mine', ImportTaskId: taskId, Tags: [{ Key: 'a', Value: 'b' }],
-      SnapshotTaskDetail: { DiskImageSize: 0, Encrypted: false, Progress: '0', Status: 'active', StatusMessage: 'pending', Url: 'file:///imports/root.qcow2' },
+      SnapshotTaskDetail: {
+        DiskImageSize: 0, Encrypted: false, Progress: '0', Status: 'active', StatusMessage: 'pending', Url: 'file:///imports/root.qcow2',
+      },
     })
     await run(taskId)
     expect((await snapshotTask(taskId))?.SnapshotTaskDetail?.StatusMessage).toBe('validating')
@@ -101,7 +106,9 @@ describe('importing a snapshot', () => {
 
     await account.query((db) => changeLayerDoc(db, layer?.layer_id ?? '', { progress: 50 }))
     await run(taskId)
-    expect((await snapshotTask(taskId))?.SnapshotTaskDetail).toMatchObject({ Progress: '50', StatusMessage: 'converting', Status: 'active', DiskImageSize: 4711, Format: 'QCOW2' })
+    expect((await snapshotTask(taskId))?.SnapshotTaskDetail).toMatchObject({
+      Progress: '50', StatusMessage: 'converting', Status: 'active', DiskImageSize: 4711, Format: 'QCOW2',
+    })
     await fill()
     await run(taskId)
     expect((await snapshotTask(taskId))?.SnapshotTaskDetail).toMatchObject({
@@ -131,7 +138,9 @@ describe('importing a snapshot', () => {
     const [layer] = await layers()
     expect(layer && layerDoc(layer).kmsKeyId).toMatch(/^[0-9a-f-]{36}$/)
     expect(await snapshots()).toMatchObject([{ encrypted: 1 }])
-    expect((await snapshotTask(taskId))?.SnapshotTaskDetail).toMatchObject({ Encrypted: true, KmsKeyId: expect.stringMatching(/^arn:aws:kms:us-east-1:123456789012:key\//) as string })
+    expect((await snapshotTask(taskId))?.SnapshotTaskDetail).toMatchObject({
+      Encrypted: true, KmsKeyId: expect.stringMatching(/^arn:aws:kms:us-east-1:123456789012:key\//) as string,
+    })
   })
 
   it('of a file that is not there, or no disk, ends in error', async () => {
@@ -181,8 +190,12 @@ describe('importing a snapshot', () => {
       expect(await account.call(cancelImportTask, { ImportTaskId: taskId, CancelReason: 'changed my mind' }))
         .toEqual({ ImportTaskId: taskId, PreviousState: 'active', State: 'deleting' })
       await run(taskId)
-      expect((await snapshotTask(taskId))?.SnapshotTaskDetail).toMatchObject({ Status: 'deleted', StatusMessage: 'changed my mind' })
-      expect(await account.call(cancelImportTask, { ImportTaskId: taskId })).toMatchObject({ PreviousState: 'deleted', State: 'deleted' })
+      expect((await snapshotTask(taskId))?.SnapshotTaskDetail).toMatchObject({
+        Status: 'deleted', StatusMessage: 'changed my mind',
+      })
+      expect(await account.call(cancelImportTask, { ImportTaskId: taskId })).toMatchObject({
+        PreviousState: 'deleted', State: 'deleted',
+      })
       expect(await snapshots()).toEqual([])
       expect((await layers()).every((layer) => layer.state === 'deleting')).toBe(true)
     }
@@ -200,7 +213,9 @@ describe('importing a snapshot', () => {
   })
 
   it('is forgotten a week after it was over, with its tags and its token', async () => {
-    const taskId = await startSnapshot({ ClientToken: 't', TagSpecifications: [{ ResourceType: 'import-snapshot-task', Tags: [{ Key: 'a' }] }] })
+    const taskId = await startSnapshot({
+      ClientToken: 't', TagSpecifications: [{ ResourceType: 'import-snapshot-task', Tags: [{ Key: 'a' }] }],
+    })
     for (let step = 0; step < 2; step++) await run(taskId)
     await fill()
     await run(taskId)
@@ -247,7 +262,9 @@ describe('importing an image', () => {
     const taskId = await startImage()
     await run(taskId)
     await run(taskId)
-    expect(await imageTask(taskId)).toMatchObject({ Status: 'error', StatusMessage: 'ClientError: there is no file /imports/data.vmdk' })
+    expect(await imageTask(taskId)).toMatchObject({
+      Status: 'error', StatusMessage: 'ClientError: there is no file /imports/data.vmdk',
+    })
     expect(await layers()).toEqual([])
   })
 
@@ -266,7 +283,9 @@ describe('importing an image', () => {
     expect((await snapshots()).map((each) => each.snapshot_id)).toEqual([snapshotId])
     const alone = await startImage({ DiskContainers: [{ SnapshotId: snapshotId }] })
     for (let step = 0; step < 3; step++) await run(alone)
-    expect(await imageTask(alone)).toMatchObject({ Status: 'completed', SnapshotDetails: [{ SnapshotId: snapshotId, DeviceName: '/dev/sda1' }] })
+    expect(await imageTask(alone)).toMatchObject({
+      Status: 'completed', SnapshotDetails: [{ SnapshotId: snapshotId, DeviceName: '/dev/sda1' }],
+    })
   })
 
   it('that the command line asks for has a name, a user and a copy of its own, which goes', async () => {
@@ -293,7 +312,9 @@ describe('importing an image', () => {
     for (let step = 0; step < 2; step++) await run('import-ami-00000000000000002')
     await fill(1)
     await run('import-ami-00000000000000002')
-    expect(await imageTask('import-ami-00000000000000002')).toMatchObject({ Status: 'error', StatusMessage: 'ClientError: there is an image of the name debian already' })
+    expect(await imageTask('import-ami-00000000000000002')).toMatchObject({
+      Status: 'error', StatusMessage: 'ClientError: there is an image of the name debian already',
+    })
     expect(importTaskDoc(await account.query((db) => db.selectFrom('import_tasks').selectAll().where('task_id', '=', 'import-ami-00000000000000002')
       .executeTakeFirstOrThrow())).imageId).toBeUndefined()
   })

@@ -5,7 +5,7 @@ import type { ImportFiles } from '../disk-formats/import-folder.ts'
 import { DiskFormatError, isSameFile, type DiskFile } from '../disk-formats/inspect.ts'
 import { IMAGE_VOLUME_TYPE, type ImageDoc, type ImageMapping } from '../model/image.ts'
 import {
-  changeImportTask, importTaskDoc, KEEP_TASK_MS, ROOT_DEVICE_NAME, type ImportDisk, type ImportTaskDoc,
+  changeImportTask, importTaskDoc, importTaskOf, KEEP_TASK_MS, ROOT_DEVICE_NAME, type ImportDisk, type ImportTaskDoc,
 } from '../model/import-task.ts'
 import { insertLayer, layerDoc, layerOf, releaseLayer } from '../model/layer.ts'
 import { insertSnapshot, snapshotDoc } from '../model/snapshot.ts'
@@ -36,7 +36,7 @@ export function createImportReconciler(options: ImportOptions): Reconciler {
   const { store, clock } = options
   return {
     async reconcile(taskId) {
-      const row = await store.read((db) => db.selectFrom('import_tasks').selectAll().where('task_id', '=', taskId).executeTakeFirst())
+      const row = await store.read((db) => importTaskOf(db, taskId))
       if (!row) return DONE
       const doc = importTaskDoc(row)
       if (row.state === 'active') return step(options, row, doc)
@@ -50,7 +50,8 @@ export function createImportReconciler(options: ImportOptions): Reconciler {
 
 function step(options: ImportOptions, row: ImportTaskTable, doc: ImportTaskDoc): Promise<Outcome> | Outcome {
   if (doc.statusMessage === 'pending') {
-    return recording('import.validating', (db) => changeImportTask(db, row.task_id, 'active', { doc: { statusMessage: 'validating' } }), again(0))
+    const change = { doc: { statusMessage: 'validating' } }
+    return recording('import.validating', (db) => changeImportTask(db, row.task_id, 'active', change), again(0))
   }
   return doc.disks.every((disk) => disk.snapshotId !== null) ? watch(options, row, doc) : begin(options, row, doc)
 }
@@ -129,7 +130,8 @@ async function watch(options: ImportOptions, row: ImportTaskTable, doc: ImportTa
   const part = seen.reduce((sum, { percent }) => sum + percent, 0) / seen.length / 100
   const progressPercent = Math.floor(PROGRESS.validated + part * (PROGRESS.converted - PROGRESS.validated))
   if (progressPercent <= doc.progressPercent) return again(LOOK_MS)
-  return recording('import.progress', (db) => changeImportTask(db, row.task_id, 'active', { doc: { progressPercent } }), again(LOOK_MS))
+  const change = { doc: { progressPercent } }
+  return recording('import.progress', (db) => changeImportTask(db, row.task_id, 'active', change), again(LOOK_MS))
 }
 
 /** Files that have changed since they were judged may be half the one and half the other. */
@@ -151,7 +153,9 @@ async function finish(options: ImportOptions, row: ImportTaskTable, doc: ImportT
   return recording('import.completed', async (db) => {
     const change = { progressPercent: 100, statusMessage: 'completed', endedMs: clock.now() }
     if (!(await changeImportTask(db, row.task_id, 'active', { state: 'completed', doc: change }))) return
-    if (doc.image) await changeImportTask(db, row.task_id, 'completed', { doc: { imageId: await insertImage(options, db, row, doc) } })
+    if (!doc.image) return
+    const imageId = await insertImage(options, db, row, doc)
+    await changeImportTask(db, row.task_id, 'completed', { doc: { imageId } })
   }, again(0))
 }
 
@@ -202,9 +206,15 @@ function failed(options: ImportOptions, row: ImportTaskTable, error: unknown): O
 }
 
 /** Ends a task and takes back what it has made, in one transaction. */
-async function end(options: ImportOptions, db: Db, row: ImportTaskTable, state: 'error' | 'deleted', statusMessage: string): Promise<void> {
+async function end(
+  options: ImportOptions,
+  db: Db,
+  row: ImportTaskTable,
+  state: 'error' | 'deleted',
+  statusMessage: string,
+): Promise<void> {
   const nowMs = options.clock.now()
-  const now = await db.selectFrom('import_tasks').selectAll().where('task_id', '=', row.task_id).executeTakeFirst()
+  const now = await importTaskOf(db, row.task_id)
   // One that was cancelled while it failed is cancelled.
   if (!now || now.state !== row.state) return
   const disks: ImportDisk[] = []

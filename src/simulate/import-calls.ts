@@ -26,9 +26,12 @@ export function createSimImports(random: Random): ImportFiles {
 export async function drawImportCall(cloud: SimulatedCloud): Promise<DrawnCall> {
   const { random } = cloud
   const file = () => ({ Url: `file:///imports/${pick(random, ['good', 'good', 'bad', 'changing'])}` })
-  const tasks = await cloud.store.read((db) => db.selectFrom('import_tasks').select(['task_id', 'state']).orderBy('task_id').execute())
+  const tasks = await cloud.store.read((db) =>
+    db.selectFrom('import_tasks').select(['task_id', 'state']).orderBy('task_id').execute())
   const active = tasks.filter((task) => task.state === 'active')
-  if (active.length > 0 && random.int(2) === 0) return { action: 'CancelImportTask', input: { ImportTaskId: pick(random, active).task_id } }
+  if (active.length > 0 && random.int(2) === 0) {
+    return { action: 'CancelImportTask', input: { ImportTaskId: pick(random, active).task_id } }
+  }
   const calls: DrawnCall[] = [
     { action: 'ImportSnapshot', input: { DiskContainer: file() } },
     { action: 'ImportImage', input: { DiskContainers: random.int(2) === 0 ? [file()] : [file(), file()] } },
@@ -54,15 +57,17 @@ export async function checkImports(cloud: SimulatedCloud): Promise<string[]> {
     const image = images.find((row) => row.name === task.task_id)
     const left = [...own, ...(image ? [image.image_id] : [])]
     if (task.state !== 'completed') return left.length > 0 ? [`${task.task_id} is ${task.state} and left ${left.join()}`] : []
+    // What a task has made may be deleted, or in the bin, by now.
     const broken = doc.disks.filter((disk) => {
       const snapshot = made.get(disk.snapshotId ?? '')
-      return snapshot?.state !== 'completed' || snapshot.layer !== 'sealed'
+      return snapshot && (snapshot.state !== 'completed' || snapshot.layer !== 'sealed')
     })
-    const hasImage = task.kind === 'snapshot' ? image === undefined : image?.image_id === doc.imageId && image?.state === 'available'
     return [
       ...broken.map((disk) => `${task.task_id} is completed, and ${disk.snapshotId} is not`),
-      ...(own.length === doc.disks.length ? [] : [`${task.task_id} made ${own.length} snapshots of ${doc.disks.length} disks`]),
-      ...(hasImage ? [] : [`${task.task_id} is completed, and its image is not there`]),
+      ...(doc.disks.some((disk) => disk.snapshotId === null) ? [`${task.task_id} is completed without all its snapshots`] : []),
+      ...((doc.imageId === undefined) === (task.kind === 'image') ? [`${task.task_id} is completed, and has ${doc.imageId}`] : []),
+      ...(image && image.image_id !== doc.imageId ? [`${task.task_id} made ${image.image_id} and says ${doc.imageId}`] : []),
+      ...(image?.state === 'pending' ? [`${image.image_id} is pending`] : []),
     ]
   })
 }

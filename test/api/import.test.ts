@@ -32,7 +32,9 @@ describe('importing', () => {
     expect(SnapshotTaskDetail).toMatchObject({ Status: 'active', StatusMessage: 'pending', Progress: '0', Format: 'VMDK' })
     await waitUntilSnapshotImported({ client: cloud.ec2, maxWaitTime: 20 }, { ImportTaskIds: [ImportTaskId ?? ''] })
     const { ImportSnapshotTasks: [task] = [] } = await cloud.ec2.send(new DescribeImportSnapshotTasksCommand({ ImportTaskIds: [ImportTaskId ?? ''] }))
-    expect(task?.SnapshotTaskDetail).toMatchObject({ Status: 'completed', Progress: '100', DiskImageSize: 1_000_000, SnapshotId: expect.stringMatching(/^snap-/) as string })
+    expect(task?.SnapshotTaskDetail).toMatchObject({
+      Status: 'completed', Progress: '100', DiskImageSize: 1_000_000, SnapshotId: expect.stringMatching(/^snap-/) as string,
+    })
     const { Tags } = await cloud.ec2.send(new DescribeTagsCommand({ Filters: [{ Name: 'resource-type', Values: ['import-snapshot-task'] }] }))
     expect(Tags).toMatchObject([{ ResourceId: ImportTaskId, Key: 'Name', Value: 'data' }])
   })
@@ -44,7 +46,9 @@ describe('importing', () => {
     const { ImportImageTasks: [task] = [] } = await cloud.ec2.send(new DescribeImportImageTasksCommand({
       Filters: [{ Name: 'task-state', Values: ['completed'] }],
     }))
-    expect(task).toMatchObject({ ImportTaskId, Status: 'completed', Architecture: 'x86_64', ImageId: expect.stringMatching(/^ami-/) as string })
+    expect(task).toMatchObject({
+      ImportTaskId, Status: 'completed', Architecture: 'x86_64', ImageId: expect.stringMatching(/^ami-/) as string,
+    })
     const { Images: [image] = [] } = await cloud.ec2.send(new DescribeImagesCommand({ Owners: ['self'] }))
     expect(image).toMatchObject({ ImageId: task?.ImageId, Name: ImportTaskId, State: 'available', RootDeviceName: '/dev/sda1' })
     const { Instances: [instance] = [] } = await cloud.ec2.send(new RunInstancesCommand({
@@ -55,11 +59,15 @@ describe('importing', () => {
 
   it('what is no disk ends in error, and makes nothing', async () => {
     const { ImportTaskId } = await cloud.ec2.send(new ImportSnapshotCommand({ DiskContainer: { Url: 'file:///etc/shadow' } }))
-    await expect(waitUntilSnapshotImported({ client: cloud.ec2, maxWaitTime: 20 }, { ImportTaskIds: [ImportTaskId ?? ''] })).rejects.toThrow(/FAILURE/)
+    await expect(waitUntilSnapshotImported({ client: cloud.ec2, maxWaitTime: 20 }, { ImportTaskIds: [ImportTaskId ?? ''] }))
+      .rejects.toThrow(/FAILURE/)
     const { ImportSnapshotTasks: [task] = [] } = await cloud.ec2.send(new DescribeImportSnapshotTasksCommand({ ImportTaskIds: [ImportTaskId ?? ''] }))
-    expect(task?.SnapshotTaskDetail).toMatchObject({ Status: 'error', StatusMessage: 'ClientError: /etc/shadow cannot be used: it is no disk' })
+    expect(task?.SnapshotTaskDetail).toMatchObject({
+      Status: 'error', StatusMessage: 'ClientError: /etc/shadow cannot be used: it is no disk',
+    })
     await expect(cloud.ec2.send(new CancelImportTaskCommand({ ImportTaskId }))).rejects.toMatchObject({ name: 'IncorrectState' })
-    const pending = await cloud.store.read((db) => db.selectFrom('snapshots').select('snapshot_id').where('state', '!=', 'completed').execute())
+    const pending = await cloud.store.read((db) =>
+      db.selectFrom('snapshots').select('snapshot_id').where('state', '!=', 'completed').execute())
     const unsealed = await cloud.store.read((db) =>
       db.selectFrom('layers').select(['layer_id', 'state']).where('state', 'in', ['filling', 'failed', 'deleting']).execute())
     expect([pending, unsealed]).toEqual([[], []])

@@ -96,9 +96,12 @@ it('disks of every format become layers of the same content, sealed under the im
   const { state, doc } = await ended(await start(...Object.keys(KINDS)))
   expect([state, doc.statusMessage]).toEqual(['completed', 'completed'])
   expect(await contentsOf(doc)).toEqual(Object.keys(KINDS).map(() => sha256(disk)))
-  const image = await account.store.read((db) => db.selectFrom('images').selectAll().where('image_id', '=', doc.imageId ?? '').executeTakeFirst())
+  const image = await account.store.read((db) =>
+    db.selectFrom('images').selectAll().where('image_id', '=', doc.imageId ?? '').executeTakeFirst())
   expect(image).toMatchObject({ state: 'available', root_device_name: '/dev/sda1' })
-  for (const name of Object.keys(KINDS)) expect((await createImportFolder(at('imports')).inspect(at('imports', name), null)).path).toBe(at('imports', name))
+  for (const name of Object.keys(KINDS)) {
+    expect((await createImportFolder(at('imports')).inspect(at('imports', name), null)).path).toBe(at('imports', name))
+  }
 })
 
 it('a disk that reaches for another file, or is cut off, is refused and leaves no layer', async () => {

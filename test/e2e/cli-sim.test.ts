@@ -1,5 +1,5 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
@@ -80,6 +80,22 @@ async function apiClient(): Promise<ApiClient> {
   return createApiClient(environment.AWS_ENDPOINT_URL ?? '', { credentials, region: 'us-east-1', clock: systemClock })
 }
 
+/** A disk becomes an AMI, and what is none does not. */
+async function importDisks(): Promise<void> {
+  const disk = path.join(folder, 'debian.img')
+  writeFileSync(disk, Buffer.alloc(1024 ** 2))
+  const { code, output, said } = await run('image', 'import', disk, '--name', 'mine', '--boot-mode', 'uefi', '--json')
+  expect(code, said).toBe(0)
+  const made = JSON.parse(output) as { imageId: string }
+  expect(made).toMatchObject({ name: 'mine', format: 'RAW', sizeGib: 1, sshUser: 'debian' })
+  expect((await status()).images).toContainEqual({ imageId: made.imageId, name: 'mine', state: 'available' })
+  expect(readdirSync(path.join(home, 'imports'))).toEqual([])
+  writeFileSync(disk, '# Disk DescriptorFile')
+  expect(await run('image', 'import', disk, '--name', 'other')).toMatchObject({
+    code: 1, output: '', said: expect.stringMatching(/^hearth: debian.img cannot be used: it is a VMDK descriptor/) as string,
+  })
+}
+
 const record = () => JSON.parse(readFileSync(path.join(home, 'run/up.json'), 'utf8')) as UpRecord
 
 describe('hearth over simulated machines', () => {
@@ -111,6 +127,7 @@ describe('hearth over simulated machines', () => {
     expect(shown.instances).toHaveLength(1)
     expect(shown.instances[0]).toMatchObject({ name: 'first', state: 'running', type: 't3.micro' })
     expect((await run('ssh', 'first')).said).toMatch(/^hearth: i-\w+ is simulated/)
+    await importDisks()
   })
 
   it('keeps its state, refuses a second up, and starts a killed process again', async () => {
@@ -168,7 +185,7 @@ describe('hearth over simulated machines', () => {
 
   it('has help with examples for every command', async () => {
     const commands = [
-      '', 'up', 'down', 'status', 'env', 'ssh', 'console', 'image', 'image bake', 'image build', 'image list',
+      '', 'up', 'down', 'status', 'env', 'ssh', 'console', 'image', 'image bake', 'image build', 'image import', 'image list',
       'account', 'account create', 'account list', 'doctor', 'reset',
     ]
     for (const words of commands) {
