@@ -5,9 +5,10 @@ import type { Store } from '../store/store.ts'
 import { drawDiskCall } from './disk-calls.ts'
 import { DiskExpectations } from './disk-expectations.ts'
 import { checkDisks, SealedLayers } from './disk-invariants.ts'
-import { drawInterfaceCall, drawTwoInterfaces } from './interface-calls.ts'
+import { drawInterfaceCall, drawTwoInterfaces, type DrawnCall } from './interface-calls.ts'
 import { checkAlways, checkSettled } from './invariants.ts'
 import { checkNetwork } from './network-invariants.ts'
+import { checkBin, drawRecycleCall, expireBin } from './recycle-calls.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
 import { drawNetworkCall } from './network-calls.ts'
 
@@ -68,7 +69,7 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
       if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
         await cloud.converge()
         problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await checkDisks(cloud)))
-        problems.push(...(await run.checkExpectations()), ...(await run.disks.check()))
+        problems.push(...(await run.checkExpectations()), ...(await run.disks.check()), ...(await checkBin(cloud)))
       }
       if (problems.length > 0) throw new SimulationError(seed, step, problems)
     }
@@ -110,18 +111,20 @@ class Run {
     else if (dice < 0.53) await this.#tag()
     else if (dice < 0.55) await this.#look()
     else if (dice < 0.6) await this.#network()
-    else if (dice < 0.65) await this.#callAboutInterfaces()
+    else if (dice < 0.65) await this.#callAbout(await drawInterfaceCall(this.#cloud))
     else if (dice < 0.77) await this.#callAboutDisks()
     else if (dice < 0.89) this.disks.guestWrites()
     else if (dice < 0.915) this.#guestEvent()
     else if (dice < 0.935) this.#cloud.killAgent()
     else if (dice < 0.938) await clock.advance(61 * 60 * 1000)
+    else if (dice < 0.94) await expireBin(this.#cloud)
+    else if (dice < 0.955) await this.#callAbout(await drawRecycleCall(this.#cloud))
     else await clock.advance(random.int(4000))
   }
 
-  async #call(action: string, input: object): Promise<CallResult> {
+  async #call(action: string, input: object, service?: DrawnCall['service']): Promise<CallResult> {
     this.calls += 1
-    const result = await this.#cloud.call(action, input)
+    const result = await this.#cloud.call(action, input, service)
     this.#digest.update(JSON.stringify([this.#cloud.clock.now(), action, input, result]))
     return result
   }
@@ -186,14 +189,12 @@ class Run {
     }
   }
 
-  async #callAboutInterfaces(): Promise<void> {
-    const drawn = await drawInterfaceCall(this.#cloud)
-    if (drawn) await this.#call(drawn.action, drawn.input)
+  async #callAbout(drawn: DrawnCall | undefined): Promise<void> {
+    if (drawn) await this.#call(drawn.action, drawn.input, drawn.service)
   }
 
   async #callAboutDisks(): Promise<void> {
-    const drawn = await drawDiskCall(this.#cloud)
-    if (drawn) await this.#call(drawn.action, drawn.input)
+    await this.#callAbout(await drawDiskCall(this.#cloud))
     await this.disks.observe()
   }
 
