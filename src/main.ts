@@ -83,12 +83,20 @@ export async function deleteStore(settings: Settings): Promise<void> {
 export async function checkOwnDatabase(store: Store, settings: Settings, hostId: string): Promise<void> {
   const host = await store.read((db) => db.selectFrom('hosts').select('host_id').where('host_id', '=', hostId).executeTakeFirst())
   if (host) return
-  const disks = await readdir(path.join(settings.home, 'volumes'))
-  if (disks.length === 0) return
+  if (!(await holdsDisks(settings.home))) return
   throw new Error(
     `${settings.home} holds disks that ${describeDatabase(settings)} knows nothing of, and they would be deleted; `
     + 'give the --database that they were made with, or another --home',
   )
+}
+
+/** Layers that are a second name of a built image do not count: these are made again from it. */
+async function holdsDisks(home: string): Promise<boolean> {
+  if ((await readdir(path.join(home, 'volumes'))).length > 0) return true
+  for (const name of await readdir(path.join(home, 'layers'))) {
+    if (name.startsWith('lay-') && (await stat(path.join(home, 'layers', name))).nlink === 1) return true
+  }
+  return false
 }
 
 /**

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { expect, test } from 'vitest'
@@ -49,10 +49,16 @@ test('disks are not left to a database that knows nothing of their host', async 
   const home = mkdtempSync(path.join(os.tmpdir(), 'hearth-own-'))
   const settings = readSettings({ home }, {})
   const store = await openSqlite({ file: ':memory:', durability: 'normal' })
-  mkdirSync(path.join(home, 'volumes'))
+  for (const folder of ['volumes', 'layers', 'images']) mkdirSync(path.join(home, folder))
+  writeFileSync(path.join(home, 'images', 'tiny.qcow2'), '')
+  linkSync(path.join(home, 'images', 'tiny.qcow2'), path.join(home, 'layers', 'lay-1.qcow2'))
   await checkOwnDatabase(store, settings, 'h-1')
-  writeFileSync(path.join(home, 'volumes', 'vol-1.qcow2'), '')
-  await expect(checkOwnDatabase(store, settings, 'h-1')).rejects.toThrow(/holds disks that .*hearth\.db knows nothing of/)
+  for (const disk of ['volumes/vol-1.qcow2', 'layers/lay-2.qcow2']) {
+    writeFileSync(path.join(home, disk), '')
+    await expect(checkOwnDatabase(store, settings, 'h-1')).rejects.toThrow(/holds disks that .*hearth\.db knows nothing of/)
+    rmSync(path.join(home, disk))
+  }
+  writeFileSync(path.join(home, 'layers', 'lay-2.qcow2'), '')
   await store.transaction('host', (db) =>
     db.insertInto('hosts').values({
       host_id: 'h-1', epoch: 1, region: 'r', vcpus: 1, memory_mib: 1, vcpus_used: 0, memory_mib_used: 0, heartbeat_ms: 0, doc: '{}',

@@ -13,6 +13,6 @@ it('images are listed with those that can be built and were not', () => {
   expect(head).toMatch(/^NAME +BUILT +DISK +DESCRIPTION$/)
   expect(first).toMatch(/^hearth-tiny-01234567-x86_64 +2026-01-02 03:04 +1 GiB +Tiny$/)
   expect(second).toMatch(/^debian-12 +not yet .*hearth image build debian-12$/)
-  expect(rest).toEqual([])
-  expect(formatImages([]).split('\n').map((line) => line.split(' ')[0])).toEqual(['NAME', 'tiny', 'debian-12'])
+  expect(rest.map((line) => line.split(' ')[0])).toEqual(['tiny-arm64'])
+  expect(formatImages([]).split('\n').map((line) => line.split(' ')[0])).toEqual(['NAME', 'tiny', 'debian-12', 'tiny-arm64'])
 })

@@ -70,10 +70,9 @@ async function joinTags(
   given: readonly TagInput[],
 ): Promise<TagInput[]> {
   if (!copiesTags) return [...given]
-  const own = (await tagsOf(db, [source.image_id], account)).get(source.image_id) ?? []
-  const shared = source.account_id === account ? [] : (await tagsOf(db, [source.image_id], source.account_id)).get(source.image_id) ?? []
-  const copied = new Map<string, TagInput>()
-  for (const tag of [...shared.filter(({ key }) => key.startsWith(SHARED_TAG)), ...own, ...given]) copied.set(tag.key, tag)
+  const tagsBy = async (by: string) => (await tagsOf(db, [source.image_id], by)).get(source.image_id) ?? []
+  const shared = (await tagsBy(source.account_id)).filter(({ key }) => key.startsWith(SHARED_TAG))
+  const copied = new Map([...shared, ...(await tagsBy(account)), ...given].map((tag) => [tag.key, tag]))
   return checkTags(toWireTags([...copied.values()].filter(({ key }) => !/^aws:/i.test(key))))
 }
 
@@ -88,7 +87,7 @@ async function copyMappings(
   const mappings: ImageMapping[] = []
   for (const { kmsKeyId: _, ...mapping } of mappingsOf(source)) {
     if (mapping.snapshotId === null) {
-      mappings.push({ ...mapping, encrypted: mapping.encrypted || input.Encrypted === true })
+      mappings.push({ ...mapping, ...(await emptyDevice(context, mapping, input)) })
       continue
     }
     let copy = copies.get(mapping.snapshotId)
@@ -100,6 +99,17 @@ async function copyMappings(
     mappings.push({ ...mapping, snapshotId: copy.snapshot_id, encrypted: copy.encrypted === 1 })
   }
   return { mappings, isComplete: [...copies.values()].every((copy) => copy.state === 'completed') }
+}
+
+/** A device that begins empty has nothing to copy; the copy's volumes are encrypted where the call says so. */
+async function emptyDevice(
+  context: Context,
+  { encrypted }: ImageMapping,
+  { Encrypted, KmsKeyId }: CopyImageRequest,
+): Promise<Pick<ImageMapping, 'encrypted' | 'kmsKeyId'>> {
+  // Without a key of its own, a launch takes what is the account's default then.
+  const kmsKeyId = Encrypted && KmsKeyId ? await requestedKmsKey(context, { Encrypted, KmsKeyId }) : null
+  return { encrypted: encrypted || Encrypted === true, ...(kmsKeyId === null ? {} : { kmsKeyId }) }
 }
 
 /** What an encrypted source is copied to stays encrypted, whatever the call says of plain ones. */

@@ -41,8 +41,10 @@ export async function requestedMappings(
       throw invalidMapping(`Invalid device name ${mapping.DeviceName}`)
     }
     checkAlternatives(mapping)
+    if (mapping.NoDevice !== undefined && name === root) {
+      throw invalidMapping(`The root device ${mapping.DeviceName} must be an EBS volume: an instance boots from it.`)
+    }
     if (mapping.NoDevice === undefined) byName.set(name, await changedMapping(context, mapping, byName.get(name)))
-    else if (name === root) throw invalidMapping(`The root device ${mapping.DeviceName} must be an EBS volume: an instance boots from it.`)
     else byName.delete(name)
   }
   const rootMapping = byName.get(root)
@@ -72,7 +74,8 @@ async function changedMapping(
   present: ImageMapping | undefined,
 ): Promise<ImageMapping> {
   for (const [name, value] of Object.entries(ebs)) {
-    if (!HONOURED.includes(name) && value !== undefined && value !== '') throw unsupportedParameter(`BlockDeviceMapping.Ebs.${name}`)
+    if (HONOURED.includes(name) || value === undefined || value === '') continue
+    throw unsupportedParameter(`BlockDeviceMapping.Ebs.${name}`)
   }
   if (present && ebs.SnapshotId && ebs.SnapshotId !== present.snapshotId) {
     throw invalidMapping(`snapshotId cannot be modified on device ${present.deviceName}`)

@@ -6,6 +6,8 @@ import type { Context } from './context.ts'
 import { missingParameter } from './parameters.ts'
 import { checkIds, notFoundError, RESOURCE_KINDS } from './resources.ts'
 
+type Caller = Pick<Context, 'db' | 'account'>
+
 const visibleImage = prepared((db, imageId: string, account: string) =>
   db.selectFrom('images').selectAll().where('image_id', '=', imageId).where(isImageVisible(account)))
 
@@ -15,7 +17,7 @@ const visibleImage = prepared((db, imageId: string, account: string) =>
  * @throws ApiError MissingParameter, InvalidAMIID.Malformed, InvalidAMIID.NotFound.
  */
 export async function requireVisibleImage(
-  { db, account }: Pick<Context, 'db' | 'account'>,
+  { db, account }: Caller,
   imageId: string | undefined,
 ): Promise<ImageTable> {
   if (!imageId) throw missingParameter('ImageId')
@@ -30,7 +32,7 @@ export async function requireVisibleImage(
  *
  * @throws ApiError as `requireVisibleImage`; AuthFailure for one that it may only see and launch.
  */
-export async function requireOwnImage(context: Pick<Context, 'db' | 'account'>, imageId: string | undefined): Promise<ImageTable> {
+export async function requireOwnImage(context: Caller, imageId: string | undefined): Promise<ImageTable> {
   const row = await requireVisibleImage(context, imageId)
   if (row.account_id === context.account) return row
   throw new ApiError('AuthFailure', `Not authorized for image:${row.image_id}`)
@@ -41,7 +43,7 @@ export async function requireOwnImage(context: Pick<Context, 'db' | 'account'>, 
  *
  * @throws ApiError InvalidAMIID.Unavailable for one that is pending or has failed.
  */
-export async function requireWholeImage(context: Pick<Context, 'db' | 'account'>, imageId: string | undefined): Promise<ImageTable> {
+export async function requireWholeImage(context: Caller, imageId: string | undefined): Promise<ImageTable> {
   const row = await requireOwnImage(context, imageId)
   checkUsable(row)
   return row
@@ -49,10 +51,12 @@ export async function requireWholeImage(context: Pick<Context, 'db' | 'account'>
 
 /** @throws ApiError InvalidAMIID.Unavailable for an image that is pending or has failed. */
 export function checkUsable(row: Pick<ImageTable, 'image_id' | 'state'>): void {
-  if (row.state === 'available' || row.state === 'disabled') return
-  throw new ApiError(
-    'InvalidAMIID.Unavailable', `The AMI ID '${row.image_id}' is currently ${row.state} and may not be used for this operation`,
-  )
+  if (row.state !== 'available' && row.state !== 'disabled') throw unusable(row)
+}
+
+/** EC2's error for an image in a state that does not allow what was asked. */
+export function unusable({ image_id: id, state }: Pick<ImageTable, 'image_id' | 'state'>): ApiError {
+  return new ApiError('InvalidAMIID.Unavailable', `The AMI ID '${id}' is currently ${state} and may not be used for this operation`)
 }
 
 /** Names of images, whose rule EC2's own message does not tell in full. */
@@ -63,7 +67,7 @@ const NAME = /^[A-Za-z0-9 ()[\]./\-'@_]{3,128}$/
  *
  * @throws ApiError InvalidAMIName.Malformed, InvalidAMIName.Duplicate.
  */
-export async function checkImageName({ db, account }: Pick<Context, 'db' | 'account'>, name: string | undefined): Promise<string> {
+export async function checkImageName({ db, account }: Caller, name: string | undefined): Promise<string> {
   if (!name) throw missingParameter('Name')
   if (!NAME.test(name)) {
     throw new ApiError(

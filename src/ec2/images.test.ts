@@ -82,6 +82,40 @@ describe('describeImages', () => {
     })
   })
 
+  it.each<[string, string]>([
+    ['source-instance-id', 'i-00000000000000001'],
+    ['source-image-id', 'ami-00000000000000001'],
+    ['source-image-region', 'us-east-1'],
+    ['state-reason-code', 'Server.InternalError'],
+    ['state-reason-message', 'Snapshot snap-1*'],
+    ['state', 'failed'],
+    ['ena-support', 'false'],
+    ['block-device-mapping.encrypted', 'true'],
+    ['block-device-mapping.device-name', '/dev/sdf'],
+  ])('finds by %s', async (Name, value) => {
+    await test.run(async (context) => {
+      const mapping = {
+        snapshotId: null, sizeGib: 1, volumeType: 'gp3' as const, iops: null, throughputMibps: null, deleteOnTermination: true,
+      }
+      await threeImages(context)
+      await insertImage(context, { name: 'made', account_id: DEFAULT_ACCOUNT, state: 'failed' }, {
+        sourceInstanceId: 'i-00000000000000001', sourceImageId: 'ami-00000000000000001', sourceImageRegion: 'us-east-1',
+        stateReason: 'Snapshot snap-1: failed', enaSupport: false,
+        mappings: [{ ...mapping, deviceName: '/dev/vda', encrypted: false }, { ...mapping, deviceName: '/dev/sdf', encrypted: true }],
+      })
+      expect(await names(context, { Filters: [{ Name, Values: [value] }] })).toEqual(['made'])
+    })
+  })
+
+  it('shows nothing that is in the recycle bin', async () => {
+    await test.run(async (context) => {
+      const { own, open } = await threeImages(context)
+      await context.db.updateTable('images').set({ binned_ms: NOW_MS }).execute()
+      expect(await names(context, { IncludeDisabled: true, IncludeDeprecated: true })).toEqual([])
+      for (const { image_id: id } of [own, open]) await expect(names(context, { ImageIds: [id] })).rejects.toMatchObject({ code: 'InvalidAMIID.NotFound' })
+    })
+  })
+
   it.each<[DescribeImagesRequest, string, string]>([
     [{ ImageIds: ['ami-x'] }, 'InvalidAMIID.Malformed', 'Invalid id: "ami-x"'],
     [{ ImageIds: ['x'] }, 'InvalidAMIID.Malformed', 'Invalid id: "x" (expecting "ami-...")'],

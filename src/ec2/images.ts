@@ -34,7 +34,7 @@ export async function describeImages(context: Context, input: DescribeImagesRequ
 }
 
 /** The wire form of images, in the order given, with the tags that the account gave them. */
-export async function loadImages({ db, account }: Pick<Context, 'db' | 'account'>, rows: readonly ImageTable[]): Promise<Image[]> {
+async function loadImages({ db, account }: Context, rows: readonly ImageTable[]): Promise<Image[]> {
   const tags = await tagsOf(db, rows.map((row) => row.image_id), account)
   const launched = await lastLaunchesOf(db, rows.filter((row) => row.account_id === account).map((row) => row.image_id))
   return rows.map((row) =>

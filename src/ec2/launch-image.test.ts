@@ -74,7 +74,7 @@ describe('a launch', () => {
         "InvalidParameterCombination: Enhanced networking with the Elastic Network Adapter (ENA) is required for the 't3.micro' " +
           'instance type. Ensure that you are using an AMI that is enabled for ENA.',
       )
-      await launch(context, plain, 't2.micro')
+      expect((await launch(context, plain, 't2.micro')).Instances).toMatchObject([{ EnaSupport: false }])
     })
   })
 

@@ -8,7 +8,7 @@ import type { ImageTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { IMAGE_ATTRIBUTE_NAMES } from './image-attributes.ts'
 import { checkNotBlocked } from './image-public-access.ts'
-import { checkUsable, requireOwnImage, requireVisibleImage } from './image-rows.ts'
+import { checkUsable, requireOwnImage, requireVisibleImage, unusable } from './image-rows.ts'
 import { checkEnum, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { checkDescription } from './snapshot-rows.ts'
 
@@ -39,9 +39,11 @@ export async function modifyImageAttribute(context: Context, input: ModifyImageA
       checkDescription(description)
       return changeImageDoc(context.db, row.image_id, { description })
     }
-    case 'imdsSupport':
-      if (checkEnum('imdsSupport', input.ImdsSupport?.Value ?? input.Value, ['v2.0']) === undefined) throw missingParameter('value')
-      return changeImageDoc(context.db, row.image_id, { imdsSupport: 'v2.0' })
+    case 'imdsSupport': {
+      const imdsSupport = checkEnum('imdsSupport', input.ImdsSupport?.Value ?? input.Value, ['v2.0'] as const)
+      if (!imdsSupport) throw missingParameter('value')
+      return changeImageDoc(context.db, row.image_id, { imdsSupport })
+    }
     case 'launchPermission':
       return changePermissions(context, row, requestedPermissions(input))
   }
@@ -54,7 +56,8 @@ function requestedAttribute(input: ModifyImageAttributeRequest): 'description' |
   if (input.Description?.Value !== undefined) names.add('description')
   if (input.ImdsSupport?.Value) names.add('imdsSupport')
   const { Add: add = [], Remove: remove = [] } = input.LaunchPermission ?? {}
-  if (add.length + remove.length + (input.UserIds ?? []).length + (input.UserGroups ?? []).length > 0) names.add('launchPermission')
+  const grantees = [...add, ...remove, ...(input.UserIds ?? []), ...(input.UserGroups ?? [])]
+  if (grantees.length > 0) names.add('launchPermission')
   const [name] = names
   if (name === undefined) throw new ApiError('InvalidParameterCombination', 'No attributes specified.')
   if (names.size > 1) {
@@ -101,9 +104,7 @@ function invalidItem(value: string, type: string): ApiError {
 
 async function changePermissions(context: Context, row: ImageTable, { add, remove }: Permissions): Promise<void> {
   const { db } = context
-  if (row.state === 'disabled') {
-    throw new ApiError('InvalidAMIID.Unavailable', `The AMI ID '${row.image_id}' is currently disabled and may not be used for this operation`)
-  }
+  if (row.state === 'disabled') throw unusable(row)
   if (add.includes(EVERYBODY)) await checkMayBePublic(context, row)
   for (const accountId of remove.filter((each) => each !== EVERYBODY)) {
     await db

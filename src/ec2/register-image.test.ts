@@ -4,6 +4,7 @@ import {
   insertImage, insertSnapshot, NOW_MS, openTestStore, OTHER_ACCOUNT, type TestStore,
 } from '../../test/support/rows.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
+import { mappingsOf } from '../model/image.ts'
 import { settleSnapshotsOf } from '../model/snapshot.ts'
 import type { Context } from './context.ts'
 import { copyImage } from './copy-image.ts'
@@ -212,6 +213,21 @@ describe('copyImage', () => {
       ])
       await settleSnapshotsOf(context.db, layer.layer_id, { state: 'completed' }, NOW_MS)
       expect(await copyOf(context)).toMatchObject({ State: 'available' })
+    })
+  })
+
+  it('has its empty devices encrypted as well, under the key that is named', async () => {
+    await test.run(async (context) => {
+      const { snapshot_id: id } = await insertSnapshot(context)
+      const { ImageId: imageId = '' } = await registerImage(context, ofRoot(id, {
+        BlockDeviceMappings: [{ DeviceName: '/dev/xvda', Ebs: { SnapshotId: id } }, { DeviceName: '/dev/sdf', Ebs: { VolumeSize: 3 } }],
+      }))
+      await copyImage(context, ofSource(imageId, { Encrypted: true, KmsKeyId: 'alias/aws/ebs' }))
+      const row = await context.db.selectFrom('images').selectAll().where('name', '=', 'copy').executeTakeFirstOrThrow()
+      const [root, empty] = mappingsOf(row)
+      expect(empty).toMatchObject({ snapshotId: null, sizeGib: 3, encrypted: true, kmsKeyId: expect.any(String) as string })
+      const key = await context.db.selectFrom('kms_keys').select('key_id').executeTakeFirstOrThrow()
+      expect([empty?.kmsKeyId, root?.encrypted]).toEqual([key.key_id, true])
     })
   })
 

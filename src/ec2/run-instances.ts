@@ -103,6 +103,7 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
       architecture: ARCHITECTURES.find((each) => each === image.architecture) ?? 'x86_64',
       bootMode,
       sshUser,
+      ...(hasEna ? {} : { enaSupport: false }),
       rootDeviceName: image.root_device_name,
       publicKey,
       metadataOptions,

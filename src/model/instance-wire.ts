@@ -85,7 +85,7 @@ function platformToWire(doc: InstanceDoc): Instance {
     BootMode: doc.bootMode === undefined ? 'legacy-bios' : (doc.bootMode ?? undefined),
     CurrentInstanceBootMode: currentBootMode(doc),
     EbsOptimized: doc.options.ebsOptimized,
-    EnaSupport: true,
+    EnaSupport: doc.enaSupport ?? true,
     Hypervisor: 'xen',
     PlatformDetails: 'Linux/UNIX',
     RootDeviceName: doc.rootDeviceName,

@@ -47,6 +47,8 @@ export interface InstanceDoc {
   architecture: Architecture
   /** As its image said; absent for instances of older versions, whose images all boot by the BIOS. */
   bootMode?: BootMode | null
+  /** Whether its image said that it has the driver of EC2's faster network; absent for `true`. */
+  enaSupport?: boolean
   /** Whom SSH lets in, as its image said; the image may go before the instance. */
   sshUser?: string | null
   rootDeviceName: string

@@ -71,6 +71,9 @@ describe.skipIf(why !== undefined)(`the Debian image${why ? ` (skipped: ${why})`
   it('holds nothing that machines must not share, and nothing of the host it was built on', async () => {
     expect((await namesIn('/etc/ssh')).filter((name) => name.includes('host_'))).toEqual([])
     expect(await inside('cat /etc/machine-id')).toBe('')
+    // What makes one for each machine that boots from it, in the initial RAM disk.
+    expect(await inside('stat /etc/initramfs-tools/scripts/init-bottom/hearth-machine-id')).toMatch(/Mode: +0755/)
+    expect(await namesIn('/var/lib/hearth')).toEqual([])
     expect(await namesIn('/etc')).not.toContain('hostname')
     expect(await namesIn('/etc/apt/apt.conf.d')).not.toContain('99mmdebstrap')
     expect(await namesIn('/dev')).toEqual([])

@@ -111,6 +111,8 @@ describe('guests of the tiny image', () => {
     const hostKey = await a.hostKey()
     expect(hostKey).toMatch(/^ssh-ed25519 /)
     expect(await b.hostKey()).not.toBe(hostKey)
+    const machineId = await a.ssh(alice.file, 'cat /etc/machine-id')
+    expect(machineId).toMatch(/^[0-9a-f]{32}\n$/)
 
     // The power button ends in a power-off with clean file systems.
     const pressedMs = systemClock.now()
@@ -125,7 +127,9 @@ describe('guests of the tiny image', () => {
     await a.kill()
     const again = await boot('a-again', firstDisk, { ...first, hostname: 'ip-172-31-5-99' })
     expect(await again.hostKey()).toBe(hostKey)
-    expect(await again.ssh(alice.file, 'hostname; wc -l </root/ran; wc -l </root/.ssh/authorized_keys')).toBe('ip-172-31-5-99\n1\n1\n')
+    expect(await again.ssh(alice.file, 'hostname; wc -l </root/ran; wc -l </root/.ssh/authorized_keys; cat /etc/machine-id')).toBe(
+      `ip-172-31-5-99\n1\n1\n${machineId}`,
+    )
     expect(again.requests).not.toContain('GET /latest/user-data')
     expect(again.console()).not.toContain('EXT4-fs')
     await again.ssh(alice.file, 'poweroff')
@@ -137,5 +141,8 @@ describe('guests of the tiny image', () => {
     const c = await boot('c', await makeDisk('third', firstDisk, image.sizeGib), third)
     expect(await c.hostKey()).not.toBe(hostKey)
     expect(await c.ssh(bob.file, 'hostname; cat', '')).toBe('ip-172-31-5-12\n')
+    const itsId = await c.ssh(bob.file, 'cat /etc/machine-id')
+    expect(itsId).toMatch(/^[0-9a-f]{32}\n$/)
+    expect(itsId).not.toBe(machineId)
   }, 90_000)
 })

@@ -1,69 +1,16 @@
 import { execFileSync } from 'node:child_process'
-import {
-  existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { systemClock } from '../../src/core/clock.ts'
-import { silentLogger } from '../../src/core/logger.ts'
-import { seededRandom } from '../../src/core/random.ts'
-import { createSimWorld, type DelayRange } from '../../src/hypervisor/sim-world.ts'
-import type { Volumes } from '../../src/volumes/driver.ts'
-import { createQcow2Volumes } from '../../src/volumes/qcow2/index.ts'
-import { createSimVolumes } from '../../src/volumes/sim.ts'
+import type { LayerSpec, Volumes } from '../../src/volumes/driver.ts'
+import {
+  diskArgument, filled, GIB, hasQemuImg, imageInfo, keyArguments, layerId, qcow2Store, qemuIo, refTo, simStore, testKey, type RealStore, type TestStore,
+} from '../support/layer-files.ts'
 
-interface TestStore {
-  /** Drivers of one store, as agents that follow each other have. */
-  driver(): Volumes
-  /** Path of a new file that can be imported as a layer of `sizeMib`. */
-  image(name: string, sizeMib: number): string
-  close(): void
-}
+const HAS_QEMU_IMG = hasQemuImg()
 
-const id = (prefix: string, number: number) => `${prefix}-${number.toString(16).padStart(17, '0')}`
-
-function hasQemuImg(): boolean {
-  try {
-    execFileSync('qemu-img', ['--version'], { stdio: 'ignore' })
-    return true
-  } catch {
-    return false
-  }
-}
-if (!hasQemuImg()) console.warn('the volumes suite skips qcow2: qemu-img is not installed (apt install qemu-utils)')
-
-function info(file: string): Record<string, unknown> {
-  const text = execFileSync('qemu-img', ['info', '--output=json', file], { encoding: 'utf8' })
-  return JSON.parse(text) as Record<string, unknown>
-}
-
-function simStore(): TestStore {
-  const [clock, random] = [systemClock, seededRandom(1)]
-  const world = createSimWorld({ clock, random, delays: { bootMs: [0, 0], shutdownMs: [0, 0], unplugMs: [0, 0] } })
-  const range: DelayRange = [0, 3]
-  const delays = { createMs: range, deleteMs: range, importMs: range }
-  return { driver: () => createSimVolumes({ world, clock, random, delays }), image: (name) => name, close() {} }
-}
-
-function qcow2Store(): TestStore & { parent: string; home: string } {
-  const parent = mkdtempSync(join(tmpdir(), 'hearth-volumes-'))
-  const home = join(parent, 'home')
-  return {
-    parent,
-    home,
-    driver: () => createQcow2Volumes({ home, log: silentLogger }),
-    image(name, sizeMib) {
-      const file = join(parent, name)
-      writeFileSync(`${file}.raw`, `layer ${name}`)
-      execFileSync('truncate', ['-s', `${sizeMib}M`, `${file}.raw`])
-      execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', `${file}.raw`, file])
-      rmSync(`${file}.raw`)
-      return file
-    },
-    close: () => rmSync(parent, { recursive: true, force: true }),
-  }
+function spec(number: number, parentId: string | null = null, more: Partial<LayerSpec> = {}): LayerSpec {
+  return { layerId: layerId(number), sizeGib: 1, parentId, key: null, ...more }
 }
 
 function contract(makeStore: () => TestStore): void {
@@ -73,139 +20,241 @@ function contract(makeStore: () => TestStore): void {
     store = makeStore()
     volumes = store.driver()
   })
-  afterAll(() => store?.close())
+  afterAll(async () => {
+    await volumes?.close()
+    store?.close()
+  })
 
-  test('makes an empty volume once, however often it is asked, and lists it', async () => {
-    const spec = { volumeId: id('vol', 1), sizeGib: 2, snapshotId: null }
-    await Promise.all([volumes.ensureVolume(spec), volumes.ensureVolume(spec), store.driver().ensureVolume(spec)])
-    await store.driver().ensureVolume(spec)
-    expect(await store.driver().list()).toEqual([id('vol', 1)])
+  test('makes an empty layer once, however often it is asked, and lists it', async () => {
+    const first = spec(0x11, null, { sizeGib: 2 })
+    expect(await volumes.has(first.layerId)).toBe(false)
+    await Promise.all([volumes.ensureLayer(first), volumes.ensureLayer(first), store.driver().ensureLayer(first)])
+    await store.driver().ensureLayer(first)
+    expect(await store.driver().list()).toEqual([first.layerId])
+    expect(await volumes.has(first.layerId)).toBe(true)
   })
 
   test('imports a layer once; an import that is run again after a crash changes nothing', async () => {
-    const snapshotId = id('snap', 1)
-    expect(await volumes.hasLayer(snapshotId)).toBe(false)
+    const snapshotId = layerId(1, 'snap')
     const file = store.image('first.qcow2', 1)
     await volumes.importLayer(snapshotId, file)
     await store.driver().importLayer(snapshotId, file)
-    expect(await store.driver().hasLayer(snapshotId)).toBe(true)
-    expect(await volumes.listLayers()).toEqual([snapshotId])
+    expect(await store.driver().has(snapshotId)).toBe(true)
+    expect(await volumes.list()).toContain(snapshotId)
   })
 
-  test('makes a volume from a layer, and refuses one whose layer is not there', async () => {
-    await volumes.importLayer(id('snap', 2), store.image('second.qcow2', 1))
-    await volumes.ensureVolume({ volumeId: id('vol', 2), sizeGib: 1, snapshotId: id('snap', 2) })
-    expect(await volumes.list()).toContain(id('vol', 2))
-    const orphan = { volumeId: id('vol', 3), sizeGib: 1, snapshotId: id('snap', 9) }
-    await expect(volumes.ensureVolume(orphan)).rejects.toThrow(`the layer of ${id('snap', 9)} is not on this host`)
-    expect(await volumes.list()).not.toContain(id('vol', 3))
+  test('makes a layer over another one, and refuses to where that one is not there', async () => {
+    await volumes.importLayer(layerId(2, 'snap'), store.image('second.qcow2', 1))
+    await volumes.ensureLayer(spec(0x21, layerId(2, 'snap')))
+    await volumes.ensureLayer(spec(0x22, layerId(0x21), { key: testKey(1) }))
+    expect(await volumes.list()).toEqual(expect.arrayContaining([layerId(0x21), layerId(0x22)]))
+    await expect(volumes.ensureLayer(spec(0x23, layerId(9, 'snap')))).rejects.toThrow(`the layer ${layerId(9, 'snap')} is not on this host`)
+    expect(await volumes.has(layerId(0x23))).toBe(false)
   })
 
-  test('deletes a volume, twice is once', async () => {
-    await volumes.ensureVolume({ volumeId: id('vol', 4), sizeGib: 1, snapshotId: null })
-    await volumes.ensureDeleted(id('vol', 4))
-    await store.driver().ensureDeleted(id('vol', 4))
-    expect(await volumes.list()).not.toContain(id('vol', 4))
+  test('deletes a layer, twice is once, and what is under it after it', async () => {
+    await volumes.ensureLayer(spec(0x31))
+    await volumes.ensureLayer(spec(0x32, layerId(0x31)))
+    for (const id of [layerId(0x32), layerId(0x31)]) {
+      await volumes.ensureDeleted(id)
+      await store.driver().ensureDeleted(id)
+      expect(await volumes.has(id)).toBe(false)
+    }
+    await volumes.ensureLayer(spec(0x31))
+    expect(await volumes.has(layerId(0x31))).toBe(true)
   })
 
-  test('a volume has an absolute path that holds its id', () => {
-    expect(volumes.pathOf(id('vol', 5))).toMatch(new RegExp(`^/.*${id('vol', 5)}`))
+  test('a layer has an absolute path that holds its id, whether it is there or not', () => {
+    for (const prefix of ['lay', 'vol', 'snap'] as const) {
+      expect(volumes.pathOf(layerId(5, prefix))).toMatch(new RegExp(`^/.*${layerId(5, prefix)}`))
+    }
   })
 
-  test.each(['', '..', 'vol-', '../volumes/vol-00000001', 'vol-00000001/../x', 'vol-00000001\0', 'snap-00000001'])(
-    'refuses %j as a volume id', async (volumeId) => {
-      expect(() => volumes.pathOf(volumeId)).toThrow('not a volume id')
-      await expect(volumes.ensureVolume({ volumeId, sizeGib: 1, snapshotId: null })).rejects.toThrow('not a volume id')
-      await expect(volumes.ensureDeleted(volumeId)).rejects.toThrow('not a volume id')
+  test('seals a layer as often as it is asked, after which it grows no more', async () => {
+    await volumes.ensureLayer(spec(0x41))
+    await volumes.ensureSealed(layerId(0x41))
+    await store.driver().ensureSealed(layerId(0x41))
+    await volumes.ensureSize(spec(0x41))
+    await expect(volumes.ensureSize(spec(0x41, null, { sizeGib: 2 }))).rejects.toThrow(`${layerId(0x41)} is immutable`)
+    await expect(volumes.ensureSealed(layerId(0x49))).rejects.toThrow(`the layer ${layerId(0x49)} is not on this host`)
+  })
+
+  test('makes a layer larger, as often as it is asked, and none that is missing', async () => {
+    for (const key of [null, testKey(1)]) {
+      const grown = spec(key === null ? 0x51 : 0x52, layerId(0x11), { key })
+      await volumes.ensureLayer(grown)
+      for (const sizeGib of [5, 5, 3]) await volumes.ensureSize({ ...grown, sizeGib })
+    }
+    await expect(volumes.ensureSize(spec(0x59))).rejects.toThrow(`the layer ${layerId(0x59)} is not on this host`)
+  })
+
+  test('fills a layer with what a chain shows; it is there when it is whole, and done from then on', async () => {
+    await volumes.ensureLayer(spec(0x61))
+    await volumes.ensureLayer(spec(0x62, layerId(0x61), { key: testKey(1) }))
+    for (const number of [0x61, 0x62]) await volumes.ensureSealed(layerId(number))
+    const chain = [refTo(volumes, spec(0x62, null, { key: testKey(1) })), refTo(volumes, spec(0x61))]
+    const copy = spec(0x63, null, { key: testKey(2) })
+    expect(await volumes.ensureFilled(copy, { chain })).toMatchObject({ state: 'running' })
+    expect(await volumes.has(copy.layerId)).toBe(false)
+    expect(await filled(volumes, copy, { chain })).toEqual({ state: 'done' })
+    expect(await volumes.has(copy.layerId)).toBe(true)
+    expect(await store.driver().ensureFilled(copy, { chain })).toEqual({ state: 'done' })
+  })
+
+  test('what a driver has not filled when it ends is begun anew by the next', async () => {
+    const [former, next] = [store.driver(), store.driver()]
+    const chain = [refTo(volumes, spec(0x61))]
+    await former.ensureFilled(spec(0x64), { chain })
+    await former.close()
+    expect(await next.has(layerId(0x64))).toBe(false)
+    expect(await filled(next, spec(0x64), { chain })).toEqual({ state: 'done' })
+    await next.close()
+  })
+
+  test('deleting a layer ends what fills it', async () => {
+    const chain = [refTo(volumes, spec(0x61))]
+    await volumes.ensureFilled(spec(0x65), { chain })
+    await volumes.ensureDeleted(layerId(0x65))
+    expect(await volumes.has(layerId(0x65))).toBe(false)
+    expect(await filled(volumes, spec(0x65), { chain })).toEqual({ state: 'done' })
+  })
+
+  test('fills no layer over another, and none from layers that are missing or may still change', async () => {
+    const chain = [refTo(volumes, spec(0x61))]
+    await expect(volumes.ensureFilled(spec(0x66, layerId(0x61)), { chain })).rejects.toThrow('stands alone')
+    const missing = { chain: [refTo(volumes, spec(0x69))] }
+    await expect(filled(volumes, spec(0x66), missing)).rejects.toThrow(`the layer ${layerId(0x69)} is not on this host`)
+    await volumes.ensureLayer(spec(0x67))
+    const open = { chain: [refTo(volumes, spec(0x67))] }
+    await expect(filled(volumes, spec(0x66), open)).rejects.toThrow(`the layer ${layerId(0x67)} is not immutable yet`)
+    await volumes.ensureSealed(layerId(0x67))
+    expect(await filled(volumes, spec(0x66), open)).toEqual({ state: 'done' })
+  })
+
+  test('tells of every layer what it takes, and how much room there is', async () => {
+    const { bytesOf, freeBytes, totalBytes } = await volumes.usage()
+    expect([...bytesOf.keys()].toSorted()).toEqual(await volumes.list())
+    for (const bytes of bytesOf.values()) expect(bytes).toBeGreaterThanOrEqual(0)
+    expect(freeBytes).toBeGreaterThan(0)
+    expect(totalBytes).toBeGreaterThanOrEqual(freeBytes)
+  })
+
+  test.each(['', '..', 'lay-', '../layers/lay-00000001', 'lay-00000001/../x', 'lay-00000001\0', 'i-00000001'])(
+    'refuses %j as a layer\'s id', async (id) => {
+      const refused = 'not a layer\'s id'
+      expect(() => volumes.pathOf(id)).toThrow(refused)
+      await expect(volumes.ensureLayer({ ...spec(0x71), layerId: id })).rejects.toThrow(refused)
+      await expect(volumes.ensureLayer(spec(0x71, id))).rejects.toThrow(refused)
+      await expect(volumes.ensureFilled({ ...spec(0x71), layerId: id }, { chain: [] })).rejects.toThrow(refused)
+      await expect(volumes.ensureSealed(id)).rejects.toThrow(refused)
+      await expect(volumes.ensureSize({ ...spec(0x71), layerId: id })).rejects.toThrow(refused)
+      await expect(volumes.ensureDeleted(id)).rejects.toThrow(refused)
+      await expect(volumes.has(id)).rejects.toThrow(refused)
+      expect(await volumes.has(layerId(0x71))).toBe(false)
     },
   )
 
-  test.each(['', '../volumes', 'snap-', 'vol-00000001'])('refuses %j as a snapshot id', async (snapshotId) => {
-    await expect(volumes.hasLayer(snapshotId)).rejects.toThrow('not a snapshot id')
-    const spec = { volumeId: id('vol', 6), sizeGib: 1, snapshotId }
-    await expect(volumes.ensureVolume(spec)).rejects.toThrow('not a snapshot id')
-  })
-
   test.each([0, -1, 0.5, Number.NaN, Infinity])('refuses a size of %d GiB', async (sizeGib) => {
-    const spec = { volumeId: id('vol', 7), sizeGib, snapshotId: null }
-    await expect(volumes.ensureVolume(spec)).rejects.toThrow('whole number of GiB')
-    expect(await volumes.list()).not.toContain(id('vol', 7))
+    for (const refused of [
+      volumes.ensureLayer(spec(0x72, null, { sizeGib })), volumes.ensureSize(spec(0x72, null, { sizeGib })),
+      volumes.ensureFilled(spec(0x72, null, { sizeGib }), { chain: [] }),
+    ]) await expect(refused).rejects.toThrow('whole number of GiB')
+    expect(await volumes.has(layerId(0x72))).toBe(false)
   })
 }
 
 describe('simulated volumes', () => contract(simStore))
 
-describe.skipIf(!hasQemuImg())('qcow2 volumes', () => contract(qcow2Store))
+describe.skipIf(!HAS_QEMU_IMG)('qcow2 volumes', () => contract(qcow2Store))
 
-describe.skipIf(!hasQemuImg())('qcow2 volumes on disk', () => {
-  let store: ReturnType<typeof qcow2Store>
+describe.skipIf(!HAS_QEMU_IMG)('qcow2 volumes on disk', () => {
+  let store: RealStore
   let volumes: Volumes
+  const base = layerId(1, 'snap')
   beforeAll(async () => {
     store = qcow2Store()
     volumes = store.driver()
-    await volumes.importLayer(id('snap', 1), store.image('layer.qcow2', 3 * 1024))
+    await volumes.importLayer(base, store.image('layer.qcow2', 3 * 1024))
   })
   afterAll(() => store?.close())
 
-  test('a volume names its layer relative to itself, so that a home can be moved', async () => {
-    const spec = { volumeId: id('vol', 1), sizeGib: 8, snapshotId: id('snap', 1) }
-    await volumes.ensureVolume(spec)
-    expect(info(volumes.pathOf(spec.volumeId))).toMatchObject({
-      'virtual-size': 8 * 1024 ** 3,
-      'backing-filename': `../layers/${id('snap', 1)}.qcow2`,
-      'backing-filename-format': 'qcow2',
+  test('a layer names the one under it relative to itself, so that a home can be moved', async () => {
+    await volumes.ensureLayer(spec(0x11, base, { sizeGib: 8 }))
+    expect(imageInfo(volumes.pathOf(layerId(0x11)))).toMatchObject({
+      'virtual-size': 8 * GIB, 'backing-filename': `../layers/${base}.qcow2`, 'backing-filename-format': 'qcow2',
     })
     const moved = join(store.parent, 'moved')
     renameSync(store.home, moved)
-    const file = join(moved, 'volumes', `${spec.volumeId}.qcow2`)
+    const file = join(moved, 'layers', `${layerId(0x11)}.qcow2`)
     const read = execFileSync('qemu-io', ['-f', 'qcow2', '-r', '-c', 'read -v 0 16', file])
     renameSync(moved, store.home)
     // In its dump a space is shown as a dot.
     expect(read.toString()).toContain('layer.layer.qcow')
   })
 
-  test('a volume is at least as large as its layer', async () => {
-    await volumes.ensureVolume({ volumeId: id('vol', 2), sizeGib: 1, snapshotId: id('snap', 1) })
-    expect(info(volumes.pathOf(id('vol', 2)))['virtual-size']).toBe(3 * 1024 ** 3)
+  test('a layer is at least as large as the one under it', async () => {
+    await volumes.ensureLayer(spec(0x12, base))
+    expect(imageInfo(volumes.pathOf(layerId(0x12)))['virtual-size']).toBe(3 * GIB)
   })
 
-  test('a volume that is there keeps its data whatever is asked', async () => {
-    const file = volumes.pathOf(id('vol', 3))
+  test.each([1, 100, 16 * 1024, 64 * 1024])('a new layer of %d GiB is a sound qcow2 file, plain or encrypted', async (sizeGib) => {
+    for (const key of [null, testKey(1)]) {
+      const made = spec(key === null ? 0x13 : 0x14, base, { sizeGib, key })
+      await volumes.ensureLayer(made)
+      const chain = [refTo(volumes, made), refTo(volumes, { layerId: base, key: null })]
+      qemuIo(chain, 'write -P 0x55 1M 128k', `write -P 0x66 ${sizeGib * GIB - 65_536} 64k`)
+      const alone = chain.slice(0, 1)
+      const check = execFileSync('qemu-img', ['check', ...keyArguments(alone), diskArgument(alone)], { encoding: 'utf8' })
+      expect(check).toContain('No errors were found')
+      await volumes.ensureDeleted(made.layerId)
+    }
+  })
+
+  test('a layer that is there keeps its data whatever is asked', async () => {
+    const file = volumes.pathOf(layerId(0x15))
     writeFileSync(file, 'a guest\'s data')
-    await volumes.ensureVolume({ volumeId: id('vol', 3), sizeGib: 5, snapshotId: id('snap', 1) })
+    await volumes.ensureLayer(spec(0x15, base, { sizeGib: 5 }))
+    expect(await volumes.ensureFilled(spec(0x15), { chain: [] })).toEqual({ state: 'done' })
     expect(readFileSync(file, 'utf8')).toBe('a guest\'s data')
+    await volumes.ensureDeleted(layerId(0x15))
   })
 
-  test('a layer is read-only, the source is gone, and later imports do not replace it', async () => {
-    const layer = join(store.home, 'layers', `${id('snap', 1)}.qcow2`)
-    expect(statSync(layer).mode & 0o777).toBe(0o444)
+  test('an imported layer is read-only, the source is gone, and later imports do not replace it', async () => {
+    const file = volumes.pathOf(base)
+    expect(statSync(file).mode & 0o777).toBe(0o444)
     expect(existsSync(join(store.parent, 'layer.qcow2'))).toBe(false)
-    const before = readFileSync(layer)
-    await volumes.importLayer(id('snap', 1), store.image('other.qcow2', 1))
-    expect(readFileSync(layer).equals(before)).toBe(true)
+    const before = readFileSync(file)
+    await volumes.importLayer(base, store.image('other.qcow2', 1))
+    expect(readFileSync(file).equals(before)).toBe(true)
   })
 
-  test('folders can be passed but not listed by others; a new volume is nobody else\'s', async () => {
+  test('folders can be passed but not listed by others; a new layer is nobody else\'s, a sealed one nobody\'s to write', async () => {
     for (const folder of ['', 'volumes', 'layers']) expect(statSync(join(store.home, folder)).mode & 0o777).toBe(0o711)
-    await volumes.ensureVolume({ volumeId: id('vol', 4), sizeGib: 1, snapshotId: null })
-    expect(statSync(volumes.pathOf(id('vol', 4))).mode & 0o777).toBe(0o600)
+    await volumes.ensureLayer(spec(0x16))
+    expect(statSync(volumes.pathOf(layerId(0x16))).mode & 0o777).toBe(0o600)
+    await volumes.ensureSealed(layerId(0x16))
+    expect(statSync(volumes.pathOf(layerId(0x16)))).toMatchObject({ mode: 0o100444, uid: process.getuid?.() })
   })
 
-  test('what a crash left unfinished is not a volume, and is swept away', async () => {
-    const folder = join(store.home, 'volumes')
-    // Pids end below 2^22, so no process has this one.
-    const left = join(folder, `.${id('vol', 5)}.99999999.1.tmp`)
-    writeFileSync(left, 'half a volume')
-    expect(await volumes.list()).not.toContain(id('vol', 5))
-    await volumes.ensureVolume({ volumeId: id('vol', 5), sizeGib: 1, snapshotId: null })
+  test('what a crash left unfinished is not a layer, and is swept away, also when another process has the pid of its maker', async () => {
+    const folder = join(store.home, 'layers')
+    // Pids end below 2^22, so no process has the first of these; the others are this process's, but for when it began.
+    const left = ['99999999.1', '99999999.17-1', `${process.pid}.17-1`, `${process.pid}.1`]
+    for (const name of left) writeFileSync(join(folder, `.${layerId(0x17)}.${name}.tmp`), 'half a layer')
+    expect(await volumes.list()).not.toContain(layerId(0x17))
+    await volumes.ensureLayer(spec(0x17))
     expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([])
-    expect(info(volumes.pathOf(id('vol', 5)))['virtual-size']).toBe(1024 ** 3)
+    expect(imageInfo(volumes.pathOf(layerId(0x17)))['virtual-size']).toBe(GIB)
+    await volumes.ensureDeleted(layerId(0x17))
+    for (const name of left) writeFileSync(join(folder, `.${layerId(0x17)}.${name}.tmp`), 'half a layer')
+    await volumes.ensureDeleted(layerId(0x17))
+    expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([])
   })
 
   test('refuses to import what is no image, what is missing, a link, a folder, and another layer', async () => {
     const refused = async (file: string, why: string) => {
-      await expect(volumes.importLayer(id('snap', 2), file)).rejects.toThrow(why)
-      expect(await volumes.hasLayer(id('snap', 2))).toBe(false)
+      await expect(volumes.importLayer(layerId(2, 'snap'), file)).rejects.toThrow(why)
+      expect(await volumes.has(layerId(2, 'snap'))).toBe(false)
     }
     const text = join(store.parent, 'text')
     writeFileSync(text, 'no image')
@@ -217,17 +266,17 @@ describe.skipIf(!hasQemuImg())('qcow2 volumes on disk', () => {
     await refused(link, 'no plain file')
     mkdirSync(join(store.parent, 'folder'))
     await refused(join(store.parent, 'folder'), 'no plain file')
-    await refused(join(store.home, 'layers', `${id('snap', 1)}.qcow2`), 'among the layers already')
+    await refused(volumes.pathOf(base), 'among the layers already')
   })
 
   test('refuses to import an image that refers to another file, which its guest could then read', async () => {
     const overlay = join(store.parent, 'overlay.qcow2')
     execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', '/etc/passwd', overlay])
-    await expect(volumes.importLayer(id('snap', 3), overlay)).rejects.toThrow('/etc/passwd')
+    await expect(volumes.importLayer(layerId(3, 'snap'), overlay)).rejects.toThrow('/etc/passwd')
     const split = join(store.parent, 'split.qcow2')
     const data = join(store.parent, 'split.data')
     execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', `data_file=${data}`, split, '1M'])
-    await expect(volumes.importLayer(id('snap', 3), split)).rejects.toThrow('split.data')
-    expect(await volumes.listLayers()).toEqual([id('snap', 1)])
+    await expect(volumes.importLayer(layerId(3, 'snap'), split)).rejects.toThrow('split.data')
+    expect(await volumes.has(layerId(3, 'snap'))).toBe(false)
   })
 })

@@ -160,7 +160,7 @@ describe('hearth over simulated machines', () => {
     [['up', '--frob'], "hearth: unknown option '--frob'\n"],
     [['frob'], "hearth: unknown command 'frob'\n"],
     [['status', '--engine', 'bochs'], 'hearth: --engine must be one of auto, qemu, sim, not bochs\n'],
-    [['image', 'build', 'windows'], 'hearth: there is no recipe "windows"; there is: tiny, debian-12\n'],
+    [['image', 'build', 'windows'], 'hearth: there is no recipe "windows"; there is: tiny, debian-12, tiny-arm64\n'],
     [['ssh'], "hearth: missing required argument 'instance'\n"],
   ])('answers %j with one sentence', async (words, said) => {
     expect(await run(...words)).toEqual({ code: 1, output: '', said })

@@ -31,7 +31,7 @@ export class Fills {
   readonly #log: Logger
   readonly #jobs = new Map<string, Job>()
   readonly #freePlaces = Array.from({ length: PLACES }, (_unused, place) => place)
-  readonly #waiting: ((place: number) => void)[] = []
+  #waiting: ((place: number) => void)[] = []
   #isClosed = false
 
   constructor(log: Logger) {
@@ -45,6 +45,11 @@ export class Fills {
     if ('reason' in job.end) return { state: 'failed', reason: job.end.reason }
     this.#jobs.delete(spec.layerId)
     throw job.end.error
+  }
+
+  /** Resolves when nothing fills the layer; at once when nothing does. */
+  async over(layerId: string): Promise<void> {
+    await this.#jobs.get(layerId)?.over
   }
 
   /** Ends what fills the layer, and forgets how it went. */
@@ -76,7 +81,7 @@ export class Fills {
   }
 
   async #run(spec: LayerSpec, source: FillSource, file: string, job: Job): Promise<void> {
-    const place = await this.#takePlace()
+    const place = await this.#takePlace(job.abort.signal)
     try {
       const uid = process.getuid?.() === 0 ? UID_BASE + process.pid * PLACES + place : null
       await fill({ spec, source, file, uid, signal: job.abort.signal, onPercent: (percent) => (job.percent = percent) })
@@ -86,9 +91,21 @@ export class Fills {
     }
   }
 
-  #takePlace(): Promise<number> {
+  #takePlace(signal: AbortSignal): Promise<number> {
     const place = this.#freePlaces.pop()
-    return place === undefined ? new Promise((resolve) => this.#waiting.push(resolve)) : Promise.resolve(place)
+    if (place !== undefined) return Promise.resolve(place)
+    return new Promise((resolve, reject) => {
+      const takes = (place: number) => {
+        signal.removeEventListener('abort', gives)
+        resolve(place)
+      }
+      const gives = () => {
+        this.#waiting = this.#waiting.filter((waiting) => waiting !== takes)
+        reject(signal.reason as Error)
+      }
+      this.#waiting.push(takes)
+      signal.addEventListener('abort', gives, { once: true })
+    })
   }
 
   #leavePlace(place: number): void {

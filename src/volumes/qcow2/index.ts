@@ -72,7 +72,10 @@ class Qcow2Volumes implements Volumes {
     const file = this.pathOf(spec.layerId)
     checkSize(spec)
     if (spec.parentId !== null) throw new Error(`${spec.layerId}: a layer that is filled stands alone`)
-    if (existsSync(file)) return { state: 'done' }
+    if (existsSync(file)) {
+      await this.#fills.over(spec.layerId)
+      return { state: 'done' }
+    }
     return this.#fills.progressOf(spec, source, file)
   }
 

@@ -16,7 +16,7 @@ export interface Run {
   /** Its arguments, made of the names by which it finds all these. */
   words(names: Names): string[]
   limits: { cpuSeconds: number; fileBytes: number }
-  /** Gives way to everything else. */
+  /** Gives way to guests, but is not starved by them. */
   isBackground: boolean
   onOutput?(text: string): void
   /** Ends it. */
@@ -137,7 +137,7 @@ function command(run: Run): string[] {
   const [verb = '', ...rest] = run.words(names)
   const words = [verb, ...objects, ...rest]
   const lead = [
-    'setpriv', '--no-new-privs', '--pdeathsig=KILL', '--', ...(run.isBackground ? ['nice', '-n', '19', 'ionice', '-c', '3'] : []),
+    'setpriv', '--no-new-privs', '--pdeathsig=KILL', '--', ...(run.isBackground ? ['nice', '-n', '10', 'ionice', '-c', '2', '-n', '7'] : []),
     // Above the soft limit of time it is told so, by a signal that can be told from others.
     'prlimit', `--as=${MEMORY_BYTES}`, `--cpu=${limits.cpuSeconds}:${limits.cpuSeconds + 10}`, `--fsize=${limits.fileBytes}`, '--core=0', '--',
   ]
