@@ -6,6 +6,7 @@ import type { Keys } from '../keys/keys.ts'
 import { recordFrozen } from '../model/freeze.ts'
 import { changeLayerDoc, layerDoc, layerOf, releaseLayer } from '../model/layer.ts'
 import { settleSnapshotsOf } from '../model/snapshot.ts'
+import { changeVolumeDoc } from '../model/volume.ts'
 import { prepared } from '../store/prepared.ts'
 import type { LayerTable, VolumeTable } from '../store/schema.ts'
 import type { Db, Store } from '../store/store.ts'
@@ -154,6 +155,7 @@ async function fail(db: Db, volumeId: string, message: string, nowMs: number): P
   if (!now || now.row.state === 'deleting' || now.head.state !== 'making') return
   await abandon(db, now, message, nowMs)
   await db.updateTable('volumes').set({ state: 'error', next_layer_id: null, freeze: null }).where('volume_id', '=', volumeId).execute()
+  await changeVolumeDoc(db, now.row, { errorMessage: message })
   if (now.next) await releaseLayer(db, now.next.layer_id, nowMs)
   if (now.row.instance_id === null) return
   await enqueue(db, { kind: 'instance', id: now.row.instance_id, hostId: now.row.host_id }, nowMs)
