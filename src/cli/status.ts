@@ -58,7 +58,8 @@ export function readStatus(settings: Settings): Promise<Status> {
     const { host, images } = await store.read(async (db) => ({
       host: await db.selectFrom('hosts').selectAll().executeTakeFirst(),
       images: await db
-        .selectFrom('images').select(['image_id as imageId', 'name', 'state']).orderBy('created_ms', 'desc').execute(),
+        .selectFrom('images').select(['image_id as imageId', 'name', 'state'])
+        .where('binned_ms', 'is', null).orderBy('created_ms', 'desc').execute(),
     }))
     const doc = host && (JSON.parse(host.doc) as HostDoc)
     const promised = host && {

@@ -5,6 +5,7 @@ import { DEFAULT_ACCOUNT } from '../model/account.ts'
 import { binned, DAY_MS } from '../model/recycle-rules.ts'
 import type { ImageTable, SnapshotTable, VolumeTable } from '../store/schema.ts'
 import { listImagesInRecycleBin, listSnapshotsInRecycleBin, listVolumesInRecycleBin } from './recycle-bin.ts'
+import { createTags, deleteTags, describeTags } from './tags.ts'
 import {
   restoreImageFromRecycleBin, restoreSnapshotFromRecycleBin, restoreVolumeFromRecycleBin,
 } from './restore-from-recycle-bin.ts'
@@ -67,6 +68,21 @@ describe('what is in the bin', () => {
     expect(found).toEqual(added.toReversed())
     const two = added.slice(0, 2)
     expect((await account.call(listSnapshotsInRecycleBin, { SnapshotIds: two })).Snapshots).toHaveLength(2)
+  })
+
+  test('has a tag of EC2 itself while it is there', async () => {
+    const { image_id: imageId } = await addImage(inBin())
+    const { snapshot_id: SnapshotId } = await addSnapshot(inBin())
+    await addVolume({ state: 'deleting', ...inBin() })
+    const marked = async () => (await account.call(describeTags, { Filters: [{ Name: 'key', Values: ['aws:recycle-bin:*'] }] })).Tags
+    const mark = { Key: 'aws:recycle-bin:resource-in-bin', Value: 'true' }
+    expect(await marked()).toEqual([
+      { ...mark, ResourceId: imageId, ResourceType: 'image' }, { ...mark, ResourceId: SnapshotId, ResourceType: 'snapshot' },
+    ])
+    await account.call(restoreSnapshotFromRecycleBin, { SnapshotId })
+    expect(await marked()).toHaveLength(1)
+    expect(await account.failure(deleteTags, { Resources: [imageId], Tags: [mark] })).toMatch(/^InvalidParameterValue/)
+    expect(await account.failure(createTags, { Resources: [imageId], Tags: [mark] })).toMatch(/^InvalidParameterValue/)
   })
 
   test.each([

@@ -64,6 +64,23 @@ export async function listVolumesInRecycleBin(
   return { Volumes: page.map(volumeInfo), NextToken: nextToken }
 }
 
+/** The tags that EC2 gives to whatever is in the bin, and takes away when it is restored. Nobody else can. */
+export async function recycleBinTags(
+  { db, account }: Pick<Context, 'db' | 'account'>,
+): Promise<{ resource_type: string; resource_id: string; key: string; value: string }[]> {
+  const { image, snapshot, volume } = RESOURCE_KINDS
+  const ids = await db
+    .selectFrom('images').select('image_id as id').where('account_id', '=', account).where('binned_ms', 'is not', null)
+    .unionAll(db.selectFrom('snapshots').select('snapshot_id as id').where('account_id', '=', account).where('binned_ms', 'is not', null))
+    .unionAll(db.selectFrom('volumes').select('volume_id as id').where('account_id', '=', account).where('binned_ms', 'is not', null)
+      .where('state', '<>', 'deleting'))
+    .execute()
+  return ids.map(({ id }) => {
+    const kind = [image, snapshot, volume].find((each) => id.startsWith(`${each.prefix}-`)) ?? volume
+    return { resource_type: kind.type, resource_id: id, key: 'aws:recycle-bin:resource-in-bin', value: 'true' }
+  })
+}
+
 interface BinRequest {
   ids?: string[] | undefined
   MaxResults?: number | undefined

@@ -9,6 +9,7 @@ import type { Context } from './context.ts'
 import { compileFilters, exactValues } from './filters.ts'
 import { paginate } from './pagination.ts'
 import { missingParameter } from './parameters.ts'
+import { recycleBinTags } from './recycle-bin.ts'
 import { existingIds, kindOfId, requireAll, RESOURCE_KINDS, type ResourceKind } from './resources.ts'
 
 /** A tag as rows and filters have it; the wire's has capitals. */
@@ -258,7 +259,7 @@ function kindOrThrow(id: string): ResourceKind {
   return kind
 }
 
-/** DescribeTags: the account's tags, by resource and key. */
+/** DescribeTags: the account's tags, by resource and key, and those by which EC2 marks what is in the recycle bin. */
 export async function describeTags(context: Context, input: DescribeTagsRequest): Promise<DescribeTagsResult> {
   const matches = compileFilters<{ resource_type: string; resource_id: string; key: string; value: string }>(
     input.Filters,
@@ -275,7 +276,8 @@ export async function describeTags(context: Context, input: DescribeTagsRequest)
   const keys = exactValues(input.Filters, 'key')
   if (ids) query = query.where('resource_id', 'in', ids)
   if (keys) query = query.where('key', 'in', keys)
-  const { page, nextToken } = paginate((await query.execute()).filter(matches), {
+  const tags = [...await query.execute(), ...await recycleBinTags(context)]
+  const { page, nextToken } = paginate(tags.filter(matches), {
     maxResults: input.MaxResults,
     nextToken: input.NextToken,
     keyOf: (tag) => `${tag.resource_id}/${tag.key}`,

@@ -1,9 +1,12 @@
 import { pick, type Random } from '../core/random.ts'
 import { interfaceDoc } from '../model/interface.ts'
+import type { ServiceName } from '../protocol/model.ts'
 import type { SimulatedCloud } from './simulator.ts'
 
 /** A call to be made. */
 export interface DrawnCall {
+  /** EC2 unless said. */
+  service?: ServiceName
   action: string
   input: object
 }

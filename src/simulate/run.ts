@@ -9,6 +9,7 @@ import { checkImports, drawImportCall } from './import-calls.ts'
 import { drawInterfaceCall, drawTwoInterfaces, type DrawnCall } from './interface-calls.ts'
 import { checkAlways, checkSettled } from './invariants.ts'
 import { checkNetwork } from './network-invariants.ts'
+import { checkBin, drawRecycleCall, expireBin } from './recycle-calls.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
 import { drawNetworkCall } from './network-calls.ts'
 
@@ -69,7 +70,8 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
       if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
         await cloud.converge()
         problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await checkDisks(cloud)))
-        problems.push(...(await checkImports(cloud)), ...(await run.checkExpectations()), ...(await run.disks.check()))
+        problems.push(...(await checkImports(cloud)), ...(await checkBin(cloud)))
+        problems.push(...(await run.checkExpectations()), ...(await run.disks.check()))
       }
       if (problems.length > 0) throw new SimulationError(seed, step, problems)
     }
@@ -117,13 +119,15 @@ class Run {
     else if (dice < 0.915) this.#guestEvent()
     else if (dice < 0.935) this.#cloud.killAgent()
     else if (dice < 0.938) await clock.advance(61 * 60 * 1000)
-    else if (dice < 0.965) await this.#callAbout(await drawImportCall(this.#cloud))
+    else if (dice < 0.94) await expireBin(this.#cloud)
+    else if (dice < 0.955) await this.#callAbout(await drawRecycleCall(this.#cloud))
+    else if (dice < 0.975) await this.#callAbout(await drawImportCall(this.#cloud))
     else await clock.advance(random.int(4000))
   }
 
-  async #call(action: string, input: object): Promise<CallResult> {
+  async #call(action: string, input: object, service?: DrawnCall['service']): Promise<CallResult> {
     this.calls += 1
-    const result = await this.#cloud.call(action, input)
+    const result = await this.#cloud.call(action, input, service)
     this.#digest.update(JSON.stringify([this.#cloud.clock.now(), action, input, result]))
     return result
   }
@@ -189,12 +193,11 @@ class Run {
   }
 
   async #callAbout(drawn: DrawnCall | undefined): Promise<void> {
-    if (drawn) await this.#call(drawn.action, drawn.input)
+    if (drawn) await this.#call(drawn.action, drawn.input, drawn.service)
   }
 
   async #callAboutDisks(): Promise<void> {
-    const drawn = await drawDiskCall(this.#cloud)
-    if (drawn) await this.#call(drawn.action, drawn.input)
+    await this.#callAbout(await drawDiskCall(this.#cloud))
     await this.disks.observe()
   }
 

@@ -11,6 +11,7 @@ import type { ApiCall, Dispatch } from '../protocol/server.ts'
 import { readSettings, type Settings } from '../settings.ts'
 import { createSimAgent, createSimHost, type SimDelays, type SimHost } from '../sim-host.ts'
 import { withCommitCrashPoints } from '../store/crash-points.ts'
+import type { ServiceName } from '../protocol/model.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import type { Store } from '../store/store.ts'
 import { createSimImports } from './import-calls.ts'
@@ -130,14 +131,14 @@ export class SimulatedCloud {
   }
 
   /** One call to an api that may die before or after its commit, and is back for the next call. */
-  async call(action: string, input: object): Promise<CallResult> {
+  async call(action: string, input: object, service: ServiceName = 'ec2'): Promise<CallResult> {
     const own = new MortalProcess(this.random, () => this.mayCrash)
     const dispatch: Dispatch = createDispatch({
       store: withCommitCrashPoints(this.store, own), clock: this.clock, random: this.random,
       region: this.settings.region, publicPool: parseCidr('198.18.0.0/24') ?? { base: 0, prefix: 0 },
     })
     const call: ApiCall = {
-      service: 'ec2', action, input, account: DEFAULT_ACCOUNT, accessKeyId: null, region: null, requestId: 'simulated',
+      service, action, input, account: DEFAULT_ACCOUNT, accessKeyId: null, region: null, requestId: 'simulated',
     }
     const end: { result?: CallResult; failure?: unknown } = {}
     const pending = dispatch(call).then(
