@@ -48,6 +48,13 @@ describe.skipIf(process.getuid?.() !== 0)('a home that root keeps for somebody',
     await store.close()
   })
 
+  test('lets its owner put disks where they are imported from, and takes over none', async () => {
+    await ensureHome(folder, {})
+    writeFileSync(path.join(folder, 'imports', 'disk.img'), '')
+    await ensureHome(folder, {})
+    expect([ownerOf('imports'), ownerOf('imports', 'disk.img')]).toEqual([ADA, 0])
+  })
+
   test('keeps the folders of the machines for root', async () => {
     await ensureHome(folder, {})
     for (const name of ['instances', 'volumes', 'layers', 'images', 'tmp']) expect([name, ownerOf(name)]).toEqual([name, 0])

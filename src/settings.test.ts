@@ -3,7 +3,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { checkOwnDatabase } from './main.ts'
-import { describeDatabase, readSettings } from './settings.ts'
+import { describeDatabase, importFolderOf, readSettings } from './settings.ts'
 import { openSqlite } from './store/sqlite.ts'
 
 const databaseOf = (value: string | undefined) => readSettings({ database: value, home: '/h' }, {}).database
@@ -36,6 +36,13 @@ test('a budget of the recycle bin is a number of GiB, and none unless given', ()
   for (const value of ['-1', 'all', '1e9']) {
     expect(() => readSettings({ recycleBudgetGib: value }, {})).toThrow(/^--recycle-budget-gib must be a number from 0 to 1000000/)
   }
+})
+
+test('disks are imported from a folder of the home, unless another is given', () => {
+  const folderOf = (flags: object, environment = {}) => importFolderOf(readSettings({ home: '/h', ...flags }, environment))
+  expect(folderOf({})).toBe('/h/imports')
+  expect(folderOf({ importFolder: '/srv/disks/' })).toBe('/srv/disks')
+  expect(folderOf({}, { HEARTH_IMPORT_FOLDER: '/srv/disks' })).toBe('/srv/disks')
 })
 
 test('of a database is told where it is, not how to get in', () => {

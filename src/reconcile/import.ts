@@ -225,11 +225,11 @@ async function end(
   await changeImportTask(db, row.task_id, row.state, { state, doc: { disks, statusMessage, endedMs: nowMs } })
 }
 
-/** A snapshot that was only begun, unless somebody has a use for it already. */
+/** A snapshot of a task that came to nothing goes, also from the recycle bin, unless an image stands on it already. */
 async function removeSnapshot(db: Db, snapshotId: string, nowMs: number): Promise<void> {
   const snapshot = await db.selectFrom('snapshots').selectAll().where('snapshot_id', '=', snapshotId).executeTakeFirst()
   const user = await db.selectFrom('image_snapshots').select('image_id').where('snapshot_id', '=', snapshotId).executeTakeFirst()
-  if (!snapshot || user || snapshot.binned_ms !== null) return
+  if (!snapshot || user) return
   await db.deleteFrom('tags').where('resource_id', '=', snapshotId).execute()
   await db.deleteFrom('snapshots').where('snapshot_id', '=', snapshotId).execute()
   if (snapshot.layer_id !== null) await releaseLayer(db, snapshot.layer_id, nowMs)

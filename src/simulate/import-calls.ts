@@ -53,7 +53,9 @@ export async function checkImports(cloud: SimulatedCloud): Promise<string[]> {
   return tasks.flatMap((task) => {
     const doc = importTaskDoc(task)
     if (task.state === 'active' || task.state === 'deleting') return [`${task.task_id} is still ${task.state}`]
-    const own = snapshots.filter((row) => row.doc.includes(task.task_id)).map((row) => row.snapshot_id)
+    // One that was complete before the task ended may be under somebody's image.
+    const own = snapshots
+      .filter((row) => row.state !== 'completed' && row.doc.includes(task.task_id)).map((row) => row.snapshot_id)
     const image = images.find((row) => row.name === task.task_id)
     const left = [...own, ...(image ? [image.image_id] : [])]
     if (task.state !== 'completed') return left.length > 0 ? [`${task.task_id} is ${task.state} and left ${left.join()}`] : []
@@ -65,7 +67,9 @@ export async function checkImports(cloud: SimulatedCloud): Promise<string[]> {
     return [
       ...broken.map((disk) => `${task.task_id} is completed, and ${disk.snapshotId} is not`),
       ...(doc.disks.some((disk) => disk.snapshotId === null) ? [`${task.task_id} is completed without all its snapshots`] : []),
-      ...((doc.imageId === undefined) === (task.kind === 'image') ? [`${task.task_id} is completed, and has ${doc.imageId}`] : []),
+      ...((doc.imageId === undefined) === (task.kind === 'image')
+        ? [`${task.task_id} is completed, and has ${doc.imageId}`]
+        : []),
       ...(image && image.image_id !== doc.imageId ? [`${task.task_id} made ${image.image_id} and says ${doc.imageId}`] : []),
       ...(image?.state === 'pending' ? [`${image.image_id} is pending`] : []),
     ]

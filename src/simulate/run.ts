@@ -70,7 +70,8 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
       if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
         await cloud.converge()
         problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await checkDisks(cloud)))
-        problems.push(...(await checkImports(cloud)), ...(await run.checkExpectations()), ...(await run.disks.check()), ...(await checkBin(cloud)))
+        problems.push(...(await checkImports(cloud)), ...(await checkBin(cloud)))
+        problems.push(...(await run.checkExpectations()), ...(await run.disks.check()))
       }
       if (problems.length > 0) throw new SimulationError(seed, step, problems)
     }
@@ -120,7 +121,7 @@ class Run {
     else if (dice < 0.938) await clock.advance(61 * 60 * 1000)
     else if (dice < 0.94) await expireBin(this.#cloud)
     else if (dice < 0.955) await this.#callAbout(await drawRecycleCall(this.#cloud))
-    else if (dice < 0.965) await this.#callAbout(await drawImportCall(this.#cloud))
+    else if (dice < 0.975) await this.#callAbout(await drawImportCall(this.#cloud))
     else await clock.advance(random.int(4000))
   }
 
