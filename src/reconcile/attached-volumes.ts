@@ -110,8 +110,11 @@ export function volumeChanges(volumes: readonly AttachedVolume[], open: readonly
   }
 }
 
+/** One that is to become larger than its next layer waits for that first; there is nothing to write down until then. */
 function needsRecord(volume: AttachedVolume): boolean {
-  return volume.row.revision !== volume.row.synced_revision || volume.head.size_gib < sizeInMachine(volume)
+  const { row, head } = volume
+  const sizeGib = sizeInMachine(volume)
+  return head.size_gib < sizeGib || (row.revision !== row.synced_revision && sizeGib === row.size_gib)
 }
 
 /** Writes it down; volumes that are something else by now are left alone. */

@@ -89,7 +89,7 @@ async function ensureVolumes(options: InstanceReconcilerOptions, { row, volumes 
   const open = await hypervisor.ensureDisks(id, await diskSpecs(options, forMachine(volumes)), forcedOut(volumes))
   const changes = volumeChanges(volumes, open)
   // A larger disk may be what a snapshot waits for.
-  const pauseMs = changes.inForce.some(({ next }) => next !== null) ? 0 : VOLUMES_INTERVAL_MS
+  const pauseMs = changes.inForce.some(mustGrowFirst) ? 0 : VOLUMES_INTERVAL_MS
   const outcome = changes.isSettled && pauseMs > 0 ? DONE : again(pauseMs)
   if (changes.attached.length + changes.detached.length + changes.inForce.length === 0) return outcome
   return recording('instance.volumes', (db) => recordVolumes(db, id, changes, clock.now()), outcome)

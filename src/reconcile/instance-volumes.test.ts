@@ -242,6 +242,26 @@ describe('volumes of a running instance', () => {
     expect((await layerRows(agent)).find((row) => row.layer_id === volume?.layer_id)?.size_gib).toBe(100)
   })
 
+  it('that are to become larger than the layer of a snapshot that is being made wait for that, at rest', async () => {
+    const { id, data } = await running(agent)
+    let isHeld = true
+    agent.wrapped.volumes = (driver) => {
+      const make = driver.ensureLayer.bind(driver)
+      driver.ensureLayer = (spec) => (isHeld ? Promise.reject(new Error('no space left')) : make(spec))
+    }
+    agent.restart()
+    const [ofData = ''] = await freezeAll(agent, id)
+    await change(agent, id, data, { size_gib: 100 })
+    await agent.settle(0)
+    expect(disksOf(agent, id).find((each) => each.spec.volumeId === data)?.spec.sizeGib).toBe(8)
+    isHeld = false
+    await agent.settle()
+    expect(disksOf(agent, id).find((each) => each.spec.volumeId === data)?.spec.sizeGib).toBe(100)
+    expect((await snapshotRow(agent, ofData))?.state).toBe('completed')
+    const volume = await volumeRow(agent, data)
+    expect(volume?.synced_revision).toBe(volume?.revision)
+  })
+
   it('of a stopped one become larger where they are', async () => {
     const { id, data } = await running(agent)
     await setInstance(agent, id, { state: 'stopping' })

@@ -20,6 +20,9 @@ import { shrinkToHost } from './shrink.ts'
 /** How long a reboot waits before it asks again whether the layers that it is for are there. */
 const REBOOT_WAIT_MS = 1000
 
+/** When they cannot be made, as on a full disk, the reboot comes all the same, and the snapshots some time after it. */
+const MOST_REBOOT_WAIT_MS = 60_000
+
 /** Owns the machine of an instance: the only caller of the hypervisor. */
 export function createInstanceReconciler(options: InstanceReconcilerOptions): Reconciler {
   return { reconcile: (id) => reconcile(options, id) }
@@ -201,7 +204,8 @@ async function reboot(options: InstanceReconcilerOptions, loaded: LoadedInstance
   const id = row.instance_id
   const machine = await hypervisor.observe(id)
   const pid = machine.status === 'absent' ? null : machine.pid
-  const isEarly = volumes.some((volume) => volume.row.freeze === 'down' && volume.next?.state === 'making')
+  const isEarly = volumes.some(({ row: { freeze }, next }) =>
+    freeze === 'down' && next?.state === 'making' && clock.now() - next.created_ms < MOST_REBOOT_WAIT_MS)
   if (machine.status === 'running' && isEarly) {
     // The volume's reconciler marks the instance due when it is there.
     return again(REBOOT_WAIT_MS)
