@@ -19,6 +19,7 @@ async function agent(answers: Record<string, (say: (text: string) => void) => vo
     socket.setEncoding('latin1')
     const say = (text: string) => void socket.write(text, 'latin1')
     socket.on('data', (text: string) => {
+      if (text.includes('\xff')) say(`{"error": {"class": "GenericError", "desc": "JSON parse error, stray '\xff'"}}\n`)
       for (const line of text.split('\n').filter((each) => each !== '')) {
         const { execute, arguments: args } = JSON.parse(line.slice(line.lastIndexOf('\xff') + 1)) as { execute: string; arguments?: { id: number } }
         asked.push(execute)

@@ -90,9 +90,13 @@ class GuestAgent {
     this.#socket.destroy()
   }
 
-  /** Throws away what an earlier client left half said, on both sides. */
+  /**
+   * Throws away what an earlier client left half said, on both sides: the delimiter makes an agent forget
+   * what it has of a line. It complains of the delimiter too, before it answers.
+   */
   async #synchronise(timeoutMs = REACH_TIMEOUT_MS): Promise<void> {
     const id = this.#clock.now()
+    this.#socket.write('\xff', 'latin1')
     await this.#ask('guest-sync-delimited', { id }, timeoutMs, (answer) => answer.return === id)
   }
 
@@ -117,8 +121,7 @@ class GuestAgent {
         if ('error' in answer) fail(JSON.stringify(answer.error))
         else end(() => resolve(answer.return))
       }
-      // The delimiter makes an agent forget what it has of a line that an earlier client did not finish.
-      this.#socket.write(`\xff${JSON.stringify({ execute: command, arguments: args })}\n`, 'latin1')
+      this.#socket.write(`${JSON.stringify({ execute: command, arguments: args })}\n`)
     })
   }
 
