@@ -25,10 +25,10 @@ export function guestDisks(labOf: () => GuestLab): void {
     return client.execute(command, args, 5000).finally(() => client.close())
   }
   /** The number at the beginning of a layer's chain of files, as another process reads it. */
-  const numberIn = async ({ path, key }: DiskSpec['layers'][number]): Promise<number> => {
+  const numberIn = async ({ layerId, path, key }: DiskSpec['layers'][number]): Promise<number> => {
     const options = [`driver=qcow2,file.driver=file,file.filename=${path}`, ...(key === null ? [] : ['encrypt.format=luks,encrypt.key-secret=key'])]
     const secret = key === null ? [] : ['--object', `secret,id=key,data=${key}`]
-    const out = join(labOf().folder, 'block')
+    const out = join(labOf().folder, layerId)
     await run('qemu-img', ['dd', '-U', ...secret, '--image-opts', '-O', 'raw', `bs=${BLOCK}`, 'count=1', `if=${options.join(',')}`, `of=${out}`])
     return Number.parseInt(readFileSync(out, 'latin1'), 10)
   }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock, type Clock } from '../../core/clock.ts'
-import { whileQuiesced } from './guest-agent.ts'
+import { ensureThawed, whileQuiesced } from './guest-agent.ts'
 
 let folder: string
 let server: Server | undefined
@@ -19,6 +19,7 @@ async function agent(answers: Record<string, (say: (text: string) => void) => vo
     socket.setEncoding('latin1')
     const say = (text: string) => void socket.write(text, 'latin1')
     socket.on('data', (text: string) => {
+      if (text.includes('\xff')) say(`{"error": {"class": "GenericError", "desc": "JSON parse error, stray '\xff'"}}\n`)
       for (const line of text.split('\n').filter((each) => each !== '')) {
         const { execute, arguments: args } = JSON.parse(line.slice(line.lastIndexOf('\xff') + 1)) as { execute: string; arguments?: { id: number } }
         asked.push(execute)
@@ -41,11 +42,9 @@ function act(command: string): unknown {
 /** A clock on which every deadline is over at once. */
 const hasty: Clock = { ...systemClock, after: (delayMs, run) => systemClock.after(delayMs / 50, run) }
 const seen: boolean[] = []
-const quiesced = (clock = systemClock, isOpen = true) => whileQuiesced(
-  { execute: async () => [{ label: 'serial0', 'frontend-open': true }, { label: 'qga', 'frontend-open': isOpen }], folder, uid: null },
-  clock,
-  async () => void seen.push(isFrozen),
-)
+const qemu = (isOpen = true) => (
+  { execute: async () => [{ label: 'serial0', 'frontend-open': true }, { label: 'qga', 'frontend-open': isOpen }], folder, uid: null })
+const quiesced = (clock = systemClock, isOpen = true) => whileQuiesced(qemu(isOpen), clock, async () => void seen.push(isFrozen))
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'hearth-agent-'))
@@ -69,9 +68,7 @@ describe('a guest with an agent', () => {
 
   test('goes on also when something fails meanwhile', async () => {
     await agent()
-    const failing = whileQuiesced(
-      { execute: async () => [{ label: 'qga', 'frontend-open': true }], folder, uid: null }, systemClock,
-      () => Promise.reject(new Error('no room')))
+    const failing = whileQuiesced(qemu(), systemClock, () => Promise.reject(new Error('no room')))
     await expect(failing).rejects.toThrow('no room')
     expect(isFrozen).toBe(false)
   })
@@ -81,6 +78,15 @@ describe('a guest with an agent', () => {
     isFrozen = true
     expect(await quiesced()).toBe(true)
     expect([seen, isFrozen]).toEqual([[true], false])
+    expect(asked).not.toContain('guest-fsfreeze-freeze')
+  })
+
+  test('is only let go on when there is nothing else to do', async () => {
+    await agent()
+    isFrozen = true
+    expect([await ensureThawed(qemu(), systemClock), isFrozen]).toEqual([true, false])
+    expect(await ensureThawed(qemu(), systemClock)).toBe(false)
+    expect(await ensureThawed(qemu(false), systemClock)).toBe(false)
     expect(asked).not.toContain('guest-fsfreeze-freeze')
   })
 

@@ -19,7 +19,7 @@ const MAX_ANSWER_BYTES = 65_536
  * @throws Error also when the guest does not say that they go on: it has to be asked again.
  */
 export async function whileQuiesced(qemu: Qemu, clock: Clock, act: () => Promise<void>): Promise<boolean> {
-  const agent = (await hasAgent(qemu)) ? await GuestAgent.reach(qemu.folder, clock) : undefined
+  const agent = await reach(qemu, clock)
   if (!agent) {
     await act()
     return false
@@ -36,6 +36,24 @@ export async function whileQuiesced(qemu: Qemu, clock: Clock, act: () => Promise
   } finally {
     agent.close()
   }
+}
+
+/**
+ * Lets file systems go on that an earlier call left frozen.
+ *
+ * @returns whether there were any.
+ */
+export async function ensureThawed(qemu: Qemu, clock: Clock): Promise<boolean> {
+  const agent = await reach(qemu, clock)
+  try {
+    return (await agent?.thaw()) ?? false
+  } finally {
+    agent?.close()
+  }
+}
+
+async function reach(qemu: Qemu, clock: Clock): Promise<GuestAgent | undefined> {
+  return (await hasAgent(qemu)) ? GuestAgent.reach(qemu.folder, clock) : undefined
 }
 
 /** Whether something in the guest has the agents' channel open. */
@@ -79,20 +97,29 @@ class GuestAgent {
     return Number(await this.#ask('guest-fsfreeze-freeze', undefined, FREEZE_TIMEOUT_MS)) > 0
   }
 
-  /** A freeze that was not answered in time may be going on: the agent takes one question after the other. */
-  async thaw(): Promise<void> {
+  /**
+   * A freeze that was not answered in time may be going on: the agent takes one question after the other.
+   *
+   * @returns whether there were frozen file systems.
+   */
+  async thaw(): Promise<boolean> {
     await this.#synchronise(THAW_TIMEOUT_MS)
-    if ((await this.#ask('guest-fsfreeze-status', undefined, REACH_TIMEOUT_MS)) === 'thawed') return
+    if ((await this.#ask('guest-fsfreeze-status', undefined, REACH_TIMEOUT_MS)) === 'thawed') return false
     await this.#ask('guest-fsfreeze-thaw', undefined, THAW_TIMEOUT_MS)
+    return true
   }
 
   close(): void {
     this.#socket.destroy()
   }
 
-  /** Throws away what an earlier client left half said, on both sides. */
+  /**
+   * Throws away what an earlier client left half said, on both sides: the delimiter makes an agent forget
+   * what it has of a line. It complains of the delimiter too, before it answers.
+   */
   async #synchronise(timeoutMs = REACH_TIMEOUT_MS): Promise<void> {
     const id = this.#clock.now()
+    this.#socket.write('\xff', 'latin1')
     await this.#ask('guest-sync-delimited', { id }, timeoutMs, (answer) => answer.return === id)
   }
 
@@ -117,8 +144,7 @@ class GuestAgent {
         if ('error' in answer) fail(JSON.stringify(answer.error))
         else end(() => resolve(answer.return))
       }
-      // The delimiter makes an agent forget what it has of a line that an earlier client did not finish.
-      this.#socket.write(`\xff${JSON.stringify({ execute: command, arguments: args })}\n`, 'latin1')
+      this.#socket.write(`${JSON.stringify({ execute: command, arguments: args })}\n`)
     })
   }
 

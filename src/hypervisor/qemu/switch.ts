@@ -6,7 +6,7 @@ import type { DiskSwitch } from '../driver.ts'
 import { BlockGraph, type FoundDisk } from './block-graph.ts'
 import { OPEN_TIMEOUT_MS, type Qemu } from './devices.ts'
 import { keysOf, layerNode, topNodes } from './disk-nodes.ts'
-import { whileQuiesced } from './guest-agent.ts'
+import { ensureThawed, whileQuiesced } from './guest-agent.ts'
 import { cancelJob } from './jobs.ts'
 import { giveToMachine } from './launch.ts'
 import { withKeys } from './secrets.ts'
@@ -32,10 +32,20 @@ export async function switchDisks(
   })
   const due = present.filter(({ disk, to }) => disk.layers[0] !== to.layerId)
   for (const each of due) await prepare(qemu, graph, each)
-  const act = () => (due.length === 0 ? Promise.resolve() : switchAtOnce(qemu, due))
-  // Also when all are switched: whoever did that may have died before the guest could go on.
-  const isQuiesced = options.quiesce && present.length > 0 ? await whileQuiesced(qemu, options.clock, act) : (await act(), false)
+  const isQuiesced = await freezeAndSwitch(qemu, due, { ...options, quiesce: options.quiesce && present.length > 0 })
   return { switched: present.map(({ volumeId }) => volumeId), isQuiesced }
+}
+
+async function freezeAndSwitch(
+  qemu: Qemu,
+  due: readonly PlannedSwitch[],
+  { quiesce, clock }: { quiesce: boolean; clock: Clock },
+): Promise<boolean> {
+  // Whoever switched them may have died before the guest could go on.
+  if (due.length === 0) return quiesce && ensureThawed(qemu, clock)
+  if (quiesce) return whileQuiesced(qemu, clock, () => switchAtOnce(qemu, due))
+  await switchAtOnce(qemu, due)
+  return false
 }
 
 /** Does beforehand what takes time: opens the new layer, and has the old one's file written to its disk. */
