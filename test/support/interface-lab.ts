@@ -53,7 +53,7 @@ export async function openInterfaceLab(): Promise<InterfaceLab> {
   const end = async (instance: Instance, state: 'stopped' | 'terminated') => {
     await setState(instance, state)
     const row = await lab.row(instance.InstanceId ?? '')
-    await lab.run(({ db, random }) => releaseAttachments({ db, random, nowMs: NOW_MS }, row))
+    await lab.run((context) => releaseAttachments({ ...context, nowMs: NOW_MS }, row))
     await syncPorts()
   }
   const syncPorts = () => lab.run(async ({ db }) => {
