@@ -131,6 +131,8 @@ function takeOver(words: string[], tap: string): string[] {
     .replace(/^guest=i-[0-9a-f]+/, `guest=${INSTANCE_ID}`)
     .replaceAll(/\bec2[0-9a-f]{5}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, UUID)
     .replace(/"filename":"[^"]+"/, '"filename":"root.qcow2"')
+    // What is under it is the home's.
+    .replaceAll('"../../layers/', '"../../home/layers/')
     .replace(/\bifname=[^,]+/, `ifname=${tap}`)
     .replace(/\bmac=[0-9a-f:]+/, `mac=${PORT.mac}`))
 }

@@ -3,6 +3,8 @@ import { chownSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node
 import path from 'node:path'
 import { ownKey } from '../../src/cli/first-instance.ts'
 import { systemClock } from '../../src/core/clock.ts'
+import { freePorts } from '../../src/hypervisor/qemu/devices.ts'
+import { portForDisk } from '../../src/hypervisor/qemu/places.ts'
 import { QmpClient } from '../../src/hypervisor/qemu/qmp.ts'
 import { RealCloud } from '../../test/e2e/real-cloud.ts'
 
@@ -187,13 +189,9 @@ class Guest {
       await run('blockdev-add', {
         driver: 'qcow2', 'node-name': PLAIN_NODE, discard: 'unmap', file: { driver: 'file', filename: name, discard: 'unmap' },
       })
-      const ports = (await run('qom-list', { path: '/machine/peripheral' }) as { name: string }[]).map((each) => each.name)
-      for (const bus of ports.filter((each) => /^port\d+$/.test(each)).toReversed()) {
-        const added = await run('device_add', { driver: 'virtio-blk-pci', id: 'plain-disk', drive: PLAIN_NODE, serial: 'plain', bus })
-          .then(() => true, () => false)
-        if (added) return
-      }
-      throw new Error('no free port for the plain disk')
+      const bus = portForDisk(await freePorts(run))
+      if (bus === undefined) throw new Error('no free port for the plain disk')
+      await run('device_add', { driver: 'virtio-blk-pci', id: 'plain-disk', drive: PLAIN_NODE, serial: 'plain', bus })
     })
     return 'plain'
   }
