@@ -9,7 +9,8 @@ const suite = (name: string, include: string[], extra: Record<string, unknown> =
 /** For projects with tests on PostgreSQL: one server for all of them. */
 const POSTGRES = { globalSetup: ['test/global-setup.ts', 'test/postgres-setup.ts'] }
 
-// `npm test` runs every project; `npx vitest run --project unit` runs one. Groups run one after
+// `npm test` runs every project but `long`, which takes minutes and belongs to `npm run test:long`;
+// `npx vitest run --project unit` runs one. Groups run one after
 // another; clouds with real guests have the processors to themselves.
 export default defineConfig({
   test: {
@@ -34,6 +35,9 @@ export default defineConfig({
         ...POSTGRES, exclude: ['test/e2e/debian.test.ts'], testTimeout: 300_000, hookTimeout: 600_000, maxWorkers: 1,
         sequence: { groupOrder: 3 },
       }),
+      ...(process.env.HEARTH_LONG_TESTS ? [suite('long', ['test/long/**/*.test.ts'], {
+        testTimeout: 1_200_000, hookTimeout: 600_000, maxWorkers: 1, sequence: { groupOrder: 4 },
+      })] : []),
     ],
   },
 })

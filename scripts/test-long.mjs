@@ -1,0 +1,16 @@
+// `npm run test:long`: what takes too long for every change, about 20 minutes in all. 300 simulated histories, then
+// tests with real guests in test/long (as root).
+import { spawnSync } from 'node:child_process'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import './build.mjs'
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
+const steps = [
+  [process.execPath, [path.join(root, 'scripts/simulate.mjs'), '--seed', '1001', '--seeds', '300', '--steps', '500']],
+  [path.join(root, 'node_modules/.bin/vitest'), ['run', '--project', 'long']],
+]
+for (const [program, words] of steps) {
+  const { status } = spawnSync(program, words, { cwd: root, stdio: 'inherit', env: { ...process.env, HEARTH_LONG_TESTS: '1' } })
+  if (status !== 0) process.exit(status ?? 1)
+}

@@ -1,0 +1,71 @@
+import { writeFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { ownKey } from '../../src/cli/first-instance.ts'
+import { MOST_LAYERS } from '../../src/model/layer.ts'
+import { RealCloud, whyNotReal } from '../e2e/real-cloud.ts'
+
+const GENERATIONS = 20
+
+describe.skipIf(whyNotReal !== undefined)(`images of instances of images${whyNotReal ? ` (skipped: ${whyNotReal})` : ''}`, () => {
+  const cloud = new RealCloud('chain')
+  let tiny: string
+  let subnet: string
+  let keyName: string
+
+  async function ec2(query: string, ...words: string[]): Promise<string> {
+    const result = await cloud.aws('ec2', ...words, '--output', 'text', '--query', query)
+    if (result.code !== 0) throw new Error(`${words.join(' ')}: ${result.stderr}`)
+    return result.stdout.trim()
+  }
+
+  /** Launches one, answers its id and how long its kernel was up when SSH first answered, seconds. */
+  async function launch(imageId: string): Promise<{ id: string; bootSeconds: number }> {
+    const id = await ec2(
+      'Instances[0].InstanceId', 'run-instances', '--image-id', imageId, '--instance-type', 't3.nano', '--key-name', keyName, '--subnet-id', subnet)
+    await cloud.until(`${id} to run`, 90_000, async () =>
+      (await ec2('Reservations[0].Instances[0].State.Name', 'describe-instances', '--instance-ids', id)) === 'running')
+    await cloud.sshAnswers(id)
+    return { id, bootSeconds: await cloud.uptime(id) }
+  }
+
+  const layersOf = async (snapshotId: string) => {
+    const { snapshots } = JSON.parse((await cloud.hearth('disk', 'list', '--json')).stdout) as { snapshots: { snapshotId: string; layers: number }[] }
+    return snapshots.find((each) => each.snapshotId === snapshotId)?.layers ?? Number.NaN
+  }
+
+  beforeAll(async () => {
+    await cloud.prepare()
+    await cloud.up('--no-first-instance')
+    const key = ownKey(cloud.home)
+    keyName = key.name
+    writeFileSync(key.file, await ec2('KeyMaterial', 'create-key-pair', '--key-name', key.name), { mode: 0o600 })
+    tiny = await cloud.until('the tiny image to be registered', 60_000, async () => {
+      const found = await ec2('Images[0].ImageId', 'describe-images')
+      return found.startsWith('ami-') ? found : undefined
+    })
+    subnet = await ec2('Subnets[0].SubnetId', 'describe-subnets')
+    const group = await ec2('SecurityGroups[0].GroupId', 'describe-security-groups')
+    await ec2('Return', 'authorize-security-group-ingress', '--group-id', group, '--protocol', 'tcp', '--port', '22', '--cidr', '0.0.0.0/0')
+  })
+  afterAll(() => cloud.close())
+
+  test(`the instance of the ${GENERATIONS}th boots as fast as the first, with what all before it wrote`, async () => {
+    let image = tiny
+    const boots: number[] = []
+    let snapshot = ''
+    for (let generation = 1; generation <= GENERATIONS; generation++) {
+      const { id, bootSeconds } = await launch(image)
+      boots.push(bootSeconds)
+      await cloud.ssh(id, `echo ${generation} >>/root/generations; sync`)
+      image = await ec2('ImageId', 'create-image', '--instance-id', id, '--name', `generation ${generation}`, '--no-reboot')
+      await cloud.until(`${image} to be available`, 60_000, async () => (await ec2('Images[0].State', 'describe-images', '--image-ids', image)) === 'available')
+      snapshot = await ec2('Images[0].BlockDeviceMappings[0].Ebs.SnapshotId', 'describe-images', '--image-ids', image)
+      await ec2('TerminatingInstances[].InstanceId', 'terminate-instances', '--instance-ids', id)
+    }
+    await cloud.until('the last chain to be short', 120_000, async () => (await layersOf(snapshot)) <= MOST_LAYERS)
+    const last = await launch(image)
+    expect(await cloud.ssh(last.id, 'wc -l </root/generations')).toBe(String(GENERATIONS))
+    process.stdout.write(`seconds until SSH: ${[...boots, last.bootSeconds].map((each) => each.toFixed(1)).join(' ')}\n`)
+    expect(last.bootSeconds).toBeLessThan(2 * (boots[0] ?? 0) + 2)
+  })
+})
