@@ -20,16 +20,27 @@ export async function checkNetwork(cloud: SimulatedCloud): Promise<string[]> {
 /** The specs of all VPCs that must be on the host. */
 async function loadAll(db: Db): Promise<Map<string, VpcSpec>> {
   const specs = new Map<string, VpcSpec>()
+  const unused = await unusedGroups(db)
   const slots = await db.selectFrom('slots').selectAll().where('kind', '=', 'vpc').execute()
   const vpcs = await db.selectFrom('vpcs').select('vpc_id').execute()
   for (const { vpc_id: vpcId } of vpcs) {
     const slot = slots.find((each) => each.owner_id === vpcId)
     if (!slot) continue
     const rows = await db.selectFrom('interfaces').selectAll().where('vpc_id', '=', vpcId).where('wanted', '=', 1).execute()
-    const spec = { ...(await loadVpcSpec(db, vpcId, slot.host_id, slot.slot)), ports: await loadPorts(db, rows) }
+    const loaded = await loadVpcSpec(db, vpcId, slot.host_id, slot.slot)
+    const groups = loaded.groups.filter((each) => !unused.has(each.groupId))
+    const spec = { ...loaded, groups, ports: await loadPorts(db, rows) }
     if (spec.ports.length > 0 || spec.natGateways.length > 0) specs.set(vpcId, spec)
   }
   return specs
+}
+
+/** New groups that nothing is in yet: making one wakes nobody, it comes into force with its first member or rule. */
+async function unusedGroups(db: Db): Promise<Set<string>> {
+  const rows = await db
+    .selectFrom('security_groups').select('group_id').where('synced_revision', '=', 0)
+    .where('group_id', 'not in', (eb) => eb.selectFrom('interface_groups').select('group_id')).execute()
+  return new Set(rows.map((row) => row.group_id))
 }
 
 /** Names of the members that differ; order does not count where it means nothing. */
