@@ -31,6 +31,7 @@ const TEST_PACKAGES = [
   { name: 'busybox-static', why: 'tests: a small guest', files: ['busybox'] },
   { name: 'openssl', why: 'tests: other keys than ours', files: ['openssl'] },
   { name: 'awscli', why: 'tests: the API from outside', files: ['aws'] },
+  { name: 'ovmf', why: 'tests: guests that boot by UEFI', files: ['/usr/share/OVMF/OVMF_CODE_4M.fd'] },
   { name: 'postgresql', why: 'tests: the other database', files: ['/usr/lib/postgresql/*/bin/initdb'] },
 ]
 
