@@ -28,7 +28,7 @@ describe('set-up', () => {
   it('needs no package for simulated machines, and what tests use only with --test', () => {
     expect(missingPackages({ engine: 'sim', isTest: false, distribution: debian }, nothingIsThere)).toEqual([])
     expect(names(missingPackages({ engine: 'sim', isTest: true, distribution: debian }, nothingIsThere)))
-      .toEqual(['busybox-static', 'openssl', 'awscli', 'postgresql'])
+      .toEqual(['busybox-static', 'openssl', 'awscli', 'ovmf', 'postgresql'])
     expect(names(missingPackages({ engine: 'auto', isTest: false, distribution: debian }, nothingIsThere))).not.toContain('awscli')
   })
 
