@@ -3,6 +3,7 @@ import type {
   GetImageBlockPublicAccessStateResult,
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
+import { accountSetting, setAccountSetting } from '../model/account-setting.ts'
 import type { Context } from './context.ts'
 import { checkEnum, missingParameter } from './parameters.ts'
 
@@ -17,15 +18,13 @@ export async function enableImageBlockPublicAccess(
 ): Promise<EnableImageBlockPublicAccessResult> {
   const state = checkEnum('ImageBlockPublicAccessState', input.ImageBlockPublicAccessState, [BLOCKED] as const)
   if (!state) throw missingParameter('ImageBlockPublicAccessState')
-  await db
-    .insertInto('account_settings').values({ account_id: account, name: SETTING, value: state })
-    .onConflict((conflict) => conflict.doNothing()).execute()
+  await setAccountSetting(db, account, SETTING, state)
   return { ImageBlockPublicAccessState: state }
 }
 
 /** DisableImageBlockPublicAccess. */
 export async function disableImageBlockPublicAccess({ db, account }: Context): Promise<DisableImageBlockPublicAccessResult> {
-  await db.deleteFrom('account_settings').where('account_id', '=', account).where('name', '=', SETTING).execute()
+  await setAccountSetting(db, account, SETTING, null)
   return { ImageBlockPublicAccessState: 'unblocked' }
 }
 
@@ -45,8 +44,5 @@ export async function checkNotBlocked(context: Context): Promise<void> {
 }
 
 async function isBlocked({ db, account }: Context): Promise<boolean> {
-  const row = await db
-    .selectFrom('account_settings').select('value').where('account_id', '=', account).where('name', '=', SETTING)
-    .executeTakeFirst()
-  return row !== undefined
+  return (await accountSetting(db, account, SETTING)) !== undefined
 }

@@ -3,6 +3,7 @@ import type {
   ModifyInstanceMetadataDefaultsResult,
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
+import { setAccountSetting } from '../model/account-setting.ts'
 import type { MetadataOptions } from '../model/instance.ts'
 import { prepared } from '../store/prepared.ts'
 import type { Db } from '../store/store.ts'
@@ -112,9 +113,6 @@ export async function modifyInstanceMetadataDefaults(
     changes.set(HOP_LIMIT, hopLimit === -1 ? null : String(hopLimit))
   }
   if (changes.size === 0) throw missingParameter('HttpTokens, HttpPutResponseHopLimit, HttpEndpoint or InstanceMetadataTags')
-  for (const [name, value] of changes) {
-    await db.deleteFrom('account_settings').where('account_id', '=', account).where('name', '=', name).execute()
-    if (value !== null) await db.insertInto('account_settings').values({ account_id: account, name, value }).execute()
-  }
+  for (const [name, value] of changes) await setAccountSetting(db, account, name, value)
   return { Return: true }
 }

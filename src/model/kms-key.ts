@@ -1,8 +1,9 @@
 import { ApiError } from '../core/errors.ts'
 import type { Random } from '../core/random.ts'
-import { insertRow, prepared } from '../store/prepared.ts'
+import { insertRow } from '../store/prepared.ts'
 import type { SnapshotTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
+import { accountSetting, setAccountSetting } from './account-setting.ts'
 import { snapshotDoc } from './snapshot.ts'
 
 /** What of a key SQL never looks into. Keys themselves are not here: what is wrapped under one names it. */
@@ -32,32 +33,24 @@ export function kmsKeyArn(region: string, account: string, keyId: string): strin
   return `arn:aws:kms:${region}:${account}:key/${keyId}`
 }
 
-const settingOf = prepared((db, account: string, name: string) =>
-  db.selectFrom('account_settings').select('value').where('account_id', '=', account).where('name', '=', name))
-
 /** Whether the account has all new volumes and copies of snapshots encrypted. */
 export async function isEncryptedByDefault(db: Db, account: string): Promise<boolean> {
-  return (await settingOf(db, account, ENCRYPTION_BY_DEFAULT))[0]?.value === 'true'
+  return (await accountSetting(db, account, ENCRYPTION_BY_DEFAULT)) === 'true'
 }
 
 /** Has all new volumes and copies of snapshots encrypted, or only those that ask for it. */
 export async function setEncryptedByDefault(db: Db, account: string, isEncrypted: boolean): Promise<void> {
-  await setSetting(db, account, ENCRYPTION_BY_DEFAULT, isEncrypted ? 'true' : null)
+  await setAccountSetting(db, account, ENCRYPTION_BY_DEFAULT, isEncrypted ? 'true' : null)
 }
 
 /** The id of the key that the account chose for where nobody names one; undefined while that is aws/ebs. */
 export async function chosenDefaultKey(db: Db, account: string): Promise<string | undefined> {
-  return (await settingOf(db, account, DEFAULT_KEY))[0]?.value
+  return accountSetting(db, account, DEFAULT_KEY)
 }
 
 /** Chooses the key for where nobody names one; null for aws/ebs. */
 export async function setDefaultKey(db: Db, account: string, keyId: string | null): Promise<void> {
-  await setSetting(db, account, DEFAULT_KEY, keyId)
-}
-
-async function setSetting(db: Db, account: string, name: string, value: string | null): Promise<void> {
-  await db.deleteFrom('account_settings').where('account_id', '=', account).where('name', '=', name).execute()
-  if (value !== null) await db.insertInto('account_settings').values({ account_id: account, name, value }).execute()
+  await setAccountSetting(db, account, DEFAULT_KEY, keyId)
 }
 
 /** The id of the account's aws/ebs key, which is made when it is asked for first. */
