@@ -68,10 +68,8 @@ class Guest {
     this.#cloud = cloud
   }
 
-  async #ec2(query: string, ...words: string[]): Promise<string> {
-    const result = await this.#cloud.aws('ec2', ...words, '--output', 'text', '--query', query)
-    if (result.code !== 0) throw new Error(`${words.join(' ')}: ${result.stderr}`)
-    return result.stdout.trim()
+  #ec2(query: string, ...words: string[]): Promise<string> {
+    return this.#cloud.ec2(query, ...words)
   }
 
   ssh(command: string): Promise<string> {

@@ -20,12 +20,7 @@ describe.skipIf(whyNotReal !== undefined)(`disks of real guests${whyNotReal ? ` 
   let snapshot: string
   let image: string
 
-  /** A call of the AWS CLI; answers what `query` picks of it, as text. */
-  async function ec2(query: string, ...words: string[]): Promise<string> {
-    const result = await cloud.aws('ec2', ...words, '--output', 'text', '--query', query)
-    if (result.code !== 0) throw new Error(`${words.join(' ')}: ${result.stderr}`)
-    return result.stdout.trim()
-  }
+  const ec2 = (query: string, ...words: string[]) => cloud.ec2(query, ...words)
   const until = (what: string, check: () => Promise<boolean>) => cloud.until(what, 60_000, check)
   const isVolume = (volumeId: string, state: string) =>
     until(`${volumeId} to be ${state}`, async () => (await ec2('Volumes[0].State', 'describe-volumes', '--volume-ids', volumeId)) === state)

@@ -170,6 +170,13 @@ export class RealCloud {
     return (result.stdout.trim() === '' ? {} : JSON.parse(result.stdout)) as Record<string, never>
   }
 
+  /** A call of `aws ec2`; answers what `query` picks of it, as text, or throws with its message. */
+  async ec2(query: string, ...words: string[]): Promise<string> {
+    const result = await this.aws('ec2', ...words, '--output', 'text', '--query', query)
+    if (result.code !== 0) throw new Error(`${words.join(' ')}: ${result.stderr}`)
+    return result.stdout.trim()
+  }
+
   /** A command in a guest, over SSH with the home's own key. */
   async ssh(id: string, command: string): Promise<string> {
     const result = await this.hearth('ssh', id, '--', command)

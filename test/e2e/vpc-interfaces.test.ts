@@ -11,12 +11,7 @@ describe.skipIf(whyNotReal !== undefined)(`interfaces of real guests${whyNotReal
   let id: string
   let other: string
 
-  /** A call of the AWS CLI; answers what `query` picks of it, as text. */
-  async function ec2(query: string, ...words: string[]): Promise<string> {
-    const result = await cloud.aws('ec2', ...words, '--output', 'text', '--query', query)
-    if (result.code !== 0) throw new Error(`${words.join(' ')}: ${result.stderr}`)
-    return result.stdout.trim()
-  }
+  const ec2 = (query: string, ...words: string[]) => cloud.ec2(query, ...words)
 
   const ofInterface = (query: string, interfaceId: string) =>
     ec2(`NetworkInterfaces[0].${query}`, 'describe-network-interfaces', '--network-interface-ids', interfaceId)

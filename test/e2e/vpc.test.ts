@@ -15,12 +15,7 @@ describe.skipIf(whyNotReal !== undefined)(`a VPC with real guests${whyNotReal ? 
 
   const ip = (...words: string[]) => execFileSync('ip', words)
 
-  /** A call of the AWS CLI; answers what `query` picks of it, as text. */
-  async function ec2(query: string, ...words: string[]): Promise<string> {
-    const result = await cloud.aws('ec2', ...words, '--output', 'text', '--query', query)
-    if (result.code !== 0) throw new Error(`${words.join(' ')}: ${result.stderr}`)
-    return result.stdout.trim()
-  }
+  const ec2 = (query: string, ...words: string[]) => cloud.ec2(query, ...words)
 
   /** Whether a command in a guest, reached over another one where it has no public address, succeeds. */
   const inPublic = async (command: string) => (await cloud.hearth('ssh', ids.public ?? '', '--', command)).code === 0

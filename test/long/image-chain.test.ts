@@ -12,11 +12,7 @@ describe.skipIf(whyNotReal !== undefined)(`images of instances of images${whyNot
   let subnet: string
   let keyName: string
 
-  async function ec2(query: string, ...words: string[]): Promise<string> {
-    const result = await cloud.aws('ec2', ...words, '--output', 'text', '--query', query)
-    if (result.code !== 0) throw new Error(`${words.join(' ')}: ${result.stderr}`)
-    return result.stdout.trim()
-  }
+  const ec2 = (query: string, ...words: string[]) => cloud.ec2(query, ...words)
 
   /** Launches one, answers its id and how long its kernel was up when SSH first answered, seconds. */
   async function launch(imageId: string): Promise<{ id: string; bootSeconds: number }> {
