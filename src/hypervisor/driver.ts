@@ -86,8 +86,31 @@ export type MachineObservation =
    * stands still: it wrote to a disk that has no room on this host.
    */
   | { status: 'running'; pid: number; startedAtMs: number; outOfSpace?: true }
+  /**
+   * The guest stands still and does not go on by itself: its memory is being saved, or being loaded, or has been
+   * loaded and it was not let go on yet.
+   */
+  | { status: 'paused'; pid: number }
   /** The guest powered itself off (ACPI or from inside); its process still waits to be reaped. */
   | { status: 'shutdown'; pid: number }
+
+/** A guest's memory in a file of its machine's folder, encrypted and authenticated. */
+export interface MemoryImage {
+  /** Names the file; every hibernation has an id of its own. */
+  memoryId: string
+  /** 32 random bytes, base64; the driver writes it nowhere. */
+  key: string
+  /** What the memory goes with. It is authenticated: an image saved with another binding does not load. */
+  binding: string
+}
+
+/** The guest's memory could not be saved or loaded, and trying again would not help. `message` says why, for people. */
+export class MemoryImageError extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'MemoryImageError'
+  }
+}
 
 /**
  * Runs machines on this host. Every method is idempotent, may be called again after a crash at any
@@ -100,8 +123,36 @@ export interface Hypervisor {
    * @throws Error that says what to install where it cannot run one.
    */
   platform(guest?: { architecture: GuestArchitecture; firmware: 'bios' | 'uefi' }): Promise<MachinePlatform>
-  /** Starts the machine unless it runs already; a machine found in `shutdown` is started afresh. */
+  /**
+   * Starts the machine unless it runs already; a machine found in `shutdown` or `paused` is started afresh. Saved memory of
+   * it is deleted, durably, before: the disks move on without it.
+   */
   ensureRunning(spec: MachineSpec): Promise<void>
+  /**
+   * Hibernates: stops the guest, writes its memory to the file that `image` names, durably, and ends the machine's process.
+   *
+   * @returns `saved` when the whole file is there and no process any more, also when an earlier call did that; `absent`
+   * when there is no process, or its guest has powered itself off, and no whole file either.
+   * @throws MemoryImageError when it cannot be saved (no room, a device that cannot be saved): the guest goes on as before.
+   */
+  ensureSaved(instanceId: string, image: MemoryImage): Promise<'saved' | 'absent'>
+  /**
+   * Starts the machine with what is in the file and leaves the guest standing still (`paused`), its disks untouched. One that
+   * was loaded so already is left alone; one that an earlier call left half loaded is begun anew. The file stays.
+   *
+   * @returns `missing` when there is no such file.
+   * @throws MemoryImageError when it is damaged, bound to something else, or this host cannot continue it (another
+   * processor, a QEMU that lacks the machine type): nothing was started, the file stays.
+   */
+  ensureLoaded(spec: MachineSpec, image: MemoryImage): Promise<'loaded' | 'missing'>
+  /**
+   * Lets the guest of a `paused` machine go on, after every memory image of it is deleted, durably: what was loaded once is
+   * never loaded again. Then sets the guest's clock, where something in the guest listens. No effect on a machine that
+   * runs or has no process, but that images are deleted.
+   */
+  ensureReleased(instanceId: string): Promise<void>
+  /** Deletes every memory image of the machine, durably. */
+  ensureForgotten(instanceId: string): Promise<void>
   /** Presses the power button (ACPI). No effect on a machine that does not run. */
   requestShutdown(instanceId: string): Promise<void>
   /** Ends the machine's process, hard, and waits until it is gone. */

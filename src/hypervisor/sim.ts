@@ -3,7 +3,7 @@ import { isWellFormedId } from '../core/ids.ts'
 import { plainPpm } from '../core/ppm.ts'
 import type { Random } from '../core/random.ts'
 import type {
-  DiskSpec, DiskSwitch, Hypervisor, MachineObservation, MachinePlatform, MachineSpec, NicSpec,
+  DiskSpec, DiskSwitch, Hypervisor, MachineObservation, MachinePlatform, MachineSpec, MemoryImage, NicSpec,
 } from './driver.ts'
 import { createPauses, type DelayRange, type SimWorld } from './sim-world.ts'
 
@@ -56,6 +56,22 @@ class SimHypervisor implements Hypervisor {
     // Another call may have started it in the pause, and its guest may have powered off since.
     if (this.#statusOf(spec.instanceId) === 'shutdown') this.#world.processDies(spec.instanceId)
     this.#world.start(spec)
+  }
+
+  async ensureSaved(_instanceId: string, _image: MemoryImage): Promise<'saved' | 'absent'> {
+    throw new Error('to come')
+  }
+
+  async ensureLoaded(_spec: MachineSpec, _image: MemoryImage): Promise<'loaded' | 'missing'> {
+    throw new Error('to come')
+  }
+
+  async ensureReleased(_instanceId: string): Promise<void> {
+    throw new Error('to come')
+  }
+
+  async ensureForgotten(_instanceId: string): Promise<void> {
+    throw new Error('to come')
   }
 
   async requestShutdown(instanceId: string): Promise<void> {

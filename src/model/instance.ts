@@ -23,7 +23,8 @@ export const TRANSITIONS: Record<InstanceState, readonly InstanceState[]> = {
   stopping: ['stopped', 'shutting-down'],
   stopped: ['pending', 'shutting-down'],
   'shutting-down': ['terminated'],
-  terminated: [],
+  // Only by `hearth restore`: for callers of the API it is final until then.
+  terminated: ['stopped'],
 }
 
 /** States that an instance enters only without a machine: what it was promised is free again. */
@@ -76,7 +77,44 @@ export interface InstanceDoc {
   outOfSpaceSinceMs: number | null
   /** The guest may have frozen its file systems for a snapshot, and may have to be let go on. */
   freezing?: boolean
+  /** Set up at launch to be hibernated. */
+  hibernation?: boolean
+  /** The stop in progress keeps what is in the guest's memory. */
+  hibernate?: boolean
+  /** What was in the guest's memory when it was hibernated, until the guest goes on; null, or absent, for none. */
+  memory?: SavedMemory | null
+  /** How often its disks were given to a machine that writes to them; saved memory goes with one of these times. */
+  generation?: number
+  /** Which run of the host its machine was last started in. */
+  hostBootId?: string
+  /** What the status checks found when they last failed; absent while all is well. */
+  checks?: FailedChecks
+  /** Termination was forbidden at some time: what it has is kept for a while when it is terminated all the same. */
+  wasProtected?: boolean
   options: InstanceOptions
+}
+
+/** The memory of a hibernated guest. Its file, and what is bound to it, is the hypervisor's; see model/memory.ts. */
+export interface SavedMemory {
+  memoryId: string
+  /**
+   * `saving`: asked for, and its key is written down; `saved`: whole, the machine has ended; `consumed`: a
+   * machine has loaded it and its guest may go on at any moment, so that it must never be loaded again.
+   */
+  state: 'saving' | 'saved' | 'consumed'
+  /** Generation of the disks that it goes with. */
+  generation: number
+  /** The key under which its own key is wrapped. */
+  kmsKeyId: string
+  wrappedKey: string
+}
+
+/** Since when the checks of DescribeInstanceStatus fail; null for one that passes. */
+export interface FailedChecks {
+  /** QEMU does not answer. */
+  systemSinceMs: number | null
+  /** The guest does not answer. */
+  instanceSinceMs: number | null
 }
 
 /** What RunInstances, ModifyInstanceAttribute and their kin set, and the machine does not depend on. */
@@ -145,6 +183,7 @@ export function userInitiated(nowMs: number): string {
 
 export const STATE_REASONS = {
   userShutdown: { code: 'Client.UserInitiatedShutdown', message: 'Client.UserInitiatedShutdown: User initiated shutdown' },
+  userHibernate: { code: 'Client.UserInitiatedHibernate', message: 'Client.UserInitiatedHibernate: User initiated hibernate' },
   guestShutdown: {
     code: 'Client.InstanceInitiatedShutdown',
     message: 'Client.InstanceInitiatedShutdown: Instance initiated shutdown',

@@ -9,10 +9,12 @@ import type { InstanceTable } from '../store/schema.ts'
 import { forMachine, restWorkOf } from './attached-volumes.ts'
 import { attend, attentionOf } from './attend.ts'
 import { diskSpecs } from './disks.ts'
+import { hibernate, loadMemory, release } from './hibernate.ts'
 import { nicSpecs } from './interfaces.ts'
 import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
 import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
+import { recover, recoveryOf } from './recover.ts'
 import { purgeInstance, releaseAttachments } from './release-instance.ts'
 import { settleVolumes } from './settle-volumes.ts'
 import { shrinkToHost } from './shrink.ts'
@@ -47,6 +49,7 @@ async function reconcile(options: InstanceReconcilerOptions, instanceId: string)
     attention: attentionOf(loaded),
     rest: restWorkOf(volumes),
     machine: await options.hypervisor.observe(instanceId),
+    recovery: recoveryOf(options, loaded),
   })
   return take(options, loaded, step)
 }
@@ -73,6 +76,14 @@ async function take(options: InstanceReconcilerOptions, loaded: LoadedInstance, 
       return again(step.afterMs)
     case 'destroy-then':
       return destroyThen(options, row, step.to)
+    case 'load-memory':
+      return loadMemory(options, loaded)
+    case 'release':
+      return release(options, loaded)
+    case 'hibernate':
+      return hibernate(options, loaded)
+    case 'recover':
+      return recover(options, loaded)
     case 'reboot':
       return reboot(options, loaded)
     case 'resume':

@@ -5,13 +5,15 @@ import { STATE_CODES, TRANSITIONS, type InstanceState } from '../model/instance.
 const ABSENT = { status: 'absent' } as const
 const RUNNING = { status: 'running', pid: 1, startedAtMs: 0 } as const
 const SHUTDOWN = { status: 'shutdown', pid: 1 } as const
+const PAUSED = { status: 'paused', pid: 1 } as const
+const MEMORY = { memoryId: 'mem-1', state: 'saved', generation: 1, kmsKeyId: 'k', wrappedKey: 'w' } as const
 
 const DOC = { force: false, shutdownBehavior: 'stop', hasRun: true, startFailures: 0, outOfSpaceSinceMs: null } as const
 
 function facts(state: InstanceState, change: Partial<InstanceFacts> = {}): InstanceFacts {
   return {
     state, doc: DOC, rebootRequested: 0, rebootCompleted: 0,
-    inStateMs: 0, isEquipped: true, hasBrokenVolume: false, attention: [], rest: 'none', machine: ABSENT, ...change,
+    inStateMs: 0, isEquipped: true, hasBrokenVolume: false, attention: [], rest: 'none', machine: ABSENT, recovery: 'none', ...change,
   }
 }
 const step = (state: InstanceState, change: Partial<InstanceFacts> = {}) => planInstance(facts(state, change))
@@ -123,4 +125,56 @@ test('every step that changes the state is a legal move', () => {
       }
     }
   }
+})
+
+describe('hibernation', () => {
+  const hibernating = { ...DOC, hibernate: true }
+  const saved = { ...DOC, memory: MEMORY }
+  const consumed = { ...DOC, memory: { ...MEMORY, state: 'consumed' as const } }
+
+  test('saves the memory of what is stopping, whatever its machine does: what was saved is found out so, too', () => {
+    for (const machine of [RUNNING, PAUSED, SHUTDOWN, ABSENT]) {
+      expect(step('stopping', { doc: hibernating, machine, inStateMs: SHUTDOWN_DEADLINE_MS.stop }).step).toBe('hibernate')
+    }
+  })
+  test('gives way to a stop by force, and to a termination', () => {
+    const doc = { ...hibernating, force: true }
+    expect(step('stopping', { doc, machine: PAUSED })).toEqual({ step: 'destroy-then', to: 'stopped' })
+    expect(step('shutting-down', { doc: hibernating, machine: PAUSED })).toEqual({ step: 'destroy-then', to: 'terminated' })
+  })
+  test('a start loads the memory, when all else is ready, and lets the guest go on only when that is written down', () => {
+    expect(step('pending', { doc: saved, isEquipped: false }).step).toBe('none')
+    expect(step('pending', { doc: saved, rest: 'before-start' }).step).toBe('settle-volumes')
+    expect(step('pending', { doc: saved }).step).toBe('load-memory')
+    expect(step('pending', { doc: saved, machine: PAUSED }).step).toBe('load-memory')
+    expect(step('pending', { doc: consumed, machine: PAUSED }).step).toBe('release')
+    expect(step('pending', { doc: consumed, machine: RUNNING }).step).toBe('record-running')
+  })
+  test('memory that was consumed is never loaded again', () => {
+    expect(step('pending', { doc: consumed }).step).toBe('start')
+  })
+  test('a start that fails too often leaves it hibernated', () => {
+    expect(step('pending', { doc: { ...saved, startFailures: MAX_START_FAILURES } })).toEqual({ step: 'give-up', to: 'stopped', cause: 'start' })
+  })
+  test('a hibernated instance without a machine is left alone', () => {
+    expect(step('stopped', { doc: saved }).step).toBe('none')
+  })
+  test('a guest that stands still though it is to run is let go on', () => {
+    expect(step('running', { machine: PAUSED }).step).toBe('release')
+  })
+})
+
+describe('recovery', () => {
+  test('brings back what the host lost when it was restarted, as soon as its ports are there', () => {
+    expect(step('running', { recovery: 'restart', isEquipped: false }).step).toBe('none')
+    expect(step('running', { recovery: 'restart' }).step).toBe('recover')
+  })
+  test('is not for guests that powered themselves off, nor for those that do not want it', () => {
+    expect(step('running', { recovery: 'restart', machine: SHUTDOWN })).toMatchObject({ step: 'record-shutdown', cause: 'guest' })
+    expect(step('running', { recovery: 'host-failure' })).toEqual({ step: 'record-shutdown', to: 'stopping', cause: 'host-failure' })
+  })
+  test('replaces a machine that does not answer', () => {
+    expect(step('running', { recovery: 'hang', machine: RUNNING }).step).toBe('recover')
+    expect(step('stopping', { recovery: 'hang', machine: RUNNING }).step).toBe('press-power-button')
+  })
 })

@@ -4,7 +4,8 @@ import type { InstanceDoc, InstanceState } from '../model/instance.ts'
 /** What the reconciler knows of an instance when it decides. */
 export interface InstanceFacts {
   state: InstanceState
-  doc: Pick<InstanceDoc, 'force' | 'shutdownBehavior' | 'hasRun' | 'startFailures' | 'outOfSpaceSinceMs'>
+  doc: Pick<InstanceDoc,
+    'force' | 'shutdownBehavior' | 'hasRun' | 'startFailures' | 'outOfSpaceSinceMs' | 'hibernate' | 'memory'>
   rebootRequested: number
   rebootCompleted: number
   /** Time since the present state was entered, milliseconds. */
@@ -18,7 +19,15 @@ export interface InstanceFacts {
   /** What is to be done with its volumes while it has no machine. */
   rest: RestWork
   machine: MachineObservation
+  /** Why its machine is to be started again although nobody asked: none was `lost`, as with its host; it `hangs`. */
+  recovery: Recovery
 }
+
+/**
+ * `restart`: the host was restarted under it, and it wants to be brought back; `host-failure`: the same, and it does not;
+ * `hang`: QEMU has not answered for some time, and it wants to be brought back.
+ */
+export type Recovery = 'none' | 'restart' | 'host-failure' | 'hang'
 
 /**
  * What comes and goes while a machine runs: `interfaces` beside the primary one; `volumes` that are attached,
@@ -38,6 +47,14 @@ export type InstanceStep =
   | { step: 'record-running' }
   /** It cannot be started: a launch ends terminated, what ran before goes back to stopped. */
   | { step: 'give-up'; to: 'stopped' | 'terminated'; cause: 'start' | 'volume' }
+  /** It was hibernated: its memory is loaded, and the guest stands still. */
+  | { step: 'load-memory' }
+  /** Its memory is loaded, and that is written down: the guest goes on. */
+  | { step: 'release' }
+  /** Its memory is saved, then its machine ends. */
+  | { step: 'hibernate' }
+  /** Its machine is ended, where there is one, and started again, in the same place. */
+  | { step: 'recover' }
   | { step: 'press-power-button'; afterMs: number }
   | { step: 'reboot' }
   /** It stands still because its disk has no room on the host; it is let go on now and then. */
@@ -49,7 +66,7 @@ export type InstanceStep =
   | { step: 'settle-volumes' }
   | { step: 'destroy-then'; to: 'stopped' | 'terminated' }
   /** The guest went down by itself, or its process died; the next step follows from the new state. */
-  | { step: 'record-shutdown'; to: 'stopping' | 'shutting-down'; cause: 'guest' | 'failure' }
+  | { step: 'record-shutdown'; to: 'stopping' | 'shutting-down'; cause: 'guest' | 'failure' | 'host-failure' }
   | { step: 'purge' }
   | { step: 'none' }
 
@@ -85,13 +102,17 @@ export function planInstance(facts: InstanceFacts): InstanceStep {
   }
 }
 
-function planStart({ doc, hasBrokenVolume, isEquipped, rest }: InstanceFacts): InstanceStep {
+function planStart({ doc, hasBrokenVolume, isEquipped, rest, machine }: InstanceFacts): InstanceStep {
+  // Once consumed, memory that no machine has any more is lost.
+  const isConsumed = doc.memory?.state === 'consumed'
+  if (isConsumed && machine.status === 'paused') return { step: 'release' }
   const to = doc.hasRun ? 'stopped' : 'terminated'
   if (hasBrokenVolume) return { step: 'give-up', to, cause: 'volume' }
   if (doc.startFailures >= MAX_START_FAILURES) return { step: 'give-up', to, cause: 'start' }
   // The reconcilers of volumes and interfaces mark the instance due when the last of them is ready.
   if (!isEquipped) return { step: 'none' }
-  return rest === 'before-start' ? { step: 'settle-volumes' } : { step: 'start' }
+  if (rest === 'before-start') return { step: 'settle-volumes' }
+  return doc.memory && !isConsumed ? { step: 'load-memory' } : { step: 'start' }
 }
 
 function planRunning(facts: InstanceFacts): InstanceStep {
@@ -101,14 +122,23 @@ function planRunning(facts: InstanceFacts): InstanceStep {
   if (facts.machine.status === 'running' && facts.doc.outOfSpaceSinceMs !== null) return { step: 'record-resumed' }
   // The driver tells of a change, and a resync looks again now and then.
   if (facts.machine.status === 'running') {
+    if (facts.recovery === 'hang') return { step: 'recover' }
     return facts.attention.length > 0 ? { step: 'attend', to: facts.attention } : { step: 'none' }
   }
-  const cause = facts.machine.status === 'shutdown' ? 'guest' : 'failure'
+  // Nobody lets a guest stand still that is to run.
+  if (facts.machine.status === 'paused') return { step: 'release' }
+  if (facts.machine.status === 'absent' && facts.recovery === 'restart') {
+    return facts.isEquipped ? { step: 'recover' } : { step: 'none' }
+  }
+  const failure = facts.recovery === 'host-failure' ? 'host-failure' : 'failure'
+  const cause = facts.machine.status === 'shutdown' ? 'guest' : failure
   const to = cause === 'guest' && facts.doc.shutdownBehavior === 'terminate' ? 'shutting-down' : 'stopping'
   return { step: 'record-shutdown', to, cause }
 }
 
 function planShutdown(facts: InstanceFacts, to: 'stopped' | 'terminated', deadlineMs: number): InstanceStep {
+  // Also when there is no machine: its memory may be saved, and nobody have written that down.
+  if (to === 'stopped' && facts.doc.hibernate && !facts.doc.force) return { step: 'hibernate' }
   const mustEnd = facts.doc.force || facts.inStateMs >= deadlineMs
   if (facts.machine.status !== 'running' || mustEnd) return { step: 'destroy-then', to }
   return { step: 'press-power-button', afterMs: Math.min(POWER_BUTTON_INTERVAL_MS, deadlineMs - facts.inStateMs) }

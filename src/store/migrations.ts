@@ -320,6 +320,22 @@ export const migrations: { name: string; statements: (string | DialectStatements
       `create index kms_keys_by_account on kms_keys (account_id)`,
     ],
   },
+  {
+    name: '005-life-of-an-instance',
+    statements: [
+      // Of a terminated instance whose data are kept for a while: all that it takes to have it again.
+      `create table instance_backups (instance_id text primary key, account_id text not null, terminated_ms bigint not null,
+        exit_ms bigint not null, doc text not null)`,
+      `create index instance_backups_by_exit on instance_backups (exit_ms)`,
+      `create table instance_events (event_id text primary key, account_id text not null, instance_id text not null,
+        code text not null, state text not null, not_before_ms bigint not null, created_ms bigint not null, doc text not null)`,
+      `create index instance_events_by_instance on instance_events (instance_id)`,
+      // Public keys that let somebody in for a minute: over SSH, or to the serial console.
+      `create table pushed_keys (key_id text primary key, account_id text not null, instance_id text not null, kind text not null,
+        os_user text not null, public_key text not null, expires_ms bigint not null)`,
+      `create index pushed_keys_by_instance on pushed_keys (instance_id)`,
+    ],
+  },
 ]
 
 const META = 'create table if not exists meta (key text primary key, value text not null)'

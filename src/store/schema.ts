@@ -1,7 +1,9 @@
 import type {
   ImageTable, ImportTaskTable, LayerTable, RecycleRuleTable, SnapshotTable, VolumeModificationTable, VolumeTable,
 } from './schema-disks.ts'
+import type { InstanceBackupTable, InstanceEventTable, PushedKeyTable } from './schema-life.ts'
 
+export type { InstanceBackupTable, InstanceEventTable, PushedKeyTable } from './schema-life.ts'
 export type {
   ImageTable, ImportTaskTable, LayerTable, RecycleRuleTable, SnapshotTable, VolumeModificationTable, VolumeTable,
 } from './schema-disks.ts'
@@ -57,6 +59,9 @@ export interface Database {
   recycle_rules: RecycleRuleTable
   kms_keys: { key_id: string; account_id: string; created_ms: number; doc: string }
   instances: InstanceTable
+  instance_backups: InstanceBackupTable
+  instance_events: InstanceEventTable
+  pushed_keys: PushedKeyTable
   tags: { account_id: string; resource_type: string; resource_id: string; key: string; value: string }
   client_tokens: ClientTokenTable
   console_outputs: { instance_id: string; captured_ms: number; output: string }

@@ -7,7 +7,8 @@ import { isWellFormedId } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Random } from '../../core/random.ts'
 import type {
-  DiskSpec, DiskSwitch, GuestArchitecture, Hypervisor, MachineObservation, MachinePlatform, MachineSpec, NicSpec,
+  DiskSpec, DiskSwitch, GuestArchitecture, Hypervisor, MachineObservation, MachinePlatform, MachineSpec, MemoryImage,
+  NicSpec,
 } from '../driver.ts'
 import { architectureFacts, architectureOf, uefiFirmware } from './architecture.ts'
 import { machineArguments, UEFI_VARIABLES_FILE } from './arguments.ts'
@@ -110,6 +111,22 @@ class QemuHypervisor implements Hypervisor {
       }
       throw new Error(`${spec.instanceId} is started and ended elsewhere on this host at the same time; try again`)
     })
+  }
+
+  async ensureSaved(_instanceId: string, _image: MemoryImage): Promise<'saved' | 'absent'> {
+    throw new Error('to come')
+  }
+
+  async ensureLoaded(_spec: MachineSpec, _image: MemoryImage): Promise<'loaded' | 'missing'> {
+    throw new Error('to come')
+  }
+
+  async ensureReleased(_instanceId: string): Promise<void> {
+    throw new Error('to come')
+  }
+
+  async ensureForgotten(_instanceId: string): Promise<void> {
+    throw new Error('to come')
   }
 
   async requestShutdown(instanceId: string): Promise<void> {

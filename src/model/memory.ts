@@ -1,0 +1,15 @@
+import type { InstanceTable } from '../store/schema.ts'
+import { instanceDoc, type SavedMemory } from './instance.ts'
+
+/**
+ * What saved memory is good for: this instance, its disks as they were left, these volumes. The hypervisor authenticates
+ * it with the memory, so that old memory never meets newer disks.
+ */
+export function memoryBinding(row: Pick<InstanceTable, 'instance_id' | 'doc'>, memory: SavedMemory, volumeIds: readonly string[]): string {
+  return JSON.stringify([row.instance_id, memory.memoryId, instanceDoc(row).generation ?? 0, volumeIds.toSorted()])
+}
+
+/** Whether the instance is hibernated: stopped, and its memory is kept. */
+export function isHibernated(row: Pick<InstanceTable, 'state' | 'doc'>): boolean {
+  return row.state === 'stopped' && instanceDoc(row).memory?.state === 'saved'
+}

@@ -1,0 +1,32 @@
+/** What a terminated instance had, kept so that it can be had again until `exit_ms`. */
+export interface InstanceBackupTable {
+  instance_id: string
+  account_id: string
+  terminated_ms: number
+  exit_ms: number
+  doc: string
+}
+
+/** Something that is planned for an instance (DescribeInstanceStatus, Events). */
+export interface InstanceEventTable {
+  event_id: string
+  account_id: string
+  instance_id: string
+  code: 'instance-reboot' | 'system-reboot' | 'system-maintenance' | 'instance-retirement' | 'instance-stop'
+  state: 'scheduled' | 'completed' | 'canceled'
+  not_before_ms: number
+  created_ms: number
+  doc: string
+}
+
+/** A public key of EC2 Instance Connect: good for a minute. */
+export interface PushedKeyTable {
+  key_id: string
+  account_id: string
+  instance_id: string
+  /** For SSH to the guest as `os_user`, or for the serial console (then '' is the user). */
+  kind: 'ssh' | 'serial'
+  os_user: string
+  public_key: string
+  expires_ms: number
+}
