@@ -104,6 +104,8 @@ export interface SavedMemory {
   state: 'saving' | 'saved' | 'consumed'
   /** Generation of the disks that it goes with. */
   generation: number
+  /** Volumes that the machine had. */
+  volumeIds: string[]
   /** The key under which its own key is wrapped. */
   kmsKeyId: string
   wrappedKey: string
