@@ -105,7 +105,7 @@ export interface SavedMemory {
   /** Generation of the disks that it goes with. */
   generation: number
   /** Volumes that the machine had. */
-  volumeIds: string[]
+  volumeIds: readonly string[]
   /** The key under which its own key is wrapped. */
   kmsKeyId: string
   wrappedKey: string
