@@ -49,7 +49,6 @@ describe('the options of a launch', () => {
       { CapacityReservationSpecification: { CapacityReservationPreference: 'capacity-reservations-only' } }],
     [/CapacityReservationTarget is not supported/,
       { CapacityReservationSpecification: { CapacityReservationTarget: { CapacityReservationId: 'cr-1' } } }],
-    [/HibernationOptions is not supported/, { HibernationOptions: { Configured: true } }],
     [/LicenseSpecifications is not supported/, { LicenseSpecifications: [{ LicenseConfigurationArn: 'x' }] }],
   ])('are refused with %s', (message, change) => {
     expect(() => options(change)).toThrow(message)

@@ -28,7 +28,7 @@ export function instanceToWire(row: InstanceTable, related: InstanceRelated): In
     MetadataOptions: metadataOptionsToWire(doc.metadataOptions, row.state === 'pending' ? 'pending' : 'applied'),
     Tags: related.tags.length > 0 ? related.tags : undefined,
     EnclaveOptions: { Enabled: false },
-    HibernationOptions: { Configured: false },
+    HibernationOptions: { Configured: doc.hibernation ?? false },
     Operator: { Managed: false },
     ProductCodes: [],
   } satisfies Instance)
