@@ -34,7 +34,8 @@ describe('the options of a launch', () => {
       CapacityReservationSpecification: { CapacityReservationPreference: 'none' },
     })).toEqual({
       monitoring: 'enabled', disableApiTermination: true, disableApiStop: true, cpuCredits: 'standard', ebsOptimized: true,
-      sriovNetSupport: null, autoRecovery: 'disabled', capacityReservationPreference: 'none', cpu: null,
+      sriovNetSupport: null, autoRecovery: 'disabled', rebootMigration: 'default', capacityReservationPreference: 'none',
+      cpu: null,
     })
   })
 

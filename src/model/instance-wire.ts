@@ -101,7 +101,7 @@ function optionsToWire(row: InstanceTable, { options }: InstanceDoc): Instance {
   const monitored = row.state === 'pending' ? 'pending' : 'enabled'
   return {
     CapacityReservationSpecification: { CapacityReservationPreference: options.capacityReservationPreference },
-    MaintenanceOptions: { AutoRecovery: options.autoRecovery, RebootMigration: 'default' },
+    MaintenanceOptions: { AutoRecovery: options.autoRecovery, RebootMigration: options.rebootMigration },
     Monitoring: { State: options.monitoring === 'enabled' ? monitored : 'disabled' },
   }
 }
