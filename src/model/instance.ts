@@ -106,6 +106,8 @@ export interface SavedMemory {
   state: 'saving' | 'saved' | 'consumed'
   /** Generation of the disks that it goes with. */
   generation: number
+  /** Volumes that the machine had. */
+  volumeIds: readonly string[]
   /** The key under which its own key is wrapped. */
   kmsKeyId: string
   wrappedKey: string
@@ -200,6 +202,16 @@ export const STATE_REASONS = {
     message: 'Server.InternalError: The machine ended unexpectedly',
   },
 } as const satisfies Record<string, StateReason>
+
+/** Of an instance that was to be hibernated and was stopped instead, and of one that stays so because it cannot go on. */
+export const notHibernated = (why: string): StateReason => serverError(`The instance was stopped without hibernation: ${why}`)
+export const notResumed = (instanceId: string, why: string): StateReason => serverError(
+  `The instance is still hibernated, its memory could not be loaded: ${why}. ` +
+    `"hearth start ${instanceId} --cold" gives its memory up and boots it`)
+
+function serverError(message: string): StateReason {
+  return { code: 'Server.InternalError', message: `Server.InternalError: ${message}` }
+}
 
 const inState = prepared((db, instanceId: string, state: InstanceState) =>
   db.selectFrom('instances').selectAll().where('instance_id', '=', instanceId).where('state', '=', state))

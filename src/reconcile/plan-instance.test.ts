@@ -8,7 +8,7 @@ const ABSENT = { status: 'absent' } as const
 const RUNNING = { status: 'running', pid: 1, startedAtMs: 0 } as const
 const SHUTDOWN = { status: 'shutdown', pid: 1 } as const
 const PAUSED = { status: 'paused', pid: 1 } as const
-const MEMORY = { memoryId: 'mem-1', state: 'saved', generation: 1, kmsKeyId: 'k', wrappedKey: 'w' } as const
+const MEMORY = { memoryId: 'mem-1', state: 'saved', generation: 1, volumeIds: ['vol-1'], kmsKeyId: 'k', wrappedKey: 'w' } as const
 
 const DOC = { force: false, shutdownBehavior: 'stop', hasRun: true, startFailures: 0, outOfSpaceSinceMs: null } as const
 
