@@ -13,7 +13,7 @@ import { listInstances } from './instances.ts'
 import { startInstance, stopInstance } from './start-stop.ts'
 import { formatStatus } from './status.ts'
 
-const MEMORY: SavedMemory = { memoryId: 'mem-1', state: 'saved', generation: 1, kmsKeyId: 'k', wrappedKey: 'w' }
+const MEMORY: SavedMemory = { memoryId: 'mem-1', state: 'saved', generation: 1, volumeIds: [], kmsKeyId: 'k', wrappedKey: 'w' }
 
 let test: TestStore
 let id: string
