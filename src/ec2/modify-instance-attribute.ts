@@ -1,7 +1,7 @@
 import type { InstanceBlockDeviceMappingSpecification, ModifyInstanceAttributeRequest } from '@aws-sdk/client-ec2'
 import { instanceType } from '../catalogue/instance-types.ts'
 import { ApiError } from '../core/errors.ts'
-import { changeInstanceDoc, changeInstanceOptions } from '../model/instance.ts'
+import { changeInstanceDoc, changeInstanceOptions, instanceDoc } from '../model/instance.ts'
 import { isAttached } from '../model/volume-wire.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { countAddresses } from './attach-network-interface.ts'
@@ -82,8 +82,13 @@ function structuredTexts(input: ModifyInstanceAttributeRequest): Map<AttributeNa
 const CHANGES: Record<AttributeName, (context: Context, row: InstanceTable, change: Change) => Promise<void>> = {
   instanceType: changeType,
   userData: changeUserData,
-  disableApiTermination: ({ db }, row, change) =>
-    changeInstanceOptions(db, row.instance_id, { disableApiTermination: booleanOf(change) }),
+  async disableApiTermination({ db }, row, change) {
+    const disableApiTermination = booleanOf(change)
+    await changeInstanceOptions(db, row.instance_id, { disableApiTermination })
+    // Clients switch it off before they terminate.
+    const isProtected = disableApiTermination || instanceDoc(row).options.disableApiTermination
+    if (isProtected) await changeInstanceDoc(db, row.instance_id, { wasProtected: true })
+  },
   disableApiStop: ({ db }, row, change) => changeInstanceOptions(db, row.instance_id, { disableApiStop: booleanOf(change) }),
   async instanceInitiatedShutdownBehavior({ db }, row, { name, text }) {
     const shutdownBehavior = checkEnum(name, text, ['stop', 'terminate'])

@@ -118,6 +118,7 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
       usageOperationUpdateMs: context.nowMs,
       contactMs: null,
       outOfSpaceSinceMs: null,
+      ...(input.DisableApiTermination ? { wasProtected: true } : {}),
       options: requestedOptions(input, type.name),
     },
   }
