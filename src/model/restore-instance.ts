@@ -101,7 +101,7 @@ type PlacedInstance = InstanceTable & { vpc_id: string; subnet_id: string }
 
 /** What a stopped instance has not, whatever it was doing when it was terminated. */
 const AT_REST = {
-  stateReason: null, stateTransitionReason: '', force: false, freezing: false, reboot: null, startFailures: 0,
+  stateReason: null, stateTransitionReason: '', force: false, skipOsShutdown: false, freezing: false, reboot: null, startFailures: 0,
   outOfSpaceSinceMs: null, hibernate: false, memory: null, checks: undefined,
 } as const satisfies Partial<InstanceDoc>
 
