@@ -22,7 +22,8 @@ export interface BackupView {
 /** What can be restored, of every account, the latest mistake first. */
 export function listBackups(store: Store): Promise<BackupView[]> {
   return store.read(async (db) => {
-    const rows = await db.selectFrom('instance_backups').selectAll().orderBy('terminated_ms', 'desc').orderBy('instance_id').execute()
+    const rows = await db
+      .selectFrom('instance_backups').selectAll().orderBy('terminated_ms', 'desc').orderBy('instance_id').execute()
     const docs = rows.map(backupDoc)
     const fateOf = await volumeFates(db, docs)
     const names = await namesOf(db)

@@ -14,7 +14,7 @@ interface RestoreOptions {
 
 /** `hearth restore [INSTANCE]`. */
 export function addRestore(program: Command, terminal: Terminal): void {
-  const command = newCommand(program, 'restore', 'undo a termination: bring an instance back as it was, stopped; or list those that can be', [
+  const command = newCommand(program, 'restore', 'undo a termination: bring an instance back, stopped; or list what can be', [
     'hearth restore', 'hearth restore i-0123456789abcdef0', 'hearth restore web --subnet subnet-0123456789abcdef0',
   ])
   command
@@ -46,8 +46,8 @@ export function formatBackups(backups: readonly BackupView[]): string {
   return formatTable([
     ['INSTANCE', 'NAME', 'TYPE', 'PRIVATE', 'ACCOUNT', 'TERMINATED', 'UNTIL', 'BUT'],
     ...backups.map((each) => [
-      each.instanceId, each.name ?? '-', each.type, each.privateIp ?? '-', each.account, minute(each.terminated), minute(each.until),
-      each.obstacle ?? (each.missingVolumeIds.length === 0 ? '-' : `without ${each.missingVolumeIds.join(', ')}`),
+      each.instanceId, each.name ?? '-', each.type, each.privateIp ?? '-', each.account,
+      minute(each.terminated), minute(each.until), each.obstacle ?? (each.missingVolumeIds.length === 0 ? '-' : `without ${each.missingVolumeIds.join(', ')}`),
     ]),
   ])
 }

@@ -56,7 +56,8 @@ export async function backUpInstance({ db, nowMs }: { db: Db; nowMs: number }, r
     .where('instance_id', '=', row.instance_id).where('ready', '=', 1).where('attach_state', '<>', 'detaching')
     .orderBy('volume_id').execute()
   if (volumes.length === 0) return undefined
-  const doc: InstanceBackupDoc = { instance: row, interfaces: await interfacesOf(db, row.instance_id), volumes, tags: [], tokens: [] }
+  const interfaces = await interfacesOf(db, row.instance_id)
+  const doc: InstanceBackupDoc = { instance: row, interfaces, volumes, tags: [], tokens: [] }
   await insertRow(db, 'instance_backups', {
     instance_id: row.instance_id, account_id: row.account_id, terminated_ms: nowMs, exit_ms: nowMs + retentionMs,
     doc: JSON.stringify(doc),

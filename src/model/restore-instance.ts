@@ -31,7 +31,7 @@ export interface RestoredInstance {
  * with its interfaces and private addresses as far as those are free. Again for one that is back is the same.
  *
  * @param subnetId where it is to be from now on, when that is not where it was.
- * @throws RestoreError when there is nothing to restore it from, its root is gone, or its subnet; ApiError when the subnet is full.
+ * @throws RestoreError when there is nothing to restore it from, its root is gone, or its subnet; ApiError when that is full.
  */
 export async function restoreInstance(
   ambient: Ambient,
@@ -101,8 +101,8 @@ type PlacedInstance = InstanceTable & { vpc_id: string; subnet_id: string }
 
 /** What a stopped instance has not, whatever it was doing when it was terminated. */
 const AT_REST = {
-  stateReason: null, stateTransitionReason: '', force: false, skipOsShutdown: false, freezing: false, reboot: null, startFailures: 0,
-  outOfSpaceSinceMs: null, hibernate: false, memory: null, checks: undefined,
+  stateReason: null, stateTransitionReason: '', force: false, skipOsShutdown: false, freezing: false, reboot: null,
+  startFailures: 0, outOfSpaceSinceMs: null, hibernate: false, memory: null, checks: undefined,
 } as const satisfies Partial<InstanceDoc>
 
 /** An instance that is still shown as terminated. */
@@ -155,8 +155,8 @@ async function restoreVolumes(
     await db
       .updateTable('volumes')
       .set((eb) => ({
-        ...saved, state: 'in-use', instance_id: instance.instance_id, attach_state: 'attached', binned_ms: null, bin_exit_ms: null,
-        revision: eb('revision', '+', 1),
+        ...saved, state: 'in-use', instance_id: instance.instance_id, attach_state: 'attached',
+        binned_ms: null, bin_exit_ms: null, revision: eb('revision', '+', 1),
       }))
       .where('volume_id', '=', id).execute()
   }

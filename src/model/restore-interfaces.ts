@@ -63,7 +63,8 @@ async function restoreInterface(restoring: Restoring, saved: BackedUpInterface):
 
 function subnetOfFurther({ db, subnet }: Restoring, row: InterfaceTable): Promise<SubnetTable | undefined> {
   return db
-    .selectFrom('subnets').selectAll().where('subnet_id', '=', row.subnet_id).where('vpc_id', '=', subnet.vpc_id).executeTakeFirst()
+    .selectFrom('subnets').selectAll().where('subnet_id', '=', row.subnet_id).where('vpc_id', '=', subnet.vpc_id)
+    .executeTakeFirst()
 }
 
 /** Nobody's; or deleted, and its port not gone yet. */
@@ -88,7 +89,8 @@ async function takeBack(restoring: Restoring, saved: BackedUpInterface, now: Int
   const columns = await attachedColumns(restoring, saved.row, id)
   const doc = docOf(saved.row, { description: interfaceDoc(now).description })
   await db
-    .updateTable('interfaces').set((eb) => ({ ...columns, doc, revision: eb('revision', '+', 1) })).where('interface_id', '=', id).execute()
+    .updateTable('interfaces').set((eb) => ({ ...columns, doc, revision: eb('revision', '+', 1) }))
+    .where('interface_id', '=', id).execute()
   await enqueue(db, { kind: 'ports', id: vpcId, hostId: instance.host_id }, nowMs)
   if (now.status === 'removing') noteElasticIps(notices, saved)
 }
@@ -102,8 +104,8 @@ async function makeAgain(
   const row: InterfaceTable = {
     ...saved.row, ...(await attachedColumns(restoring, saved.row, interfaceId)),
     interface_id: interfaceId, vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id, zone: subnet.zone,
-    private_ip: await addressFor(restoring, saved.row, subnet), mac: await macFor(restoring, saved.row, interfaceId), public_ip: null,
-    doc: docOf(saved.row),
+    private_ip: await addressFor(restoring, saved.row, subnet), mac: await macFor(restoring, saved.row, interfaceId),
+    public_ip: null, doc: docOf(saved.row),
     // It has no port, and is to have none before the start.
     revision: 1, synced_revision: 1,
   }
@@ -116,11 +118,14 @@ async function makeAgain(
       notices.push(`the secondary private address ${address} of ${interfaceId} is not free any more, and was left out`)
       continue
     }
-    const secondary = { interface_id: interfaceId, vpc_id: subnet.vpc_id, private_ip: address, public_ip: null, created_ms: nowMs }
-    await insertRow(db, 'interface_addresses', secondary)
+    await insertRow(db, 'interface_addresses', {
+      interface_id: interfaceId, vpc_id: subnet.vpc_id, private_ip: address, public_ip: null, created_ms: nowMs,
+    })
   }
   for (const tag of saved.tags) {
-    await insertRow(db, 'tags', { account_id: row.account_id, resource_type: 'network-interface', resource_id: interfaceId, ...tag })
+    await insertRow(db, 'tags', {
+      account_id: row.account_id, resource_type: 'network-interface', resource_id: interfaceId, ...tag,
+    })
   }
   noteElasticIps(notices, saved)
 }

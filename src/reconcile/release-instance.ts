@@ -41,7 +41,11 @@ export async function releaseAttachments(ambient: Ambient, row: InstanceTable): 
   }
 }
 
-async function releaseSubnetAndVolumes({ db, nowMs }: Ambient, row: InstanceTable, retentionMs: number | undefined): Promise<void> {
+async function releaseSubnetAndVolumes(
+  { db, nowMs }: Ambient,
+  row: InstanceTable,
+  retentionMs: number | undefined,
+): Promise<void> {
   await db
     .updateTable('instances').set({ vpc_id: null, subnet_id: null }).where('instance_id', '=', row.instance_id).execute()
   const volumes = await db.selectFrom('volumes').selectAll().where('instance_id', '=', row.instance_id).execute()
@@ -76,7 +80,8 @@ async function releasedColumns(
  */
 export async function purgeInstance(db: Db, instanceId: string): Promise<boolean> {
   const row = await db
-    .selectFrom('instances').select(['instance_id', 'reservation_id', 'state']).where('instance_id', '=', instanceId).executeTakeFirst()
+    .selectFrom('instances').select(['instance_id', 'reservation_id', 'state']).where('instance_id', '=', instanceId)
+    .executeTakeFirst()
   if (row?.state !== 'terminated') return false
   await completeBackup(db, row)
   await db.deleteFrom('tags').where('resource_id', '=', instanceId).execute()

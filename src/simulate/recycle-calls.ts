@@ -45,7 +45,8 @@ export async function undoSomething({ store, random, clock }: SimulatedCloud): P
   const { backups, rules, subnets } = await store.read(async (db) => ({
     backups: await db.selectFrom('instance_backups').selectAll().orderBy('instance_id').execute(),
     rules: await retentionRules(db, DEFAULT_ACCOUNT),
-    subnets: await db.selectFrom('subnets').select(['subnet_id', 'zone']).where('account_id', '=', DEFAULT_ACCOUNT).orderBy('subnet_id').execute(),
+    subnets: await db
+      .selectFrom('subnets').select(['subnet_id', 'zone']).where('account_id', '=', DEFAULT_ACCOUNT).orderBy('subnet_id').execute(),
   }))
   const ambient = { random, nowMs: clock.now() }
   if (backups.length === 0 || random.int(8) === 0) {
