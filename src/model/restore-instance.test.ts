@@ -15,6 +15,7 @@ import type { Db } from '../store/store.ts'
 import { DEFAULT_ACCOUNT } from './account.ts'
 import { deleteEndedBackups, endedBackups } from './instance-backup.ts'
 import { changeInstanceDoc, moveInstance } from './instance.ts'
+import { isHibernated } from './memory.ts'
 import { DAY_MS } from './recycle-rules.ts'
 import { restoreInstance, type RestoredInstance } from './restore-instance.ts'
 import { setRetention } from './retention.ts'
@@ -124,6 +125,18 @@ describe('an instance that is restored', () => {
     })
     await lab.call(startInstances, { InstanceIds: [id] })
     expect((await lab.describe(instance)).PublicIpAddress).toMatch(/^198\.18\./)
+  })
+
+  test.each(['within the hour', 'after it was forgotten'])('%s boots: what was in its memory is given up', async (when) => {
+    const { instance, id } = await running()
+    const memory = { memoryId: 'mem-1', state: 'saved', generation: 1, volumeIds: [], kmsKeyId: 'k', wrappedKey: 'w' } as const
+    await lab.run(({ db }) => changeInstanceDoc(db, id, { memory, generation: 1, hibernation: true }))
+    await lab.terminate(instance)
+    if (when !== 'within the hour') await purge(id)
+    await restore(id)
+    const row = await lab.row(id)
+    expect(row.parsed).toMatchObject({ memory: null, generation: 1, hibernation: true })
+    expect(isHibernated(row)).toBe(false)
   })
 
   test('twice is restored once', async () => {
