@@ -5,7 +5,6 @@ import path from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { packageRoot } from '../../src/core/package-root.ts'
-import { createApiClient, type ApiClient } from '../../src/cli/api-client.ts'
 import type { Status } from '../../src/cli/status.ts'
 import type { UpRecord } from '../../src/cli/up-record.ts'
 
@@ -71,15 +70,6 @@ async function status(): Promise<Status> {
   return JSON.parse(output) as Status
 }
 
-/** A client with the words of `hearth env`. */
-async function apiClient(): Promise<ApiClient> {
-  const environment = JSON.parse((await run('env', '--json')).output) as Record<string, string>
-  const credentials = {
-    accessKeyId: environment.AWS_ACCESS_KEY_ID ?? '', secretAccessKey: environment.AWS_SECRET_ACCESS_KEY ?? '', accountId: '',
-  }
-  return createApiClient(environment.AWS_ENDPOINT_URL ?? '', { credentials, region: 'us-east-1', clock: systemClock })
-}
-
 /** A disk becomes an AMI, and what is none does not. */
 async function importDisks(): Promise<void> {
   const disk = path.join(folder, 'debian.img')
@@ -94,6 +84,18 @@ async function importDisks(): Promise<void> {
   expect(await run('image', 'import', disk, '--name', 'other')).toMatchObject({
     code: 1, output: '', said: expect.stringMatching(/^hearth: debian.img cannot be used: it is a VMDK descriptor/) as string,
   })
+}
+
+/** A stopped instance that is terminated by mistake comes back. */
+async function undoTermination(instanceId: string): Promise<void> {
+  const rule = await run('retention', 'set', '--tag', 'Name=first', '--days', '3', '--json')
+  expect(JSON.parse(rule.output)).toMatchObject({ tag: { key: 'Name', value: 'first' }, days: 3 })
+  await (await apiClient()).call('TerminateInstances', { 'InstanceId.1': instanceId })
+  await waitFor(systemClock, 'the end', TIMEOUT_MS, async () => (await status()).restorable === 1)
+  expect(JSON.parse((await run('restore', '--json')).output)).toMatchObject([{ instanceId, name: 'first', obstacle: null }])
+  const { code, output } = await run('restore', 'first')
+  expect({ code, output }).toEqual({ code: 0, output: expect.stringMatching(`^${instanceId} is back, stopped, at 172`) as string })
+  expect(await status()).toMatchObject({ restorable: 0, instances: [{ instanceId, state: 'stopped' }] })
 }
 
 const record = () => JSON.parse(readFileSync(path.join(home, 'run/up.json'), 'utf8')) as UpRecord
@@ -163,7 +165,14 @@ describe('hearth over simulated machines', () => {
   it('goes down with its machines, and twice is once', async () => {
     const cloud = await up()
     const instanceId = (await status()).instances[0]?.instanceId ?? ''
-    await (await apiClient()).call('StartInstances', { 'InstanceId.1': instanceId })
+    await undoTermination(instanceId)
+    const started = await run('start', 'first', '--json')
+    expect(JSON.parse(started.output)).toEqual({ instanceId, state: 'running', isHibernated: false })
+    expect(await run('stop', 'first')).toMatchObject({ code: 0, output: '', said: expect.stringMatching(/ is stopped\n$/) as string })
+    expect((await run('start', instanceId)).said).toBe(`${instanceId} is running\n`)
+    expect(await run('stop', 'first', '--hibernate')).toMatchObject({
+      code: 1, said: expect.stringContaining('was not configured at launch for hibernation') as string,
+    })
     const result = await run('down')
     expect(result).toMatchObject({ code: 0, output: '' })
     expect(result.said).toContain('stopping 1 machine\n')
@@ -185,8 +194,9 @@ describe('hearth over simulated machines', () => {
 
   it('has help with examples for every command', async () => {
     const commands = [
-      '', 'up', 'down', 'status', 'env', 'ssh', 'console', 'image', 'image bake', 'image build', 'image import', 'image list',
-      'account', 'account create', 'account list', 'doctor', 'reset',
+      '', 'up', 'down', 'status', 'env', 'start', 'stop', 'ssh', 'console', 'image', 'image bake', 'image build', 'image import', 'image list',
+      'restore', 'retention', 'retention set', 'retention list', 'retention delete', 'account', 'account create', 'account list', 'doctor',
+      'reset',
     ]
     for (const words of commands) {
       const { code, output } = await run(...words.split(' ').filter((word) => word !== ''), '--help')
