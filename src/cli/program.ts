@@ -12,6 +12,8 @@ import { addEnv } from './env.ts'
 import { addImage } from './image.ts'
 import { addKey } from './key.ts'
 import { addReset } from './reset.ts'
+import { addRestore } from './restore.ts'
+import { addRetention } from './retention.ts'
 import { addSsh } from './ssh.ts'
 import { addStart, addStop } from './start-stop.ts'
 import { addStatus } from './status.ts'
@@ -33,8 +35,8 @@ export function createProgram(terminal: Terminal): Command {
     })
     .addHelpText('after', '\nExamples:\n  hearth up\n  eval "$(hearth env)"\n  hearth ssh first\n  hearth down')
   const commands = [
-    addUp, addDown, addStatus, addEnv, addStart, addStop, addSsh, addConsole, addWhyNot, addImage, addDisk, addAccount, addKey, addCertificate,
-    addDoctor, addReset,
+    addUp, addDown, addStatus, addEnv, addStart, addStop, addSsh, addConsole, addWhyNot, addImage, addDisk, addRestore, addRetention,
+    addAccount, addKey, addCertificate, addDoctor, addReset,
   ]
   for (const add of commands) add(program, terminal)
   return program

@@ -147,7 +147,7 @@ describe('hearth stop', () => {
 describe('hearth status', () => {
   const shown = async () => formatStatus({
     home: '/h', isUp: false, endpoint: null, processes: {}, region: 'us-east-1', host: null, room: null, recycleBin: null,
-    warnings: [], instances: await listInstances(test.store), images: [],
+    restorable: 0, warnings: [], instances: await listInstances(test.store), images: [],
   }, NOW_MS)
 
   it('tells what is hibernated, and why something is down that nobody stopped', async () => {

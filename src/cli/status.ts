@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { systemClock } from '../core/clock.ts'
 import type { HostDoc, RecycleBinUse } from '../model/host.ts'
 import type { Settings } from '../settings.ts'
+import { listBackups } from './backups.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { listInstances, type InstanceView } from './instances.ts'
 import { readRoom, recycleWarnings, roomWarnings, type Room } from './room.ts'
@@ -33,6 +34,8 @@ export interface Status {
   room: Room | null
   /** What of the disk only the recycle bin holds, and may hold; null while it is empty. */
   recycleBin: RecycleBinUse | null
+  /** How many terminated instances can be restored. */
+  restorable: number
   /** What will soon be missing. */
   warnings: string[]
   instances: InstanceView[]
@@ -80,6 +83,7 @@ export function readStatus(settings: Settings): Promise<Status> {
       } : null,
       room,
       recycleBin,
+      restorable: (await listBackups(store)).filter((each) => each.obstacle === null).length,
       warnings: [...(room ? roomWarnings(room, settings.home, promised) : []), ...recycleWarnings(recycleBin)].map(({ text }) => text),
       instances: await listInstances(store),
       images,
@@ -103,7 +107,7 @@ export function formatStatus(status: Status, nowMs: number): string {
   return parts.join('\n\n')
 }
 
-function cloudLines({ home, isUp, endpoint, processes, region, host, room, recycleBin, warnings }: Status): string[] {
+function cloudLines({ home, isUp, endpoint, processes, region, host, room, recycleBin, restorable, warnings }: Status): string[] {
   const pids = Object.entries(processes).map(([name, pid]) => `${name} ${pid ?? 'down'}`).join(', ')
   const state = isUp ? `up at ${endpoint}` : Object.keys(processes).length > 0 ? 'starting' : 'down'
   const lines = [`cloud     ${state}${pids ? ` (${pids})` : ''}`, `home      ${home}, region ${region}`]
@@ -122,6 +126,7 @@ function cloudLines({ home, isUp, endpoint, processes, region, host, room, recyc
     ...(room ? [`room      ${formatMib(room.disk.freeMib)} of ${formatMib(room.disk.totalMib)} of disk free, `
       + `${formatMib(room.memory.availableMib)} of ${formatMib(room.memory.totalMib)} of memory available`] : []),
     ...(recycleBin ? [`recycled  ${formatMib(recycleBin.heldMib)} of at most ${formatMib(recycleBin.budgetMib)} in the recycle bin`] : []),
+    ...(restorable > 0 ? [`undo      ${restorable} terminated instance${restorable === 1 ? '' : 's'} can be brought back: hearth restore`] : []),
     ...warnings.map((warning) => `warning   ${warning}`),
   ]
 }

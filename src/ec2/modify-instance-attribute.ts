@@ -90,7 +90,9 @@ const CHANGES: Record<AttributeName, (context: Context, row: InstanceTable, chan
   async disableApiTermination({ db }, row, change) {
     const disableApiTermination = booleanOf(change)
     await changeInstanceOptions(db, row.instance_id, { disableApiTermination })
-    if (disableApiTermination) await changeInstanceDoc(db, row.instance_id, { wasProtected: true })
+    // Clients switch it off before they terminate.
+    const isProtected = disableApiTermination || instanceDoc(row).options.disableApiTermination
+    if (isProtected) await changeInstanceDoc(db, row.instance_id, { wasProtected: true })
   },
   disableApiStop: ({ db }, row, change) => changeInstanceOptions(db, row.instance_id, { disableApiStop: booleanOf(change) }),
   async instanceInitiatedShutdownBehavior({ db }, row, { name, text }) {

@@ -1,6 +1,6 @@
 import { newId } from '../core/ids.ts'
 import { claimPrivateAddress, pickPrivateAddress, pickPublicAddress, type PickOptions } from '../model/address.ts'
-import type { InterfaceDoc } from '../model/interface.ts'
+import { newMac, type InterfaceDoc } from '../model/interface.ts'
 import { ensureSlot } from '../model/slot.ts'
 import { insertRow } from '../store/prepared.ts'
 import type { InstanceTable, InterfaceTable, SubnetTable } from '../store/schema.ts'
@@ -89,9 +89,4 @@ export async function attachedColumns(
 
 function docText(doc: Partial<InterfaceDoc>): string {
   return JSON.stringify({ description: '', attachmentId: '', attachMs: 0, assignPublicIp: false, ...doc } satisfies InterfaceDoc)
-}
-
-/** A locally administered unicast address, like EC2's that start with 02, 06, 0a or 0e. */
-export function newMac(random: Context['random']): string {
-  return ['02', ...[...random.bytes(5)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':')
 }

@@ -72,6 +72,7 @@ describe('a client token', () => {
     expect(await tokens()).toEqual([])
     const [id = ''] = await launch()
     expect(await tokens()).toHaveLength(1)
+    await setState('terminated', id)
     await store.run(async ({ db }) => {
       for (const table of ['interface_groups', 'interfaces', 'volumes'] as const) await db.deleteFrom(table).execute()
       await purgeInstance(db, id)

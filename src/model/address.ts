@@ -83,7 +83,8 @@ const ownersOfPrivate = prepared((db, vpcId: string, address: string) =>
       .selectFrom('interface_addresses').select('interface_id').where('vpc_id', '=', vpcId).where('private_ip', '=', address))
     .limit(1))
 
-async function isPrivateTaken(db: Db, vpcId: string, address: string): Promise<boolean> {
+/** Whether an interface of the VPC has that private address, as its primary one or beside it. */
+export async function isPrivateTaken(db: Db, vpcId: string, address: string): Promise<boolean> {
   return (await ownersOfPrivate(db, vpcId, address)).length > 0
 }
 

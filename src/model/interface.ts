@@ -1,3 +1,4 @@
+import type { Random } from '../core/random.ts'
 import type { InterfaceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 
@@ -39,4 +40,9 @@ export function privateDomain(region: string): string {
 export function publicDnsName(address: string, region: string): string {
   const domain = region === 'us-east-1' ? 'compute-1.amazonaws.com' : `${region}.compute.amazonaws.com`
   return `ec2-${address.replaceAll('.', '-')}.${domain}`
+}
+
+/** A locally administered unicast address, like EC2's that start with 02, 06, 0a or 0e. */
+export function newMac(random: Random): string {
+  return ['02', ...[...random.bytes(5)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':')
 }

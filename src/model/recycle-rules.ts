@@ -2,9 +2,12 @@ import { prepared } from '../store/prepared.ts'
 import type { RecycleRuleTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 
-/** What the recycle bin can keep. */
+/** What EC2's recycle bin can keep. */
 export const RECYCLED_TYPES = ['EBS_VOLUME', 'EBS_SNAPSHOT', 'EC2_IMAGE'] as const
 export type RecycledType = (typeof RECYCLED_TYPES)[number]
+
+/** What there may be rules for; those for instances are Hearth's own, see model/retention.ts. */
+export type RetainedType = RecycleRuleTable['resource_type']
 
 /** A tag that a rule goes by; without a value, the tag with the empty one. */
 export interface RuleTag {
@@ -37,7 +40,7 @@ export function recycleRuleDoc(row: Pick<RecycleRuleTable, 'doc'>): RecycleRuleD
 
 const rulesOf = prepared((db, account: string, resourceType: string) =>
   db.selectFrom('recycle_rules').select('doc').where('account_id', '=', account)
-    .where('resource_type', '=', resourceType as RecycledType))
+    .where('resource_type', '=', resourceType as RetainedType))
 
 const tagsOf = prepared((db, account: string, resourceId: string) =>
   db.selectFrom('tags').select(['key', 'value']).where('account_id', '=', account).where('resource_id', '=', resourceId))
@@ -49,7 +52,7 @@ const tagsOf = prepared((db, account: string, resourceId: string) =>
  */
 export async function recycleRuleFor(
   db: Db,
-  resource: { account: string; resourceType: RecycledType; resourceId: string },
+  resource: { account: string; resourceType: RetainedType; resourceId: string },
 ): Promise<number | undefined> {
   const rules = (await rulesOf(db, resource.account, resource.resourceType)).map(recycleRuleDoc)
   if (rules.length === 0) return undefined

@@ -1,6 +1,8 @@
 import type { Random } from '../core/random.ts'
 import type { Context } from '../ec2/context.ts'
-import { DAY_MS, recycleRuleDoc, type RecycleRuleDoc, type RuleTag } from '../model/recycle-rules.ts'
+import {
+  DAY_MS, RECYCLED_TYPES, recycleRuleDoc, type RecycledType, type RecycleRuleDoc, type RuleTag,
+} from '../model/recycle-rules.ts'
 import { Constraints } from '../protocol/constraints.ts'
 import type { RecycleRuleTable } from '../store/schema.ts'
 import { INVALID_VALUE, ruleNotFound, wrongRuleState } from './errors.ts'
@@ -13,17 +15,30 @@ export function newRuleId(random: Random): string {
   return Array.from({ length: 11 }, () => ALPHABET[random.int(ALPHABET.length)]).join('')
 }
 
+/** A rule that Recycle Bin knows. */
+export type BinRule = RecycleRuleTable & { resource_type: RecycledType }
+
+/** All rules of the account that Recycle Bin knows. */
+export async function rulesOfBin({ db, account }: Pick<Context, 'db' | 'account'>): Promise<BinRule[]> {
+  const rows = await db.selectFrom('recycle_rules').selectAll().where('account_id', '=', account).execute()
+  return rows.filter(isOfBin)
+}
+
+function isOfBin(row: RecycleRuleTable): row is BinRule {
+  return RECYCLED_TYPES.some((type) => type === row.resource_type)
+}
+
 /** The account's rule of that id. @throws ApiError ValidationException, ResourceNotFoundException. */
-export async function findRule({ db, account }: Context, id = ''): Promise<RecycleRuleTable> {
+export async function findRule({ db, account }: Context, id = ''): Promise<BinRule> {
   new Constraints().text('identifier', id, { pattern: ID }).done('ValidationException', INVALID_VALUE)
   const row = await db
     .selectFrom('recycle_rules').selectAll().where('account_id', '=', account).where('rule_id', '=', id).executeTakeFirst()
-  if (!row) throw ruleNotFound(id)
+  if (!row || !isOfBin(row)) throw ruleNotFound(id)
   return row
 }
 
 /** The account's rule of that ARN. */
-export async function findRuleByArn(context: Context, arn = ''): Promise<RecycleRuleTable> {
+export async function findRuleByArn(context: Context, arn = ''): Promise<BinRule> {
   const { account, region } = context
   const pattern = `arn:\\S+:rbin:[a-z\\-0-9]{0,63}:[0-9]{12}:rule/${ID}`
   new Constraints().text('resourceArn', arn, { max: 1011, pattern }).done('ValidationException', INVALID_VALUE)
@@ -32,7 +47,7 @@ export async function findRuleByArn(context: Context, arn = ''): Promise<Recycle
   return findRule(context, id)
 }
 
-export async function saveRule({ db }: Context, row: RecycleRuleTable, doc: RecycleRuleDoc): Promise<RecycleRuleTable> {
+export async function saveRule({ db }: Context, row: BinRule, doc: RecycleRuleDoc): Promise<BinRule> {
   const changed = { ...row, doc: JSON.stringify(doc) }
   await db.updateTable('recycle_rules').set({ doc: changed.doc }).where('rule_id', '=', row.rule_id).execute()
   return changed
@@ -65,7 +80,7 @@ export function ruleArn(region: string, account: string, ruleId: string): string
 }
 
 /** A rule as operations answer it. Its lock configuration is told while it is locked or being unlocked. */
-export function ruleToWire({ region, account, nowMs }: Context, row: RecycleRuleTable): Rule {
+export function ruleToWire({ region, account, nowMs }: Context, row: BinRule): Rule {
   const doc = recycleRuleDoc(row)
   const { value, unit } = doc.retention
   const lockState = lockStateOf(doc, nowMs)

@@ -4,7 +4,7 @@ import { recycleRuleDoc, type RecycleRuleDoc, type RuleTag } from '../model/recy
 import { Constraints } from '../protocol/constraints.ts'
 import { insertRow } from '../store/prepared.ts'
 import { INVALID_VALUE, invalidPageToken, invalidParameter, quotaExceeded } from './errors.ts'
-import { findRule, lockStateOf, newRuleId, refuseLocked, ruleToWire, saveRule } from './rule-rows.ts'
+import { findRule, lockStateOf, newRuleId, refuseLocked, rulesOfBin, ruleToWire, saveRule } from './rule-rows.ts'
 import { MAX_OWN_TAGS } from './rule-tags.ts'
 import {
   checkDescription, checkEnum, checkOwnTags, checkResourceType, checkRetention, checkRuleTags, checkTagList, checkUnlockDelay,
@@ -40,7 +40,7 @@ export async function createRule(context: Context, input: CreateRuleRequest): Pr
     doc.lock = { unlockDelay: checkUnlockDelay(input.LockConfiguration), isLocked: true, unlockedMs: null }
   }
   if (doc.tags.length > MAX_OWN_TAGS) throw quotaExceeded(`A rule may have at most ${MAX_OWN_TAGS} tags.`)
-  const others = await db.selectFrom('recycle_rules').selectAll().where('account_id', '=', account).execute()
+  const others = await rulesOfBin(context)
   if (others.length >= MAX_RULES) throw quotaExceeded(`There may be at most ${MAX_RULES} retention rules.`)
   refuseCrowdedTags(others.map(recycleRuleDoc), doc.resourceTags)
   const row = {
@@ -82,11 +82,8 @@ export async function listRules(
   new Constraints().range('maxResults', size, 1, MAX_PAGE).done('ValidationException', INVALID_VALUE)
   const matches = ruleFilter(input, context.nowMs)
   const after = token === undefined ? '' : keyOf(token)
-  const rows = await context.db
-    .selectFrom('recycle_rules').selectAll()
-    .where('account_id', '=', context.account).where('resource_type', '=', resourceType).execute()
-  const keyed = rows
-    .filter((row) => matches(recycleRuleDoc(row)))
+  const keyed = (await rulesOfBin(context))
+    .filter((row) => row.resource_type === resourceType && matches(recycleRuleDoc(row)))
     .map((row) => ({ row, key: `${String(row.created_ms).padStart(15, '0')}/${row.rule_id}` }))
     .filter(({ key }) => key > after)
     .toSorted((a, b) => (a.key < b.key ? -1 : 1))
@@ -155,10 +152,8 @@ function wireTags(tags: readonly RuleTag[]): { ResourceTagKey: string; ResourceT
   return tags.map(({ key, value }) => ({ ResourceTagKey: key, ResourceTagValue: value }))
 }
 
-async function otherRules({ db, account }: Context, ruleId: string): Promise<RecycleRuleDoc[]> {
-  const rows = await db
-    .selectFrom('recycle_rules').select('doc').where('account_id', '=', account).where('rule_id', '<>', ruleId).execute()
-  return rows.map(recycleRuleDoc)
+async function otherRules(context: Context, ruleId: string): Promise<RecycleRuleDoc[]> {
+  return (await rulesOfBin(context)).filter((row) => row.rule_id !== ruleId).map(recycleRuleDoc)
 }
 
 /**

@@ -1,13 +1,17 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import {
-  fixedClock, HOST_ID, insertImage, insertLayerRow, insertSnapshot, insertVolume, NOW_MS, openTestStore, OTHER_ACCOUNT, type TestStore,
+  fixedClock, HOST_ID, insertImage, insertInstance, insertLayerRow, insertSnapshot, insertVolume, NOW_MS, openTestStore, OTHER_ACCOUNT,
+  type TestStore,
 } from '../../test/support/rows.ts'
 import { silentLogger } from '../core/logger.ts'
 import type { Context } from '../ec2/context.ts'
 import { restoreSnapshotFromRecycleBin } from '../ec2/restore-from-recycle-bin.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
 import type { HostDoc } from '../model/host.ts'
+import { backUpInstance } from '../model/instance-backup.ts'
+import { instanceDoc } from '../model/instance.ts'
 import { binned, DAY_MS } from '../model/recycle-rules.ts'
+import type { InstanceTable, VolumeTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import type { DiskUsage } from '../volumes/driver.ts'
 import { createRecycleReconciler } from './recycle.ts'
@@ -154,5 +158,55 @@ describe('the budget of the recycle bin', () => {
     await reconcile({ budgetGib: 0 })
     expect(await ids('snapshots')).toBe(3)
     expect(await told()).toEqual({ heldMib: 0, budgetMib: 0 })
+  })
+})
+
+describe('what is kept of a terminated instance', () => {
+  /** As its termination leaves it: a backup for a day, and its root, in the bin unless `change` says otherwise. */
+  async function addBackup(change: Partial<Pick<VolumeTable, 'binned_ms' | 'bin_exit_ms'>> = inBin()) {
+    return run(async (context) => {
+      const instance = await insertInstance(context)
+      const root = await insertVolume(context, instance)
+      const terminated: InstanceTable = { ...instance, doc: JSON.stringify({ ...instanceDoc(instance), wasProtected: true }) }
+      await backUpInstance({ db: context.db, nowMs: NOW_MS }, terminated)
+      await context.db.updateTable('instance_backups').set({ exit_ms: NOW_MS + DAY_MS }).execute()
+      await context.db.updateTable('volumes').set({ instance_id: null, state: 'available', ...change })
+        .where('volume_id', '=', root.volume_id).execute()
+      return { id: instance.instance_id, root }
+    })
+  }
+  const backups = async () => (await rows((db) => db.selectFrom('instance_backups').select('instance_id').execute())).length
+
+  test('is forgotten when its time is over, and its disks with it', async () => {
+    await addBackup()
+    expect(await reconcile({ atMs: NOW_MS + DAY_MS - 1 })).toBe(1)
+    expect(await backups()).toBe(1)
+    await reconcile({ atMs: NOW_MS + DAY_MS })
+    expect(await backups()).toBe(0)
+    expect(await rows((db) => db.selectFrom('volumes').select('state').execute())).toEqual([{ state: 'deleting' }])
+  })
+
+  test('has a time of its own, where its disks are not in the bin', async () => {
+    await addBackup({})
+    expect(await reconcile({ atMs: NOW_MS })).toBe(DAY_MS)
+    expect(await reconcile({ atMs: NOW_MS + DAY_MS })).toBe('done')
+    expect(await backups()).toBe(0)
+    expect(await rows((db) => db.selectFrom('volumes').select('state').execute())).toEqual([{ state: 'available' }])
+  })
+
+  test('is of no use without its root, and forgotten when the budget is for others', async () => {
+    const { root } = await addBackup()
+    usage.bytesOf.set(root.layer_id, GIB)
+    await reconcile({ budgetGib: 0.5 })
+    expect(await backups()).toBe(0)
+  })
+
+  test('stays where it is by then that of another termination', async () => {
+    const { id } = await addBackup()
+    const meanwhile = () => run(({ db }) =>
+      db.updateTable('instance_backups').set({ exit_ms: NOW_MS + 9 * DAY_MS }).where('instance_id', '=', id).execute())
+    await run(({ db }) => db.updateTable('volumes').set(inBin(9)).execute())
+    await reconcile({ atMs: NOW_MS + DAY_MS, meanwhile })
+    expect(await backups()).toBe(1)
   })
 })

@@ -1,12 +1,13 @@
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { HostDoc, RecycleBinUse } from '../model/host.ts'
+import { deleteEndedBackups, endedBackups } from '../model/instance-backup.ts'
 import { removeSnapshot } from '../model/snapshot.ts'
 import { groupBy } from '../store/batch.ts'
 import type { Db, Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import type { Volumes } from '../volumes/driver.ts'
-import { again, DONE, recording, type Reconciler } from './loop.ts'
+import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
 import { isNearlyFull, planRecycle, type BinnedItem, type RecyclePlan, type RecycleWorld } from './plan-recycle.ts'
 
 /** The one thing of the kind `recycle`. */
@@ -28,16 +29,26 @@ export interface RecycleOptions {
   budgetGib: number | null
 }
 
-/** Deletes what has been in the recycle bin for long enough, and the oldest where it holds more than it may. */
+/**
+ * Deletes what has been in the recycle bin for long enough, and the oldest where it holds more than it may; and what is known
+ * of terminated instances that cannot be restored any more.
+ */
 export function createRecycleReconciler(options: RecycleOptions): Reconciler {
   const { store, clock, log, volumes, hostId, budgetGib } = options
   let wasNearlyFull = false
   return {
     async reconcile() {
-      const bin = await store.read((db) => loadBin(db, hostId))
+      const { bin, backups } = await store.read(async (db) => ({
+        bin: await loadBin(db, hostId), backups: await endedBackups(db, clock.now()),
+      }))
       if (bin.items.length === 0) {
         wasNearlyFull = false
-        return bin.told ? recording('recycle.empty', (db) => tell(db, hostId, undefined)) : DONE
+        const outcome = lookAgain(backups.nextExitMs, clock.now())
+        if (!bin.told && backups.ended.length === 0) return outcome
+        return recording('recycle.empty', async (db) => {
+          await deleteEndedBackups(db, clock.now())
+          await tell(db, hostId, undefined)
+        }, outcome)
       }
       const { bytesOf, totalBytes } = await volumes.usage()
       const budgetBytes = budgetGib === null ? Math.min(totalBytes * SHARE, MOST_BYTES) : budgetGib * 2 ** 30
@@ -51,15 +62,25 @@ export function createRecycleReconciler(options: RecycleOptions): Reconciler {
       const isFull = isNearlyFull(plan.heldBytes, budgetBytes)
       if (isFull && !wasNearlyFull) log.warn('the recycle bin is nearly full: soon the oldest in it will be deleted', { ...use })
       wasNearlyFull = isFull
-      const outcome = plan.nextExitMs === undefined ? DONE : again(Math.max(0, plan.nextExitMs - nowMs))
+      const outcome = lookAgain(earlier(plan.nextExitMs, backups.nextExitMs), nowMs)
       const isToldAlready = bin.told?.heldMib === use.heldMib && bin.told.budgetMib === use.budgetMib
-      if (isToldAlready && plan.expired.length + plan.evicted.length === 0) return outcome
+      if (isToldAlready && plan.expired.length + plan.evicted.length + backups.ended.length === 0) return outcome
       return recording('recycle.deleted', async (db) => {
         await deleteAll(db, plan, nowMs)
+        // Those whose disks have just gone, too.
+        await deleteEndedBackups(db, nowMs)
         await tell(db, hostId, use)
       }, outcome)
     },
   }
+}
+
+function lookAgain(atMs: number | undefined, nowMs: number): Outcome {
+  return atMs === undefined ? DONE : again(Math.max(0, atMs - nowMs))
+}
+
+function earlier(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? a ?? b : Math.min(a, b)
 }
 
 type Bin = Pick<RecycleWorld, 'items' | 'parentOf' | 'inUse'> & { told: RecycleBinUse | undefined }

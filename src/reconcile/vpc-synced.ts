@@ -76,9 +76,13 @@ async function recordWithoutPort(db: Db, hostId: string, each: InterfaceTable): 
   if (isDetached && numUpdatedRows > 0n) await releaseSlot(db, hostId, 'machine', each.interface_id)
 }
 
-/** The port of an interface that was deleted is gone, and the row goes with it. */
+/** The port of an interface that was deleted is gone, and the row goes with it, unless it was taken back meanwhile. */
 async function forget(db: Db, { hostId, nowMs }: Options, each: InterfaceTable): Promise<void> {
   const id = each.interface_id
+  const now = await db
+    .selectFrom('interfaces').select('interface_id')
+    .where('interface_id', '=', id).where('revision', '=', each.revision).executeTakeFirst()
+  if (!now) return
   await db.updateTable('nat_gateways').set({ state: 'deleted', deleted_ms: nowMs(), interface_id: null })
     .where('interface_id', '=', id).execute()
   await db.deleteFrom('tags').where('resource_id', '=', id).execute()

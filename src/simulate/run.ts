@@ -11,7 +11,7 @@ import { checkAlways, checkSettled } from './invariants.ts'
 import { drawHibernatable } from './memory-calls.ts'
 import { MemoryExpectations } from './memory-expectations.ts'
 import { checkNetwork } from './network-invariants.ts'
-import { checkBin, drawRecycleCall, expireBin } from './recycle-calls.ts'
+import { checkBin, drawRecycleCall, expireBin, undoSomething } from './recycle-calls.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
 import { drawNetworkCall } from './network-calls.ts'
 
@@ -132,6 +132,7 @@ class Run {
     else if (dice < 0.94) await expireBin(this.#cloud)
     else if (dice < 0.955) await this.#callAbout(await drawRecycleCall(this.#cloud))
     else if (dice < 0.975) await this.#callAbout(await drawImportCall(this.#cloud))
+    else if (dice < 0.985) await this.#undo()
     else await clock.advance(random.int(4000))
   }
 
@@ -251,6 +252,16 @@ class Run {
     // It may reboot the instance.
     if (drawn.action === 'CreateImage' && 'InstanceId' in drawn.input) this.memory.forget(String(drawn.input.InstanceId))
     await this.#call(drawn.action, drawn.input, drawn.service)
+  }
+
+  async #undo(): Promise<void> {
+    const id = await undoSomething(this.#cloud)
+    if (id === undefined) return
+    this.expected.state.set(id, 'stopped')
+    // Somebody else may have launched with its token since it was forgotten.
+    for (const [token, launch] of this.expected.tokens) {
+      if (launch.instanceIds?.includes(id)) this.expected.tokens.delete(token)
+    }
   }
 
   async #callAboutDisks(): Promise<void> {

@@ -117,11 +117,11 @@ export interface ImportTaskTable {
   doc: string
 }
 
-/** A retention rule of the recycle bin. */
+/** A retention rule of the recycle bin; those for instances are Hearth's own, and not seen by Recycle Bin's API. */
 export interface RecycleRuleTable {
   rule_id: string
   account_id: string
-  resource_type: 'EBS_SNAPSHOT' | 'EC2_IMAGE' | 'EBS_VOLUME'
+  resource_type: 'EBS_SNAPSHOT' | 'EC2_IMAGE' | 'EBS_VOLUME' | 'INSTANCE'
   created_ms: number
   doc: string
 }

@@ -86,6 +86,18 @@ async function importDisks(): Promise<void> {
   })
 }
 
+/** A stopped instance that is terminated by mistake comes back. */
+async function undoTermination(instanceId: string): Promise<void> {
+  const rule = await run('retention', 'set', '--tag', 'Name=first', '--days', '3', '--json')
+  expect(JSON.parse(rule.output)).toMatchObject({ tag: { key: 'Name', value: 'first' }, days: 3 })
+  await (await apiClient()).call('TerminateInstances', { 'InstanceId.1': instanceId })
+  await waitFor(systemClock, 'the end', TIMEOUT_MS, async () => (await status()).restorable === 1)
+  expect(JSON.parse((await run('restore', '--json')).output)).toMatchObject([{ instanceId, name: 'first', obstacle: null }])
+  const { code, output } = await run('restore', 'first')
+  expect({ code, output }).toEqual({ code: 0, output: expect.stringMatching(`^${instanceId} is back, stopped, at 172`) as string })
+  expect(await status()).toMatchObject({ restorable: 0, instances: [{ instanceId, state: 'stopped' }] })
+}
+
 const record = () => JSON.parse(readFileSync(path.join(home, 'run/up.json'), 'utf8')) as UpRecord
 
 describe('hearth over simulated machines', () => {
@@ -153,6 +165,7 @@ describe('hearth over simulated machines', () => {
   it('goes down with its machines, and twice is once', async () => {
     const cloud = await up()
     const instanceId = (await status()).instances[0]?.instanceId ?? ''
+    await undoTermination(instanceId)
     const started = await run('start', 'first', '--json')
     expect(JSON.parse(started.output)).toEqual({ instanceId, state: 'running', isHibernated: false })
     expect(await run('stop', 'first')).toMatchObject({ code: 0, output: '', said: expect.stringMatching(/ is stopped\n$/) as string })
@@ -182,7 +195,8 @@ describe('hearth over simulated machines', () => {
   it('has help with examples for every command', async () => {
     const commands = [
       '', 'up', 'down', 'status', 'env', 'start', 'stop', 'ssh', 'console', 'image', 'image bake', 'image build', 'image import', 'image list',
-      'account', 'account create', 'account list', 'doctor', 'reset',
+      'restore', 'retention', 'retention set', 'retention list', 'retention delete', 'account', 'account create', 'account list', 'doctor',
+      'reset',
     ]
     for (const words of commands) {
       const { code, output } = await run(...words.split(' ').filter((word) => word !== ''), '--help')

@@ -52,7 +52,7 @@ export async function openInterfaceLab(): Promise<InterfaceLab> {
   })
   const end = async (instance: Instance, state: 'stopped' | 'terminated') => {
     await setState(instance, state)
-    const row = await lab.row(instance.InstanceId ?? '')
+    const { parsed: _, ...row } = await lab.row(instance.InstanceId ?? '')
     await lab.run((context) => releaseAttachments({ ...context, nowMs: NOW_MS }, row))
     await syncPorts()
   }
