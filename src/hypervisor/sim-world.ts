@@ -36,6 +36,8 @@ export interface SimProcess {
   startedAtMs: number
   status: 'running' | 'shutdown'
   outOfSpace?: boolean
+  /** What has stopped doing anything: the guest inside, or the whole process. */
+  hangs?: 'guest' | 'process'
   /** Its interfaces, by attachment. */
   nics: Map<string, SimNic>
   disks: SimDisks
@@ -135,7 +137,7 @@ export class SimWorld {
   /** The power button: a running guest shuts itself down, in its own time. */
   pressPowerButton(instanceId: string): void {
     const machine = this.machines.get(instanceId)
-    if (machine?.process?.status !== 'running') return
+    if (machine?.process?.status !== 'running' || machine.process.hangs) return
     machine.console += 'Power button pressed: the simulated guest shuts down.\n'
     this.#later(machine, this.#delays.shutdownMs, () => this.guestPowersOff(instanceId))
   }
@@ -160,7 +162,7 @@ export class SimWorld {
   /** The guest switches itself off; its process stays, as QEMU's does with shutdown=pause. */
   guestPowersOff(instanceId: string): void {
     const machine = this.machines.get(instanceId)
-    if (machine?.process?.status !== 'running') return
+    if (machine?.process?.status !== 'running' || machine.process.hangs) return
     machine.console += 'The simulated guest is down.\n'
     machine.process.status = 'shutdown'
     this.#rest(machine)
@@ -176,7 +178,7 @@ export class SimWorld {
   guestWrites(instanceId: string, volumeId?: string, value = 0, block = 0): boolean {
     const process = this.machines.get(instanceId)?.process
     const disk = process?.disks.all.get(volumeId ?? process.disks.rootId ?? '')
-    if (process?.status !== 'running' || process.outOfSpace || !disk) return false
+    if (process?.status !== 'running' || process.outOfSpace || process.hangs || !disk) return false
     const write = { volumeId: disk.spec.volumeId, block, value }
     if (!this.isDiskFull) return this.#write(process, write)
     process.unwritten.push(write)
@@ -196,6 +198,23 @@ export class SimWorld {
   /** What a layer shows: its own blocks over those of what its file stands on. */
   dataOf(layerId: string): LayerData {
     return this.#layers.show(this.#layers.chainOf(layerId))
+  }
+
+  /** The guest's kernel panics: it does nothing any more, and its process goes on. */
+  guestHangs(instanceId: string): void {
+    this.#hang(instanceId, 'guest')
+  }
+
+  /** The process stops: it answers nobody, and its guest stands still. */
+  processHangs(instanceId: string): void {
+    this.#hang(instanceId, 'process')
+  }
+
+  /** Of these interfaces, those behind which a guest answers. */
+  answering(interfaceIds: ReadonlySet<string>): Set<string> {
+    return new Set([...this.machines.values()].flatMap(({ process }) =>
+      (process?.status === 'running' && !process.outOfSpace && !process.hangs ? [...process.nics.values()] : [])
+        .flatMap(({ spec, hasLink }) => (hasLink && interfaceIds.has(spec.interfaceId) ? spec.interfaceId : []))))
   }
 
   /** The process ends at once: killed, crashed, or out of memory. */
@@ -290,8 +309,17 @@ export class SimWorld {
 
   #later(machine: SimMachine, range: DelayRange, run: () => void): void {
     const delayMs = draw(this.#random, range)
+    // A guest that hangs never does it.
+    if (machine.process?.hangs) return
     if (delayMs === 0) run()
     else machine.timers.push(this.#clock.after(delayMs, run))
+  }
+
+  #hang(instanceId: string, hangs: 'guest' | 'process'): void {
+    const machine = this.machines.get(instanceId)
+    if (machine?.process?.status !== 'running') return
+    machine.process.hangs = hangs
+    this.#rest(machine)
   }
 
   #rest(machine: SimMachine): void {

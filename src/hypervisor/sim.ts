@@ -3,7 +3,7 @@ import { isWellFormedId } from '../core/ids.ts'
 import { plainPpm } from '../core/ppm.ts'
 import type { Random } from '../core/random.ts'
 import type {
-  DiskSpec, DiskSwitch, Hypervisor, MachineObservation, MachinePlatform, MachineSpec, MemoryImage, NicSpec,
+  DiskSpec, DiskSwitch, Hypervisor, MachineHealth, MachineObservation, MachinePlatform, MachineSpec, MemoryImage, NicSpec,
 } from './driver.ts'
 import { createPauses, type DelayRange, type SimWorld } from './sim-world.ts'
 
@@ -75,8 +75,7 @@ class SimHypervisor implements Hypervisor {
   }
 
   async requestShutdown(instanceId: string): Promise<void> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     this.#world.pressPowerButton(instanceId)
   }
 
@@ -94,6 +93,15 @@ class SimHypervisor implements Hypervisor {
     if (process.status === 'shutdown') return { status: 'shutdown', pid: process.pid }
     const outOfSpace = process.outOfSpace ? { outOfSpace: true as const } : {}
     return { status: 'running', pid: process.pid, startedAtMs: process.startedAtMs, ...outOfSpace }
+  }
+
+  async health(instanceId: string): Promise<MachineHealth> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    const process = this.#world.machines.get(instanceId)?.process
+    if (!process) return 'absent'
+    if (process.hangs === 'process') return 'silent'
+    return process.status === 'running' && !process.outOfSpace ? 'running' : 'still'
   }
 
   async list(): Promise<string[]> {
@@ -118,19 +126,16 @@ class SimHypervisor implements Hypervisor {
   }
 
   async resume(instanceId: string): Promise<void> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     this.#world.resume(instanceId)
   }
 
   async pressKey(instanceId: string): Promise<void> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
   }
 
   async ensureNics(instanceId: string, nics: readonly NicSpec[], cutOff: readonly string[] = []): Promise<string[]> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     const has = this.#world.machines.get(instanceId)?.process?.nics
     if (!has) return []
     const wanted = new Set(nics.map((nic) => nic.attachmentId))
@@ -146,8 +151,7 @@ class SimHypervisor implements Hypervisor {
   }
 
   async ensureDisks(instanceId: string, disks: readonly DiskSpec[], cutOff: readonly string[] = []): Promise<string[]> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     const has = this.#world.machines.get(instanceId)?.process?.disks
     if (!has) return []
     const wanted = new Set(disks.map((disk) => disk.volumeId))
@@ -173,8 +177,7 @@ class SimHypervisor implements Hypervisor {
     switches: readonly DiskSwitch[],
     { quiesce }: { quiesce: boolean },
   ): Promise<{ switched: string[]; isQuiesced: boolean }> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     const switched = this.#world.switchDisks(instanceId, switches)
     const hasAgent = this.#world.hasGuestAgents && this.#statusOf(instanceId) === 'running'
     return { switched, isQuiesced: quiesce && hasAgent && switched.length > 0 }
@@ -185,8 +188,7 @@ class SimHypervisor implements Hypervisor {
     volumeId: string,
     baseId: string | null,
   ): Promise<{ state: 'running'; percent: number } | { state: 'done' | 'absent' }> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     const disks = this.#world.machines.get(instanceId)?.process?.disks
     if (!disks?.all.has(volumeId)) return { state: 'absent' }
     if (!disks.streams.has(volumeId)) {
@@ -206,6 +208,13 @@ class SimHypervisor implements Hypervisor {
   async close(): Promise<void> {
     this.#pauses.close()
     for (const unwatch of this.#unwatch.splice(0)) unwatch()
+  }
+
+  /** Asks the machine's process for something. @throws Error when it does not answer. */
+  async #reach(instanceId: string): Promise<void> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    if (this.#world.machines.get(instanceId)?.process?.hangs === 'process') throw new Error(`${instanceId} does not answer`)
   }
 
   #statusOf(instanceId: string): 'running' | 'shutdown' | undefined {
