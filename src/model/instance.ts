@@ -93,8 +93,8 @@ export interface InstanceDoc {
   recovery?: RecoveryInProgress | null
   /** When its machine was replaced because it hung, as far as that still counts. */
   recoveredMs?: number[]
-  /** What the status checks found when they last failed; absent while all is well. */
-  checks?: FailedChecks
+  /** What the status checks found when they last failed; null, or absent, while all is well. */
+  checks?: FailedChecks | null
   /** Termination was forbidden at some time: what it has is kept for a while when it is terminated all the same. */
   wasProtected?: boolean
   options: InstanceOptions

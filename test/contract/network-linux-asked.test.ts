@@ -18,7 +18,7 @@ const port = (slot: number, change: Partial<PortSpec> = {}) => portSpec({
 const GROUPS = [group('sg-01', [all])]
 /** 1 and 3 answer, 3 forwards packets of others; the kernel of 2 does not answer, 4 took another's address. */
 const PORTS = [port(1), port(2), port(3, { sourceDestCheck: false }), port(4)]
-const ANSWERING = ANSWERING
+const ANSWERING = [PORTS[0]!, PORTS[2]!]
 
 describe.skipIf(lacking !== undefined)('Guests that are asked for a sign of life', { timeout: 60_000 }, () => {
   let lab: Lab
