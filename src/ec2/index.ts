@@ -45,6 +45,7 @@ import { importSnapshot } from './import-snapshot.ts'
 import { cancelImportTask, describeImportImageTasks, describeImportSnapshotTasks } from './import-tasks.ts'
 import { describeInstanceAttribute } from './instance-attributes.ts'
 import { describeInstanceImageMetadata } from './instance-image-metadata.ts'
+import { modifyInstanceCpuOptions, modifyInstanceMaintenanceOptions } from './instance-options.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
 import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
@@ -58,7 +59,7 @@ import {
 import { createKeyPair, deleteKeyPair, describeKeyPairs, importKeyPair, prepareCreateKeyPair } from './key-pairs.ts'
 import { createManagedPrefixList, deleteManagedPrefixList, describeManagedPrefixLists } from './managed-prefix-lists.ts'
 import { cancelImageLaunchPermission, modifyImageAttribute, resetImageAttribute } from './modify-image-attribute.ts'
-import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
+import { modifyInstanceAttribute, resetInstanceAttribute } from './modify-instance-attribute.ts'
 import { modifyManagedPrefixList, restoreManagedPrefixListVersion } from './modify-managed-prefix-list.ts'
 import {
   modifySecurityGroupRules, updateSecurityGroupRuleDescriptionsEgress, updateSecurityGroupRuleDescriptionsIngress,
@@ -265,7 +266,9 @@ export const operations: Record<string, Operation> = {
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
   ModifyImageAttribute: mutation(modifyImageAttribute),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
+  ModifyInstanceCpuOptions: mutation(modifyInstanceCpuOptions),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
+  ModifyInstanceMaintenanceOptions: mutation(modifyInstanceMaintenanceOptions),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
   ModifyInstanceMetadataOptions: mutation(modifyInstanceMetadataOptions),
   ModifyManagedPrefixList: mutation(modifyManagedPrefixList),
@@ -289,6 +292,7 @@ export const operations: Record<string, Operation> = {
   ReplaceRouteTableAssociation: mutation(replaceRouteTableAssociation),
   ResetEbsDefaultKmsKeyId: mutation(resetEbsDefaultKmsKeyId),
   ResetImageAttribute: mutation(resetImageAttribute),
+  ResetInstanceAttribute: mutation(resetInstanceAttribute),
   ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
   ResetSnapshotAttribute: mutation(resetSnapshotAttribute),
   RestoreImageFromRecycleBin: mutation(restoreImageFromRecycleBin),

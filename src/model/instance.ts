@@ -62,8 +62,10 @@ export interface InstanceDoc {
   platform: MachinePlatform | null
   /** What the guest really got, when it is less than its type promises. */
   granted: { vcpus: number; memoryMib: number } | null
-  /** The stop in progress was asked for with Force: no time for the guest to shut down. */
+  /** The stop in progress was asked for with Force: little time for the guest to shut down, none to be hibernated. */
   force: boolean
+  /** The stop in progress was asked for with SkipOsShutdown: the guest is not asked to shut down. */
+  skipOsShutdown?: boolean
   /** Whether it ever reached `running`: then its disk holds what must not be lost. */
   hasRun: boolean
   /** Consecutive failures to start. */
@@ -110,6 +112,8 @@ export interface SavedMemory {
   state: 'saving' | 'saved' | 'consumed'
   /** Generation of the disks that it goes with. */
   generation: number
+  /** Volumes that the machine had. */
+  volumeIds: readonly string[]
   /** The key under which its own key is wrapped. */
   kmsKeyId: string
   wrappedKey: string
@@ -140,6 +144,8 @@ export interface InstanceOptions {
   ebsOptimized: boolean
   sriovNetSupport: 'simple' | null
   autoRecovery: 'default' | 'disabled'
+  /** Whether a reboot may be done in place of a planned one. */
+  rebootMigration: 'default' | 'disabled'
   capacityReservationPreference: 'open' | 'none'
   /** As asked for; null means the default of the type. */
   cpu: { coreCount: number; threadsPerCore: number } | null
@@ -150,7 +156,7 @@ export type CpuCredits = 'standard' | 'unlimited'
 /** EC2's defaults of all options. */
 export const DEFAULT_INSTANCE_OPTIONS: InstanceOptions = {
   monitoring: 'disabled', disableApiTermination: false, disableApiStop: false, cpuCredits: null, ebsOptimized: false,
-  sriovNetSupport: null, autoRecovery: 'default', capacityReservationPreference: 'open', cpu: null,
+  sriovNetSupport: null, autoRecovery: 'default', rebootMigration: 'default', capacityReservationPreference: 'open', cpu: null,
 }
 
 export interface MetadataOptions {
