@@ -5,6 +5,7 @@ import {
   changeInstanceDoc, currentBootMode, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated, type InstanceDoc,
 } from '../model/instance.ts'
 import { releaseSlot } from '../model/slot.ts'
+import { recentRecoveries } from '../model/status-check.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { forMachine, restWorkOf } from './attached-volumes.ts'
 import { attend, attentionOf } from './attend.ts'
@@ -14,7 +15,7 @@ import { nicSpecs } from './interfaces.ts'
 import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
 import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
-import { recover, recoveryOf } from './recover.ts'
+import { afterStart, recoveryOf } from './recover.ts'
 import { purgeInstance, releaseAttachments } from './release-instance.ts'
 import { settleVolumes } from './settle-volumes.ts'
 import { shrinkToHost } from './shrink.ts'
@@ -114,10 +115,10 @@ async function start(options: InstanceReconcilerOptions, loaded: LoadedInstance)
 }
 
 /** A reboot that was asked for before the instance stopped has come about with its start. */
-function recordRunning({ clock }: InstanceReconcilerOptions, loaded: LoadedInstance): Outcome {
+function recordRunning(options: InstanceReconcilerOptions, loaded: LoadedInstance): Outcome {
   const { row } = loaded
   return recording('instance.running', async (db) => {
-    const moved = await moveInstance(db, row, 'running', clock.now(), { hasRun: true, startFailures: 0, reboot: null })
+    const moved = await moveInstance(db, row, 'running', options.clock.now(), { hasRun: true, reboot: null, checks: null, ...afterStart(options) })
     if (!moved || row.reboot_requested === row.reboot_completed) return
     await db
       .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', row.instance_id).execute()
@@ -199,7 +200,7 @@ async function destroyThen(
   if (row.state === to) return again(0)
   return recording(`instance.${to}`, async (db) => {
     const nowMs = clock.now()
-    const moved = await moveInstance(db, row, to, nowMs, { force: false, freezing: false, ...change })
+    const moved = await moveInstance(db, row, to, nowMs, { force: false, freezing: false, recovery: null, ...change })
     if (moved) await releaseAttachments({ db, random, nowMs }, moved)
   }, again(0))
 }
@@ -233,13 +234,55 @@ async function reboot(options: InstanceReconcilerOptions, loaded: LoadedInstance
     await hypervisor.ensureStopped(id)
   }
   const isUp = machine.status === 'running' && pid !== begun.pid
-  if (!isUp && restWorkOf(volumes) === 'before-start') return settleVolumes(options, loaded)
-  await hypervisor.ensureRunning(await machineSpec(options, loaded, doc))
+  if (!isUp) {
+    if (restWorkOf(volumes) === 'before-start') return settleVolumes(options, loaded)
+    await startAgain(options, loaded, {})
+  }
   return recording('instance.rebooted', async (db) => {
     await db
       .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', id).execute()
-    await changeInstanceDoc(db, row.instance_id, { reboot: null })
+    await changeInstanceDoc(db, row.instance_id, { reboot: null, ...afterStart(options) })
   }, again(0))
+}
+
+/** Starts the machine of an instance that stays `running`; its guest has to be heard of anew. */
+async function startAgain(options: InstanceReconcilerOptions, loaded: LoadedInstance, change: Partial<InstanceDoc>): Promise<void> {
+  const { store, clock, hypervisor } = options
+  const id = loaded.row.instance_id
+  await store.transaction('instance.restart', (db) =>
+    changeInstanceDoc(db, id, { restartedMs: clock.now(), contactMs: null, checks: null, ...change }))
+  await hypervisor.ensureRunning(await machineSpec(options, loaded, loaded.doc))
+}
+
+/**
+ * A machine that was lost with its host, or hangs: it is started again in the same place, with the same
+ * addresses; what was in its memory is lost. A machine that answers again by now is left alone.
+ */
+async function recover(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
+  const { store, clock, hypervisor, log } = options
+  const { row, doc, volumes } = loaded
+  const id = row.instance_id
+  const recovery = doc.recovery ?? { cause: 'restart', pid: null }
+  const machine = await hypervisor.observe(id)
+  // Else an earlier run has started the new one.
+  const isOld = machine.status !== 'absent' && machine.pid === recovery.pid
+  if (isOld && (await hypervisor.health(id)) !== 'silent') {
+    log.info('a machine answers again and is not replaced', { id })
+    return recording('instance.recovery-dropped', (db) => changeInstanceDoc(db, id, { recovery: null }), again(0))
+  }
+  if (isOld || machine.status === 'absent') {
+    log.warn('a machine is started again', { id, because: recovery.cause === 'hang' ? 'it does not answer' : 'its host was restarted' })
+    await hypervisor.ensureStopped(id)
+    if (restWorkOf(volumes) === 'before-start') return settleVolumes(options, loaded)
+    try {
+      await startAgain(options, loaded, { recovery })
+    } catch (error) {
+      await store.transaction('instance.start-failed', (db) => changeInstanceDoc(db, id, { startFailures: doc.startFailures + 1 }))
+      throw error
+    }
+  }
+  const recoveredMs = recovery.cause === 'hang' ? [...recentRecoveries(doc.recoveredMs, clock.now()), clock.now()] : doc.recoveredMs
+  return recording('instance.recovered', (db) => changeInstanceDoc(db, id, { ...afterStart(options), recoveredMs }), again(0))
 }
 
 /** A guest without space: said once, and tried again until the disk has room. */
@@ -258,10 +301,11 @@ function recordShutdown(
   row: InstanceTable,
   step: Extract<InstanceStep, { step: 'record-shutdown' }>,
 ): Outcome {
-  const reason = step.cause === 'guest' ? STATE_REASONS.guestShutdown : STATE_REASONS.hostFailure
-  if (step.cause === 'failure') log.warn('machine ended unexpectedly', { id: row.instance_id })
+  const reason = { guest: STATE_REASONS.guestShutdown, failure: STATE_REASONS.hostFailure, 'host-failure': STATE_REASONS.hostRestart }[step.cause]
+  if (step.cause !== 'guest') log.warn('machine ended unexpectedly', { id: row.instance_id, cause: step.cause })
   return recording('instance.guest-shutdown', (db) =>
     moveInstance(db, row, step.to, clock.now(), {
+      recovery: null,
       stateReason: reason,
       stateTransitionReason: step.cause === 'guest' ? userInitiated(clock.now()) : reason.message,
     }), again(0))

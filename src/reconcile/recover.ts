@@ -14,11 +14,6 @@ export function recoveryOf({ hostBootId }: Pick<InstanceReconcilerOptions, 'host
   return doc.options.autoRecovery === 'disabled' ? 'host-failure' : 'restart'
 }
 
-/** What is written before a machine is started anew without a launch: its guest has to be heard of again. */
-export function beforeRestart(nowMs: number): Partial<InstanceDoc> {
-  return { restartedMs: nowMs, contactMs: null, checks: null }
-}
-
 /** What is written of a machine that was seen to run after a start of whatever kind. */
 export function afterStart({ hostBootId }: Pick<InstanceReconcilerOptions, 'hostBootId'>): Partial<InstanceDoc> {
   return { hostBootId, startFailures: 0, recovery: null }
