@@ -11,7 +11,7 @@ import { terminateInstances } from './instance-lifecycle.ts'
 import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
 import { modifyVolume } from './modify-volume.ts'
 
-const MEMORY: SavedMemory = { memoryId: 'mem-1', state: 'saved', generation: 1, kmsKeyId: 'k', wrappedKey: 'w' }
+const MEMORY: SavedMemory = { memoryId: 'mem-1', state: 'saved', generation: 1, volumeIds: [], kmsKeyId: 'k', wrappedKey: 'w' }
 const HIBERNATED = { hibernation: true, memory: MEMORY } as const
 
 let lab: AttributeLab

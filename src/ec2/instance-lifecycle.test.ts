@@ -244,7 +244,7 @@ describe('StopInstances with Hibernate', () => {
   })
 
   it('leaves the memory to the next start, whose time counts as launch time', async () => {
-    const memory = { memoryId: 'mem-1', state: 'saved', generation: 1, kmsKeyId: 'k', wrappedKey: 'w' } as const
+    const memory = { memoryId: 'mem-1', state: 'saved', generation: 1, volumeIds: [], kmsKeyId: 'k', wrappedKey: 'w' } as const
     const id = await insert({}, { state: 'stopped', holds_capacity: 0 }, { ...configured, hibernate: true, memory })
     lab.pass(5000)
     await lab.call(startInstances, { InstanceIds: [id] })

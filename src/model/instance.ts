@@ -89,8 +89,8 @@ export interface InstanceDoc {
   generation?: number
   /** Which run of the host its machine was last seen to be started in. */
   hostBootId?: string
-  /** When its machine was last started anew without a launch: by a reboot or a recovery. */
-  restartedMs?: number
+  /** When its machine was last started without saved memory. */
+  startedMs?: number
   /** Its machine is being replaced by a new one in the same place; null, or absent, while it is not. */
   recovery?: RecoveryInProgress | null
   /** When its machine was replaced because it hung, as far as that still counts. */
@@ -175,9 +175,9 @@ export function instanceDoc(row: { doc: string }): InstanceDoc {
   }
 }
 
-/** When its guest last began to boot, as far as that is known: by a launch, a start, a reboot or a recovery. */
-export function lastStartMs(row: Pick<InstanceTable, 'launch_ms'>, doc: Pick<InstanceDoc, 'restartedMs'>): number {
-  return Math.max(row.launch_ms, doc.restartedMs ?? 0)
+/** When its guest last began to boot, or to go on: by a launch, a start, a reboot or a recovery. */
+export function lastStartMs(row: Pick<InstanceTable, 'launch_ms'>, doc: Pick<InstanceDoc, 'startedMs'>): number {
+  return Math.max(row.launch_ms, doc.startedMs ?? 0)
 }
 
 /** Whether its guest was heard of since then. */
@@ -229,6 +229,16 @@ export const STATE_REASONS = {
     message: 'Server.InternalError: The host of the instance was restarted',
   },
 } as const satisfies Record<string, StateReason>
+
+/** Of an instance that was to be hibernated and was stopped instead, and of one that stays so because it cannot go on. */
+export const notHibernated = (why: string): StateReason => serverError(`The instance was stopped without hibernation: ${why}`)
+export const notResumed = (instanceId: string, why: string): StateReason => serverError(
+  `The instance is still hibernated, its memory could not be loaded: ${why}. ` +
+    `"hearth start ${instanceId} --cold" gives its memory up and boots it`)
+
+function serverError(message: string): StateReason {
+  return { code: 'Server.InternalError', message: `Server.InternalError: ${message}` }
+}
 
 const inState = prepared((db, instanceId: string, state: InstanceState) =>
   db.selectFrom('instances').selectAll().where('instance_id', '=', instanceId).where('state', '=', state))

@@ -107,15 +107,14 @@ export function planInstance(facts: InstanceFacts): InstanceStep {
 
 function planStart({ doc, hasBrokenVolume, isEquipped, rest, machine }: InstanceFacts): InstanceStep {
   // Once consumed, memory that no machine has any more is lost.
-  const isConsumed = doc.memory?.state === 'consumed'
-  if (isConsumed && machine.status === 'paused') return { step: 'release' }
+  if (doc.memory?.state === 'consumed' && machine.status === 'paused') return { step: 'release' }
   const to = doc.hasRun ? 'stopped' : 'terminated'
   if (hasBrokenVolume) return { step: 'give-up', to, cause: 'volume' }
   if (doc.startFailures >= MAX_START_FAILURES) return { step: 'give-up', to, cause: 'start' }
   // The reconcilers of volumes and interfaces mark the instance due when the last of them is ready.
   if (!isEquipped) return { step: 'none' }
   if (rest === 'before-start') return { step: 'settle-volumes' }
-  return doc.memory && !isConsumed ? { step: 'load-memory' } : { step: 'start' }
+  return doc.memory?.state === 'saved' ? { step: 'load-memory' } : { step: 'start' }
 }
 
 function planRunning(facts: InstanceFacts): InstanceStep {
