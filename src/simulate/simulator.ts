@@ -130,6 +130,12 @@ export class SimulatedCloud {
     this.clock.after(this.random.int(RESTART_WITHIN_MS), () => this.startAgent())
   }
 
+  /** A power cut: everything that runs on the host ends, the agent too, which is started again with the host. */
+  restartHost(): void {
+    this.killAgent()
+    this.host.restart()
+  }
+
   /** One call to an api that may die before or after its commit, and is back for the next call. */
   async call(action: string, input: object, service: ServiceName = 'ec2'): Promise<CallResult> {
     const own = new MortalProcess(this.random, () => this.mayCrash)
@@ -175,6 +181,8 @@ export class SimulatedCloud {
   /** The agent lives, and no work is due within the next seconds. */
   async isSettled(): Promise<boolean> {
     if (!this.#process?.isAlive || !this.#isStarted) return false
+    // It takes the status checks some minutes to be sure of that.
+    if ([...this.host.world.machines.values()].some(({ process }) => process?.hangs === 'process')) return false
     const states = await this.store.read((db) =>
       db.selectFrom('instances').select('state').where('state', 'in', ['pending', 'stopping', 'shutting-down']).execute())
     return states.length === 0 && (await this.#openWork()).length === 0
