@@ -4,6 +4,7 @@ import type { GuestArchitecture, MachineSpec } from '../hypervisor/driver.ts'
 import {
   changeInstanceDoc, currentBootMode, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated, type InstanceDoc,
 } from '../model/instance.ts'
+import { wakeEvents } from '../model/instance-event.ts'
 import { releaseSlot } from '../model/slot.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { forMachine, restWorkOf } from './attached-volumes.ts'
@@ -239,6 +240,7 @@ async function reboot(options: InstanceReconcilerOptions, loaded: LoadedInstance
     await db
       .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', id).execute()
     await changeInstanceDoc(db, row.instance_id, { reboot: null })
+    await wakeEvents(db, row, clock.now())
   }, again(0))
 }
 
