@@ -6,10 +6,12 @@ import type { ImportFiles } from './disk-formats/import-folder.ts'
 import type { Hypervisor } from './hypervisor/driver.ts'
 import type { Network } from './network/driver.ts'
 import { createConsoleReconciler } from './reconcile/console.ts'
+import { createEventReconciler } from './reconcile/event.ts'
 import type { Keys } from './keys/keys.ts'
 import { createImagesReconciler, type ImageSource } from './reconcile/images.ts'
 import { createImportReconciler } from './reconcile/import.ts'
 import { createInstanceReconciler } from './reconcile/instance.ts'
+import { createInterruptReconciler } from './reconcile/interrupt.ts'
 import { createLayerReconciler } from './reconcile/layer.ts'
 import { isFatal, ReconcileLoop } from './reconcile/loop.ts'
 import { createRecycleReconciler } from './reconcile/recycle.ts'
@@ -89,6 +91,8 @@ export function createAgent(options: AgentOptions): Agent {
         ...createVpcReconcilers({ ...common, random, hostId: host.hostId }),
         console: createConsoleReconciler(common),
         screenshot: createScreenshotReconciler(common),
+        event: createEventReconciler(common),
+        interrupt: createInterruptReconciler(common),
         images: createImagesReconciler({ ...common, images: options.images, hostId: host.hostId }),
       },
     })

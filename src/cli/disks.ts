@@ -97,7 +97,7 @@ export async function readDisks(store: Store, home: string): Promise<DiskReport>
       ...diskView(row, layerById),
     })),
     images: rows.images.filter(isOut).map(imageView),
-    work: [...rows.layers.flatMap((row) => fillWork(row, rows.snapshots)), ...volumeWork(rows)],
+    work: [...rows.layers.flatMap((row) => fillWork(row, rows)), ...volumeWork(rows)],
     recycleBin: recycleBinView(rows),
     layers,
     bytes: layers.reduce((sum, layer) => sum + (layer.bytes ?? 0), 0),
@@ -146,10 +146,14 @@ function imageView(row: ImageTable): ImageDiskView {
   }
 }
 
-/** A layer that is being filled: for its own snapshots, or to take the place of another one under them. */
-function fillWork(row: LayerTable, snapshots: readonly SnapshotTable[]): DiskWork[] {
+/** A layer that is being filled: for its own snapshots, or to take the place of another one under them, or for a volume over it. */
+function fillWork(row: LayerTable, { layers, snapshots, volumes }: Rows): DiskWork[] {
   if (row.state !== 'filling') return []
-  const of = snapshots.filter((each) => each.layer_id === (row.replaces_id ?? row.layer_id)).map((each) => each.snapshot_id)
+  const over = layers.filter((each) => each.parent_id === row.layer_id).map((each) => each.layer_id)
+  const of = [
+    ...snapshots.filter((each) => each.layer_id === (row.replaces_id ?? row.layer_id)).map((each) => each.snapshot_id),
+    ...volumes.filter((each) => over.includes(each.layer_id)).map((each) => each.volume_id),
+  ]
   const kind = row.replaces_id === null ? 'fill' : 'flatten'
   return [{ kind, layerId: row.layer_id, of, percent: Math.floor(layerDoc(row).progress ?? 0) }]
 }

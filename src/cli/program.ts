@@ -9,6 +9,7 @@ import { addDisk } from './disk.ts'
 import { addDoctor } from './doctor.ts'
 import { addDown } from './down.ts'
 import { addEnv } from './env.ts'
+import { addEvent } from './event.ts'
 import { addImage } from './image.ts'
 import { addKey } from './key.ts'
 import { addReset } from './reset.ts'
@@ -36,7 +37,7 @@ export function createProgram(terminal: Terminal): Command {
     .addHelpText('after', '\nExamples:\n  hearth up\n  eval "$(hearth env)"\n  hearth ssh first\n  hearth down')
   const commands = [
     addUp, addDown, addStatus, addEnv, addStart, addStop, addSsh, addConsole, addWhyNot, addImage, addDisk, addRestore, addRetention,
-    addAccount, addKey, addCertificate, addDoctor, addReset,
+    addEvent, addAccount, addKey, addCertificate, addDoctor, addReset,
   ]
   for (const add of commands) add(program, terminal)
   return program

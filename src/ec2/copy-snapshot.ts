@@ -2,10 +2,9 @@ import type { CopySnapshotRequest, CopySnapshotResult } from '@aws-sdk/client-ec
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { requestedKmsKey } from '../model/kms-key.ts'
-import { insertLayer, layerDoc, layerOf } from '../model/layer.ts'
+import { insertLayerCopy, layerDoc, layerOf } from '../model/layer.ts'
 import { insertSnapshot } from '../model/snapshot.ts'
 import type { LayerTable, SnapshotTable } from '../store/schema.ts'
-import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
 import { invalidValue, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { RESOURCE_KINDS } from './resources.ts'
@@ -66,11 +65,7 @@ export async function insertCopy(
 ): Promise<SnapshotTable> {
   const { db, account, nowMs, random } = context
   const isSame = (layerDoc(layer).kmsKeyId ?? null) === kmsKeyId
-  const target = isSame ? layer : await insertLayer(context, {
-    account, hostId: layer.host_id, parent: null, state: 'filling', sizeGib: layer.size_gib,
-    doc: { source: { layerId: layer.layer_id }, ...(kmsKeyId === null ? {} : { kmsKeyId }) },
-  })
-  if (!isSame) await enqueue(db, { kind: 'layer', id: target.layer_id, hostId: target.host_id }, nowMs)
+  const target = isSame ? layer : await insertLayerCopy(context, layer, { account, kmsKeyId })
   return insertSnapshot(db, {
     snapshot_id: newId(random, 'snap'), account_id: account, size_gib: source.size_gib, volume_id: null,
     encrypted: kmsKeyId === null ? 0 : 1, created_ms: nowMs,

@@ -2,6 +2,7 @@ import type { CreateVolumeRequest, VolumeType } from '@aws-sdk/client-ec2'
 import { beforeEach, expect, test } from 'vitest'
 import { openMemoryAccount, type MemoryAccount } from '../../test/support/memory-account.ts'
 import { insertSnapshot, OTHER_ACCOUNT } from '../../test/support/rows.ts'
+import { PROVIDER_ACCOUNT } from '../model/account.ts'
 import { insertKey } from '../model/kms-key.ts'
 import type { Context } from './context.ts'
 import { createVolume } from './create-volume.ts'
@@ -57,6 +58,30 @@ test('snapshots of others are not there unless they share them, and one must be 
   expect(await failure({ SnapshotId: pending })).toBe(`IncorrectState: Snapshot ${pending} is in invalid state - pending`)
   const binned = await snapshot({ binned_ms: 1, bin_exit_ms: 2 })
   expect(await failure({ SnapshotId: binned })).toMatch(/^InvalidSnapshot.NotFound/)
+})
+
+test('an encrypted volume of a plain snapshot stands on an encrypted copy, which only what is everybody\'s needs not', async () => {
+  const layers = () => cloud.query((db) => db.selectFrom('layers').selectAll().execute())
+  const under = async (input: CreateVolumeRequest) => {
+    const { layer_id: id } = await row((await create(input)).VolumeId)
+    const rows = await layers()
+    const head = rows.find((each) => each.layer_id === id)
+    return { head, under: rows.find((each) => each.layer_id === head?.parent_id) }
+  }
+  const plain = await snapshot({ size_gib: 2 })
+  const { layer_id: source } = await cloud.query((db) =>
+    db.selectFrom('snapshots').select('layer_id').where('snapshot_id', '=', plain).executeTakeFirstOrThrow())
+  const encrypted = await under({ SnapshotId: plain, Size: 3, Encrypted: true })
+  const { kmsKeyId } = JSON.parse(encrypted.head?.doc ?? '{}') as { kmsKeyId?: string }
+  expect(kmsKeyId).toBeDefined()
+  expect(encrypted.head).toMatchObject({ state: 'making', size_gib: 3, depth: 1 })
+  expect(encrypted.under).toMatchObject({ state: 'filling', size_gib: 2, depth: 0, parent_id: source })
+  expect(JSON.parse(encrypted.under?.doc ?? '')).toEqual({ kmsKeyId, source: { layerId: source } })
+  expect(await cloud.query((db) => db.selectFrom('work').select('kind').where('id', '=', encrypted.under?.layer_id ?? '').execute()))
+    .toEqual([{ kind: 'layer' }])
+  expect((await under({ SnapshotId: plain })).under?.layer_id).toBe(source)
+  const everybodys = await snapshot({ account_id: PROVIDER_ACCOUNT, is_public: 1 })
+  expect((await under({ SnapshotId: everybodys, Encrypted: true })).under?.state).toBe('sealed')
 })
 
 test('an encrypted volume names its key; its layer is to be encrypted under it', async () => {

@@ -27,6 +27,7 @@ import { deregisterImage } from './deregister-image.ts'
 import { describeInstances, readInstances } from './describe-instances.ts'
 import { describeSecurityGroupRules } from './describe-security-group-rules.ts'
 import { associateDhcpOptions, createDhcpOptions, deleteDhcpOptions, describeDhcpOptions } from './dhcp-options.ts'
+import { awaitDiagnosticInterrupt, sendDiagnosticInterrupt } from './diagnostic-interrupt.ts'
 import {
   disableEbsEncryptionByDefault, enableEbsEncryptionByDefault, getEbsDefaultKmsKeyId, getEbsEncryptionByDefault,
   modifyEbsDefaultKmsKeyId, resetEbsDefaultKmsKeyId,
@@ -44,6 +45,7 @@ import { importImage } from './import-image.ts'
 import { importSnapshot } from './import-snapshot.ts'
 import { cancelImportTask, describeImportImageTasks, describeImportSnapshotTasks } from './import-tasks.ts'
 import { describeInstanceAttribute } from './instance-attributes.ts'
+import { modifyInstanceEventStartTime } from './instance-events.ts'
 import { describeInstanceImageMetadata } from './instance-image-metadata.ts'
 import { modifyInstanceCpuOptions, modifyInstanceMaintenanceOptions } from './instance-options.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
@@ -89,6 +91,7 @@ import {
 import { assignPrivateIpAddresses, unassignPrivateIpAddresses } from './private-ip-addresses.ts'
 import { registerImage } from './register-image.ts'
 import { listImagesInRecycleBin, listSnapshotsInRecycleBin, listVolumesInRecycleBin } from './recycle-bin.ts'
+import { reportInstanceStatus } from './report-instance-status.ts'
 import {
   restoreImageFromRecycleBin, restoreSnapshotFromRecycleBin, restoreVolumeFromRecycleBin,
 } from './restore-from-recycle-bin.ts'
@@ -268,6 +271,7 @@ export const operations: Record<string, Operation> = {
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCpuOptions: mutation(modifyInstanceCpuOptions),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
+  ModifyInstanceEventStartTime: mutation(modifyInstanceEventStartTime),
   ModifyInstanceMaintenanceOptions: mutation(modifyInstanceMaintenanceOptions),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
   ModifyInstanceMetadataOptions: mutation(modifyInstanceMetadataOptions),
@@ -290,6 +294,7 @@ export const operations: Record<string, Operation> = {
   ReplaceNetworkAclEntry: mutation(replaceNetworkAclEntry),
   ReplaceRoute: mutation(replaceRoute),
   ReplaceRouteTableAssociation: mutation(replaceRouteTableAssociation),
+  ReportInstanceStatus: mutation(reportInstanceStatus),
   ResetEbsDefaultKmsKeyId: mutation(resetEbsDefaultKmsKeyId),
   ResetImageAttribute: mutation(resetImageAttribute),
   ResetInstanceAttribute: mutation(resetInstanceAttribute),
@@ -302,6 +307,7 @@ export const operations: Record<string, Operation> = {
   RevokeSecurityGroupEgress: mutation(revokeSecurityGroupEgress),
   RevokeSecurityGroupIngress: mutation(revokeSecurityGroupIngress),
   RunInstances: mutation(runInstances),
+  SendDiagnosticInterrupt: mutation(sendDiagnosticInterrupt, undefined, awaitDiagnosticInterrupt),
   StartInstances: mutation(startInstances),
   StartNetworkInsightsAnalysis: mutation(startNetworkInsightsAnalysis),
   StopInstances: mutation(stopInstances),

@@ -6,6 +6,7 @@ import { ApiError } from '../core/errors.ts'
 import {
   changeInstanceDoc, instanceDoc, moveInstance, STATE_CODES, STATE_REASONS, userInitiated, type InstanceState,
 } from '../model/instance.ts'
+import { wakeEvents } from '../model/instance-event.ts'
 import { isSameDevice } from '../model/volume-device.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { enqueue } from '../store/work.ts'
@@ -200,6 +201,7 @@ async function changeEach(
   for (const row of await requireInstances(context, ids)) {
     const after = await change(row)
     await enqueue(context.db, { kind: 'instance', id: row.instance_id, hostId: row.host_id }, context.nowMs)
+    await wakeEvents(context.db, row, context.nowMs)
     changes.push({
       InstanceId: row.instance_id, CurrentState: stateToWire(after.state), PreviousState: stateToWire(row.state),
     })

@@ -8,6 +8,7 @@ import { zoneIdOf } from '../model/zone.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { compileFilters, filterText as text, withoutValue, type FilterFields } from './filters.ts'
+import { EVENT_FIELDS, eventsByInstance } from './instance-events.ts'
 import { requireInstances } from './instance-rows.ts'
 import { paginate, refuseIdsWithMaxResults, timeKey } from './pagination.ts'
 
@@ -15,8 +16,8 @@ import { paginate, refuseIdsWithMaxResults, timeKey } from './pagination.ts'
 const MAX_IDS = 100
 
 /**
- * DescribeInstanceStatus: running instances, with IncludeAllInstances all of them. Nothing is
- * scheduled here, so that there are no events, and nothing is managed by others.
+ * DescribeInstanceStatus: running instances, with IncludeAllInstances all of them, with what is planned for them.
+ * Nothing is managed by others.
  *
  * System and instance are what the status checks found: `impaired` when the machine, or its guest, has not answered in two
  * rounds. Until the guest is first heard of (it asks for its address, or answers the checks) the instance is `initializing`,
@@ -37,9 +38,10 @@ export async function describeInstanceStatus(
   const rows = ids.length > 0
     ? await requireInstances(context, ids)
     : await db.selectFrom('instances').selectAll().where('account_id', '=', account).execute()
+  const events = await eventsByInstance(context)
   const shown = rows
     .filter((row) => input.IncludeAllInstances === true || row.state === 'running')
-    .map((row) => ({ row, status: statusToWire(row, nowMs) }))
+    .map((row) => ({ row, status: { ...statusToWire(row, nowMs), Events: events.get(row.instance_id) ?? [] } }))
     .filter(({ status }) => matches(status))
   const { page, nextToken } = paginate(shown, {
     maxResults: input.MaxResults, nextToken: input.NextToken, operation: 'DescribeInstanceStatus',
@@ -52,7 +54,6 @@ function statusToWire(row: InstanceTable, nowMs: number): InstanceStatus {
   return {
     AvailabilityZone: row.zone,
     AvailabilityZoneId: zoneIdOf(row.zone),
-    Events: [],
     InstanceId: row.instance_id,
     InstanceState: { Code: STATE_CODES[row.state], Name: row.state },
     ...instanceStatuses(row, nowMs),
@@ -71,8 +72,6 @@ const FIELDS: FilterFields<InstanceStatus> = {
   'operator.managed': (each) => text(each.Operator?.Managed),
   'system-status.reachability': (each) => each.SystemStatus?.Details?.map((detail) => detail.Status),
   'system-status.status': (each) => each.SystemStatus?.Status,
-  ...withoutValue(
-    'event.code', 'event.description', 'event.instance-event-id', 'event.not-after', 'event.not-before',
-    'event.not-before-deadline', 'operator.principal',
-  ),
+  ...EVENT_FIELDS,
+  ...withoutValue('operator.principal'),
 }

@@ -1,5 +1,5 @@
 import { newId } from '../core/ids.ts'
-import { insertLayer, layerOf } from '../model/layer.ts'
+import { insertLayer, insertLayerCopy, isExposed, layerOf } from '../model/layer.ts'
 import type { VolumeDoc } from '../model/volume.ts'
 import type { VolumeTypeName } from '../model/volume-type.ts'
 import { insertRow, prepared } from '../store/prepared.ts'
@@ -36,7 +36,7 @@ export async function insertVolume(
   const { attachment } = place
   const encryption = volume.kmsKeyId === undefined ? {} : { kmsKeyId: volume.kmsKeyId }
   const layer = await insertLayer(context, {
-    account, hostId: place.hostId, parent: await layerUnder(db, volume.snapshotId), state: 'making', sizeGib: volume.sizeGib,
+    account, hostId: place.hostId, parent: await layerFor(context, volume), state: 'making', sizeGib: volume.sizeGib,
     doc: encryption,
   })
   const row: VolumeTable = {
@@ -55,10 +55,20 @@ export async function insertVolume(
   return row
 }
 
+/**
+ * What the volume's own layer is to stand on: its snapshot's, or, for an encrypted volume of a plain snapshot, a copy of that
+ * under the volume's key. The volume waits for it.
+ */
+async function layerFor(context: Context, { snapshotId, kmsKeyId }: NewVolume): Promise<LayerTable | null> {
+  const under = await layerUnder(context.db, snapshotId)
+  if (under === null || kmsKeyId === undefined || !(await isExposed(context.db, under))) return under
+  return insertLayerCopy(context, under, { account: context.account, kmsKeyId })
+}
+
 const layerIdOf = prepared((db, snapshotId: string) =>
   db.selectFrom('snapshots').select('layer_id').where('snapshot_id', '=', snapshotId))
 
-/** The layer that a volume of that snapshot stands on. */
+/** The layer with a snapshot's data. */
 export async function layerUnder(db: Db, snapshotId: string | null): Promise<LayerTable | null> {
   if (snapshotId === null) return null
   const [snapshot] = await layerIdOf(db, snapshotId)

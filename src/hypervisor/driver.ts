@@ -183,6 +183,12 @@ export interface Hypervisor {
   screenshot(instanceId: string): Promise<Buffer>
   /** Presses and lets go of a key that types nothing, so that a sleeping screen wakes up. Nothing happens without a machine. */
   pressKey(instanceId: string): Promise<void>
+  /**
+   * Sends the guest a non-maskable interrupt; what comes of it is the guest's.
+   *
+   * @throws Error when the machine has no process, or its architecture no such interrupt.
+   */
+  interrupt(instanceId: string): Promise<void>
   /** Lets a guest that is out of space go on; what it wrote is written again, or it stands still again. No effect on others. */
   resume(instanceId: string): Promise<void>
   /**

@@ -172,6 +172,13 @@ export class SimWorld {
     this.machines.get(instanceId)?.images.clear()
   }
 
+  /** A non-maskable interrupt: the guest says what Linux says of one that nobody knows the reason of, and goes on. */
+  interrupt(instanceId: string): void {
+    const machine = this.machines.get(instanceId)
+    if (machine?.process?.status !== 'running') return
+    machine.console += 'Uhhuh. NMI received for unknown reason 20 on CPU 0.\nDazed and confused, but trying to continue\n'
+  }
+
   /** Plugs an interface into a machine that has a process. */
   plug(instanceId: string, nic: NicSpec): void {
     this.machines.get(instanceId)?.process?.nics.set(nic.attachmentId, plugged(nic))

@@ -172,6 +172,13 @@ class SimHypervisor implements Hypervisor {
     await this.#reach(instanceId)
   }
 
+  async interrupt(instanceId: string): Promise<void> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    if (this.#statusOf(instanceId) === undefined) throw new Error(`${instanceId} has no process to interrupt`)
+    this.#world.interrupt(instanceId)
+  }
+
   async ensureNics(instanceId: string, nics: readonly NicSpec[], cutOff: readonly string[] = []): Promise<string[]> {
     await this.#reach(instanceId)
     const has = this.#world.machines.get(instanceId)?.process?.nics

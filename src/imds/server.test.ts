@@ -35,6 +35,7 @@ function view(
     tags: [
       { key: 'Name', value: 'first' }, { key: 'a/b', value: 'not part of a path' }, { key: '__proto__', value: 'x' },
     ],
+    events: [],
     ...change,
   }
 }
@@ -242,6 +243,24 @@ describe('the metadata service', () => {
     expect(meta('tags/instance/a/b', allowed).status).toBe(404)
     expect(meta('tags/instance/a%2Fb', allowed).status).toBe(404)
     expect(meta('tags/', view({ tags: [] }, { instanceMetadataTags: 'enabled' })).status).toBe(404)
+  })
+
+  it('lists what is planned, and what was, as JSON with times as EC2 writes them', () => {
+    const event = {
+      eventId: 'instance-event-1', code: 'system-reboot', description: 'scheduled reboot', state: 'scheduled',
+      notBeforeMs: Date.UTC(2019, 0, 21, 9, 0, 43), notAfterMs: Date.UTC(2019, 1, 1, 9, 17, 23),
+    } as const
+    const over = { ...event, eventId: 'instance-event-2', description: '[Canceled] scheduled reboot', state: 'canceled', notAfterMs: null } as const
+    const of = view({ events: [event, over] })
+    expect(meta('events/maintenance/scheduled', of).text).toBe([
+      '[', '  {', '    "NotBefore": "21 Jan 2019 09:00:43 GMT",', '    "Code": "system-reboot",',
+      '    "Description": "scheduled reboot",', '    "EventId": "instance-event-1",',
+      '    "NotAfter": "1 Feb 2019 09:17:23 GMT",', '    "State": "active"', '  }', ']',
+    ].join('\n'))
+    expect(JSON.parse(meta('events/maintenance/history', of).text)).toEqual([{
+      NotBefore: '21 Jan 2019 09:00:43 GMT', Code: 'system-reboot', Description: '[Canceled] scheduled reboot',
+      EventId: 'instance-event-2', State: 'canceled',
+    }])
   })
 
   it.each([

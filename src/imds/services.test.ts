@@ -1,5 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { systemRandom } from '../core/random.ts'
+import { endEvent, insertEvent } from '../model/instance-event.ts'
 import { changeInstanceDoc, instanceDoc, type MetadataOptions } from '../model/instance.ts'
 import {
   defaultNetwork, fixedClock, insertInstance, insertInterface, insertVolume, NOW_MS, openTestStore, OTHER_ACCOUNT,
@@ -90,6 +91,20 @@ describe('metadata', () => {
     const view = await test.store.read((db) => loadInstanceMetadata(db, REGION, vpcId, '172.31.5.31'))
     expect(view?.interfaces.map((each) => each.secondary))
       .toEqual([[], [{ privateIp: '172.31.5.31', publicIp: '198.18.0.31' }]])
+  })
+
+  it('knows what is planned for the instance, what was, and nothing of others', async () => {
+    const event = { code: 'instance-stop', notBeforeMs: NOW_MS + 60_000, notAfterMs: null, deadlineMs: null } as const
+    await test.run(async (context) => {
+      await insertEvent(context, instance, event)
+      await endEvent(context.db, await insertEvent(context, instance, { ...event, description: 'x' }), 'completed', NOW_MS)
+      await insertEvent(context, await insertInstance(context), event)
+    })
+    const view = await test.store.read((db) => loadInstanceMetadata(db, REGION, vpcId, ADDRESS))
+    expect(view?.events.map(({ state, description, notBeforeMs }) => [state, description, notBeforeMs]).toSorted()).toEqual([
+      ['completed', '[Completed] x', NOW_MS + 60_000],
+      ['scheduled', 'The instance is running on degraded hardware', NOW_MS + 60_000],
+    ])
   })
 
   it('has all blocks of the VPC, and its names as the VPC gives them', async () => {

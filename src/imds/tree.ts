@@ -32,6 +32,17 @@ export interface InstanceMetadata {
   interfaces: InterfaceMetadata[]
   /** Of no meaning where the options do not let the guest see them. */
   tags: { key: string; value: string }[]
+  /** Planned for the instance, or lately over, the next first. */
+  events: MaintenanceEvent[]
+}
+
+export interface MaintenanceEvent {
+  eventId: string
+  code: string
+  description: string
+  state: 'scheduled' | 'completed' | 'canceled'
+  notBeforeMs: number
+  notAfterMs: number | null
 }
 
 export interface InterfaceMetadata {
@@ -93,7 +104,7 @@ function metaData(view: InstanceMetadata): Directory {
     'ami-launch-index': String(view.launchIndex),
     'ami-manifest-path': '(unknown)',
     'block-device-mapping': blockDevices(view),
-    events: directory({ maintenance: directory({ history: '[]', scheduled: '[]' }) }),
+    events: directory({ maintenance: maintenance(view.events) }),
     hibernation: directory({ configured: String(view.hibernation) }),
     hostname,
     'instance-action': 'none',
@@ -119,6 +130,30 @@ function metaData(view: InstanceMetadata): Directory {
     system: 'nitro',
     tags: tags(view),
   })
+}
+
+function maintenance(events: readonly MaintenanceEvent[]): Directory {
+  const isScheduled = (event: MaintenanceEvent) => event.state === 'scheduled'
+  return directory({
+    history: eventsJson(events.filter((event) => !isScheduled(event))), scheduled: eventsJson(events.filter(isScheduled)),
+  })
+}
+
+/** A list in JSON, its members in EC2's order. */
+function eventsJson(events: readonly MaintenanceEvent[]): string {
+  return JSON.stringify(events.map((event) => ({
+    NotBefore: eventTime(event.notBeforeMs),
+    Code: event.code,
+    Description: event.description,
+    EventId: event.eventId,
+    ...(event.notAfterMs === null ? {} : { NotAfter: eventTime(event.notAfterMs) }),
+    State: event.state === 'scheduled' ? 'active' : event.state,
+  })), null, 2)
+}
+
+/** "21 Jan 2019 09:00:43 GMT", a day below 10 with one digit. */
+function eventTime(ms: number): string {
+  return new Date(ms).toUTCString().replace(/^\w+, 0?/, '')
 }
 
 function macOf(each: InterfaceMetadata, { region, hostDomain }: InstanceMetadata): Directory {

@@ -1,16 +1,17 @@
 import { AMAZON_PROVIDED_DNS, loadVpcDhcpOptions } from '../model/dhcp-options.ts'
+import { eventDoc, shownDescription } from '../model/instance-event.ts'
 import { instanceDoc } from '../model/instance.ts'
 import { privateDomain } from '../model/interface.ts'
 import { namesAddresses } from '../model/vpc-names.ts'
 import { groupBy } from '../store/batch.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
-import type { InstanceMetadata, InterfaceMetadata } from './tree.ts'
+import type { InstanceMetadata, InterfaceMetadata, MaintenanceEvent } from './tree.ts'
 
 /**
  * What the metadata service tells the instance that has `privateIp` in the VPC, as the primary or a
  * secondary address of any of its interfaces; undefined when none has. A guest asks for a hundred
- * paths as it boots: ten queries at most, whatever the number of interfaces.
+ * paths as it boots: eleven queries at most, whatever the number of interfaces.
  */
 export async function loadInstanceMetadata(
   db: Db,
@@ -33,6 +34,7 @@ export async function loadInstanceMetadata(
     dataDevices: await loadDataDevices(db, instanceId, doc.rootDeviceName),
     interfaces: await loadInterfaces(db, instanceId),
     tags: doc.metadataOptions.instanceMetadataTags === 'enabled' ? await loadTags(db, instance) : [],
+    events: await loadEvents(db, instanceId),
   }
 }
 
@@ -123,4 +125,14 @@ function loadTags(
     .selectFrom('tags').select(['key', 'value'])
     .where('account_id', '=', instance.account_id).where('resource_type', '=', 'instance')
     .where('resource_id', '=', instance.instance_id).orderBy('key').execute()
+}
+
+async function loadEvents(db: Db, instanceId: string): Promise<MaintenanceEvent[]> {
+  const rows = await db
+    .selectFrom('instance_events').selectAll().where('instance_id', '=', instanceId)
+    .orderBy('not_before_ms').orderBy('event_id').execute()
+  return rows.map((row) => ({
+    eventId: row.event_id, code: row.code, description: shownDescription(row), state: row.state,
+    notBeforeMs: row.not_before_ms, notAfterMs: eventDoc(row).notAfterMs,
+  }))
 }

@@ -3,6 +3,7 @@ import { prepared } from '../store/prepared.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { bootModeInForce, type Architecture, type BootMode } from './image.ts'
+import type { InterruptRequest } from './interrupt.ts'
 
 /** EC2's instance states and their codes (the low byte of what DescribeInstances answers). */
 export const STATE_CODES = {
@@ -99,7 +100,21 @@ export interface InstanceDoc {
   checks?: FailedChecks | null
   /** Termination was forbidden at some time: what it has is kept for a while when it is terminated all the same. */
   wasProtected?: boolean
+  /** What its owner said of its health, the newest last; absent for nothing. */
+  statusReports?: StatusReport[]
+  /** The last diagnostic interrupt that was asked for. */
+  interrupt?: InterruptRequest
   options: InstanceOptions
+}
+
+/** One call of ReportInstanceStatus. */
+export interface StatusReport {
+  reportedMs: number
+  status: 'ok' | 'impaired'
+  reasonCodes: string[]
+  startMs: number | null
+  endMs: number | null
+  description: string | null
 }
 
 /** The memory of a hibernated guest. Its file, and what is bound to it, is the hypervisor's; see model/memory.ts. */
@@ -209,6 +224,11 @@ export function userInitiated(nowMs: number): string {
   return `User initiated (${new Date(nowMs).toISOString().slice(0, 19).replace('T', ' ')} GMT)`
 }
 
+/** "Service initiated (2026-01-01 00:00:00 GMT)": nobody asked for it but the cloud itself. */
+export function serviceInitiated(nowMs: number): string {
+  return userInitiated(nowMs).replace('User', 'Service')
+}
+
 export const STATE_REASONS = {
   userShutdown: { code: 'Client.UserInitiatedShutdown', message: 'Client.UserInitiatedShutdown: User initiated shutdown' },
   userHibernate: { code: 'Client.UserInitiatedHibernate', message: 'Client.UserInitiatedHibernate: User initiated hibernate' },
@@ -216,6 +236,7 @@ export const STATE_REASONS = {
     code: 'Client.InstanceInitiatedShutdown',
     message: 'Client.InstanceInitiatedShutdown: Instance initiated shutdown',
   },
+  scheduledStop: { code: 'Server.ScheduledStop', message: 'Server.ScheduledStop: Stopped due to scheduled retirement' },
   serverError: { code: 'Server.InternalError', message: 'Server.InternalError: Internal error on launch' },
   /** EC2's own, of a launch whose volume cannot be made. */
   volumeFailure: { code: 'Client.InternalError', message: 'Client.InternalError: Client error on launch' },

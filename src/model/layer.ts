@@ -4,6 +4,7 @@ import { insertRow, prepared } from '../store/prepared.ts'
 import type { LayerTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
+import { PROVIDER_ACCOUNT } from './account.ts'
 
 /** What of a layer SQL never looks into. */
 export interface LayerDoc {
@@ -86,6 +87,23 @@ export async function insertLayer(ambient: { db: Db; random: Random; nowMs: numb
   return row
 }
 
+/**
+ * A layer that is to hold what `layer` shows, standing alone, under that key or (null) plain; it is filled in the
+ * background, and keeps what it is made of until then.
+ */
+export async function insertLayerCopy(
+  ambient: { db: Db; random: Random; nowMs: number },
+  layer: LayerTable,
+  { account, kmsKeyId }: { account: string; kmsKeyId: string | null },
+): Promise<LayerTable> {
+  const copy = await insertLayer(ambient, {
+    account, hostId: layer.host_id, parent: null, state: 'filling', sizeGib: layer.size_gib,
+    doc: { source: { layerId: layer.layer_id }, ...(kmsKeyId === null ? {} : { kmsKeyId }) },
+  })
+  await enqueue(ambient.db, { kind: 'layer', id: copy.layer_id, hostId: copy.host_id }, ambient.nowMs)
+  return copy
+}
+
 /** A layer and all that are under it, from the top. */
 export async function chainOf(db: Db, layerId: string): Promise<LayerTable[]> {
   const chain: LayerTable[] = []
@@ -96,6 +114,26 @@ export async function chainOf(db: Db, layerId: string): Promise<LayerTable[]> {
     next = row.parent_id
   }
   return chain
+}
+
+/**
+ * Whether somebody's data would stay plain under an encrypted layer over this one. What the provider's images hold is
+ * known to everybody.
+ */
+export async function isExposed(db: Db, layer: LayerTable): Promise<boolean> {
+  const chain = await chainOf(db, layer.layer_id)
+  return chain.some((each) => layerDoc(each).kmsKeyId === undefined && each.account_id !== PROVIDER_ACCOUNT)
+}
+
+const waitingOver = prepared((db, layerId: string) =>
+  db.selectFrom('volumes').innerJoin('layers', 'layers.layer_id', 'volumes.layer_id')
+    .select(['volumes.volume_id', 'volumes.host_id']).where('layers.parent_id', '=', layerId))
+
+/** What a layer is to hold is there, or will never be: new volumes that stand on it have waited for that. */
+export async function wakeVolumesOver(db: Db, layerId: string, nowMs: number): Promise<void> {
+  for (const volume of await waitingOver(db, layerId)) {
+    await enqueue(db, { kind: 'volume', id: volume.volume_id, hostId: volume.host_id }, nowMs)
+  }
 }
 
 const userOf = prepared((db, layerId: string) =>

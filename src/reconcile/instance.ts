@@ -1,5 +1,6 @@
 import { messageOf } from '../core/errors.ts'
 import { changeInstanceDoc, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated } from '../model/instance.ts'
+import { wakeEvents } from '../model/instance-event.ts'
 import { releaseSlot } from '../model/slot.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { restWorkOf } from './attached-volumes.ts'
@@ -159,6 +160,7 @@ async function reboot(options: InstanceReconcilerOptions, loaded: LoadedInstance
     await db
       .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', id).execute()
     await changeInstanceDoc(db, row.instance_id, { reboot: null, ...afterStart(options) })
+    await wakeEvents(db, row, clock.now())
   }, again(0))
 }
 

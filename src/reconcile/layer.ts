@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
 import type { Keys } from '../keys/keys.ts'
-import { changeLayerDoc, insertLayer, layerDoc, layerOf, MOST_LAYERS, releaseLayer } from '../model/layer.ts'
+import { changeLayerDoc, insertLayer, layerDoc, layerOf, MOST_LAYERS, releaseLayer, wakeVolumesOver } from '../model/layer.ts'
 import { settleSnapshotsOf } from '../model/snapshot.ts'
 import type { LayerTable } from '../store/schema.ts'
 import type { Db, Store } from '../store/store.ts'
@@ -102,6 +102,7 @@ async function fail(db: Db, row: LayerTable, reason: string, nowMs: number): Pro
     .where('layer_id', '=', row.layer_id).execute()
   if (now.parent_id !== null) await releaseLayer(db, now.parent_id, nowMs)
   await settleSnapshotsOf(db, row.layer_id, { state: 'error', message: reason }, nowMs)
+  await wakeVolumesOver(db, row.layer_id, nowMs)
   await enqueue(db, { kind: 'layer', id: row.layer_id, hostId: row.host_id }, nowMs)
 }
 
@@ -121,6 +122,7 @@ async function seal(options: LayerReconcilerOptions, row: LayerTable): Promise<O
       .where('layer_id', '=', row.layer_id).where('state', '=', 'sealing').executeTakeFirst()
     if (sealed.numUpdatedRows === 0n) return
     await settleSnapshotsOf(db, row.layer_id, { state: 'completed' }, nowMs)
+    await wakeVolumesOver(db, row.layer_id, nowMs)
     if (row.replaces_id !== null) await takePlace(db, row, row.replaces_id, nowMs)
     else await copyWhereDeep(options, db, row)
   })

@@ -2,6 +2,7 @@ import type { Random } from '../core/random.ts'
 import { freeInterface, parkInterface, removeInterface } from '../model/free-interface.ts'
 import { freeVolume } from '../model/free-volume.ts'
 import { backUpInstance, completeBackup } from '../model/instance-backup.ts'
+import { wakeEvents } from '../model/instance-event.ts'
 import { binned, recycleRuleFor } from '../model/recycle-rules.ts'
 import type { InstanceTable, VolumeTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
@@ -19,7 +20,7 @@ interface Ambient {
  * volumes. Stopped: the ports go and with them the automatic public addresses; private addresses, Elastic IPs and
  * volumes stay. Terminated: interfaces and volumes are deleted or let go, as DeleteOnTermination says; what is
  * deleted gives up its Elastic IPs, and a volume may go into the recycle bin. What has a retention is backed up before.
- * Interfaces and volumes that were being detached are let go in any case.
+ * Interfaces and volumes that were being detached are let go in any case. What was planned for the instance may be over with that.
  */
 export async function releaseAttachments(ambient: Ambient, row: InstanceTable): Promise<void> {
   const { db, nowMs } = ambient
@@ -34,6 +35,7 @@ export async function releaseAttachments(ambient: Ambient, row: InstanceTable): 
   }
   await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.host_id }, nowMs)
   await settleAtRest(ambient, row.instance_id)
+  await wakeEvents(db, row, nowMs)
   if (row.state === 'terminated') await releaseSubnetAndVolumes(ambient, row, retentionMs)
   else {
     await db.updateTable('volumes').set({ attach_state: 'attached' })
@@ -85,6 +87,7 @@ export async function purgeInstance(db: Db, instanceId: string): Promise<boolean
   if (row?.state !== 'terminated') return false
   await completeBackup(db, row)
   await db.deleteFrom('tags').where('resource_id', '=', instanceId).execute()
+  await db.deleteFrom('instance_events').where('instance_id', '=', instanceId).execute()
   await db.deleteFrom('instances').where('instance_id', '=', instanceId).execute()
   const sibling = await db
     .selectFrom('instances').select('instance_id').where('reservation_id', '=', row.reservation_id).executeTakeFirst()

@@ -32,7 +32,7 @@ export async function resync(options: {
   const due: Due = {
     // What exists without a row is garbage, unless it turns up below.
     instance: new Set(machines), volume: new Set(), layer: new Set(layers), vpc: new Set(vpcs), images: new Set(['built']),
-    recycle: new Set([RECYCLE_BIN]),
+    recycle: new Set([RECYCLE_BIN]), event: new Set(await scheduledEvents(store, hostId)),
   }
   for await (const page of inPages({ store, clock }, (db, after, limit) =>
     db.selectFrom('instances').select(['instance_id', 'host_id', 'vpc_id', 'state'])
@@ -74,6 +74,14 @@ export async function resync(options: {
   await enqueueAll({ store, clock, hostId }, due)
 }
 
+/** Events of this host's instances that are still to come. */
+async function scheduledEvents(store: Store, hostId: string): Promise<string[]> {
+  const rows = await store.read((db) => db
+    .selectFrom('instance_events').innerJoin('instances', 'instances.instance_id', 'instance_events.instance_id')
+    .select('event_id').where('instance_events.state', '=', 'scheduled').where('host_id', '=', hostId).execute())
+  return rows.map((row) => row.event_id)
+}
+
 const UNSETTLED_LAYERS: readonly LayerTable['state'][] = ['filling', 'sealing', 'deleting']
 
 /** Instances are looked at in any case, and with them what is to be done in their machines. */
@@ -85,7 +93,7 @@ function isVolumeUnsettled(
   return row.instance_id === null && row.revision !== row.synced_revision
 }
 
-type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images' | 'recycle', Set<string>>
+type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images' | 'recycle' | 'event', Set<string>>
 
 /** Marks everything due, some at a time. */
 async function enqueueAll({ store, clock, hostId }: { store: Store; clock: Clock; hostId: string }, due: Due): Promise<void> {

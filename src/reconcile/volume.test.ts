@@ -3,9 +3,10 @@ import {
   addSnapshot, addVolume, addVolumeRow, crashEverywhere, layerRows, openDiskAgent, problemsAtRest, snapshotRow, volumeRow, type DiskAgent,
 } from '../../test/support/disk-agent.ts'
 import { HOST_ID } from '../../test/support/rows.ts'
+import { insertVolume } from '../ec2/new-volume.ts'
 import { requestFreeze } from '../model/freeze.ts'
 import { createMemoryKeys } from '../keys/memory-keys.ts'
-import { layerDoc } from '../model/layer.ts'
+import { layerDoc, releaseLayer } from '../model/layer.ts'
 import { enqueue } from '../store/work.ts'
 import { MAX_MAKE_FAILURES } from './volume.ts'
 
@@ -136,5 +137,82 @@ it('an agent that dies anywhere between CreateVolume and the end of DeleteVolume
     expect((await snapshotRow(lab, snapshotId))?.state).toBe('completed')
     expect(await volumeRow(lab, id)).toBeUndefined()
     expect(await problemsAtRest(lab)).toEqual([])
+  })
+})
+
+describe('an encrypted volume of a plain snapshot', () => {
+  /** A plain snapshot of a volume that holds 7 in its first block; its source is deleted. */
+  async function plainSnapshot(lab: DiskAgent): Promise<string> {
+    const { volume_id: id, layer_id: layerId } = await addVolume(lab)
+    lab.world.layers.get(layerId)?.data.set(0, 7)
+    const snapshotId = await freeze(lab, id)
+    await lab.settle()
+    await change(lab, id, { state: 'deleting' })
+    await lab.settle()
+    return snapshotId
+  }
+  /** CreateVolume with Encrypted. */
+  const encrypted = (lab: DiskAgent, snapshotId: string) => lab.run((context) => insertVolume(
+    context, { sizeGib: 8, volumeType: 'gp3', snapshotId, iops: 3000, throughputMibps: 125, kmsKeyId: 'key-1' },
+    { hostId: HOST_ID, zone: 'us-east-1a', attachment: null }, [],
+  ))
+  const dropSnapshot = (lab: DiskAgent, id: string) => lab.run(async (context) => {
+    const { layer_id: layerId } = await context.db
+      .selectFrom('snapshots').select('layer_id').where('snapshot_id', '=', id).executeTakeFirstOrThrow()
+    await context.db.deleteFrom('snapshots').where('snapshot_id', '=', id).execute()
+    await releaseLayer(context.db, layerId ?? '', context.nowMs)
+  })
+
+  it('has the snapshot\'s data, and no file of it is plain, also when the snapshot goes meanwhile', async () => {
+    const snapshotId = await plainSnapshot(agent)
+    const volume = await encrypted(agent, snapshotId)
+    await dropSnapshot(agent, snapshotId)
+    await agent.settle()
+    expect(await volumeRow(agent, volume.volume_id)).toMatchObject({ state: 'available', ready: 1, encrypted: 1 })
+    expect([...agent.world.dataOf(volume.layer_id)]).toEqual([[0, 7]])
+    expect(agent.world.layers.size).toBe(2)
+    expect([...agent.world.layers.values()].filter((layer) => layer.key === null)).toEqual([])
+    expect(await problemsAtRest(agent)).toEqual([])
+  })
+
+  it('is in error when its data cannot be copied, and leaves nothing behind when it is deleted', async () => {
+    const snapshotId = await plainSnapshot(agent)
+    agent.wrapped.volumes = (driver) => {
+      driver.ensureFilled = () => Promise.resolve({ state: 'failed', reason: 'the layer is damaged' })
+    }
+    agent.restart()
+    const { volume_id: id } = await encrypted(agent, snapshotId)
+    await agent.settle()
+    expect((await volumeRow(agent, id))?.state).toBe('error')
+    expect((await volumeRow(agent, id))?.doc).toContain('the layer is damaged')
+    await change(agent, id, { state: 'deleting' })
+    await dropSnapshot(agent, snapshotId)
+    await agent.settle()
+    expect(await layerRows(agent)).toEqual([])
+    expect(await problemsAtRest(agent)).toEqual([])
+  })
+
+  it('may be deleted while it waits', async () => {
+    const snapshotId = await plainSnapshot(agent)
+    const { volume_id: id } = await encrypted(agent, snapshotId)
+    await change(agent, id, { state: 'deleting' })
+    await agent.settle()
+    expect(await volumeRow(agent, id)).toBeUndefined()
+    expect(await layerRows(agent)).toHaveLength(1)
+    expect(await problemsAtRest(agent)).toEqual([])
+  })
+
+  it('comes about whatever crashes', async () => {
+    await crashEverywhere(async (lab, mortal) => {
+      const snapshotId = await plainSnapshot(lab)
+      const volume = await mortal(async () => {
+        const made = await encrypted(lab, snapshotId)
+        await lab.settle()
+        return made
+      })
+      expect(await volumeRow(lab, volume.volume_id)).toMatchObject({ state: 'available', ready: 1 })
+      expect([...lab.world.dataOf(volume.layer_id)]).toEqual([[0, 7]])
+      expect(await problemsAtRest(lab)).toEqual([])
+    })
   })
 })

@@ -32,6 +32,8 @@ export const MAX_MAKE_FAILURES = 6
 interface Loaded {
   row: VolumeTable
   head: LayerTable
+  /** What a head that is to be made stands on; null where there is nothing to look at. */
+  base: LayerTable | null
   /** What it is to write into next; null while nobody wants a snapshot. */
   next: LayerTable | null
 }
@@ -57,7 +59,8 @@ async function load(db: Db, volumeId: string): Promise<Loaded | undefined> {
   const [row] = await volumeOf(db, volumeId)
   const head = row && (await layerOf(db, row.layer_id))
   if (!head) return undefined
-  return { row, head, next: row.next_layer_id === null ? null : (await layerOf(db, row.next_layer_id)) ?? null }
+  const base = head.state === 'making' && head.parent_id !== null ? (await layerOf(db, head.parent_id)) ?? null : null
+  return { row, head, base, next: row.next_layer_id === null ? null : (await layerOf(db, row.next_layer_id)) ?? null }
 }
 
 async function take(options: VolumeReconcilerOptions, loaded: Loaded): Promise<Outcome> {
@@ -104,8 +107,15 @@ async function abandon(db: Db, { row }: Loaded, message: string, nowMs: number):
   await enqueue(db, { kind: 'layer', id: row.layer_id, hostId: row.host_id }, nowMs)
 }
 
-async function makeHead(options: VolumeReconcilerOptions, { row, head }: Loaded): Promise<Outcome> {
+async function makeHead(options: VolumeReconcilerOptions, { row, head, base }: Loaded): Promise<Outcome> {
   const { clock } = options
+  if (base?.state === 'failed') {
+    const message = layerDoc(base).error ?? 'What it is made of could not be made.'
+    options.log.error('a volume cannot be made', { id: row.volume_id, error: message })
+    return recording('volume.failed', (db) => fail(db, row.volume_id, message, clock.now()))
+  }
+  // The layer's reconciler marks the volume due when it is whole.
+  if (base?.state === 'filling' || base?.state === 'sealing') return DONE
   try {
     await ensureFile(options, head)
   } catch (error) {

@@ -5,6 +5,7 @@ import type { Store } from '../store/store.ts'
 import { drawDiskCall } from './disk-calls.ts'
 import { DiskExpectations } from './disk-expectations.ts'
 import { checkDisks, SealedLayers } from './disk-invariants.ts'
+import { checkEvents, planSomething } from './event-calls.ts'
 import { HostEvents } from './host-events.ts'
 import { checkImports, drawImportCall } from './import-calls.ts'
 import { drawInterfaceCall, drawTwoInterfaces, type DrawnCall } from './interface-calls.ts'
@@ -77,7 +78,7 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
       if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
         await cloud.converge()
         problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await checkDisks(cloud)))
-        problems.push(...(await checkImports(cloud)), ...(await checkBin(cloud)))
+        problems.push(...(await checkImports(cloud)), ...(await checkBin(cloud)), ...(await checkEvents(cloud)))
         problems.push(...(await run.checkExpectations()), ...(await run.disks.check()), ...(await run.memory.check()))
       }
       if (problems.length > 0) throw new SimulationError(seed, step, problems)
@@ -128,7 +129,8 @@ class Run {
     else if (dice < 0.65) await this.#callAbout(await drawInterfaceCall(this.#cloud))
     else if (dice < 0.77) await this.#callAboutDisks()
     else if (dice < 0.89) this.disks.guestWrites()
-    else if (dice < 0.915) this.#guestEvent()
+    else if (dice < 0.91) this.#guestEvent()
+    else if (dice < 0.915) this.#overtaken(await planSomething(this.#cloud))
     else if (dice < 0.93) this.#cloud.killAgent()
     else if (dice < 0.934) this.hostEvents.draw()
     else if (dice < 0.936) await clock.advance(61 * 60 * 1000)
@@ -304,11 +306,16 @@ class Run {
     const running = [...host.world.machines.values()].filter(({ process }) => process && process.status !== 'shutdown')
     if (running.length === 0) return
     const { instanceId } = pick(random, running)
+    this.#overtaken(instanceId)
+    if (random.int(2) === 0) host.world.guestPowersOff(instanceId)
+    else host.world.processDies(instanceId)
+  }
+
+  #overtaken(instanceId: string | undefined): void {
+    if (instanceId === undefined) return
     if (this.expected.state.get(instanceId) !== 'terminated') this.expected.state.set(instanceId, undefined)
     this.expected.disturbed.add(instanceId)
     this.memory.forget(instanceId)
-    if (random.int(2) === 0) host.world.guestPowersOff(instanceId)
-    else host.world.processDies(instanceId)
   }
 
   /** Everything acknowledged has come about and nothing of it is lost. */

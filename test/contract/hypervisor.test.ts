@@ -197,6 +197,14 @@ function contract(makeHost: () => Promise<TestHost>): void {
     await driver.pressKey(instanceId)
   })
 
+  test('interrupts a machine that runs, which goes on, and no other', async () => {
+    const { instanceId } = await started()
+    await driver.interrupt(instanceId)
+    await until(driver, instanceId, 'running')
+    await driver.ensureStopped(instanceId)
+    await expect(driver.interrupt(instanceId)).rejects.toThrow(instanceId)
+  })
+
   test('starts a machine with several disks, and one is no more use elsewhere', async () => {
     const spec = await host.spec()
     const data = await host.disk()

@@ -211,6 +211,12 @@ class QemuHypervisor implements Hypervisor {
     await this.#monitors.execute(instanceId, folder.path, 'send-key', { keys: [{ type: 'qcode', data: 'shift' }] })
   }
 
+  async interrupt(instanceId: string): Promise<void> {
+    const folder = this.#folder(instanceId)
+    if (!this.#processes.locate(folder)) throw new Error(`${instanceId} has no process to interrupt`)
+    await this.#monitors.execute(instanceId, folder.path, 'inject-nmi')
+  }
+
   async ensureNics(instanceId: string, nics: readonly NicSpec[], cutOff: readonly string[] = []): Promise<string[]> {
     const folder = this.#folder(instanceId)
     return this.#locks.run(instanceId, async () => {
