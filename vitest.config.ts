@@ -9,6 +9,12 @@ const suite = (name: string, include: string[], extra: Record<string, unknown> =
 /** For projects with tests on PostgreSQL: one server for all of them. */
 const POSTGRES = { globalSetup: ['test/global-setup.ts', 'test/postgres-setup.ts'] }
 
+/**
+ * For projects of many small files: half of their time went into loading the AWS SDK and the like for each file. What a
+ * test changes of its process, such as an environment variable, it must put back.
+ */
+const SHARED_MODULES = { isolate: false }
+
 // `npm test` runs every project but `long`, which takes minutes and belongs to `npm run test:long`;
 // `npx vitest run --project unit` runs one. Groups run one after
 // another; clouds with real guests have the processors to themselves.
@@ -17,11 +23,12 @@ export default defineConfig({
     globalSetup: ['test/global-setup.ts'],
     projects: [
       suite('unit', ['src/**/*.test.ts', 'test/property/**/*.test.ts', 'test/api/**/*.test.ts'], {
-        testTimeout: 30_000, maxWorkers: 2, sequence: { groupOrder: 0 },
+        ...SHARED_MODULES, testTimeout: 30_000, maxWorkers: 2, sequence: { groupOrder: 0 },
       }),
       // The tests of the API once more, over the other database, where it is installed.
       ...(existsSync('/usr/lib/postgresql') ? [suite('api-postgres', ['test/api/**/*.test.ts'], {
-        ...POSTGRES, env: { HEARTH_TEST_DATABASE: 'postgres' }, testTimeout: 60_000, maxWorkers: 2, sequence: { groupOrder: 0 },
+        ...POSTGRES, ...SHARED_MODULES, env: { HEARTH_TEST_DATABASE: 'postgres' }, testTimeout: 60_000, maxWorkers: 2,
+        sequence: { groupOrder: 0 },
       })] : []),
       suite('simulate', ['test/simulate/**/*.test.ts'], { ...POSTGRES, testTimeout: 600_000, maxWorkers: 2, sequence: { groupOrder: 1 } }),
       suite('contract', ['test/contract/**/*.test.ts'], {
@@ -31,8 +38,9 @@ export default defineConfig({
       suite('e2e-debian', ['test/e2e/debian.test.ts'], {
         testTimeout: 300_000, hookTimeout: 600_000, maxWorkers: 2, sequence: { groupOrder: 2 },
       }),
+      // Two clouds at once: each has a namespace of its own, and waits for guests most of its time.
       suite('e2e', ['test/e2e/**/*.test.ts'], {
-        ...POSTGRES, exclude: ['test/e2e/debian.test.ts'], testTimeout: 300_000, hookTimeout: 600_000, maxWorkers: 1,
+        ...POSTGRES, exclude: ['test/e2e/debian.test.ts'], testTimeout: 300_000, hookTimeout: 600_000, maxWorkers: 2,
         sequence: { groupOrder: 3 },
       }),
       ...(process.env.HEARTH_LONG_TESTS ? [suite('long', ['test/long/**/*.test.ts'], {

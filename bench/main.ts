@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { messageOf } from '../src/core/errors.ts'
 import { measureReal } from './launch.ts'
 import { type BenchOptions, readOptions, USAGE } from './options.ts'
+import { exitWith, FAILED, GOAL_MISSED, needRoot, progress } from './program.ts'
 import { makeReport, render } from './report.ts'
 import { foldersOf, hostNetnsOf, makeScene, removeScene } from './scene.ts'
 import { measureSimulated } from './simulated.ts'
@@ -10,15 +10,10 @@ import { measureSimulated } from './simulated.ts'
 // Runs twice: outside, it makes a scene, runs itself inside, and cleans up however that ended;
 // inside a network namespace that stands for the host, it measures.
 
-/** Exit of a run that measured everything and missed a goal. */
-const GOAL_MISSED = 1
-const FAILED = 2
-
 const INSIDE = 'HEARTH_BENCH_ROOT'
-const progress = (line: string) => void process.stderr.write(`${line}\n`)
 
 async function outside(options: BenchOptions): Promise<number> {
-  if (process.getuid?.() !== 0) throw new Error('the benchmarks launch real machines, which needs root: run "sudo npm run bench"')
+  needRoot('the benchmarks launch real machines, which needs', 'npm run bench')
   const interrupted = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupted.abort())
   const { root } = await makeScene(options.folder, progress)
@@ -50,14 +45,12 @@ async function inside(root: string, options: BenchOptions): Promise<number> {
   return report.goals.every((goal) => goal.isMet) ? 0 : GOAL_MISSED
 }
 
-try {
+await exitWith(async () => {
   const options = readOptions(process.argv.slice(2))
   const root = process.env[INSIDE]
-  if (!options) process.stdout.write(USAGE)
-  else process.exitCode = root === undefined ? await outside(options) : await inside(root, options)
-} catch (error) {
-  process.stderr.write(`bench: ${messageOf(error)}\n`)
-  process.exitCode = FAILED
-}
+  if (options) return root === undefined ? outside(options) : inside(root, options)
+  process.stdout.write(USAGE)
+  return 0
+})
 // Children, sockets and taps may still be open after a failure; the outer process removes them.
 process.exit()

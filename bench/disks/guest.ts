@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { chownSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { chownSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { ownKey } from '../../src/cli/first-instance.ts'
 import { systemClock } from '../../src/core/clock.ts'
@@ -37,7 +37,6 @@ export async function measureGuest(
   try {
     progress('a guest')
     await cloud.prepare()
-    await cloud.up('--no-first-instance')
     await guest.launch()
     await guest.install(folder)
     progress(`${CLONED_GIB} GiB of data`)
@@ -77,21 +76,9 @@ class Guest {
   }
 
   async launch(): Promise<void> {
-    const key = ownKey(this.#cloud.home)
-    writeFileSync(key.file, await this.#ec2('KeyMaterial', 'create-key-pair', '--key-name', key.name), { mode: 0o600 })
-    const image = await this.#cloud.until('the image', 60_000, async () => {
-      const found = await this.#ec2('Images[0].ImageId', 'describe-images')
-      return found.startsWith('ami-') ? found : undefined
-    })
-    const [subnet = '', zone = ''] = (await this.#ec2('Subnets[0].[SubnetId,AvailabilityZone]', 'describe-subnets')).split(/\s+/)
-    const group = await this.#ec2('SecurityGroups[0].GroupId', 'describe-security-groups')
-    await this.#ec2('Return', 'authorize-security-group-ingress', '--group-id', group, '--protocol', 'tcp', '--port', '22', '--cidr', '0.0.0.0/0')
-    this.#zone = zone
-    this.#id = await this.#ec2(
-      'Instances[0].InstanceId', 'run-instances', '--image-id', image, '--instance-type', 't3.micro', '--key-name', key.name, '--subnet-id', subnet)
-    await this.#cloud.until('the guest to run', 90_000, async () =>
-      (await this.#ec2('Reservations[0].Instances[0].State.Name', 'describe-instances')) === 'running')
-    await this.#cloud.sshAnswers(this.#id)
+    this.#zone = (await this.#cloud.upForLaunches()).zone
+    this.#id = await this.#cloud.launch('--instance-type', 't3.micro')
+    await this.#cloud.isUp(this.#id)
   }
 
   /** Brings ioping, which makes and times requests, into the guest. */

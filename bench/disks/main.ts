@@ -1,8 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { parseArgs } from 'node:util'
-import { messageOf } from '../../src/core/errors.ts'
+import { needRoot, progress, runBench } from '../program.ts'
 import { atLeast, below, isMet, median, render, type GoalReport } from '../table.ts'
 import { measureGuest } from './guest.ts'
 import { measureLayers } from './layers.ts'
@@ -16,36 +15,8 @@ const USAGE = `npm run bench -- disks [options]
   --json   figures as JSON on standard output
 `
 
-/** Exit of a run that measured everything and missed a goal. */
-const GOAL_MISSED = 1
-const FAILED = 2
-
 const THOROUGH = { runs: 21, rounds: 5, seconds: 5 }
 const QUICK = { runs: 7, rounds: 3, seconds: 3 }
-
-const progress = (line: string) => void process.stderr.write(`${line}\n`)
-
-async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      quick: { type: 'boolean', default: false }, json: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false },
-    },
-  })
-  if (values.help) {
-    process.stdout.write(USAGE)
-    return 0
-  }
-  if (process.getuid?.() !== 0) throw new Error('guests need root: run "sudo npm run bench -- disks"')
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-bench-disks-'))
-  try {
-    const report = await measure(folder, values.quick ? QUICK : THOROUGH)
-    process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : render(report))
-    return isMet(report) ? 0 : GOAL_MISSED
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
-}
 
 async function measure(folder: string, { runs, rounds, seconds }: typeof QUICK): Promise<GoalReport> {
   progress('root volumes')
@@ -69,9 +40,15 @@ async function measure(folder: string, { runs, rounds, seconds }: typeof QUICK):
   }
 }
 
-try {
-  process.exitCode = await main()
-} catch (error) {
-  process.stderr.write(`bench: ${messageOf(error)}\n`)
-  process.exitCode = FAILED
-}
+await runBench({
+  usage: USAGE, render, isMet,
+  async measure({ quick }) {
+    needRoot('guests need', 'npm run bench -- disks')
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-bench-disks-'))
+    try {
+      return await measure(folder, quick ? QUICK : THOROUGH)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  },
+})

@@ -1,9 +1,8 @@
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
-import { messageOf } from '../../src/core/errors.ts'
 import { measureChanges, measureLaunches } from './changes.ts'
 import { createScene } from './scene.ts'
+import { needRoot, progress, runBench } from '../program.ts'
 import { atLeast, below, isMet, type GoalReport, render } from '../table.ts'
 import { measureTraffic } from './traffic.ts'
 
@@ -16,34 +15,11 @@ const USAGE = `npm run bench -- network [options]
   --json   figures as JSON on standard output
 `
 
-/** Exit of a run that measured everything and missed a goal. */
-const GOAL_MISSED = 1
-const FAILED = 2
-
 const PRESENT = 1000
 const RULES = 1000
 const LAUNCHES_PER_SECOND = 50
 const THOROUGH = { runs: 21, seconds: 10, rounds: 5, durationMs: 2000 }
 const QUICK = { runs: 7, seconds: 4, rounds: 3, durationMs: 1000 }
-
-const progress = (line: string) => void process.stderr.write(`${line}\n`)
-
-async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      quick: { type: 'boolean', default: false }, json: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false },
-    },
-  })
-  if (values.help) {
-    process.stdout.write(USAGE)
-    return 0
-  }
-  if (process.getuid?.() !== 0) throw new Error('namespaces need root: run "sudo npm run bench -- network"')
-  const report = await measure(values.quick ? QUICK : THOROUGH)
-  process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : render(report))
-  return isMet(report) ? 0 : GOAL_MISSED
-}
 
 async function measure({ runs, seconds, rounds, durationMs }: typeof QUICK): Promise<GoalReport> {
   const scene = await createScene()
@@ -74,9 +50,10 @@ async function measure({ runs, seconds, rounds, durationMs }: typeof QUICK): Pro
   }
 }
 
-try {
-  process.exitCode = await main()
-} catch (error) {
-  process.stderr.write(`bench: ${messageOf(error)}\n`)
-  process.exitCode = FAILED
-}
+await runBench({
+  usage: USAGE, render, isMet,
+  async measure({ quick }) {
+    needRoot('namespaces need', 'npm run bench -- network')
+    return measure(quick ? QUICK : THOROUGH)
+  },
+})

@@ -147,10 +147,10 @@ export class ReconcileLoop {
     this.#timer?.cancel()
     const limit = concurrency + this.#inFlight.size
     this.#endedSinceScan.clear()
-    const next = await store.read((db) => nextWork(db, hostId, limit + 1))
-    if (this.#stopped) return
     const nowMs = clock.now()
-    const due = next.slice(0, limit).filter((row) => row.due_ms <= nowMs)
+    const next = await store.read((db) => nextWork(db, hostId, nowMs, limit))
+    if (this.#stopped) return
+    const due = next.filter((row) => row.due_ms <= nowMs)
     for (const row of due) {
       const key = `${row.kind} ${row.id}`
       if (this.#inFlight.has(key) || this.#inFlight.size >= concurrency) continue

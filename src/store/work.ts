@@ -26,15 +26,18 @@ export async function enqueue(db: Db, item: WorkItem, dueMs: number): Promise<vo
   await insertWork(db, item.kind, item.id, item.hostId, dueMs)
 }
 
-/** The host's work that is due first, most overdue first; due or not. */
-export const nextWork = prepared((db, hostId: string, limit: number) =>
-  db.selectFrom('work').selectAll().where('host_id', '=', hostId).orderBy('due_ms').limit(limit))
-
-/** When the host's next work is due; undefined when there is none. */
-export async function nextDueMs(db: Db, hostId: string): Promise<number | undefined> {
-  const [row] = await nextWork(db, hostId, 1)
-  return row?.due_ms
-}
+/**
+ * The host's work that is due, most overdue first; when nothing is, what is due next. What is due later is not
+ * read: the loop looks after every commit, and a busy host has much that waits.
+ */
+export const nextWork = prepared((db, hostId: string, nowMs: number, limit: number) =>
+  db.selectFrom('work').selectAll().where('host_id', '=', hostId)
+    .where('due_ms', '<=', (eb) =>
+      eb.selectFrom('work as first').where('first.host_id', '=', hostId).select((each) => {
+        const first = each.fn.min('first.due_ms')
+        return each.case().when(first, '>', nowMs).then(first).else(nowMs).end().as('until_ms')
+      }))
+    .orderBy('due_ms').limit(limit))
 
 const deleteWork = prepared((db, hostId: string, kind: WorkKind, id: string, generation: number) =>
   db.deleteFrom('work')

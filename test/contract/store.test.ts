@@ -6,9 +6,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { packageRoot } from '../../src/core/package-root.ts'
 import { openSqlite } from '../../src/store/sqlite.ts'
-import type { Store } from '../../src/store/store.ts'
+import type { Db, Store } from '../../src/store/store.ts'
 import { hasPostgres, newDatabase, openTestPostgres } from '../support/postgres.ts'
-import { completeWork, enqueue, nextDueMs, nextWork, postponeWork } from '../../src/store/work.ts'
+import { completeWork, enqueue, nextWork, postponeWork } from '../../src/store/work.ts'
 
 /** One database: two processes' views of it, and a third process that raises meta's `n` a hundred times. */
 interface TestDatabase {
@@ -174,16 +174,28 @@ describe.each(kinds)('a store on $name', ({ open }) => {
   test('does not lose work that is asked for again while it is done', async () => {
     const item = { kind: 'instance', id: 'i-1', hostId: 'h' } as const
     await api.transaction('ask', (db) => enqueue(db, item, 100))
-    const [row] = await agent.read((db) => nextWork(db, 'h', 10))
+    const [row] = await agent.read((db) => nextWork(db, 'h', 1000, 10))
     await api.transaction('ask', (db) => enqueue(db, item, 200))
     if (!row) throw new Error('no work is due')
     await agent.transaction('done', (db) => completeWork(db, row))
-    expect(await agent.read((db) => nextDueMs(db, 'h'))).toBe(100)
-    const [newer] = await agent.read((db) => nextWork(db, 'h', 10))
+    expect(await agent.read((db) => nextWork(db, 'h', 0, 1))).toMatchObject([{ due_ms: 100 }])
+    const [newer] = await agent.read((db) => nextWork(db, 'h', 1000, 10))
     if (!newer) throw new Error('the newer work is lost')
     await agent.transaction('later', (db) => postponeWork(db, newer, 500, 'because'))
-    expect(await agent.read((db) => nextWork(db, 'h', 10))).toMatchObject([{ due_ms: 500, attempts: 1, last_error: 'because' }])
-    expect(await agent.read((db) => nextWork(db, 'other', 10))).toEqual([])
+    expect(await agent.read((db) => nextWork(db, 'h', 1000, 10))).toMatchObject([{ due_ms: 500, attempts: 1, last_error: 'because' }])
+    expect(await agent.read((db) => nextWork(db, 'other', 1000, 10))).toEqual([])
+  })
+
+  test('has the work that is due, else what is due next, of the one host', async () => {
+    const ask = (id: string, dueMs: number, hostId = 'due') => (db: Db) => enqueue(db, { kind: 'instance', id, hostId }, dueMs)
+    for (const [id, dueMs] of [['i-3', 300], ['i-1', 100], ['i-4', 400], ['i-2', 200]] as const) await api.transaction('ask', ask(id, dueMs))
+    await api.transaction('ask', ask('i-0', 0, 'another'))
+    const idsAt = async (nowMs: number, limit = 10) => (await agent.read((db) => nextWork(db, 'due', nowMs, limit))).map((row) => row.id)
+    expect(await idsAt(99)).toEqual(['i-1'])
+    expect(await idsAt(100)).toEqual(['i-1'])
+    expect(await idsAt(300)).toEqual(['i-1', 'i-2', 'i-3'])
+    expect(await idsAt(300, 2)).toEqual(['i-1', 'i-2'])
+    expect(await idsAt(500)).toEqual(['i-1', 'i-2', 'i-3', 'i-4'])
   })
 })
 

@@ -116,7 +116,7 @@ describe.skipIf(whyNotReal !== undefined)(`a Debian guest${whyNotReal ? ` (skipp
       '--key-name', 'test', '--user-data', `fileb://${path.join(cloud.home, 'user-data')}`,
       '--block-device-mappings', `DeviceName=/dev/xvda,Ebs={VolumeSize=${ROOT_GIB}}`)
     id = (launched as unknown as { Instances: { InstanceId: string }[] }).Instances[0]?.InstanceId ?? ''
-    await cloud.awsJson('ec2', 'wait', 'instance-running', '--instance-ids', id)
+    await cloud.areInState('running', id)
   })
 
   test('cloud-init makes it what its launch asked for', async () => {

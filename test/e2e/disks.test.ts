@@ -1,8 +1,7 @@
 import { execFileSync } from 'node:child_process'
-import { readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ownKey } from '../../src/cli/first-instance.ts'
 import { RealCloud, whyNotReal } from './real-cloud.ts'
 
 /** Written into a guest's file; on an encrypted disk it must not be found. */
@@ -10,10 +9,7 @@ const MARK = 'a sentence that nobody else may read, 4711'
 
 describe.skipIf(whyNotReal !== undefined)(`disks of real guests${whyNotReal ? ` (skipped: ${whyNotReal})` : ''}`, () => {
   const cloud = new RealCloud('disks')
-  let tiny: string
-  let subnet: string
   let zone: string
-  let keyName: string
   /** The machine that images are baked from; its data volume; the image. */
   let id: string
   let volume: string
@@ -31,17 +27,7 @@ describe.skipIf(whyNotReal !== undefined)(`disks of real guests${whyNotReal ? ` 
   const isAvailable = (imageId: string) => until(`${imageId} to be available`, async () =>
     (await ec2('Images[0].State', 'describe-images', '--image-ids', imageId)) === 'available')
 
-  async function launch(imageId: string, ...words: string[]): Promise<string> {
-    const instance = await ec2(
-      'Instances[0].InstanceId', 'run-instances', '--image-id', imageId, '--instance-type', 't3.nano', '--key-name', keyName,
-      '--subnet-id', subnet, ...words)
-    return instance
-  }
-  async function isUp(instanceId: string): Promise<void> {
-    await cloud.until(`${instanceId} to run`, 90_000, async () =>
-      (await ec2('Reservations[0].Instances[0].State.Name', 'describe-instances', '--instance-ids', instanceId)) === 'running')
-    await cloud.sshAnswers(instanceId)
-  }
+  const launch = (imageId: string, ...words: string[]) => cloud.launch('--image-id', imageId, ...words)
   /** The guest's device with that volume's serial number; '' when there is none. */
   const deviceOf = (instanceId: string, volumeId: string) => cloud.ssh(
     instanceId, `for each in /sys/block/vd*; do grep -qs ${volumeId.replace('-', '')} $each/serial && echo /dev/\${each##*/}; done; true`)
@@ -58,19 +44,9 @@ describe.skipIf(whyNotReal !== undefined)(`disks of real guests${whyNotReal ? ` 
 
   beforeAll(async () => {
     await cloud.prepare()
-    await cloud.up('--no-first-instance')
-    const key = ownKey(cloud.home)
-    keyName = key.name
-    writeFileSync(key.file, await ec2('KeyMaterial', 'create-key-pair', '--key-name', key.name), { mode: 0o600 })
-    tiny = await cloud.until('the tiny image to be registered', 60_000, async () => {
-      const found = await ec2('Images[0].ImageId', 'describe-images', '--filters', 'Name=name,Values=*tiny*')
-      return found.startsWith('ami-') ? found : undefined
-    })
-    ;[subnet = '', zone = ''] = (await ec2('Subnets[0].[SubnetId,AvailabilityZone]', 'describe-subnets')).split(/\s+/)
-    const group = await ec2('SecurityGroups[0].GroupId', 'describe-security-groups')
-    await ec2('Return', 'authorize-security-group-ingress', '--group-id', group, '--protocol', 'tcp', '--port', '22', '--cidr', '0.0.0.0/0')
-    id = await launch(tiny)
-    await isUp(id)
+    zone = (await cloud.upForLaunches()).zone
+    id = await cloud.launch()
+    await cloud.isUp(id)
   })
   afterAll(() => cloud.close())
 
@@ -117,7 +93,7 @@ describe.skipIf(whyNotReal !== undefined)(`disks of real guests${whyNotReal ? ` 
     expect(await cloud.uptime(id)).toBeGreaterThan(uptime)
     const userData = '#!/bin/sh\necho "user-data of $(hostname)" >/root/told\n'
     const copies = [await launch(image, '--user-data', userData), await launch(image, '--user-data', userData)]
-    for (const copy of copies) await isUp(copy)
+    for (const copy of copies) await cloud.isUp(copy)
     const facts = await Promise.all(copies.map(async (copy) => {
       await until('its user-data to run', async () => (await cloud.ssh(copy, 'cat /root/told 2>/dev/null; true')) !== '')
       return cloud.ssh(copy, 'cat /root/software; hostname; cat /root/told; md5sum </etc/dropbear/dropbear_ed25519_host_key; cat /etc/machine-id')
@@ -139,7 +115,7 @@ describe.skipIf(whyNotReal !== undefined)(`disks of real guests${whyNotReal ? ` 
     expect(await cloud.uptime(id)).toBeLessThan(uptime)
     const root = await ec2('Images[0].RootDeviceName', 'describe-images', '--image-ids', rebooted)
     const secret = await launch(rebooted, '--block-device-mappings', `DeviceName=${root},Ebs={Encrypted=true}`)
-    await isUp(secret)
+    await cloud.isUp(secret)
     await cloud.ssh(secret, 'echo "of the encrypted root 2718" >/root/secret; sync; cat /root/software')
     expect(filesWith('of the encrypted root 2718')).toEqual([])
     await ec2('TerminatingInstances[].InstanceId', 'terminate-instances', '--instance-ids', secret)
@@ -159,7 +135,7 @@ describe.skipIf(whyNotReal !== undefined)(`disks of real guests${whyNotReal ? ` 
       await until('it to be stopped', async () =>
         (await ec2('Reservations[0].Instances[0].State.Name', 'describe-instances', '--instance-ids', id)) === 'stopped')
       await ec2('StartingInstances[].InstanceId', 'start-instances', '--instance-ids', id)
-      await isUp(id)
+      await cloud.isUp(id)
       expect(await cloud.ssh(id, 'mount /dev/vdb /data; cat /data/last')).toBe(mark)
       await ec2('Return', 'delete-snapshot', '--snapshot-id', snapshotId)
     }

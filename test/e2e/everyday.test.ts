@@ -2,7 +2,6 @@ import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { decode } from 'jpeg-js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ownKey } from '../../src/cli/first-instance.ts'
 import { RealCloud, whyNotReal } from './real-cloud.ts'
 
 interface Launched {
@@ -22,16 +21,9 @@ describe.skipIf(whyNotReal !== undefined)(`everyday use with real guests${whyNot
 
   beforeAll(async () => {
     await cloud.prepare()
-    await cloud.up('--no-first-instance')
+    const { imageId, keyName } = await cloud.upForLaunches()
     await cloud.awsJson('ec2', 'create-security-group', '--group-name', 'ssh', '--description', 'ssh')
     await cloud.awsJson('ec2', 'authorize-security-group-ingress', '--group-name', 'ssh', '--protocol', 'tcp', '--port', '22', '--cidr', '0.0.0.0/0')
-    const key = ownKey(cloud.home)
-    const made = await cloud.awsJson('ec2', 'create-key-pair', '--key-name', key.name)
-    writeFileSync(key.file, (made as unknown as { KeyMaterial: string }).KeyMaterial, { mode: 0o600 })
-    const imageId = await cloud.until('the tiny image to be registered', 60_000, async () => {
-      const images = await cloud.awsJson('ec2', 'describe-images', '--filters', 'Name=name,Values=*tiny*')
-      return (images as unknown as { Images: { ImageId: string }[] }).Images[0]?.ImageId
-    })
     const mappings = path.join(cloud.home, 'mappings.json')
     writeFileSync(mappings, JSON.stringify([
       { DeviceName: '/dev/sdb', Ebs: { VolumeSize: 1, DeleteOnTermination: false } },
@@ -39,14 +31,13 @@ describe.skipIf(whyNotReal !== undefined)(`everyday use with real guests${whyNot
     ]))
     launchArgs = [
       'ec2', 'run-instances', '--image-id', imageId, '--instance-type', 't3.micro', '--client-token', 'everyday',
-      '--key-name', key.name, '--security-groups', 'ssh', '--block-device-mappings', `file://${mappings}`,
+      '--key-name', keyName, '--security-groups', 'ssh', '--block-device-mappings', `file://${mappings}`,
       '--tag-specifications',
       ...['instance', 'volume', 'network-interface'].map((type) => `ResourceType=${type},Tags=[{Key=of,Value=${type}}]`),
     ]
     first = await cloud.awsJson(...launchArgs) as unknown as Launched
     id = first.Instances[0]?.InstanceId ?? ''
-    await cloud.awsJson('ec2', 'wait', 'instance-running', '--instance-ids', id)
-    await cloud.sshAnswers(id)
+    await cloud.isUp(id)
   })
   afterAll(() => cloud.close())
 
@@ -79,10 +70,9 @@ describe.skipIf(whyNotReal !== undefined)(`everyday use with real guests${whyNot
     await cloud.ssh(id, 'for d in vdb vdc; do echo "written to $d" | dd of=/dev/$d conv=fsync 2>/dev/null; done')
     const before = await disks()
     await cloud.awsJson('ec2', 'stop-instances', '--instance-ids', id)
-    await cloud.awsJson('ec2', 'wait', 'instance-stopped', '--instance-ids', id)
+    await cloud.areInState('stopped', id)
     await cloud.awsJson('ec2', 'start-instances', '--instance-ids', id)
-    await cloud.awsJson('ec2', 'wait', 'instance-running', '--instance-ids', id)
-    await cloud.sshAnswers(id)
+    await cloud.isUp(id)
     expect(await disks()).toEqual(before)
     expect(await cloud.ssh(id, 'head -qn1 /dev/vdb /dev/vdc')).toBe('written to vdb\nwritten to vdc')
   })
@@ -117,7 +107,7 @@ describe.skipIf(whyNotReal !== undefined)(`everyday use with real guests${whyNot
   test('at the end one volume goes and one stays, until it is deleted', async () => {
     const [kept] = (await attached()).filter((each) => each.Attachments[0]?.Device === '/dev/sdb')
     await cloud.awsJson('ec2', 'terminate-instances', '--instance-ids', id)
-    await cloud.awsJson('ec2', 'wait', 'instance-terminated', '--instance-ids', id)
+    await cloud.areInState('terminated', id)
     await cloud.until('the other volumes to be gone', 30_000, async () => (await volumes()).length === 1)
     expect(await volumes()).toMatchObject([{ VolumeId: kept?.VolumeId, State: 'available', Attachments: [] }])
     const repeated = await cloud.aws(...launchArgs)

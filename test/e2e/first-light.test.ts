@@ -63,22 +63,21 @@ describe.skipIf(whyNotReal !== undefined)(`hearth up with real guests${whyNotRea
     expect((await describeOne(id)).PublicIpAddress).toBe(before.PublicIpAddress)
 
     await cloud.awsJson('ec2', 'stop-instances', '--instance-ids', id)
-    await cloud.awsJson('ec2', 'wait', 'instance-stopped', '--instance-ids', id)
+    await cloud.areInState('stopped', id)
     await cloud.awsJson('ec2', 'start-instances', '--instance-ids', id)
-    await cloud.awsJson('ec2', 'wait', 'instance-running', '--instance-ids', id)
-    await cloud.sshAnswers(id)
+    await cloud.isUp(id)
     const after = await describeOne(id)
     expect(after.PrivateIpAddress).toBe(before.PrivateIpAddress)
     expect(await cloud.ssh(id, 'cat /root/made-by-user-data')).toBe('kept')
 
     await cloud.awsJson('ec2', 'terminate-instances', '--instance-ids', id)
-    await cloud.awsJson('ec2', 'wait', 'instance-terminated', '--instance-ids', id)
+    await cloud.areInState('terminated', id)
     expect(cloud.machines()).toHaveLength(1)
   })
 
   test('fences: without a group that allows it nobody reaches port 22, and a spoofed address gets nowhere', async () => {
     const id = await launch()
-    await cloud.awsJson('ec2', 'wait', 'instance-running', '--instance-ids', id)
+    await cloud.areInState('running', id)
     await cloud.until('the guest to have booted', 60_000, async () =>
       (await cloud.aws('ec2', 'get-console-output', '--latest', '--instance-id', id)).stdout.includes('hearth: READY'))
     const { PublicIpAddress: address, PrivateIpAddress: inside } = await describeOne(id)
@@ -93,7 +92,7 @@ describe.skipIf(whyNotReal !== undefined)(`hearth up with real guests${whyNotRea
     expect(await cloud.ssh('first', `timeout 3 nc -s 172.31.99.99 -w 2 ${String(inside)} 22 </dev/null | head -c 4 || true`)).toBe('')
     expect(await cloud.ssh('first', 'wget -q -O - http://169.254.169.254/latest/meta-data/local-ipv4')).not.toBe(inside)
     await cloud.awsJson('ec2', 'terminate-instances', '--instance-ids', id)
-    await cloud.awsJson('ec2', 'wait', 'instance-terminated', '--instance-ids', id)
+    await cloud.areInState('terminated', id)
   })
 
   test('Ctrl-C leaves machines running, and the next up adopts them', async () => {
@@ -116,7 +115,7 @@ describe.skipIf(whyNotReal !== undefined)(`hearth up with real guests${whyNotRea
     const listed = await cloud.awsJson('ec2', 'describe-instances', '--filters', 'Name=tag:Name,Values=first')
     const id = (listed as unknown as { Reservations: { Instances: { InstanceId: string }[] }[] }).Reservations[0]?.Instances[0]?.InstanceId ?? ''
     await cloud.awsJson('ec2', 'start-instances', '--instance-ids', id)
-    await cloud.awsJson('ec2', 'wait', 'instance-running', '--instance-ids', id)
+    await cloud.areInState('running', id)
     await cloud.sshAnswers('first')
     expect(await cloud.ssh('first', 'cat /root/file')).toBe('survives')
   })

@@ -131,8 +131,7 @@ describe.skipIf(whyNotReal !== undefined)(`metadata of real guests${whyNotReal ?
       '--key-name', first['KeyName'] ?? '', '--security-groups', 'hearth-ssh', '--user-data', `fileb://${file}`)
     const [other] = (answer as unknown as { Instances: { InstanceId: string }[] }).Instances
     const otherId = other?.InstanceId ?? ''
-    await cloud.awsJson('ec2', 'wait', 'instance-running', '--instance-ids', otherId)
-    await cloud.sshAnswers(otherId)
+    await cloud.isUp(otherId)
     expect(await inGuest('get /latest/user-data | md5sum', otherId)).toBe(`${md5(bytes)}  -`)
     // A token is of the instance that asked for it.
     const token = await inGuest('echo $T')

@@ -3,10 +3,12 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSyn
 import os from 'node:os'
 import path from 'node:path'
 import Database from 'better-sqlite3'
+import { ownKey } from '../../src/cli/first-instance.ts'
 import { waitFor, systemClock } from '../../src/core/clock.ts'
 import { packageRoot } from '../../src/core/package-root.ts'
 import { ensureHome, homeIdOf, homePaths } from '../../src/home.ts'
 import type { Settings } from '../../src/settings.ts'
+import { LoadedAwsCli, pythonOfAws, type RunResult } from '../support/aws-cli.ts'
 import { tinyImage } from '../support/tiny-image.ts'
 
 /** Why real guests cannot be tried here; undefined where they can. */
@@ -16,10 +18,14 @@ export const whyNotReal =
   : !existsSync('/dev/net/tun') ? 'needs /dev/net/tun'
   : undefined
 
-export interface RunResult {
-  code: number
-  stdout: string
-  stderr: string
+const python = pythonOfAws()
+
+/** What launches name, beside their type. */
+interface LaunchBasics {
+  imageId: string
+  keyName: string
+  subnetId: string
+  zone: string
 }
 
 /**
@@ -32,6 +38,8 @@ export class RealCloud {
   readonly port = 8773
   stdout = ''
   stderr = ''
+  #basics: LaunchBasics | undefined
+  #awsCli: LoadedAwsCli | undefined
   #up: ChildProcess | undefined
   #upEnd: Promise<unknown> | undefined
 
@@ -91,6 +99,47 @@ export class RealCloud {
       if (child.exitCode !== null) throw new Error(`hearth up ended with ${child.exitCode}: ${this.stderr}`)
       return this.stdout.includes('ready ')
     })
+  }
+
+  /**
+   * `hearth up` without a first instance, and what launches need: the home's own key pair, and a default
+   * group that lets SSH in.
+   */
+  async upForLaunches(): Promise<LaunchBasics> {
+    await this.up('--no-first-instance')
+    const key = ownKey(this.home)
+    writeFileSync(key.file, await this.ec2('KeyMaterial', 'create-key-pair', '--key-name', key.name), { mode: 0o600 })
+    const imageId = await this.until('the tiny image to be registered', 60_000, async () => {
+      const found = await this.ec2('Images[0].ImageId', 'describe-images', '--filters', 'Name=name,Values=*tiny*')
+      return found.startsWith('ami-') ? found : undefined
+    })
+    const [subnetId = '', zone = ''] = (await this.ec2('Subnets[0].[SubnetId,AvailabilityZone]', 'describe-subnets')).split(/\s+/)
+    const group = await this.ec2('SecurityGroups[0].GroupId', 'describe-security-groups')
+    await this.ec2('Return', 'authorize-security-group-ingress', '--group-id', group, '--protocol', 'tcp', '--port', '22', '--cidr', '0.0.0.0/0')
+    this.#basics = { imageId, keyName: key.name, subnetId, zone }
+    return this.#basics
+  }
+
+  /** Launches one t3.nano, of the tiny image into the default VPC unless `words` say something else; answers its id. */
+  launch(...words: string[]): Promise<string> {
+    const { imageId = '', keyName = '', subnetId = '' } = this.#basics ?? {}
+    const defaults = { '--image-id': imageId, '--instance-type': 't3.nano', '--key-name': keyName, '--subnet-id': subnetId }
+    const unnamed = Object.entries(defaults).filter(([option]) => !words.includes(option))
+    return this.ec2('Instances[0].InstanceId', 'run-instances', ...unnamed.flat(), ...words)
+  }
+
+  /** Waits until every one of these instances is in the state; the waiters of the AWS CLI look every 15 seconds only. */
+  async areInState(state: string, ...ids: string[]): Promise<void> {
+    await this.until(`${ids.join(' and ')} to be ${state}`, 90_000, async () => {
+      const states = await this.ec2('Reservations[].Instances[].State.Name', 'describe-instances', '--instance-ids', ...ids)
+      return states.split(/\s+/).every((each) => each === state)
+    })
+  }
+
+  /** Waits until it runs and lets SSH in. */
+  async isUp(id: string): Promise<void> {
+    await this.areInState('running', id)
+    await this.sshAnswers(id)
   }
 
   /** Ends `hearth up` as Ctrl-C or a service manager does; machines run on. */
@@ -158,9 +207,13 @@ export class RealCloud {
 
   aws(...args: string[]): Promise<RunResult> {
     const { accessKeyId, secretAccessKey } = this.credentials()
-    return this.run('aws', ['--endpoint-url', `http://127.0.0.1:${this.port}`, '--output', 'json', ...args], {
-      env: { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey, AWS_DEFAULT_REGION: 'us-east-1' },
-    })
+    const env = {
+      AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey, AWS_DEFAULT_REGION: 'us-east-1', AWS_PAGER: '',
+    }
+    const words = ['--endpoint-url', `http://127.0.0.1:${this.port}`, '--output', 'json', ...args]
+    if (python === undefined) return this.run('aws', words, { env })
+    this.#awsCli ??= new LoadedAwsCli(['nsenter', `--net=/run/netns/${this.namespace}`], python)
+    return this.#awsCli.run(words, env)
   }
 
   /** The AWS CLI's JSON answer; throws with its message when it failed. */
@@ -218,6 +271,7 @@ export class RealCloud {
   /** Ends everything, whatever state the test left it in. */
   async close(): Promise<void> {
     try {
+      this.#awsCli?.close()
       if (this.#up && this.#up.exitCode === null && this.#up.signalCode === null) await this.endUp()
       await this.hearth('down')
     } finally {

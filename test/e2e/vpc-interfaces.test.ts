@@ -1,11 +1,8 @@
-import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ownKey } from '../../src/cli/first-instance.ts'
 import { RealCloud, whyNotReal } from './real-cloud.ts'
 
 describe.skipIf(whyNotReal !== undefined)(`interfaces of real guests${whyNotReal ? ` (skipped: ${whyNotReal})` : ''}`, () => {
   const cloud = new RealCloud('interfaces')
-  let image: string
   let subnet: string
   /** The instance that interfaces come to, and another one that it is reached from. */
   let id: string
@@ -25,21 +22,10 @@ describe.skipIf(whyNotReal !== undefined)(`interfaces of real guests${whyNotReal
 
   beforeAll(async () => {
     await cloud.prepare()
-    await cloud.up('--no-first-instance')
-    const key = ownKey(cloud.home)
-    writeFileSync(key.file, await ec2('KeyMaterial', 'create-key-pair', '--key-name', key.name), { mode: 0o600 })
-    image = await cloud.until('the tiny image to be registered', 60_000, async () => {
-      const found = await ec2('Images[0].ImageId', 'describe-images', '--filters', 'Name=name,Values=*tiny*')
-      return found.startsWith('ami-') ? found : undefined
-    })
-    subnet = await ec2('Subnets[0].SubnetId', 'describe-subnets')
-    const group = await ec2('SecurityGroups[0].GroupId', 'describe-security-groups')
-    await ec2('Return', 'authorize-security-group-ingress', '--group-id', group, '--protocol', 'tcp', '--port', '22', '--cidr', '0.0.0.0/0')
-    const launch = (type: string) => ec2(
-      'Instances[0].InstanceId', 'run-instances', '--image-id', image, '--instance-type', type, '--key-name', key.name, '--subnet-id', subnet)
-    id = await launch('t3.small')
-    other = await launch('t3.nano')
-    await cloud.awsJson('ec2', 'wait', 'instance-running', '--instance-ids', id, other)
+    subnet = (await cloud.upForLaunches()).subnetId
+    id = await cloud.launch('--instance-type', 't3.small')
+    other = await cloud.launch()
+    await cloud.areInState('running', id, other)
     // A start with several interfaces brings no automatic public address.
     const allocation = await ec2('AllocationId', 'allocate-address')
     await ec2('AssociationId', 'associate-address', '--allocation-id', allocation, '--instance-id', id)
@@ -77,10 +63,9 @@ describe.skipIf(whyNotReal !== undefined)(`interfaces of real guests${whyNotReal
 
   test('it is in its place again when the instance was stopped and started', async () => {
     await cloud.awsJson('ec2', 'stop-instances', '--instance-ids', id)
-    await cloud.awsJson('ec2', 'wait', 'instance-stopped', '--instance-ids', id)
+    await cloud.areInState('stopped', id)
     await cloud.awsJson('ec2', 'start-instances', '--instance-ids', id)
-    await cloud.awsJson('ec2', 'wait', 'instance-running', '--instance-ids', id)
-    await cloud.sshAnswers(id)
+    await cloud.isUp(id)
     await answersAt(address)
     expect((await macsIn(id))[1]).toBe(await ofInterface('MacAddress', nic))
   })
@@ -123,7 +108,7 @@ describe.skipIf(whyNotReal !== undefined)(`interfaces of real guests${whyNotReal
 
   test('nothing of them is left', async () => {
     await ec2('TerminatingInstances', 'terminate-instances', '--instance-ids', id, other)
-    await cloud.awsJson('ec2', 'wait', 'instance-terminated', '--instance-ids', id, other)
+    await cloud.areInState('terminated', id, other)
     expect((await cloud.hearth('down')).code).toBe(0)
     expect(cloud.leftovers()).toEqual([])
   })

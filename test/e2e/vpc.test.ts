@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ownKey } from '../../src/cli/first-instance.ts'
 import { RealCloud, whyNotReal } from './real-cloud.ts'
@@ -29,13 +28,7 @@ describe.skipIf(whyNotReal !== undefined)(`a VPC with real guests${whyNotReal ? 
     ip('-n', cloud.namespace, 'link', 'set', 'up0', 'up')
     ip('-n', world, 'addr', 'add', `${WORLD}/24`, 'dev', 'eth0')
     ip('-n', world, 'link', 'set', 'eth0', 'up')
-    await cloud.up('--no-first-instance')
-    const key = ownKey(cloud.home)
-    writeFileSync(key.file, await ec2('KeyMaterial', 'create-key-pair', '--key-name', key.name), { mode: 0o600 })
-    const image = await cloud.until('the tiny image to be registered', 60_000, async () => {
-      const found = await ec2('Images[0].ImageId', 'describe-images', '--filters', 'Name=name,Values=*tiny*')
-      return found.startsWith('ami-') ? found : undefined
-    })
+    await cloud.upForLaunches()
     ids.vpc = await ec2('Vpc.VpcId', 'create-vpc', '--cidr-block', '10.20.0.0/16')
     ids.gateway = await ec2('InternetGateway.InternetGatewayId', 'create-internet-gateway')
     await ec2('Return', 'attach-internet-gateway', '--internet-gateway-id', ids.gateway, '--vpc-id', ids.vpc)
@@ -50,12 +43,11 @@ describe.skipIf(whyNotReal !== undefined)(`a VPC with real guests${whyNotReal ? 
     ids.group = await ec2('GroupId', 'create-security-group', '--group-name', 'web', '--description', 'web', '--vpc-id', ids.vpc)
     await ec2('Return', 'authorize-security-group-ingress', '--group-id', ids.group, '--protocol', 'tcp', '--port', '22', '--cidr', '0.0.0.0/0')
     await ec2('Return', 'authorize-security-group-ingress', '--group-id', ids.group, '--protocol', 'icmp', '--port', '-1', '--source-group', ids.group)
-    const launch = (subnet: string, ...more: string[]) => ec2(
-      'Instances[0].InstanceId', 'run-instances', '--image-id', image, '--instance-type', 't3.nano', '--key-name', key.name,
-      '--subnet-id', subnet, '--security-group-ids', ids.group ?? '', ...more)
+    const launch = (subnet: string, ...more: string[]) =>
+      cloud.launch('--subnet-id', subnet, '--security-group-ids', ids.group ?? '', ...more)
     ids.public = await launch(ids.publicSubnet ?? '', '--associate-public-ip-address')
     ids.private = await launch(ids.privateSubnet ?? '')
-    await cloud.awsJson('ec2', 'wait', 'instance-running', '--instance-ids', ids.public, ids.private)
+    await cloud.areInState('running', ids.public, ids.private)
     await cloud.sshAnswers(ids.public)
     ids.privateIp = await ec2('Reservations[0].Instances[0].PrivateIpAddress', 'describe-instances', '--instance-ids', ids.private)
     ids.publicIp = await ec2('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--instance-ids', ids.public)
@@ -116,7 +108,8 @@ describe.skipIf(whyNotReal !== undefined)(`a VPC with real guests${whyNotReal ? 
     expect(await reaches()).toBe(false)
     ids.nat = await ec2(
       'NatGateway.NatGatewayId', 'create-nat-gateway', '--subnet-id', ids.publicSubnet ?? '', '--allocation-id', ids.allocation ?? '')
-    await cloud.awsJson('ec2', 'wait', 'nat-gateway-available', '--nat-gateway-ids', ids.nat)
+    await cloud.until('the NAT gateway to be available', 60_000, async () =>
+      (await ec2('NatGateways[0].State', 'describe-nat-gateways', '--nat-gateway-ids', ids.nat ?? '')) === 'available')
     await ec2('Return', 'create-route', '--route-table-id', ids.privateTable ?? '', '--destination-cidr-block', '0.0.0.0/0', '--nat-gateway-id', ids.nat)
     await cloud.until('the world to answer', 30_000, reaches)
     await ec2('NatGatewayId', 'delete-nat-gateway', '--nat-gateway-id', ids.nat)
@@ -125,7 +118,7 @@ describe.skipIf(whyNotReal !== undefined)(`a VPC with real guests${whyNotReal ? 
 
   test('nothing of it is left once it was taken down in order', async () => {
     await ec2('TerminatingInstances', 'terminate-instances', '--instance-ids', ids.public ?? '', ids.private ?? '')
-    await cloud.awsJson('ec2', 'wait', 'instance-terminated', '--instance-ids', ids.public ?? '', ids.private ?? '')
+    await cloud.areInState('terminated', ids.public ?? '', ids.private ?? '')
     await ec2('Return', 'release-address', '--allocation-id', ids.allocation ?? '')
     const refused = await cloud.aws('ec2', 'delete-vpc', '--vpc-id', ids.vpc ?? '')
     expect(refused.stderr).toContain('DependencyViolation')

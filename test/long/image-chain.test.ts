@@ -1,6 +1,4 @@
-import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ownKey } from '../../src/cli/first-instance.ts'
 import { MOST_LAYERS } from '../../src/model/layer.ts'
 import { RealCloud, whyNotReal } from '../e2e/real-cloud.ts'
 
@@ -9,18 +7,13 @@ const GENERATIONS = 20
 describe.skipIf(whyNotReal !== undefined)(`images of instances of images${whyNotReal ? ` (skipped: ${whyNotReal})` : ''}`, () => {
   const cloud = new RealCloud('chain')
   let tiny: string
-  let subnet: string
-  let keyName: string
 
   const ec2 = (query: string, ...words: string[]) => cloud.ec2(query, ...words)
 
   /** Launches one, answers its id and how long its kernel was up when SSH first answered, seconds. */
   async function launch(imageId: string): Promise<{ id: string; bootSeconds: number }> {
-    const id = await ec2(
-      'Instances[0].InstanceId', 'run-instances', '--image-id', imageId, '--instance-type', 't3.nano', '--key-name', keyName, '--subnet-id', subnet)
-    await cloud.until(`${id} to run`, 90_000, async () =>
-      (await ec2('Reservations[0].Instances[0].State.Name', 'describe-instances', '--instance-ids', id)) === 'running')
-    await cloud.sshAnswers(id)
+    const id = await cloud.launch('--image-id', imageId)
+    await cloud.isUp(id)
     return { id, bootSeconds: await cloud.uptime(id) }
   }
 
@@ -31,17 +24,7 @@ describe.skipIf(whyNotReal !== undefined)(`images of instances of images${whyNot
 
   beforeAll(async () => {
     await cloud.prepare()
-    await cloud.up('--no-first-instance')
-    const key = ownKey(cloud.home)
-    keyName = key.name
-    writeFileSync(key.file, await ec2('KeyMaterial', 'create-key-pair', '--key-name', key.name), { mode: 0o600 })
-    tiny = await cloud.until('the tiny image to be registered', 60_000, async () => {
-      const found = await ec2('Images[0].ImageId', 'describe-images')
-      return found.startsWith('ami-') ? found : undefined
-    })
-    subnet = await ec2('Subnets[0].SubnetId', 'describe-subnets')
-    const group = await ec2('SecurityGroups[0].GroupId', 'describe-security-groups')
-    await ec2('Return', 'authorize-security-group-ingress', '--group-id', group, '--protocol', 'tcp', '--port', '22', '--cidr', '0.0.0.0/0')
+    tiny = (await cloud.upForLaunches()).imageId
   })
   afterAll(() => cloud.close())
 

@@ -106,7 +106,7 @@ export async function openDiskAgent(fate = new Fate()) {
   /** Until nothing is left to do within `horizonMs`, however long that takes. */
   async function settle(horizonMs = 60_000): Promise<void> {
     for (let runs = 0; runs < MOST_RUNS; runs++) {
-      const [next] = await query((db) => nextWork(db, HOST_ID, 1))
+      const [next] = await query((db) => nextWork(db, HOST_ID, clock.now(), 1))
       const untilMs = clock.now() + horizonMs
       if (!next || next.due_ms > untilMs) {
         // A guest may be about to do something.
