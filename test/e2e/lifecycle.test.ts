@@ -10,7 +10,7 @@ import { RealCloud, whyNotReal } from './real-cloud.ts'
 const SECRET = 'a thought that was never written down, 0815'
 
 /** Deaths of the agent on the way into hibernation and out of it. */
-const SAVE_POINTS = ['commit:instance.memory:after', 'hypervisor.ensureSaved:after', 'commit:instance.hibernated:before']
+const SAVE_POINTS = ['commit:instance.hibernating:after', 'hypervisor.ensureSaved:after', 'commit:instance.hibernated:before']
 const LOAD_POINTS = [
   'hypervisor.ensureLoaded:after', 'commit:instance.memory-consumed:after', 'hypervisor.ensureReleased:after', 'commit:instance.running:before',
 ]
