@@ -1,11 +1,17 @@
 import type { Command } from 'commander'
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
+import { systemClock } from '../core/clock.ts'
+import type { Settings } from '../settings.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
-import { findInstance, listInstances } from './instances.ts'
-import { sshArguments } from './ssh-command.ts'
+import { findInstance, listInstances, type InstanceView } from './instances.ts'
+import { greetsWithSsh, sshArguments } from './ssh-command.ts'
 import { settingsInForce } from './up-record.ts'
 import type { Terminal } from './terminal.ts'
+import { firstObstacle } from './why-not.ts'
+
+/** One that answers at all has let its user in by then. */
+const SILENCE_MS = 4000
 
 interface SshFlags {
   identity?: string
@@ -13,7 +19,7 @@ interface SshFlags {
 }
 
 /** `hearth ssh`: a shell, or one command, in an instance; ends with the exit code of ssh. */
-export function addSsh(program: Command, _terminal: Terminal): void {
+export function addSsh(program: Command, terminal: Terminal): void {
   const command = newCommand(program, 'ssh', 'open a shell in an instance, or run a command there', [
     'hearth ssh first', 'hearth ssh i-0123 -i ~/.ssh/id_ed25519', 'hearth ssh first -- uname -a',
   ])
@@ -29,10 +35,20 @@ export function addSsh(program: Command, _terminal: Terminal): void {
     if (settingsInForce(settings).engine === 'sim') {
       throw new Error(`${instance.instanceId} is simulated: there is nothing to log in to`)
     }
-    process.exitCode = await runSsh(sshArguments(settings.home, instance, {
+    const session = runSsh(sshArguments(settings.home, instance, {
       command: words, ...(identity === undefined ? {} : { key: identity }), ...(user === undefined ? {} : { user }),
     }))
+    const silence = systemClock.after(SILENCE_MS, () => void explainSilence(settings, instance, terminal).catch(() => {}))
+    process.exitCode = await session.finally(() => silence.cancel())
   })
+}
+
+/** ssh waits for minutes where a rule drops its packets, and does not know why; we do. */
+async function explainSilence(settings: Settings, instance: InstanceView, terminal: Terminal): Promise<void> {
+  const { instanceId, publicIp } = instance
+  if (publicIp === null || (await greetsWithSsh(systemClock, publicIp))) return
+  const obstacle = await withStore(settings, (store) => firstObstacle(store, settings, { source: 'internet', destination: instanceId, port: 22 }))
+  if (obstacle !== undefined) terminal.say(`${instanceId} does not answer: ${obstacle} (hearth why-not internet ${instanceId}:22)`)
 }
 
 /** Runs ssh on this process's own terminal; answers its exit code. */

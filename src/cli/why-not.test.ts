@@ -2,7 +2,8 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { defaultNetwork, insertInstance, insertInterface, openTestStore, type TestStore } from '../../test/support/rows.ts'
 import { insertTags } from '../ec2/tags.ts'
 import { insertRule } from '../model/security-group.ts'
-import { formatAnswer, readDestination, whyNot } from './why-not.ts'
+import { readSettings } from '../settings.ts'
+import { firstObstacle, formatAnswer, readDestination, whyNot } from './why-not.ts'
 
 let test: TestStore
 let ids: { web: string; db: string; webPort: string; dbPort: string; group: string; subnet: string; vpc: string }
@@ -52,10 +53,14 @@ describe('hearth why-not', () => {
     expect(answer).toContain(
       `  ✗ no inbound rule of ${group} matches tcp 22 from 203.0.113.9; add one that allows it\n  ✓ ${webPort} (172.31.0.10) in ${subnet}\n`)
     expect(answer).toMatch(/\nstopped by one thing$/)
+    const settings = readSettings({ engine: 'sim', home: '/nowhere' }, {})
+    const ssh = () => firstObstacle(test.store, settings, { source: 'internet', destination: 'web', port: 22 })
+    expect(await ssh()).toContain(`no inbound rule of ${group} matches tcp 22`)
     await test.run(({ db, random, account }) => insertRule(db, random, {
       accountId: account, groupId: group, isEgress: false, protocol: 'tcp', fromPort: 22, toPort: 22, cidr: '0.0.0.0/0',
     }))
     expect(await text('internet', 'web:22')).toMatch(/gets through$/)
+    expect(await ssh()).toBeUndefined()
     expect(await text('db', '203.0.113.1:443')).toMatch(/✗ 172.31.0.11 has no public address, .* Elastic IP, or route by a NAT gateway/)
   })
 

@@ -94,6 +94,17 @@ export async function whyNot(
   })
 }
 
+/** The first thing that stops TCP packets to a port, in a sentence; undefined when nothing of this cloud does. */
+export async function firstObstacle(
+  store: Store,
+  settings: Settings,
+  asked: { source: string; destination: string; port: number },
+): Promise<string | undefined> {
+  const { verdict } = await whyNot(store, poolOf(settings), { ...asked, protocol: 'tcp' })
+  const [first] = verdict.obstacles
+  return first && explain(first)
+}
+
 /** A public address of a source means its private one, which is all that it knows itself by. */
 function sourceOf({ row, address }: PacketEnd & { kind: 'interface' }): Probe['source'] {
   const isPrivate = address !== null && address !== row.public_ip
