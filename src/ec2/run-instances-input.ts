@@ -18,7 +18,7 @@ const MAX_COUNT_LIMIT = 1000
 /** Parameters that Hearth knows and does not honour yet. */
 const REFUSED = [
   'KernelId', 'RamdiskId', 'Ipv6AddressCount', 'Ipv6Addresses', 'AdditionalInfo', 'IamInstanceProfile',
-  'ElasticGpuSpecification', 'ElasticInferenceAccelerators', 'LaunchTemplate', 'InstanceMarketOptions',
+  'ElasticGpuSpecification', 'ElasticInferenceAccelerators', 'InstanceMarketOptions',
   'HibernationOptions', 'LicenseSpecifications', 'EnclaveOptions', 'EnablePrimaryIpv6', 'NetworkPerformanceOptions',
   'Operator', 'SecondaryInterfaces',
 ] as const satisfies readonly (keyof RunInstancesRequest)[]
