@@ -63,6 +63,11 @@ import { createManagedPrefixList, deleteManagedPrefixList, describeManagedPrefix
 import { cancelImageLaunchPermission, modifyImageAttribute, resetImageAttribute } from './modify-image-attribute.ts'
 import { modifyInstanceAttribute, resetInstanceAttribute } from './modify-instance-attribute.ts'
 import { modifyManagedPrefixList, restoreManagedPrefixListVersion } from './modify-managed-prefix-list.ts'
+import { getLaunchTemplateData } from './launch-template-data.ts'
+import {
+  createLaunchTemplateVersion, deleteLaunchTemplateVersions, describeLaunchTemplateVersions,
+} from './launch-template-versions.ts'
+import { createLaunchTemplate, deleteLaunchTemplate, describeLaunchTemplates, modifyLaunchTemplate } from './launch-templates.ts'
 import {
   modifySecurityGroupRules, updateSecurityGroupRuleDescriptionsEgress, updateSecurityGroupRuleDescriptionsIngress,
 } from './modify-security-group-rules.ts'
@@ -151,6 +156,8 @@ export const operations: Record<string, Operation> = {
   CreateInternetGateway: mutation(createInternetGateway),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
+  CreateLaunchTemplate: mutation(createLaunchTemplate),
+  CreateLaunchTemplateVersion: mutation(createLaunchTemplateVersion),
   CreateManagedPrefixList: mutation(createManagedPrefixList),
   CreateNatGateway: mutation(createNatGateway),
   CreateNetworkAcl: mutation(createNetworkAcl),
@@ -170,6 +177,8 @@ export const operations: Record<string, Operation> = {
   DeleteDhcpOptions: mutation(deleteDhcpOptions),
   DeleteInternetGateway: mutation(deleteInternetGateway),
   DeleteKeyPair: mutation(deleteKeyPair),
+  DeleteLaunchTemplate: mutation(deleteLaunchTemplate),
+  DeleteLaunchTemplateVersions: mutation(deleteLaunchTemplateVersions),
   DeleteManagedPrefixList: mutation(deleteManagedPrefixList),
   DeleteNatGateway: mutation(deleteNatGateway),
   DeleteNetworkAcl: mutation(deleteNetworkAcl),
@@ -205,6 +214,8 @@ export const operations: Record<string, Operation> = {
   DescribeInstances: pagedQuery(describeInstances, readInstances),
   DescribeInternetGateways: query(describeInternetGateways),
   DescribeKeyPairs: query(describeKeyPairs),
+  DescribeLaunchTemplateVersions: query(describeLaunchTemplateVersions),
+  DescribeLaunchTemplates: query(describeLaunchTemplates),
   DescribeLockedSnapshots: query(describeLockedSnapshots),
   DescribeManagedPrefixLists: query(describeManagedPrefixLists),
   DescribeNatGateways: query(describeNatGateways),
@@ -256,6 +267,7 @@ export const operations: Record<string, Operation> = {
   GetEbsEncryptionByDefault: query(getEbsEncryptionByDefault),
   GetImageBlockPublicAccessState: query(getImageBlockPublicAccessState),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
+  GetLaunchTemplateData: query(getLaunchTemplateData),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
   GetSnapshotBlockPublicAccessState: query(getSnapshotBlockPublicAccessState),
@@ -275,6 +287,7 @@ export const operations: Record<string, Operation> = {
   ModifyInstanceMaintenanceOptions: mutation(modifyInstanceMaintenanceOptions),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
   ModifyInstanceMetadataOptions: mutation(modifyInstanceMetadataOptions),
+  ModifyLaunchTemplate: mutation(modifyLaunchTemplate),
   ModifyManagedPrefixList: mutation(modifyManagedPrefixList),
   ModifyNetworkInterfaceAttribute: mutation(modifyNetworkInterfaceAttribute),
   ModifySecurityGroupRules: mutation(modifySecurityGroupRules),

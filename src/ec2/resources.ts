@@ -74,6 +74,11 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidSecurityGroupRuleId.Malformed', notFoundCode: 'InvalidSecurityGroupRuleId.NotFound',
     notFound: idDoesNotExist('security group rule'),
   },
+  launchTemplate: {
+    type: 'launch-template', prefix: 'lt', table: 'launch_templates', idColumn: 'template_id',
+    malformedCode: 'InvalidLaunchTemplateId.Malformed', notFoundCode: 'InvalidLaunchTemplateId.NotFound',
+    notFound: (ids, isOne) => `The specified launch template${isOne ? '' : 's'}, with template ID ${ids}, ${isOne ? 'does' : 'do'} not exist.`,
+  },
   vpc: {
     type: 'vpc', prefix: 'vpc', table: 'vpcs', idColumn: 'vpc_id',
     malformedCode: 'InvalidVpcID.Malformed', notFoundCode: 'InvalidVpcID.NotFound', notFound: idDoesNotExist('vpc'),

@@ -18,9 +18,8 @@ const MAX_COUNT_LIMIT = 1000
 /** Parameters that Hearth knows and does not honour yet. */
 const REFUSED = [
   'KernelId', 'RamdiskId', 'Ipv6AddressCount', 'Ipv6Addresses', 'AdditionalInfo', 'IamInstanceProfile',
-  'ElasticGpuSpecification', 'ElasticInferenceAccelerators', 'LaunchTemplate', 'InstanceMarketOptions',
-  'LicenseSpecifications', 'EnclaveOptions', 'EnablePrimaryIpv6', 'NetworkPerformanceOptions', 'Operator',
-  'SecondaryInterfaces',
+  'ElasticGpuSpecification', 'ElasticInferenceAccelerators', 'InstanceMarketOptions', 'LicenseSpecifications',
+  'EnclaveOptions', 'EnablePrimaryIpv6', 'NetworkPerformanceOptions', 'Operator', 'SecondaryInterfaces',
 ] as const satisfies readonly (keyof RunInstancesRequest)[]
 
 /** Checks what can be checked without the database. */

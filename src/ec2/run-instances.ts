@@ -25,6 +25,7 @@ import {
   checkRunInstances, requestedMetadataOptions, requestedType, requestedUserData,
 } from './run-instances-input.ts'
 import { requestedOptions } from './run-instances-options.ts'
+import { withLaunchTemplate, type UsedTemplate } from './run-instances-template.ts'
 import { claimLaunchToken } from './run-instances-token.ts'
 import { insertVolumes, requestedVolumes, type VolumeRequest } from './run-instances-volumes.ts'
 import { insertTags, parseTagSpecifications, type TagInput } from './tags.ts'
@@ -46,12 +47,14 @@ interface Launch {
  * RunInstances: decides, writes the rows of instances, interfaces and volumes, and marks them due.
  * Nothing outside has happened when it answers `pending`.
  */
-export async function runInstances(context: Context, input: RunInstancesRequest): Promise<Reservation> {
+export async function runInstances(context: Context, asked: RunInstancesRequest): Promise<Reservation> {
+  const { input, template } = await withLaunchTemplate(context, asked)
   const { minCount, maxCount } = checkRunInstances(input)
   const reservationId = newId(context.random, 'r')
-  const earlier = await claimLaunchToken(context, input, reservationId)
+  const earlier = await claimLaunchToken(context, asked, reservationId)
   if (earlier) return answer(context, earlier)
   const launch = await prepareLaunch(context, input, reservationId)
+  launch.tags.set('instance', [...(launch.tags.get('instance') ?? []), ...templateTags(template)])
   const hosts = await context.db.selectFrom('hosts').selectAll().where('region', '=', context.region).execute()
   const placements = place(
     hosts.map((host) => ({
@@ -128,6 +131,12 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
       options,
     },
   }
+}
+
+/** By these tags an instance knows its template, and clients find it. */
+function templateTags(template: UsedTemplate | null): TagInput[] {
+  if (template === null) return []
+  return [{ key: 'aws:ec2launchtemplate:id', value: template.id }, { key: 'aws:ec2launchtemplate:version', value: String(template.version) }]
 }
 
 function requestedTags({ TagSpecifications: specifications }: RunInstancesRequest): Map<string, TagInput[]> {

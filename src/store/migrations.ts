@@ -336,6 +336,17 @@ export const migrations: { name: string; statements: (string | DialectStatements
       `create index pushed_keys_by_instance on pushed_keys (instance_id)`,
     ],
   },
+  {
+    name: '006-launch-templates',
+    statements: [
+      `create table launch_templates (template_id text primary key, account_id text not null, name text not null,
+        default_version integer not null, latest_version integer not null, next_version integer not null,
+        created_ms bigint not null, doc text not null)`,
+      `create unique index launch_templates_by_name on launch_templates (account_id, name)`,
+      `create table launch_template_versions (template_id text not null references launch_templates on delete restrict,
+        version integer not null, created_ms bigint not null, doc text not null, primary key (template_id, version))`,
+    ],
+  },
 ]
 
 const META = 'create table if not exists meta (key text primary key, value text not null)'

@@ -2,8 +2,10 @@ import type {
   ImageTable, ImportTaskTable, LayerTable, RecycleRuleTable, SnapshotTable, VolumeModificationTable, VolumeTable,
 } from './schema-disks.ts'
 import type { InstanceBackupTable, InstanceEventTable, PushedKeyTable } from './schema-life.ts'
+import type { LaunchTemplateTable, LaunchTemplateVersionTable } from './schema-templates.ts'
 
 export type { InstanceBackupTable, InstanceEventTable, PushedKeyTable } from './schema-life.ts'
+export type { LaunchTemplateTable, LaunchTemplateVersionTable } from './schema-templates.ts'
 export type {
   ImageTable, ImportTaskTable, LayerTable, RecycleRuleTable, SnapshotTable, VolumeModificationTable, VolumeTable,
 } from './schema-disks.ts'
@@ -62,6 +64,8 @@ export interface Database {
   instance_backups: InstanceBackupTable
   instance_events: InstanceEventTable
   pushed_keys: PushedKeyTable
+  launch_templates: LaunchTemplateTable
+  launch_template_versions: LaunchTemplateVersionTable
   tags: { account_id: string; resource_type: string; resource_id: string; key: string; value: string }
   client_tokens: ClientTokenTable
   console_outputs: { instance_id: string; captured_ms: number; output: string }

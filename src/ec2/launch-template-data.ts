@@ -1,0 +1,65 @@
+import type {
+  GetLaunchTemplateDataRequest, GetLaunchTemplateDataResult, Instance, ResponseLaunchTemplateData,
+} from '@aws-sdk/client-ec2'
+import { instanceDoc, type InstanceDoc } from '../model/instance.ts'
+import type { VolumeTable } from '../store/schema.ts'
+import { volumeDoc } from '../model/volume.ts'
+import type { Context } from './context.ts'
+import { requireLivingInstance } from './instance-rows.ts'
+import { loadInstances } from './load-instances.ts'
+
+/**
+ * GetLaunchTemplateData: what a template would have to say for another instance like this one: with the same image, devices,
+ * subnet, groups and options; addresses, which nobody else can have, are left out.
+ */
+export async function getLaunchTemplateData(
+  context: Context,
+  input: GetLaunchTemplateDataRequest,
+): Promise<GetLaunchTemplateDataResult> {
+  const row = await requireLivingInstance(context, input.InstanceId)
+  const [instance] = await loadInstances(context.db, context.region, [row])
+  if (!instance) throw new Error(`${row.instance_id}: its wire form is missing`)
+  const volumes = await context.db.selectFrom('volumes').selectAll().where('instance_id', '=', row.instance_id).execute()
+  return { LaunchTemplateData: dataOf(instance, instanceDoc(row), volumes) }
+}
+
+function dataOf(instance: Instance, doc: InstanceDoc, volumes: readonly VolumeTable[]): ResponseLaunchTemplateData {
+  const tags = (instance.Tags ?? []).filter(({ Key: key }) => !key?.startsWith('aws:'))
+  return {
+    ImageId: instance.ImageId, InstanceType: instance.InstanceType, KeyName: instance.KeyName,
+    EbsOptimized: instance.EbsOptimized, Monitoring: { Enabled: doc.options.monitoring === 'enabled' },
+    Placement: { AvailabilityZone: instance.Placement?.AvailabilityZone, GroupName: '', Tenancy: 'default' },
+    DisableApiTermination: doc.options.disableApiTermination, DisableApiStop: doc.options.disableApiStop,
+    InstanceInitiatedShutdownBehavior: doc.shutdownBehavior, UserData: doc.userData ?? undefined,
+    BlockDeviceMappings: (instance.BlockDeviceMappings ?? []).flatMap(({ DeviceName, Ebs }) => {
+      const volume = volumes.find((each) => each.volume_id === Ebs?.VolumeId)
+      return volume ? [{ DeviceName, Ebs: ebsOf(volume) }] : []
+    }),
+    NetworkInterfaces: (instance.NetworkInterfaces ?? []).map((each) => ({
+      DeviceIndex: each.Attachment?.DeviceIndex, SubnetId: each.SubnetId, Description: each.Description,
+      Groups: each.Groups?.flatMap((group) => group.GroupId ?? []), DeleteOnTermination: each.Attachment?.DeleteOnTermination,
+      AssociatePublicIpAddress: each.Association !== undefined, InterfaceType: each.InterfaceType, NetworkCardIndex: 0,
+    })),
+    MetadataOptions: {
+      HttpTokens: doc.metadataOptions.httpTokens, HttpEndpoint: doc.metadataOptions.httpEndpoint,
+      HttpPutResponseHopLimit: doc.metadataOptions.httpPutResponseHopLimit, InstanceMetadataTags: doc.metadataOptions.instanceMetadataTags,
+    },
+    ...(doc.options.cpuCredits === null ? {} : { CreditSpecification: { CpuCredits: doc.options.cpuCredits } }),
+    CpuOptions: instance.CpuOptions, HibernationOptions: { Configured: instance.HibernationOptions?.Configured ?? false },
+    MaintenanceOptions: { AutoRecovery: doc.options.autoRecovery },
+    CapacityReservationSpecification: { CapacityReservationPreference: doc.options.capacityReservationPreference },
+    ...(tags.length === 0 ? {} : { TagSpecifications: [{ ResourceType: 'instance', Tags: tags }] }),
+  }
+}
+
+/** Types whose performance is asked for; that of others follows from their size. */
+const PROVISIONED = ['gp3', 'io1', 'io2']
+
+function ebsOf(volume: VolumeTable) {
+  const { iops, throughputMibps } = PROVISIONED.includes(volume.volume_type) ? volumeDoc(volume) : { iops: null, throughputMibps: null }
+  return {
+    VolumeSize: volume.size_gib, VolumeType: volume.volume_type as 'gp3', Encrypted: volume.encrypted === 1,
+    DeleteOnTermination: volume.delete_on_termination === 1, SnapshotId: volume.snapshot_id ?? undefined,
+    Iops: iops ?? undefined, Throughput: throughputMibps ?? undefined,
+  }
+}

@@ -1,0 +1,136 @@
+import {
+  CreateLaunchTemplateCommand, CreateLaunchTemplateVersionCommand, DeleteLaunchTemplateCommand,
+  DeleteLaunchTemplateVersionsCommand, DescribeInstancesCommand, DescribeLaunchTemplatesCommand,
+  DescribeLaunchTemplateVersionsCommand, GetLaunchTemplateDataCommand, ModifyLaunchTemplateCommand, RunInstancesCommand,
+  type DescribeLaunchTemplateVersionsRequest, type RequestLaunchTemplateData, type RunInstancesRequest,
+} from '@aws-sdk/client-ec2'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { OTHER_ACCOUNT } from '../support/rows.ts'
+import { startTestCloud, tinyImageId, type TestCloud } from '../support/cloud.ts'
+
+let cloud: TestCloud
+let imageId: string
+
+beforeAll(async () => {
+  cloud = await startTestCloud()
+  imageId = await tinyImageId(cloud)
+})
+afterAll(() => cloud.close())
+
+const create = async (name: string, data: RequestLaunchTemplateData, more: object = {}) => {
+  const { LaunchTemplate } = await cloud.ec2.send(new CreateLaunchTemplateCommand({ LaunchTemplateName: name, LaunchTemplateData: data, ...more }))
+  return LaunchTemplate?.LaunchTemplateId ?? ''
+}
+const addVersion = async (id: string, data: RequestLaunchTemplateData, more: object = {}) =>
+  (await cloud.ec2.send(new CreateLaunchTemplateVersionCommand({ LaunchTemplateId: id, LaunchTemplateData: data, ...more }))).LaunchTemplateVersion
+const versions = async (input: DescribeLaunchTemplateVersionsRequest) =>
+  (await cloud.ec2.send(new DescribeLaunchTemplateVersionsCommand(input))).LaunchTemplateVersions ?? []
+const run = async (input: Partial<RunInstancesRequest>) => {
+  const { Instances } = await cloud.ec2.send(new RunInstancesCommand({ MinCount: 1, MaxCount: 1, ...input }))
+  const { Reservations } = await cloud.ec2.send(new DescribeInstancesCommand({ InstanceIds: [Instances?.[0]?.InstanceId ?? ''] }))
+  return Reservations?.[0]?.Instances?.[0]
+}
+const code = (attempt: Promise<unknown>) => attempt.then(() => 'no error', (error: Error) => `${error.name}: ${error.message}`)
+
+describe('a launch template', () => {
+  test('has numbered versions, of which one is the default; a version stands on another where it says so', async () => {
+    const id = await create('web', { ImageId: imageId, InstanceType: 't3.micro' }, {
+      VersionDescription: 'first', TagSpecifications: [{ ResourceType: 'launch-template', Tags: [{ Key: 'team', Value: 'a' }] }],
+    })
+    expect(await addVersion(id, { InstanceType: 't3.small' }, { SourceVersion: '1' })).toMatchObject({
+      VersionNumber: 2, DefaultVersion: false, LaunchTemplateData: { ImageId: imageId, InstanceType: 't3.small' },
+    })
+    expect((await addVersion(id, { InstanceType: 't3.nano' }))?.LaunchTemplateData).toEqual({ InstanceType: 't3.nano' })
+    const { LaunchTemplates } = await cloud.ec2.send(new DescribeLaunchTemplatesCommand({ Filters: [{ Name: 'tag:team', Values: ['a'] }] }))
+    expect(LaunchTemplates).toMatchObject([{
+      LaunchTemplateId: id, LaunchTemplateName: 'web', DefaultVersionNumber: 1, LatestVersionNumber: 3, Tags: [{ Key: 'team', Value: 'a' }],
+      CreatedBy: 'arn:aws:iam::123456789012:root', CreateTime: expect.any(Date),
+    }])
+    expect((await versions({ LaunchTemplateName: 'web' })).map((each) => each.VersionNumber)).toEqual([3, 2, 1])
+    expect(await versions({ LaunchTemplateId: id, Versions: ['$Default'] })).toMatchObject([{ VersionNumber: 1, VersionDescription: 'first' }])
+    expect(await versions({ Versions: ['$Latest'] })).toMatchObject([{ LaunchTemplateName: 'web', VersionNumber: 3 }])
+    expect(await versions({ LaunchTemplateId: id, MinVersion: '2', MaxVersion: '2' })).toMatchObject([{ VersionNumber: 2 }])
+    expect(await versions({ LaunchTemplateId: id, Filters: [{ Name: 'instance-type', Values: ['t3.nano'] }] })).toMatchObject([{ VersionNumber: 3 }])
+  })
+
+  test('is made once for one client token, and its name is nobody else\'s in the account', async () => {
+    const token = { ClientToken: 'once' }
+    expect(await create('once', { InstanceType: 't3.nano' }, token)).toBe(await create('once', { InstanceType: 't3.nano' }, token))
+    expect(await code(create('once', { InstanceType: 't3.micro' }))).toBe('InvalidLaunchTemplateName.AlreadyExistsException: Launch template name already in use.')
+    expect(await code(create('no', { InstanceType: 't3.nano' }))).toContain('InvalidLaunchTemplateName.MalformedException')
+    const other = cloud.client({ account: OTHER_ACCOUNT })
+    expect((await other.send(new DescribeLaunchTemplatesCommand({}))).LaunchTemplates).toEqual([])
+    expect(await code(other.send(new DescribeLaunchTemplatesCommand({ LaunchTemplateNames: ['once'] }))))
+      .toBe('InvalidLaunchTemplateName.NotFoundException: The specified launch template, with template name once, does not exist.')
+  })
+
+  test('loses versions but its default one, and never uses a number again', async () => {
+    const id = await create('shrinking', { InstanceType: 't3.nano' })
+    await addVersion(id, { InstanceType: 't3.micro' })
+    const { LaunchTemplate } = await cloud.ec2.send(new ModifyLaunchTemplateCommand({ LaunchTemplateId: id, DefaultVersion: '$Latest' }))
+    expect(LaunchTemplate?.DefaultVersionNumber).toBe(2)
+    await addVersion(id, { InstanceType: 't3.small' })
+    const gone = await cloud.ec2.send(new DeleteLaunchTemplateVersionsCommand({ LaunchTemplateId: id, Versions: ['3', '2', '9'] }))
+    expect(gone.SuccessfullyDeletedLaunchTemplateVersions).toMatchObject([{ VersionNumber: 3 }])
+    expect(gone.UnsuccessfullyDeletedLaunchTemplateVersions).toMatchObject([
+      { VersionNumber: 2, ResponseError: { Code: 'unexpectedError' } },
+      { VersionNumber: 9, ResponseError: { Code: 'launchTemplateVersionDoesNotExist' } },
+    ])
+    expect(await versions({ LaunchTemplateId: id, Versions: ['$Latest'] })).toMatchObject([{ VersionNumber: 2 }])
+    expect(await code(versions({ LaunchTemplateId: id, Versions: ['3'] })))
+      .toBe('InvalidLaunchTemplateId.VersionNotFound: Could not find launch template version 3.')
+    expect((await addVersion(id, { InstanceType: 't3.nano' }))?.VersionNumber).toBe(4)
+  })
+
+  test('that is deleted is gone with its versions, and its name is free', async () => {
+    const id = await create('gone', { InstanceType: 't3.nano' }, { ClientToken: 'gone' })
+    await cloud.ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateName: 'gone' }))
+    expect(await code(versions({ LaunchTemplateId: id })))
+      .toBe(`InvalidLaunchTemplateId.NotFound: The specified launch template, with template ID ${id}, does not exist.`)
+    expect(await create('gone', { InstanceType: 't3.nano' }, { ClientToken: 'gone' })).not.toBe(id)
+    expect(await code(versions({ LaunchTemplateId: 'lt-x' }))).toContain('InvalidLaunchTemplateId.Malformed')
+  })
+})
+
+describe('a launch from a template', () => {
+  test('takes what the call does not say, and its instances know where they come from', async () => {
+    const id = await create('launch', {
+      ImageId: imageId, InstanceType: 't3.small', UserData: Buffer.from('#!/bin/sh').toString('base64'), DisableApiTermination: true,
+      BlockDeviceMappings: [
+        { DeviceName: '/dev/xvda', Ebs: { VolumeSize: 3 } }, { DeviceName: '/dev/sdf', Ebs: { VolumeSize: 1 } },
+      ],
+      TagSpecifications: [{ ResourceType: 'instance', Tags: [{ Key: 'Name', Value: 'theirs' }, { Key: 'kept', Value: 'yes' }] }],
+    })
+    const instance = await run({
+      LaunchTemplate: { LaunchTemplateId: id }, InstanceType: 't3.nano',
+      BlockDeviceMappings: [{ DeviceName: '/dev/sdf', Ebs: { VolumeSize: 2 } }, { DeviceName: '/dev/sdg', Ebs: { VolumeSize: 1 } }],
+      TagSpecifications: [{ ResourceType: 'instance', Tags: [{ Key: 'Name', Value: 'mine' }] }],
+    })
+    expect(instance).toMatchObject({ ImageId: imageId, InstanceType: 't3.nano' })
+    expect(instance?.BlockDeviceMappings?.map((each) => each.DeviceName)).toEqual(['/dev/xvda', '/dev/sdf', '/dev/sdg'])
+    expect(Object.fromEntries(instance?.Tags?.map(({ Key, Value }) => [Key, Value]) ?? [])).toEqual({
+      Name: 'mine', kept: 'yes', 'aws:ec2launchtemplate:id': id, 'aws:ec2launchtemplate:version': '1',
+    })
+    const { LaunchTemplateData } = await cloud.ec2.send(new GetLaunchTemplateDataCommand({ InstanceId: instance?.InstanceId ?? '' }))
+    expect(LaunchTemplateData).toMatchObject({
+      ImageId: imageId, InstanceType: 't3.nano', DisableApiTermination: true, UserData: Buffer.from('#!/bin/sh').toString('base64'),
+      TagSpecifications: [{ ResourceType: 'instance', Tags: expect.arrayContaining([{ Key: 'Name', Value: 'mine' }]) }],
+    })
+    const copy = await run({ LaunchTemplate: { LaunchTemplateId: await create('copy', LaunchTemplateData as RequestLaunchTemplateData) } })
+    expect(copy).toMatchObject({ InstanceType: 't3.nano', SubnetId: instance?.SubnetId })
+  })
+
+  test('uses the version that it names, else the default one, and fails where there is none', async () => {
+    const id = await create('versions', { ImageId: imageId, InstanceType: 't3.nano' })
+    await addVersion(id, { ImageId: imageId, InstanceType: 't3.small' })
+    const type = async (Version?: string) => (await run({ LaunchTemplate: { LaunchTemplateName: 'versions', Version } }))?.InstanceType
+    expect([await type(), await type('$Latest'), await type('1')]).toEqual(['t3.nano', 't3.small', 't3.nano'])
+    expect(await code(type('7'))).toContain('InvalidLaunchTemplateId.VersionNotFound')
+    expect(await code(run({ LaunchTemplate: { LaunchTemplateId: 'lt-00000000000000000' } }))).toContain('InvalidLaunchTemplateId.NotFound')
+  })
+
+  test('is refused where the template asks for what Hearth does not honour', async () => {
+    const id = await create('profile', { ImageId: imageId, IamInstanceProfile: { Name: 'x' } })
+    expect(await code(run({ LaunchTemplate: { LaunchTemplateId: id } }))).toContain('UnsupportedOperation: The parameter IamInstanceProfile')
+  })
+})
