@@ -2,7 +2,6 @@ import { ApiError } from '../core/errors.ts'
 import { instanceDoc } from '../model/instance.ts'
 import { keepsMemory } from '../model/memory.ts'
 import type { InstanceTable } from '../store/schema.ts'
-import type { Context } from './context.ts'
 
 /**
  * Checks that the instance was launched so that it can be hibernated.
@@ -18,23 +17,14 @@ export function checkHibernationConfigured(row: InstanceTable): void {
 }
 
 /**
- * Checks that a running instance can be hibernated now: its guest has come up once, so that there is something to keep (a
- * simulated one is up as soon as it runs), and nothing of its machine is about to change, which its memory
- * would not know of.
+ * Checks that the guest of a running instance has come up since it was launched, so that there is something to keep; a
+ * simulated one is up as soon as it runs.
  *
  * @throws ApiError UnsupportedOperation.
  */
-export async function checkReadyToHibernate({ db }: Context, row: InstanceTable): Promise<void> {
+export function checkReadyToHibernate(row: InstanceTable): void {
   const { contactMs, platform } = instanceDoc(row)
-  const isUp = platform?.accelerator === 'sim' || contactMs !== null
-  const changing = await db
-    .selectFrom('volumes').select('volume_id').where('instance_id', '=', row.instance_id)
-    .where((eb) => eb.or([eb('attach_state', '<>', 'attached'), eb('revision', '<>', eb.ref('synced_revision'))]))
-    .unionAll(db
-      .selectFrom('interfaces').select('interface_id as volume_id').where('instance_id', '=', row.instance_id)
-      .where('status', '<>', 'in-use'))
-    .execute()
-  if (isUp && changing.length === 0) return
+  if (platform?.accelerator === 'sim' || contactMs !== null) return
   throw new ApiError('UnsupportedOperation', `Instance ${row.instance_id} is not ready to hibernate yet, retry in a few minutes`)
 }
 

@@ -92,7 +92,7 @@ export async function stopInstances(context: Context, input: StopInstancesReques
       return row
     }
     if (instanceDoc(row).options.disableApiStop) throw protectedFrom('stopped', 'disableApiStop', row)
-    if (hibernate) await checkReadyToHibernate(context, row)
+    if (hibernate) checkReadyToHibernate(row)
     return mustMove(context, row, 'stopping', {
       stateReason: hibernate ? STATE_REASONS.userHibernate : STATE_REASONS.userShutdown,
       stateTransitionReason: userInitiated(context.nowMs),
