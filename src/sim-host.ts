@@ -90,6 +90,7 @@ export function createSimAgent(options: SimAgentOptions): { agent: Agent; closeD
   const volumes = createSimVolumes({ world: host.world, clock, random, delays: delays.volumes })
   const agent = createAgent({
     store, clock, random, log, onFatal, recycleBudgetGib: settings.recycleBudgetGib, hostBootId: host.bootId,
+    ...(options.checkIntervalMs === undefined ? {} : { checkIntervalMs: options.checkIntervalMs }),
     hypervisor: wrap('hypervisor', hypervisor),
     network: wrap('network', network),
     volumes: wrap('volumes', volumes),
@@ -126,6 +127,8 @@ export interface SimAgentOptions {
   imports?: ImportFiles
   capacity?: { cpus: number; memoryMib: number; guestLimits: { vcpus: number; memoryMib: number } }
   wrap?: <T extends object>(name: string, driver: T) => T
+  /** EC2's pace unless given. */
+  checkIntervalMs?: number
   onFatal: (error: unknown) => void
 }
 

@@ -97,8 +97,8 @@ class Run {
   calls = 0
   readonly sealed = new SealedLayers()
   readonly disks: DiskExpectations
-  readonly memory: MemoryExpectations
   readonly hostEvents: HostEvents
+  readonly memory: MemoryExpectations
   readonly #cloud: SimulatedCloud
   readonly #digest = createHash('sha256')
 
@@ -106,7 +106,7 @@ class Run {
     this.#cloud = cloud
     this.disks = new DiskExpectations(cloud)
     this.memory = new MemoryExpectations(cloud)
-    this.hostEvents = new HostEvents(cloud)
+    this.hostEvents = new HostEvents(cloud, this.memory)
   }
 
   trace(): string {

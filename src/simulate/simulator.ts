@@ -33,6 +33,9 @@ const CRASH_PROBABILITY = 0.01
 /** An agent that died comes back after at most this long. */
 const RESTART_WITHIN_MS = 3000
 
+/** Rarer than EC2 checks, since hours pass that nothing else happens in; a machine that hangs is replaced in time all the same. */
+const CHECK_INTERVAL_MS = 4 * 60 * 1000
+
 /** Virtual time in which everything asked for must have come about. */
 const CONVERGE_WITHIN_MS = 30 * 60 * 1000
 
@@ -74,8 +77,10 @@ export class SimulatedCloud {
   #process: MortalProcess | undefined
   #isStarted = false
   readonly #settled: () => Promise<void>
+  readonly #checkIntervalMs: number
 
-  private constructor(seed: number, opened: Store) {
+  private constructor(seed: number, opened: Store, checkIntervalMs: number) {
+    this.#checkIntervalMs = checkIntervalMs
     const { store, settled } = countCalls(opened)
     this.#settled = settled
     this.random = seededRandom(seed)
@@ -86,8 +91,8 @@ export class SimulatedCloud {
   }
 
   /** Over an empty store: SQLite in memory unless another is given, which is closed with the cloud. */
-  static async create(seed: number, store?: Store): Promise<SimulatedCloud> {
-    const cloud = new SimulatedCloud(seed, store ?? (await openSqlite({ file: ':memory:', durability: 'normal' })))
+  static async create(seed: number, store?: Store, { checkIntervalMs = CHECK_INTERVAL_MS } = {}): Promise<SimulatedCloud> {
+    const cloud = new SimulatedCloud(seed, store ?? (await openSqlite({ file: ':memory:', durability: 'normal' })), checkIntervalMs)
     const ambient = { clock: cloud.clock, random: cloud.random, region: cloud.settings.region }
     await cloud.store.transaction('setup', (db) => ensureAccount(db, ambient, { accountId: DEFAULT_ACCOUNT, name: 'default' }))
     cloud.startAgent()
@@ -100,7 +105,7 @@ export class SimulatedCloud {
     const { agent, closeDrivers } = createSimAgent({
       settings: this.settings, store: withCommitCrashPoints(this.store, own), clock: this.clock, random: this.random,
       log: silentLogger, host: this.host, delays: DELAYS, capacity: CAPACITY,
-      imports: createSimImports(this.random),
+      imports: createSimImports(this.random), checkIntervalMs: this.#checkIntervalMs,
       wrap: (name, driver) => withCrashPoints(name, driver, own),
       onFatal: (error) => {
         if (!(error instanceof CrashError)) throw error
