@@ -1,5 +1,5 @@
 import { MAX_NICS, type MachineSpec } from '../driver.ts'
-import { deviceIds, type Execute } from './devices.ts'
+import { deviceIds, isPort, type Execute } from './devices.ts'
 import { deviceId, diskOfDevice } from './disk-nodes.ts'
 import { isNicDevice, nicDevice } from './nics.ts'
 import { diskPort, hexadecimal, PCI_SLOT, portForNic, portsOf, type Port } from './places.ts'
@@ -38,12 +38,10 @@ export async function readLayout(execute: Execute): Promise<Layout> {
   for (const id of ids) {
     const path = `/machine/peripheral/${id}`
     const read = (property: string) => execute('qom-get', { path, property })
-    const type = String(await read('type'))
-    const isPort = type === 'pcie-root-port'
-    if (!isPort && !diskOfDevice(id) && !isNicDevice(id)) continue
+    if (!isPort(id) && !diskOfDevice(id) && !isNicDevice(id)) continue
     const bus = String(await read('parent_bus')).split('/').at(-1) ?? ''
     const address = addressOf(Number(await read('addr')), (await read('multifunction')) === true)
-    if (isPort) layout.ports.push({ id, address, slot: Number(await read('slot')) })
+    if (isPort(id)) layout.ports.push({ id, address, slot: Number(await read('slot')) })
     // A port has room for one device only. A disk that came back while it was going has another name.
     else layout.places[deviceOf(id)] = ids.includes(bus) ? `bus=${bus}` : `bus=${bus},addr=${address}`
   }
