@@ -63,6 +63,11 @@ export class SimWorld {
     this.#delays = delays
   }
 
+  /** How many guests have gone on with memory that was loaded. */
+  get resumed(): number {
+    return this.#consumed.size
+  }
+
   /** By id. */
   get layers(): Map<string, SimLayer> {
     return this.#layers.all

@@ -1,7 +1,7 @@
 import {
-  CreateTagsCommand, DescribeInstancesCommand, DescribeNetworkInterfacesCommand, DescribeVolumesCommand,
-  GetConsoleOutputCommand, ModifyInstanceAttributeCommand, RebootInstancesCommand, RunInstancesCommand, StartInstancesCommand,
-  StopInstancesCommand, TerminateInstancesCommand, waitUntilInstanceRunning, type RunInstancesCommandInput,
+  CreateImageCommand, CreateTagsCommand, DescribeImagesCommand, DescribeInstancesCommand, DescribeNetworkInterfacesCommand,
+  DescribeVolumesCommand, GetConsoleOutputCommand, ModifyInstanceAttributeCommand, RebootInstancesCommand, RunInstancesCommand,
+  StartInstancesCommand, StopInstancesCommand, TerminateInstancesCommand, waitUntilInstanceRunning, type RunInstancesCommandInput,
 } from '@aws-sdk/client-ec2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startTestCloud, tinyImageId, type TestCloud } from '../support/cloud.ts'
@@ -221,6 +221,18 @@ describe('an instance that was launched for hibernation', () => {
     expect(up.StateReason).toBeUndefined()
     expect(counterOf(id)).toBe(3)
     expect(cloud.host.world.machines.get(id)?.boots).toBe(1)
+  })
+
+  test('can be made an image of while it is hibernated, and goes on all the same', async () => {
+    const [id = ''] = await launch(hibernating)
+    cloud.host.world.guestComputes(id)
+    await cloud.ec2.send(new StopInstancesCommand({ InstanceIds: [id], Hibernate: true }))
+    const { ImageId = '' } = await cloud.ec2.send(new CreateImageCommand({ InstanceId: id, Name: 'of a sleeper' }))
+    const images = await cloud.ec2.send(new DescribeImagesCommand({ ImageIds: [ImageId] }))
+    expect(images.Images?.[0]?.State).toBe('available')
+    await cloud.ec2.send(new StartInstancesCommand({ InstanceIds: [id] }))
+    expect([counterOf(id), cloud.host.world.machines.get(id)?.boots]).toEqual([1, 1])
+    expect(cloud.host.world.harm).toEqual([])
   })
 
   test('boots after a stop without hibernation', async () => {
