@@ -158,7 +158,7 @@ function metadataOf(publicKey: string): InstanceMetadata {
     region: 'us-east-1', accountId: '123456789012', instanceId: INSTANCE_ID, instanceType: 't3.micro', imageId: 'ami-byhand',
     reservationId: 'r-byhand', launchIndex: 0, launchMs: systemClock.now(), architecture: 'x86_64', zone: 'us-east-1a',
     options: { httpTokens: 'optional', httpPutResponseHopLimit: 1, httpEndpoint: 'enabled', instanceMetadataTags: 'disabled' },
-    monitoring: 'disabled',
+    monitoring: 'disabled', hibernation: false,
     userData: null, keyName: 'bench', publicKey, rootDeviceName: '/dev/xvda', hostDomain: 'ec2.internal',
     dataDevices: [], tags: [], events: [],
     interfaces: [{

@@ -23,14 +23,14 @@ export interface SimHost {
 /** How long things take in a simulated cloud, milliseconds; about what EC2's users see, shortened. */
 export const REALISTIC = {
   guest: { bootMs: [1500, 4000], shutdownMs: [800, 2500], unplugMs: [200, 800], streamMs: [2000, 8000] },
-  hypervisor: { startMs: [300, 900], stopMs: [20, 80] },
+  hypervisor: { startMs: [300, 900], stopMs: [20, 80], saveMs: [200, 800], loadMs: [200, 600] },
   volumes: { createMs: [50, 200], deleteMs: [20, 80], importMs: [50, 100] },
   network: { syncMs: [20, 120] },
 } as const satisfies SimDelays
 
 export const INSTANT = {
   guest: { bootMs: [0, 0], shutdownMs: [0, 0], unplugMs: [0, 0], streamMs: [0, 0] },
-  hypervisor: { startMs: [0, 0], stopMs: [0, 0] },
+  hypervisor: { startMs: [0, 0], stopMs: [0, 0], saveMs: [0, 0], loadMs: [0, 0] },
   volumes: { createMs: [0, 0], deleteMs: [0, 0], importMs: [0, 0] },
   network: { syncMs: [0, 0] },
 } as const satisfies SimDelays
@@ -39,7 +39,7 @@ type Range = readonly [number, number]
 
 export interface SimDelays {
   guest: { bootMs: Range; shutdownMs: Range; unplugMs: Range; streamMs: Range }
-  hypervisor: { startMs: Range; stopMs: Range }
+  hypervisor: { startMs: Range; stopMs: Range; saveMs: Range; loadMs: Range }
   volumes: { createMs: Range; deleteMs: Range; importMs: Range }
   network: { syncMs: Range }
 }

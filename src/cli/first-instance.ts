@@ -8,6 +8,7 @@ import { writeDurably } from '../core/write-durably.ts'
 import { homeIdOf, homePaths } from '../home.ts'
 import type { Store } from '../store/store.ts'
 import type { ApiClient } from './api-client.ts'
+import { instanceStateOf } from './instance-state.ts'
 import { withProgress, type Terminal } from './terminal.ts'
 import { textOf, textsOf } from './xml.ts'
 
@@ -67,11 +68,9 @@ export async function launchFirstInstance(options: FirstInstanceOptions): Promis
 }
 
 async function isRunning(api: ApiClient, instanceId: string): Promise<boolean> {
-  const xml = await api.call('DescribeInstances', { 'InstanceId.1': instanceId })
-  const state = required(/<instanceState>.*?<\/instanceState>/s.exec(xml)?.[0] ?? '', 'name')
+  const { state, reason } = await instanceStateOf(api, instanceId)
   if (state === 'running' || state === 'pending') return state === 'running'
-  const reason = /<stateReason>.*?<\/stateReason>/s.exec(xml)?.[0] ?? ''
-  throw new Error(`${instanceId} is ${state}: ${textOf(reason, 'message') ?? 'no reason is known'}`)
+  throw new Error(`${instanceId} is ${state}: ${reason ?? 'no reason is known'}`)
 }
 
 async function newestTinyImage(api: ApiClient): Promise<string | undefined> {

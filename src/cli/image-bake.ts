@@ -1,16 +1,14 @@
 import type { Command } from 'commander'
 import { systemClock, waitFor, type Clock } from '../core/clock.ts'
-import { readCredentials } from '../credentials.ts'
-import { homePaths } from '../home.ts'
 import { steadyProgress } from '../images/steady-progress.ts'
 import type { Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
-import { createApiClient, type ApiClient } from './api-client.ts'
-import { hearthCommand, newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import type { ApiClient } from './api-client.ts'
+import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { listAmis, type AmiView } from './images.ts'
 import { findInstance, listInstances, type InstanceView } from './instances.ts'
+import { openRunningCloud } from './running-cloud.ts'
 import type { Terminal } from './terminal.ts'
-import { endpointOf, readUpRecord, settingsInForce } from './up-record.ts'
 import { textOf } from './xml.ts'
 
 interface BakeFlags {
@@ -43,14 +41,7 @@ export function addImageBake(image: Command, terminal: Terminal): void {
 }
 
 async function bake(asked: Settings, wanted: string, flags: BakeFlags, terminal: Terminal): Promise<AmiView> {
-  const up = readUpRecord(asked.home)
-  if (!up?.isRunning || !up.record.isReady) {
-    throw new Error(`no cloud runs in ${asked.home}, which would do this; start one: ${hearthCommand('up', asked)}`)
-  }
-  const settings = settingsInForce(asked)
-  const credentials = await readCredentials(homePaths(settings.home).credentials)
-  if (!credentials) throw new Error(`there are no credentials in ${settings.home}`)
-  const api = createApiClient(endpointOf(settings), { credentials, region: settings.region, clock: systemClock })
+  const { settings, api } = await openRunningCloud(asked)
   return withStore(settings, async (store) => {
     const instance = findInstance(await listInstances(store), wanted)
     return bakeImage({ api, store, clock: systemClock, say: terminal.say }, instance, flags)

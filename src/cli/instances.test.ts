@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { findInstance, type InstanceView } from './instances.ts'
 
 const view = (change: Partial<InstanceView>): InstanceView => ({
-  instanceId: 'i-00000000000000001', name: null, state: 'running', pausedBecause: null, type: 't3.micro', granted: null, privateIp: '172.31.0.4',
-  publicIp: '198.18.0.1', launchMs: 0, keyName: null, sshUser: 'root', ...change,
+  instanceId: 'i-00000000000000001', name: null, state: 'running', pausedBecause: null, isHibernated: false, reason: null,
+  type: 't3.micro', granted: null, privateIp: '172.31.0.4', publicIp: '198.18.0.1', launchMs: 0, keyName: null, sshUser: 'root', ...change,
 })
 
 const first = view({ instanceId: 'i-0aaa0000000000001', name: 'first' })

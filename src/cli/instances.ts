@@ -1,6 +1,7 @@
 import { isWellFormedId } from '../core/ids.ts'
 import { imageDoc } from '../model/image.ts'
-import { instanceDoc } from '../model/instance.ts'
+import { instanceDoc, STATE_REASONS } from '../model/instance.ts'
+import { isHibernated } from '../model/memory.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import type { Db, Store } from '../store/store.ts'
 
@@ -12,6 +13,10 @@ export interface InstanceView {
   state: InstanceTable['state']
   /** Why a running guest stands still; null while it does not. */
   pausedBecause: 'disk-full' | null
+  /** Stopped, and what was in its memory is kept. */
+  isHibernated: boolean
+  /** Why it is not, or did not come, up, where nobody asked for that; null otherwise. */
+  reason: string | null
   type: string
   /** What the guest got, where it is less than its type promises. */
   granted: { vcpus: number; memoryMib: number } | null
@@ -61,6 +66,8 @@ function viewOf(row: InstanceTable, related: Awaited<ReturnType<typeof loadRelat
     name: related.names.get(row.instance_id) ?? null,
     state: row.state,
     pausedBecause: row.state === 'running' && instanceDoc(row).outOfSpaceSinceMs !== null ? 'disk-full' : null,
+    isHibernated: isHibernated(row),
+    reason: reasonOf(row),
     type: row.instance_type,
     granted: instanceDoc(row).granted,
     privateIp: network?.private_ip ?? null,
@@ -69,6 +76,14 @@ function viewOf(row: InstanceTable, related: Awaited<ReturnType<typeof loadRelat
     keyName: row.key_name,
     sshUser: instanceDoc(row).sshUser ?? related.users.get(row.image_id) ?? null,
   }
+}
+
+const ASKED_FOR: readonly string[] = [STATE_REASONS.userShutdown, STATE_REASONS.userHibernate, STATE_REASONS.guestShutdown]
+  .map(({ message }) => message)
+
+function reasonOf(row: InstanceTable): string | null {
+  const message = row.state === 'stopped' || row.state === 'terminated' ? instanceDoc(row).stateReason?.message : undefined
+  return message === undefined || ASKED_FOR.includes(message) ? null : message
 }
 
 /**

@@ -14,6 +14,7 @@ import { addImage } from './image.ts'
 import { addKey } from './key.ts'
 import { addReset } from './reset.ts'
 import { addSsh } from './ssh.ts'
+import { addStart, addStop } from './start-stop.ts'
 import { addStatus } from './status.ts'
 import type { Terminal } from './terminal.ts'
 import { addUp } from './up.ts'
@@ -33,8 +34,8 @@ export function createProgram(terminal: Terminal): Command {
     })
     .addHelpText('after', '\nExamples:\n  hearth up\n  eval "$(hearth env)"\n  hearth ssh first\n  hearth down')
   const commands = [
-    addUp, addDown, addStatus, addEnv, addSsh, addConsole, addWhyNot, addImage, addDisk, addEvent, addAccount, addKey, addCertificate,
-    addDoctor, addReset,
+    addUp, addDown, addStatus, addEnv, addStart, addStop, addSsh, addConsole, addWhyNot, addImage, addDisk, addEvent, addAccount, addKey,
+    addCertificate, addDoctor, addReset,
   ]
   for (const add of commands) add(program, terminal)
   return program

@@ -94,6 +94,9 @@ export function formatStatus(status: Status, nowMs: number): string {
     ['INSTANCE', 'NAME', 'STATE', 'TYPE', 'GOT', 'PRIVATE', 'PUBLIC', 'LAUNCHED'],
     ...status.instances.map((each) => instanceRow(each, nowMs)),
   ]))
+  const reasons = status.instances.flatMap(({ instanceId, state, reason }) =>
+    (reason === null ? [] : [`${instanceId} is ${state}: ${reason}`]))
+  if (reasons.length > 0) parts.push(reasons.join('\n'))
   parts.push(status.images.length === 0
     ? 'no images'
     : formatTable([['IMAGE', 'NAME', 'STATE'], ...status.images.map((each) => [each.imageId, each.name, each.state])]))
@@ -126,7 +129,11 @@ function cloudLines({ home, isUp, endpoint, processes, region, host, room, recyc
 function instanceRow(each: InstanceView, nowMs: number): string[] {
   const granted = each.granted ? `${each.granted.vcpus} vCPU, ${formatMib(each.granted.memoryMib)}` : 'all of it'
   return [
-    each.instanceId, each.name ?? '-', each.pausedBecause ? `${each.state} (paused: disk full)` : each.state, each.type, each.state === 'running' ? granted : '-',
-    each.privateIp ?? '-', each.publicIp ?? '-', `${formatDuration(nowMs - each.launchMs)} ago`,
+    each.instanceId, each.name ?? '-', stateText(each), each.type, each.state === 'running' ? granted : '-', each.privateIp ?? '-', each.publicIp ?? '-', `${formatDuration(nowMs - each.launchMs)} ago`,
   ]
+}
+
+function stateText({ state, pausedBecause, isHibernated }: InstanceView): string {
+  if (pausedBecause) return `${state} (paused: disk full)`
+  return isHibernated ? `${state} (hibernated)` : state
 }

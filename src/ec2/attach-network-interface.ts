@@ -8,6 +8,7 @@ import type { InstanceTable, InterfaceTable } from '../store/schema.ts'
 import { enqueue } from '../store/work.ts'
 import { enqueueChangedPort } from './changed-ports.ts'
 import type { Context } from './context.ts'
+import { refuseHibernated } from './hibernation.ts'
 import { incorrectState, requireInstance } from './instance-rows.ts'
 import { checkAddressCount, checkDeviceIndex, checkInterfaceCount } from './interface-limits.ts'
 import { notInZone, requireAttached, requireAvailableInterface, severalVpcs } from './interface-rows.ts'
@@ -19,7 +20,8 @@ import { missingParameter, refuseParameters } from './parameters.ts'
  * or coming up, whose guest then gets it.
  *
  * @throws ApiError InvalidNetworkInterface.InUse, IncorrectInstanceState, AttachmentLimitExceeded,
- *   PrivateIpAddressLimitExceeded, InvalidParameterValue for a device index that is taken.
+ *   PrivateIpAddressLimitExceeded, InvalidParameterValue for a device index that is taken, UnsupportedOperation for an
+ *   instance that is hibernated.
  */
 export async function attachNetworkInterface(
   context: Context,
@@ -35,6 +37,7 @@ export async function attachNetworkInterface(
   if (!['pending', 'running', 'stopped'].includes(instance.state)) {
     throw incorrectState(`The instance '${instance.instance_id}' is not in the 'running' or 'stopped' states.`)
   }
+  refuseHibernated(instance, 'what is attached to it')
   if (row.zone !== instance.zone) throw notInZone()
   if (row.vpc_id !== instance.vpc_id) throw severalVpcs()
   await checkRoom(context, instance, deviceIndex)
@@ -77,7 +80,8 @@ export async function countAddresses({ db }: Pick<Context, 'db'>, row: Interface
  * DetachNetworkInterface: a guest that is up is asked to give it up; with Force it is taken away. Again
  * for one that is being detached is the same.
  *
- * @throws ApiError InvalidAttachmentID.NotFound, OperationNotPermitted for the primary interface.
+ * @throws ApiError InvalidAttachmentID.NotFound, OperationNotPermitted for the primary interface, UnsupportedOperation for
+ *   one of a hibernated instance.
  */
 export async function detachNetworkInterface(context: Context, input: DetachNetworkInterfaceRequest): Promise<void> {
   const { db, nowMs } = context
@@ -86,6 +90,7 @@ export async function detachNetworkInterface(context: Context, input: DetachNetw
     throw new ApiError('OperationNotPermitted', 'The network interface at device index 0 cannot be detached.')
   }
   const instance = await requireInstance(context, row.instance_id ?? undefined)
+  refuseHibernated(instance, 'what is attached to it')
   if (instance.state === 'stopped') {
     await freeInterface(context, row)
     return

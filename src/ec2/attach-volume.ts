@@ -9,6 +9,7 @@ import { attachmentToWire } from '../model/volume-wire.ts'
 import type { InstanceTable, VolumeTable } from '../store/schema.ts'
 import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
+import { refuseHibernated } from './hibernation.ts'
 import { requireInstance } from './instance-rows.ts'
 import { missingParameter, refuseParameters } from './parameters.ts'
 import { incorrectVolumeState, requireVolume } from './volume-rows.ts'
@@ -18,7 +19,8 @@ import { incorrectVolumeState, requireVolume } from './volume-rows.ts'
  * soon after; a stopped one has it from its next start on, also as its root where it has none.
  *
  * @throws ApiError VolumeInUse, IncorrectState of the volume or the instance, InvalidVolume.ZoneMismatch,
- *   InvalidParameterValue for a device name that is none or taken, AttachmentLimitExceeded.
+ *   InvalidParameterValue for a device name that is none or taken, AttachmentLimitExceeded, UnsupportedOperation for an
+ *   instance that is hibernated.
  */
 export async function attachVolume(context: Context, input: AttachVolumeRequest): Promise<VolumeAttachment> {
   if (input.EbsCardIndex) refuseParameters(input, ['EbsCardIndex'])
@@ -31,6 +33,7 @@ export async function attachVolume(context: Context, input: AttachVolumeRequest)
   if (instance.state !== 'running' && instance.state !== 'stopped') {
     throw incorrectVolumeState(`Instance '${instance.instance_id}' is not 'running'.`)
   }
+  refuseHibernated(instance, 'what is attached to it')
   checkPlace(row, instance)
   await checkRoom(context, instance, device)
   const isAtOnce = instance.state === 'stopped'
@@ -85,7 +88,8 @@ async function checkRoom({ db }: Context, instance: InstanceTable, device: strin
  * while its instance is stopped.
  *
  * @throws ApiError IncorrectState for one that is not attached, InvalidAttachment.NotFound for another
- *   instance or device than its own, OperationNotPermitted for the root of an instance that is not stopped.
+ *   instance or device than its own, OperationNotPermitted for the root of an instance that is not stopped,
+ *   UnsupportedOperation for one of a hibernated instance.
  */
 export async function detachVolume(context: Context, input: DetachVolumeRequest): Promise<VolumeAttachment> {
   const { db, nowMs } = context
@@ -94,6 +98,7 @@ export async function detachVolume(context: Context, input: DetachVolumeRequest)
   if (row.instance_id === null) throw incorrectVolumeState(`Volume '${row.volume_id}' is in the '${row.state}' state.`)
   checkAttachment(row, input)
   const instance = await requireInstance(context, row.instance_id)
+  refuseHibernated(instance, 'what is attached to it')
   if (instance.state === 'stopped') {
     await freeVolume(db, row, nowMs)
     return attachmentToWire({ ...row, attach_state: 'detaching' })

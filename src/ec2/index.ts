@@ -47,6 +47,7 @@ import { cancelImportTask, describeImportImageTasks, describeImportSnapshotTasks
 import { describeInstanceAttribute } from './instance-attributes.ts'
 import { modifyInstanceEventStartTime } from './instance-events.ts'
 import { describeInstanceImageMetadata } from './instance-image-metadata.ts'
+import { modifyInstanceCpuOptions, modifyInstanceMaintenanceOptions } from './instance-options.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
 import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
@@ -60,7 +61,7 @@ import {
 import { createKeyPair, deleteKeyPair, describeKeyPairs, importKeyPair, prepareCreateKeyPair } from './key-pairs.ts'
 import { createManagedPrefixList, deleteManagedPrefixList, describeManagedPrefixLists } from './managed-prefix-lists.ts'
 import { cancelImageLaunchPermission, modifyImageAttribute, resetImageAttribute } from './modify-image-attribute.ts'
-import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
+import { modifyInstanceAttribute, resetInstanceAttribute } from './modify-instance-attribute.ts'
 import { modifyManagedPrefixList, restoreManagedPrefixListVersion } from './modify-managed-prefix-list.ts'
 import {
   modifySecurityGroupRules, updateSecurityGroupRuleDescriptionsEgress, updateSecurityGroupRuleDescriptionsIngress,
@@ -268,8 +269,10 @@ export const operations: Record<string, Operation> = {
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
   ModifyImageAttribute: mutation(modifyImageAttribute),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
+  ModifyInstanceCpuOptions: mutation(modifyInstanceCpuOptions),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
   ModifyInstanceEventStartTime: mutation(modifyInstanceEventStartTime),
+  ModifyInstanceMaintenanceOptions: mutation(modifyInstanceMaintenanceOptions),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
   ModifyInstanceMetadataOptions: mutation(modifyInstanceMetadataOptions),
   ModifyManagedPrefixList: mutation(modifyManagedPrefixList),
@@ -294,6 +297,7 @@ export const operations: Record<string, Operation> = {
   ReportInstanceStatus: mutation(reportInstanceStatus),
   ResetEbsDefaultKmsKeyId: mutation(resetEbsDefaultKmsKeyId),
   ResetImageAttribute: mutation(resetImageAttribute),
+  ResetInstanceAttribute: mutation(resetInstanceAttribute),
   ResetNetworkInterfaceAttribute: mutation(resetNetworkInterfaceAttribute),
   ResetSnapshotAttribute: mutation(resetSnapshotAttribute),
   RestoreImageFromRecycleBin: mutation(restoreImageFromRecycleBin),

@@ -12,12 +12,16 @@ import type { InstanceTable } from '../store/schema.ts'
 import { enqueue } from '../store/work.ts'
 import { giveAutomaticAddress } from './automatic-address.ts'
 import type { Context } from './context.ts'
+import { checkHibernationConfigured, checkReadyToHibernate } from './hibernation.ts'
 import { incorrectState, requireInstances } from './instance-rows.ts'
 import { refuseParameters } from './parameters.ts'
 import { takeCapacity } from './run-instances.ts'
 import { canBeEbsOptimized } from './run-instances-options.ts'
 
-/** StartInstances: stopped instances become pending, with a new public address where they have one. */
+/**
+ * StartInstances: stopped instances become pending, with a new public address where they have one. What was kept of a
+ * hibernated one's memory is the reconciler's to load.
+ */
 export async function startInstances(context: Context, input: StartInstancesRequest): Promise<StartInstancesResult> {
   refuseParameters(input, ['AdditionalInfo'])
   const changes = await changeEach(context, input.InstanceIds, async (row) => {
@@ -37,7 +41,9 @@ export async function startInstances(context: Context, input: StartInstancesRequ
     await wantInterfaces(context, row)
     await context.db
       .updateTable('instances').set({ launch_ms: context.nowMs, holds_capacity: 1 }).where('instance_id', '=', row.instance_id).execute()
-    return mustMove(context, row, 'pending', { stateReason: null, stateTransitionReason: '', startFailures: 0, force: false })
+    return mustMove(context, row, 'pending', {
+      stateReason: null, stateTransitionReason: '', startFailures: 0, force: false, hibernate: false, skipOsShutdown: false,
+    })
   })
   return { StartingInstances: changes }
 }
@@ -64,44 +70,73 @@ async function wantInterfaces(context: Context, row: InstanceTable): Promise<voi
   await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.host_id }, nowMs)
 }
 
-/** StopInstances: the guest is asked to shut down; Force leaves it no time. */
+/**
+ * StopInstances: the guest is asked to shut down. Force leaves it little time, SkipOsShutdown none; with Hibernate what is
+ * in its memory is kept, and a Force that comes later gives that up.
+ *
+ * @throws ApiError IncorrectInstanceState; OperationNotPermitted for a protected instance;
+ *   UnsupportedHibernationConfiguration, UnsupportedOperation for one that cannot be hibernated, or not yet.
+ */
 export async function stopInstances(context: Context, input: StopInstancesRequest): Promise<StopInstancesResult> {
-  refuseParameters(input, ['Hibernate', 'SkipOsShutdown'])
+  const { Force: force = false, Hibernate: hibernate = false, SkipOsShutdown: skipOsShutdown = false } = input
+  if (force && hibernate) {
+    throw new ApiError(
+      'InvalidParameterCombination', 'The parameters Force and Hibernate cannot be used together: force gives hibernation up.',
+    )
+  }
   const changes = await changeEach(context, input.InstanceIds, async (row) => {
-    switch (row.state) {
-      case 'pending':
-        throw incorrectState(`Instance '${row.instance_id}' cannot be stopped as it has never reached the 'running' state.`)
-      case 'shutting-down':
-      case 'terminated':
-        throw incorrectState(`This instance '${row.instance_id}' is not in a state from which it can be stopped.`)
-      case 'stopped':
-        return row
-      case 'stopping':
-        if (input.Force) await changeInstanceDoc(context.db, row.instance_id, { force: true })
-        return row
-      case 'running':
-        if (instanceDoc(row).options.disableApiStop) throw protectedFrom('stopped', 'disableApiStop', row)
-        return mustMove(context, row, 'stopping', {
-          stateReason: STATE_REASONS.userShutdown,
-          stateTransitionReason: userInitiated(context.nowMs),
-          force: input.Force ?? false,
-        })
+    if (hibernate) checkHibernationConfigured(row)
+    checkStoppable(row)
+    if (row.state === 'stopped') return row
+    if (row.state === 'stopping') {
+      await hasten(context, row, { force, skipOsShutdown })
+      return row
     }
+    if (instanceDoc(row).options.disableApiStop) throw protectedFrom('stopped', 'disableApiStop', row)
+    if (hibernate) checkReadyToHibernate(row)
+    return mustMove(context, row, 'stopping', {
+      stateReason: hibernate ? STATE_REASONS.userHibernate : STATE_REASONS.userShutdown,
+      stateTransitionReason: userInitiated(context.nowMs),
+      force, hibernate, skipOsShutdown,
+    })
   })
   return { StoppingInstances: changes }
+}
+
+function checkStoppable(row: InstanceTable): void {
+  if (row.state === 'pending' && !instanceDoc(row).hasRun) {
+    throw incorrectState(`Instance '${row.instance_id}' cannot be stopped as it has never reached the 'running' state.`)
+  }
+  if (row.state === 'running' || row.state === 'stopping' || row.state === 'stopped') return
+  throw incorrectState(`This instance '${row.instance_id}' is not in a state from which it can be stopped.`)
+}
+
+/** A shutdown that is under way is to take less time; one that was to keep the guest's memory does not when it is forced. */
+async function hasten(
+  { db }: Context,
+  row: InstanceTable,
+  { force, skipOsShutdown }: { force: boolean; skipOsShutdown: boolean },
+): Promise<void> {
+  const { hibernate } = instanceDoc(row)
+  await changeInstanceDoc(db, row.instance_id, {
+    ...(force ? { force } : {}),
+    ...(force && hibernate ? { hibernate: false, stateReason: STATE_REASONS.userShutdown } : {}),
+    ...(skipOsShutdown ? { skipOsShutdown } : {}),
+  })
 }
 
 /**
  * TerminateInstances: idempotent, also on what is terminated already. One unknown id: nothing is
  * terminated. A protected instance spares all those named in its zone, while those in other zones
- * are terminated; the call fails nevertheless, and so the error is returned, for what was done to stand.
+ * are terminated; the call fails nevertheless, and so the error is returned, for what was done to stand. Force leaves
+ * the guest less time to shut down, SkipOsShutdown none.
  * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html
  */
 export async function terminateInstances(
   context: Context,
   input: TerminateInstancesRequest,
 ): Promise<TerminateInstancesResult | ApiError> {
-  refuseParameters(input, ['SkipOsShutdown'])
+  const { Force: force = false, SkipOsShutdown: skipOsShutdown = false } = input
   const failures = new Map<string, ApiError>()
   for (const row of await requireInstances(context, input.InstanceIds)) {
     const failure = terminationFailure(row)
@@ -109,14 +144,15 @@ export async function terminateInstances(
   }
   const changes = await changeEach(context, input.InstanceIds, async (row) => {
     if (failures.has(row.zone)) return row
-    if (row.state === 'shutting-down' || row.state === 'terminated') {
-      if (input.Force && row.state === 'shutting-down') await changeInstanceDoc(context.db, row.instance_id, { force: true })
+    if (row.state === 'terminated') return row
+    if (row.state === 'shutting-down') {
+      await hasten(context, row, { force, skipOsShutdown })
       return row
     }
     return mustMove(context, row, 'shutting-down', {
       stateReason: STATE_REASONS.userShutdown,
       stateTransitionReason: userInitiated(context.nowMs),
-      force: input.Force ?? false,
+      force, hibernate: false, skipOsShutdown,
     })
   })
   const [failure] = failures.values()

@@ -6,7 +6,7 @@ import { missingParameter } from './parameters.ts'
 import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
 
 /**
- * The rows of all instances named, each once.
+ * The rows of all instances named, each once, in the order of their names in the call.
  *
  * @throws ApiError MissingParameter without ids; InvalidInstanceID.Malformed or .NotFound when one is wrong.
  */
@@ -18,8 +18,9 @@ export async function requireInstances(
   checkIds(RESOURCE_KINDS.instance, ids)
   const rows = await inBatches([...new Set(ids)], (batch) =>
     db.selectFrom('instances').selectAll().where('account_id', '=', account).where('instance_id', 'in', batch).execute())
-  requireAll(RESOURCE_KINDS.instance, ids, new Set(rows.map((row) => row.instance_id)))
-  return rows
+  const byId = new Map(rows.map((row) => [row.instance_id, row]))
+  requireAll(RESOURCE_KINDS.instance, ids, new Set(byId.keys()))
+  return [...new Set(ids)].flatMap((id) => byId.get(id) ?? [])
 }
 
 /** The row of the one instance named; errors as of `requireInstances`. */
@@ -36,6 +37,11 @@ export async function requireLivingInstance(context: Context, id: string | undef
     throw incorrectState(`The instance '${row.instance_id}' is not in the 'running' or 'stopped' states.`)
   }
   return row
+}
+
+/** Checks that an instance is stopped, as some of its attributes want. */
+export function requireStopped(row: InstanceTable): void {
+  if (row.state !== 'stopped') throw incorrectState(`The instance '${row.instance_id}' is not in the 'stopped' state.`)
 }
 
 /** EC2's error for an instance in a state that does not allow what was asked. */

@@ -2,10 +2,10 @@ import type { ModifyInstanceAttributeRequest } from '@aws-sdk/client-ec2'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { openAttributeLab, type AttributeLab } from '../../test/support/attribute-lab.ts'
 import { insertInstance, insertInterface, insertVolume, type PlacedInstance } from '../../test/support/rows.ts'
-import { changeInstanceOptions } from '../model/instance.ts'
+import { changeInstanceDoc, changeInstanceOptions } from '../model/instance.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { describeInstanceAttribute } from './instance-attributes.ts'
-import { modifyInstanceAttribute } from './modify-instance-attribute.ts'
+import { modifyInstanceAttribute, resetInstanceAttribute } from './modify-instance-attribute.ts'
 import { createSecurityGroup } from './security-groups.ts'
 
 let lab: AttributeLab
@@ -49,6 +49,15 @@ describe('ModifyInstanceAttribute', () => {
     expect(await failure(id, { Attribute: 'disableApiStop', Value: 'perhaps' })).toMatch(/^InvalidParameterValue/)
   })
 
+  it('remembers that an instance was protected against termination once', async () => {
+    const id = await insert('running')
+    expect((await modify(id, { DisableApiTermination: { Value: false } })).parsed.wasProtected).toBeUndefined()
+    await modify(id, { DisableApiTermination: { Value: true } })
+    expect((await modify(id, { DisableApiTermination: { Value: false } })).parsed).toMatchObject({
+      wasProtected: true, options: { disableApiTermination: false },
+    })
+  })
+
   it('takes exactly one attribute', async () => {
     const id = await insert()
     expect(await failure(id, {})).toBe('InvalidParameterCombination: No attributes specified.')
@@ -72,6 +81,30 @@ describe('ModifyInstanceAttribute', () => {
     expect(await failure(id, { InstanceType: { Value: 'x9.huge' } })).toMatch(/^InvalidInstanceAttributeValue: .*'x9.huge'/)
     expect(await failure(id, { InstanceType: { Value: 't4g.micro' } })).toBe(
       'InvalidInstanceAttributeValue: Modifying the instance type from t3.micro to t4g.micro is not allowed.')
+    await lab.run(async ({ db }) => {
+      await changeInstanceDoc(db, id, { architecture: 'arm64' })
+      await db.updateTable('instances').set({ instance_type: 't4g.micro' }).where('instance_id', '=', id).execute()
+    })
+    expect(await failure(id, { InstanceType: { Value: 't3.small' } })).toBe(
+      'InvalidInstanceAttributeValue: Modifying the instance type from t4g.micro to t3.small is not allowed.')
+    expect((await modify(id, { InstanceType: { Value: 't4g.small' } })).instance_type).toBe('t4g.small')
+  })
+
+  it('refuses types that want a network driver which the instance does not say it has, until it does', async () => {
+    const id = await insert()
+    await lab.run(({ db }) => changeInstanceDoc(db, id, { enaSupport: false }))
+    expect(await failure(id, { InstanceType: { Value: 't3.small' } })).toBe(
+      'InvalidParameterCombination: Enhanced networking with the Elastic Network Adapter (ENA) is required for the ' +
+        `'t3.small' instance type. Ensure that your instance '${id}' is enabled for ENA.`)
+    await modify(id, { EnaSupport: { Value: true } })
+    expect((await modify(id, { InstanceType: { Value: 't3.small' } })).instance_type).toBe('t3.small')
+  })
+
+  it('refuses types that an instance for hibernation cannot have', async () => {
+    const id = await insert()
+    await lab.run(({ db }) => changeInstanceDoc(db, id, { hibernation: true }))
+    expect(await failure(id, { InstanceType: { Value: 'm5.metal' } })).toMatch(/^UnsupportedHibernationConfiguration/)
+    expect(await failure(id, { InstanceType: { Value: 't3.small' } })).toBe('no failure')
   })
 
   it.each<[string, Change]>([
@@ -176,6 +209,34 @@ describe('ModifyInstanceAttribute', () => {
       `IncorrectInstanceState: The instance '${id}' is not in the 'running' or 'stopped' states.`)
     expect(await failure('i-00000000000000000', { DisableApiStop: { Value: true } })).toMatch(/^InvalidInstanceID.NotFound/)
     expect(await failure(await insert(), { Attribute: 'rootDeviceName', Value: '/dev/xvdb' })).toMatch(/^InvalidParameterValue/)
+  })
+})
+
+describe('ResetInstanceAttribute', () => {
+  const reset = (id: string, Attribute: string) =>
+    lab.failure(resetInstanceAttribute, { InstanceId: id, Attribute: Attribute as 'kernel' })
+
+  it('turns the source/destination check on again', async () => {
+    const id = await insert('running')
+    await modify(id, { SourceDestCheck: { Value: false } })
+    expect(await reset(id, 'sourceDestCheck')).toBe('no failure')
+    expect(await lab.call(describeInstanceAttribute, { InstanceId: id, Attribute: 'sourceDestCheck' })).toMatchObject({
+      SourceDestCheck: { Value: true },
+    })
+  })
+
+  it('finds the kernel and the RAM disk of a stopped instance as they should be', async () => {
+    for (const attribute of ['kernel', 'ramdisk']) {
+      const running = await insert('running')
+      expect(await reset(running, attribute)).toBe(`IncorrectInstanceState: The instance '${running}' is not in the 'stopped' state.`)
+      expect(await reset(await insert('stopped'), attribute)).toBe('no failure')
+    }
+  })
+
+  it('is for no other attribute', async () => {
+    const id = await insert('stopped')
+    expect(await reset(id, 'userData')).toMatch(/^InvalidParameterValue: Value \(userData\)/)
+    expect(await reset(id, '')).toBe('MissingParameter: The request must contain the parameter attribute')
   })
 })
 

@@ -1,15 +1,20 @@
-import type { InstanceBlockDeviceMappingSpecification, ModifyInstanceAttributeRequest } from '@aws-sdk/client-ec2'
+import type {
+  InstanceBlockDeviceMappingSpecification, ModifyInstanceAttributeRequest, ResetInstanceAttributeRequest,
+} from '@aws-sdk/client-ec2'
 import { instanceType } from '../catalogue/instance-types.ts'
 import { ApiError } from '../core/errors.ts'
-import { changeInstanceDoc, changeInstanceOptions } from '../model/instance.ts'
+import { changeInstanceDoc, changeInstanceOptions, instanceDoc } from '../model/instance.ts'
 import { isAttached } from '../model/volume-wire.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { countAddresses } from './attach-network-interface.ts'
 import type { Context } from './context.ts'
+import { refuseHibernated } from './hibernation.ts'
 import { ATTRIBUTE_NAMES } from './instance-attributes.ts'
 import { replaceGroups, requireOneInterface } from './instance-groups.ts'
-import { incorrectState, requireLivingInstance } from './instance-rows.ts'
+import { requireLivingInstance, requireStopped } from './instance-rows.ts'
+import { resize } from './instance-size.ts'
 import { checkAddressCount, checkInterfaceCount } from './interface-limits.ts'
+import { checkHibernationType } from './launch-hibernation.ts'
 import { setSourceDestCheck } from './network-interface-attributes.ts'
 import { checkEnum, invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
 import { requestedUserData, sizeOf } from './run-instances-input.ts'
@@ -82,8 +87,11 @@ function structuredTexts(input: ModifyInstanceAttributeRequest): Map<AttributeNa
 const CHANGES: Record<AttributeName, (context: Context, row: InstanceTable, change: Change) => Promise<void>> = {
   instanceType: changeType,
   userData: changeUserData,
-  disableApiTermination: ({ db }, row, change) =>
-    changeInstanceOptions(db, row.instance_id, { disableApiTermination: booleanOf(change) }),
+  async disableApiTermination({ db }, row, change) {
+    const disableApiTermination = booleanOf(change)
+    await changeInstanceOptions(db, row.instance_id, { disableApiTermination })
+    if (disableApiTermination) await changeInstanceDoc(db, row.instance_id, { wasProtected: true })
+  },
   disableApiStop: ({ db }, row, change) => changeInstanceOptions(db, row.instance_id, { disableApiStop: booleanOf(change) }),
   async instanceInitiatedShutdownBehavior({ db }, row, { name, text }) {
     const shutdownBehavior = checkEnum(name, text, ['stop', 'terminate'])
@@ -97,22 +105,23 @@ const CHANGES: Record<AttributeName, (context: Context, row: InstanceTable, chan
     await setSourceDestCheck(context, await requireOneInterface(context.db, row.instance_id), booleanOf(change))
   },
   async ebsOptimized({ db }, row, change) {
-    requireStopped(row)
+    requireAtRest(row, 'its EBS optimization')
     const ebsOptimized = booleanOf(change)
     if (ebsOptimized) checkEbsOptimized(row.instance_type)
     await changeInstanceOptions(db, row.instance_id, { ebsOptimized })
   },
-  async enaSupport(_context, row, change) {
-    requireStopped(row)
+  async enaSupport({ db }, row, change) {
+    requireAtRest(row, 'its network driver')
     if (!booleanOf(change)) throw unsupportedParameter('EnaSupport=false')
+    await changeInstanceDoc(db, row.instance_id, { enaSupport: true })
   },
   async sriovNetSupport({ db }, row, { name, text }) {
-    requireStopped(row)
+    requireAtRest(row, 'its network driver')
     const sriovNetSupport = checkEnum(name, text, ['simple'])
     if (sriovNetSupport) await changeInstanceOptions(db, row.instance_id, { sriovNetSupport })
   },
   async enclaveOptions(_context, row, change) {
-    requireStopped(row)
+    requireAtRest(row, 'its enclave')
     if (booleanOf(change)) throw unsupportedParameter('EnclaveOptions.Enabled=true')
   },
   kernel: refuse,
@@ -135,41 +144,40 @@ function booleanOf({ name, text }: Change): boolean {
   return lower === 'true'
 }
 
-function requireStopped(row: InstanceTable): void {
-  if (row.state !== 'stopped') throw incorrectState(`The instance '${row.instance_id}' is not in the 'stopped' state.`)
+/** Checks that the instance is stopped, and not hibernated: `what` would not be what its memory knows. */
+function requireAtRest(row: InstanceTable, what: string): void {
+  requireStopped(row)
+  refuseHibernated(row, what)
 }
 
-/**
- * Another type: the next start takes capacity for it. CPU options were of the old one; what the
- * guest really got is found out again at the start, so that the tag that tells of it goes.
- */
+/** Another type: the next start takes capacity for it. CPU options were of the old one. */
 async function changeType({ db }: Context, row: InstanceTable, { text: name }: Change): Promise<void> {
   const info = instanceType(name)
   const invalid = (message: string) => new ApiError('InvalidInstanceAttributeValue', message)
   if (!info) throw invalid(`The instance type '${name}' is not valid.`)
-  requireStopped(row)
+  requireAtRest(row, 'its instance type')
   if (name === row.instance_type) return
+  const { architecture, enaSupport, hibernation } = instanceDoc(row)
   const interfaces = await db.selectFrom('interfaces').selectAll().where('instance_id', '=', row.instance_id).execute()
   checkInterfaceCount(name, interfaces.length)
   for (const each of interfaces) checkAddressCount(name, await countAddresses({ db }, each))
-  if (!info.ProcessorInfo?.SupportedArchitectures?.includes('x86_64')) {
+  if (!info.ProcessorInfo?.SupportedArchitectures?.some((each) => each === architecture)) {
     throw invalid(`Modifying the instance type from ${row.instance_type} to ${name} is not allowed.`)
   }
-  const { vcpus, memoryMib } = sizeOf(name, info)
-  await db
-    .updateTable('instances').set({ instance_type: name, vcpus, memory_mib: memoryMib })
-    .where('instance_id', '=', row.instance_id).execute()
-  await changeInstanceDoc(db, row.instance_id, { granted: null })
-  await changeInstanceOptions(db, row.instance_id, { cpu: null })
-  await db
-    .deleteFrom('tags')
-    .where('account_id', '=', row.account_id).where('resource_id', '=', row.instance_id).where('key', '=', 'hearth:shrunk')
-    .execute()
+  if (enaSupport === false && info.NetworkInfo?.EnaSupport === 'required') {
+    throw new ApiError(
+      'InvalidParameterCombination',
+      `Enhanced networking with the Elastic Network Adapter (ENA) is required for the '${name}' instance type. Ensure that ` +
+        `your instance '${row.instance_id}' is enabled for ENA.`,
+    )
+  }
+  if (hibernation) checkHibernationType(name)
+  await resize({ db }, row, sizeOf(name, info), null)
 }
 
 async function changeUserData({ db }: Context, row: InstanceTable, { text }: Change): Promise<void> {
   const userData = requestedUserData({ UserData: text })
-  requireStopped(row)
+  requireAtRest(row, 'its user data')
   await changeInstanceDoc(db, row.instance_id, { userData })
 }
 
@@ -192,4 +200,18 @@ async function changeDeletion(
       .updateTable('volumes').set({ delete_on_termination: ebs?.DeleteOnTermination === false ? 0 : 1 })
       .where('volume_id', '=', volume.volume_id).execute()
   }
+}
+
+/**
+ * ResetInstanceAttribute: the source/destination check is on again. Instances have no kernel and no RAM disk but their
+ * image's, so that those of a stopped one are what they would be reset to.
+ *
+ * @throws ApiError IncorrectInstanceState, InvalidInstanceID where there are several interfaces.
+ */
+export async function resetInstanceAttribute(context: Context, input: ResetInstanceAttributeRequest): Promise<void> {
+  const name = checkEnum('attribute', input.Attribute, ['kernel', 'ramdisk', 'sourceDestCheck'])
+  if (name === undefined) throw missingParameter('attribute')
+  const row = await requireLivingInstance(context, input.InstanceId)
+  if (name === 'sourceDestCheck') await setSourceDestCheck(context, await requireOneInterface(context.db, row.instance_id), true)
+  else requireStopped(row)
 }

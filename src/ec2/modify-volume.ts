@@ -8,9 +8,10 @@ import {
 } from '../model/volume-modification.ts'
 import { isBootable, VOLUME_TYPES, volumePerformance, type VolumeTypeName } from '../model/volume-type.ts'
 import { insertRow } from '../store/prepared.ts'
-import type { VolumeModificationTable, VolumeTable } from '../store/schema.ts'
+import type { InstanceTable, VolumeModificationTable, VolumeTable } from '../store/schema.ts'
 import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
+import { refuseHibernated } from './hibernation.ts'
 import { checkEnum, invalidValue, missingParameter, refuseParameters } from './parameters.ts'
 import { incorrectVolumeState, requireVolume } from './volume-rows.ts'
 
@@ -30,7 +31,8 @@ const DEFAULT_IOPS = 3000
  * answers `modifying`; the agent brings it into force, and the guest sees a larger disk.
  *
  * @throws ApiError IncorrectState, IncorrectModificationState while another one is under way,
- *   VolumeModificationRateExceeded, InvalidParameterValue for a smaller size, and what `volumePerformance` throws.
+ *   VolumeModificationRateExceeded, InvalidParameterValue for a smaller size, UnsupportedOperation for another size of a
+ *   volume of a hibernated instance, and what `volumePerformance` throws.
  */
 export async function modifyVolume(context: Context, input: ModifyVolumeRequest): Promise<ModifyVolumeResult> {
   const { db, nowMs } = context
@@ -100,7 +102,9 @@ async function requestedShape(
     throw new ApiError('InvalidParameterValue', 'New size cannot be smaller than existing size')
   }
   const volumeType = asked ?? (original.volumeType as VolumeTypeName)
-  if (!isBootable(volumeType) && (await isRoot(context, row))) {
+  const instance = await instanceOf(context, row)
+  if (instance && sizeGib !== original.sizeGib) refuseHibernated(instance, 'the size of its volumes')
+  if (!isBootable(volumeType) && instance && isSameDevice(row.device, instanceDoc(instance).rootDeviceName)) {
     throw invalidValue('volumeType', volumeType, `The root volume cannot be of type ${volumeType}.`)
   }
   const isKept = volumeType === original.volumeType
@@ -114,8 +118,7 @@ async function requestedShape(
   return { sizeGib, volumeType, ...performance }
 }
 
-async function isRoot({ db }: Context, row: VolumeTable): Promise<boolean> {
-  if (row.instance_id === null) return false
-  const instance = await db.selectFrom('instances').select('doc').where('instance_id', '=', row.instance_id).executeTakeFirstOrThrow()
-  return isSameDevice(row.device, instanceDoc(instance).rootDeviceName)
+async function instanceOf({ db }: Context, row: VolumeTable): Promise<InstanceTable | undefined> {
+  if (row.instance_id === null) return undefined
+  return db.selectFrom('instances').selectAll().where('instance_id', '=', row.instance_id).executeTakeFirstOrThrow()
 }

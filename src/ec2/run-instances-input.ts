@@ -19,8 +19,8 @@ const MAX_COUNT_LIMIT = 1000
 const REFUSED = [
   'KernelId', 'RamdiskId', 'Ipv6AddressCount', 'Ipv6Addresses', 'AdditionalInfo', 'IamInstanceProfile',
   'ElasticGpuSpecification', 'ElasticInferenceAccelerators', 'LaunchTemplate', 'InstanceMarketOptions',
-  'HibernationOptions', 'LicenseSpecifications', 'EnclaveOptions', 'EnablePrimaryIpv6', 'NetworkPerformanceOptions',
-  'Operator', 'SecondaryInterfaces',
+  'LicenseSpecifications', 'EnclaveOptions', 'EnablePrimaryIpv6', 'NetworkPerformanceOptions', 'Operator',
+  'SecondaryInterfaces',
 ] as const satisfies readonly (keyof RunInstancesRequest)[]
 
 /** Checks what can be checked without the database. */
@@ -47,7 +47,7 @@ export function checkRunInstances(input: RunInstancesRequest): { minCount: numbe
   return { minCount: input.MinCount, maxCount: input.MaxCount }
 }
 
-/** Whether a value is absent, empty or "off" in all its parts ("HibernationOptions.Configured=false"). */
+/** Whether a value is absent, empty or "off" in all its parts ("EnclaveOptions.Enabled=false"). */
 function asksForNothing(value: unknown): boolean {
   if (typeof value === 'object' && value !== null) return Object.values(value).every(asksForNothing)
   return value === undefined || value === '' || value === false

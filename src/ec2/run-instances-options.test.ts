@@ -34,7 +34,8 @@ describe('the options of a launch', () => {
       CapacityReservationSpecification: { CapacityReservationPreference: 'none' },
     })).toEqual({
       monitoring: 'enabled', disableApiTermination: true, disableApiStop: true, cpuCredits: 'standard', ebsOptimized: true,
-      sriovNetSupport: null, autoRecovery: 'disabled', capacityReservationPreference: 'none', cpu: null,
+      sriovNetSupport: null, autoRecovery: 'disabled', rebootMigration: 'default', capacityReservationPreference: 'none',
+      cpu: null,
     })
   })
 
@@ -49,7 +50,6 @@ describe('the options of a launch', () => {
       { CapacityReservationSpecification: { CapacityReservationPreference: 'capacity-reservations-only' } }],
     [/CapacityReservationTarget is not supported/,
       { CapacityReservationSpecification: { CapacityReservationTarget: { CapacityReservationId: 'cr-1' } } }],
-    [/HibernationOptions is not supported/, { HibernationOptions: { Configured: true } }],
     [/LicenseSpecifications is not supported/, { LicenseSpecifications: [{ LicenseConfigurationArn: 'x' }] }],
   ])('are refused with %s', (message, change) => {
     expect(() => options(change)).toThrow(message)

@@ -23,6 +23,7 @@ export function requestedOptions(input: RunInstancesRequest, typeName: string): 
     sriovNetSupport: null,
     autoRecovery:
       checkEnum('MaintenanceOptions.AutoRecovery', input.MaintenanceOptions?.AutoRecovery, ['default', 'disabled']) ?? 'default',
+    rebootMigration: 'default',
     capacityReservationPreference: requestedReservation(input.CapacityReservationSpecification),
     cpu: requestedCpu(input, instanceType(typeName)),
   }

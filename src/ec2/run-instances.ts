@@ -5,6 +5,7 @@ import { hostDoc } from '../model/host.ts'
 import { ARCHITECTURES, imageDoc } from '../model/image.ts'
 import type { InstanceDoc } from '../model/instance.ts'
 import { ensureSlot } from '../model/slot.ts'
+import { isSameDevice } from '../model/volume-device.ts'
 import { place } from '../scheduler/place.ts'
 import { insertRow, prepared } from '../store/prepared.ts'
 import type { ImageTable, InstanceTable } from '../store/schema.ts'
@@ -15,6 +16,7 @@ import { loadInstances } from './describe-instances.ts'
 import { requireVisibleImage } from './image-rows.ts'
 import { checkTokensEnforced, metadataDefaults } from './instance-metadata-defaults.ts'
 import { attach } from './attach-network-interface.ts'
+import { requestedHibernation } from './launch-hibernation.ts'
 import { requestedNetwork, type LaunchNetwork } from './launch-network.ts'
 import { insertInterface } from './new-interface.ts'
 import { toReservations } from '../model/instance-wire.ts'
@@ -87,12 +89,15 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
   const type = requestedType(input, { architecture: image.architecture, hasEna })
   const metadataOptions = requestedMetadataOptions(input, imdsSupport, await metadataDefaults(context.db, context.account))
   await checkTokensEnforced(context.db, context.account, metadataOptions)
+  const volumes = await requestedVolumes(context, image, { typeName: type.name, mappings: input.BlockDeviceMappings })
+  const options = requestedOptions(input, type.name)
+  const hibernation = requestedHibernation(input, type.name, volumes.find((each) => isSameDevice(each.deviceName, image.root_device_name)))
   return {
     reservationId,
     image,
     type,
     network: await requestedNetwork(context, input, type.name),
-    volumes: await requestedVolumes(context, image, { typeName: type.name, mappings: input.BlockDeviceMappings }),
+    volumes,
     keyName: input.KeyName || null,
     clientToken: input.ClientToken || null,
     tags: requestedTags(input),
@@ -118,7 +123,9 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
       usageOperationUpdateMs: context.nowMs,
       contactMs: null,
       outOfSpaceSinceMs: null,
-      options: requestedOptions(input, type.name),
+      ...(hibernation ? { hibernation } : {}),
+      ...(options.disableApiTermination ? { wasProtected: true } : {}),
+      options,
     },
   }
 }

@@ -1,16 +1,15 @@
-import { setMaxListeners } from 'node:events'
-import type { Clock, Timer } from '../core/clock.ts'
+import type { Clock } from '../core/clock.ts'
 import type { Random } from '../core/random.ts'
 import type { LayerSpec } from '../volumes/driver.ts'
-import type { DiskSwitch, MachineSpec, NicSpec } from './driver.ts'
+import type { DiskSwitch, MachineSpec, MemoryImage, NicSpec } from './driver.ts'
 import type { LayerData } from './sim-data.ts'
 import { SimDisks } from './sim-disks.ts'
 import { SimLayers, topOf, type SimLayer } from './sim-layers.ts'
+import type { SimMachine, SimNic, SimProcess, Task } from './sim-machine.ts'
+import { staleDisks, textOf, type SavedGuest, type Write } from './sim-memory.ts'
+import { draw, type DelayRange } from './sim-pauses.ts'
 
 export type { SimLayer } from './sim-layers.ts'
-
-/** Shortest and longest duration in milliseconds; [0, 0] is at once, without a timer. */
-export type DelayRange = [minMs: number, maxMs: number]
 
 /** How long simulated guests take, by themselves. */
 export interface SimGuestDelays {
@@ -30,48 +29,6 @@ export interface SimWorldOptions {
   delays: SimGuestDelays
 }
 
-/** The process of a simulated machine. */
-export interface SimProcess {
-  pid: number
-  startedAtMs: number
-  status: 'running' | 'shutdown'
-  outOfSpace?: boolean
-  /** Its interfaces, by attachment. */
-  nics: Map<string, SimNic>
-  disks: SimDisks
-  /** What the guest has written since there was no room for it. */
-  unwritten: Write[]
-}
-
-/** A number that a guest writes into a block of a volume. */
-interface Write {
-  volumeId: string
-  block: number
-  value: number
-}
-
-/** An interface of a running machine. */
-export interface SimNic {
-  spec: NicSpec
-  /** Whether packets pass. */
-  hasLink: boolean
-  /** The guest was asked to give it up. */
-  isLeaving: boolean
-}
-
-/** A simulated machine: a folder on the host and, while it runs, a process. */
-export interface SimMachine {
-  instanceId: string
-  spec: MachineSpec
-  process: SimProcess | null
-  /** Everything the guest ever wrote to its console. */
-  console: string
-  /** How often it was started. */
-  boots: number
-  /** What the guest is busy with: booting, or shutting down. */
-  timers: Timer[]
-}
-
 const FIRST_PID = 1000
 
 /**
@@ -85,17 +42,30 @@ export class SimWorld {
   isDiskFull = false
   /** Whether guests freeze their file systems when they are asked to. */
   hasGuestAgents = false
+  /** Whether memory cannot be saved: a device of the guest does not allow it. */
+  hibernationFails = false
+  /** Whether memory that is saved cannot be loaded: the host has another processor now. */
+  loadingFails = false
+  /** What must never have happened to any guest, in words. */
+  readonly harm: string[] = []
   readonly #layers = new SimLayers()
   readonly #clock: Clock
   readonly #random: Random
   readonly #delays: SimGuestDelays
   readonly #watchers = new Set<(instanceId: string) => void>()
+  /** Ids of memory that a guest went on with. */
+  readonly #consumed = new Set<string>()
   #lastPid = FIRST_PID
 
   constructor({ clock, random, delays }: SimWorldOptions) {
     this.#clock = clock
     this.#random = random
     this.#delays = delays
+  }
+
+  /** How many guests have gone on with memory that was loaded. */
+  get resumed(): number {
+    return this.#consumed.size
   }
 
   /** By id. */
@@ -115,18 +85,10 @@ export class SimWorld {
    * @throws Error where QEMU would fail too: a disk that is missing, or in use by another machine.
    */
   start(spec: MachineSpec): void {
-    const known = this.machines.get(spec.instanceId)
-    if (known?.process) return
-    const disks = new SimDisks(spec.instanceId, this.#layers, spec.disks)
-    const machine = known ?? { instanceId: spec.instanceId, spec, process: null, console: '', boots: 0, timers: [] }
-    this.machines.set(spec.instanceId, machine)
-    machine.spec = spec
+    if (this.machines.get(spec.instanceId)?.process) return
+    const machine = this.#begin(spec)
+    machine.images.clear()
     machine.boots += 1
-    machine.process = {
-      pid: ++this.#lastPid, startedAtMs: this.#clock.now(), status: 'running',
-      nics: new Map(spec.nics.map((nic) => [nic.attachmentId, plugged(nic)])),
-      disks, unwritten: [],
-    }
     machine.console += '[    0.000000] Hearth simulated guest: no kernel, no programs, only this text\n'
     machine.console += `[    0.000000] ${spec.instanceId}: ${spec.vcpus} vCPU, ${spec.memoryMib} MiB of memory\n`
     this.#later(machine, this.#delays.bootMs, () => this.#booted(machine))
@@ -145,6 +107,76 @@ export class SimWorld {
     const machine = this.machines.get(instanceId)
     if (machine?.process?.status !== 'running') return
     machine.console += 'Uhhuh. NMI received for unknown reason 20 on CPU 0.\nDazed and confused, but trying to continue\n'
+  }
+
+  /** The guest computes something, and keeps it in its memory. @returns whether it runs. */
+  guestComputes(instanceId: string): boolean {
+    const process = this.machines.get(instanceId)?.process
+    if (process?.status !== 'running' || process.outOfSpace) return false
+    process.memory.counter += 1
+    return true
+  }
+
+  /** Has the guest stand still. */
+  pause(instanceId: string): void {
+    const machine = this.machines.get(instanceId)
+    if (machine?.process?.status !== 'running') return
+    machine.process.status = 'paused'
+    machine.process.held.push(...[...machine.tasks].map((task) => task.run))
+    this.#rest(machine)
+  }
+
+  /** Begins the file of its memory; nobody can load it before `endSaving`. */
+  beginSaving(instanceId: string, { memoryId, key, binding }: MemoryImage): void {
+    this.machines.get(instanceId)?.images.set(memoryId, { key, binding, saved: null })
+  }
+
+  /** Writes all that a guest that stands still has in its memory. */
+  endSaving(instanceId: string, memoryId: string): void {
+    const machine = this.machines.get(instanceId)
+    const image = machine?.images.get(memoryId)
+    if (!machine?.process || !image) return
+    const { memory, unwritten, held, disks, nics } = machine.process
+    image.saved = {
+      memory: { ...memory }, unwritten: [...unwritten], held: [...held],
+      disks: new Map([...disks.all].map(([volumeId, { spec }]) => [volumeId, textOf(this.dataOf(topOf(spec)))])),
+      nics: [...nics.keys()],
+    }
+  }
+
+  /** Starts a process with what was in a guest's memory; the guest stands still. */
+  load(spec: MachineSpec, memoryId: string, saved: SavedGuest): void {
+    const { process } = this.#begin(spec)
+    process.status = 'paused'
+    process.memory = { ...saved.memory }
+    process.unwritten.push(...saved.unwritten)
+    process.held.push(...saved.held)
+    process.loaded = { memoryId, saved }
+  }
+
+  /** A guest that stands still goes on. */
+  letGo(instanceId: string): void {
+    const machine = this.machines.get(instanceId)
+    const process = machine?.process
+    if (process?.status !== 'paused') return
+    if (process.loaded) {
+      const { memoryId, saved } = process.loaded
+      const shown = (volumeId: string) => this.#show(process, volumeId)
+      this.harm.push(...staleDisks(saved, shown).map((each) => `${instanceId}: ${each}`))
+      if (this.#consumed.has(memoryId)) this.harm.push(`${instanceId} goes on a second time with ${memoryId}`)
+      this.#consumed.add(memoryId)
+      process.loaded = null
+    }
+    process.status = 'running'
+    process.outOfSpace = process.unwritten.length > 0
+    this.resume(instanceId)
+    for (const run of process.held.splice(0)) run()
+    this.#changed(instanceId)
+  }
+
+  /** Deletes memory that is in files. */
+  forgetMemory(instanceId: string): void {
+    this.machines.get(instanceId)?.images.clear()
   }
 
   /** Plugs an interface into a machine that has a process. */
@@ -184,6 +216,7 @@ export class SimWorld {
     const process = this.machines.get(instanceId)?.process
     const disk = process?.disks.all.get(volumeId ?? process.disks.rootId ?? '')
     if (process?.status !== 'running' || process.outOfSpace || !disk) return false
+    process.memory.counter += 1
     const write = { volumeId: disk.spec.volumeId, block, value }
     if (!this.isDiskFull) return this.#write(process, write)
     process.unwritten.push(write)
@@ -195,7 +228,7 @@ export class SimWorld {
   /** A guest that stands still for want of space tries again. */
   resume(instanceId: string): void {
     const process = this.machines.get(instanceId)?.process
-    if (!process?.outOfSpace || this.isDiskFull) return
+    if (process?.status !== 'running' || !process.outOfSpace || this.isDiskFull) return
     process.outOfSpace = false
     for (const write of process.unwritten.splice(0)) this.#write(process, write)
   }
@@ -284,6 +317,26 @@ export class SimWorld {
     this.#layers.delete(layerId)
   }
 
+  /** A machine with a new process, of which nobody has seen anything. @throws Error where QEMU would fail too. */
+  #begin(spec: MachineSpec): SimMachine & { process: SimProcess } {
+    const disks = new SimDisks(spec.instanceId, this.#layers, spec.disks)
+    const known = this.machines.get(spec.instanceId) ??
+      { instanceId: spec.instanceId, spec, process: null, console: '', boots: 0, images: new Map(), tasks: new Set() }
+    const pid = ++this.#lastPid
+    const process: SimProcess = {
+      pid, startedAtMs: this.#clock.now(), status: 'running', memory: { bootId: pid, counter: 0 }, loaded: null,
+      nics: new Map(spec.nics.map((nic) => [nic.attachmentId, plugged(nic)])), disks, unwritten: [], held: [],
+    }
+    const machine = Object.assign(known, { spec, process })
+    this.machines.set(spec.instanceId, machine)
+    return machine
+  }
+
+  #show(process: SimProcess, volumeId: string): LayerData {
+    const disk = process.disks.all.get(volumeId)
+    return disk ? this.dataOf(topOf(disk.spec)) : new Map()
+  }
+
   #write(process: SimProcess, { volumeId, block, value }: Write): boolean {
     const disk = process.disks.all.get(volumeId)
     if (disk) this.#layers.get(topOf(disk.spec)).data.set(block, value)
@@ -297,13 +350,21 @@ export class SimWorld {
 
   #later(machine: SimMachine, range: DelayRange, run: () => void): void {
     const delayMs = draw(this.#random, range)
-    if (delayMs === 0) run()
-    else machine.timers.push(this.#clock.after(delayMs, run))
+    if (machine.process?.status === 'paused') machine.process.held.push(run)
+    else if (delayMs === 0) run()
+    else {
+      const timer = this.#clock.after(delayMs, () => {
+        machine.tasks.delete(task)
+        run()
+      })
+      const task: Task = { run, timer }
+      machine.tasks.add(task)
+    }
   }
 
   #rest(machine: SimMachine): void {
-    for (const timer of machine.timers) timer.cancel()
-    machine.timers = []
+    for (const { timer } of machine.tasks) timer.cancel()
+    machine.tasks.clear()
   }
 
   #changed(instanceId: string): void {
@@ -318,26 +379,4 @@ export function createSimWorld(options: SimWorldOptions): SimWorld {
 
 function plugged(spec: NicSpec): SimNic {
   return { spec, hasLink: true, isLeaving: false }
-}
-
-function draw(random: Random, [minMs, maxMs]: DelayRange): number {
-  return maxMs > minMs ? minMs + random.int(maxMs - minMs + 1) : minMs
-}
-
-/**
- * The pauses of one simulated driver. After `close` none of them ends well: a driver of an agent
- * that died must not go on acting on the world.
- */
-export function createPauses(clock: Clock, random: Random): { pause(range: DelayRange): Promise<void>; close(): void } {
-  const closed = new AbortController()
-  // As many calls may pause at once as the agent makes.
-  setMaxListeners(0, closed.signal)
-  return {
-    async pause(range) {
-      closed.signal.throwIfAborted()
-      const delayMs = draw(random, range)
-      if (delayMs > 0) await clock.sleep(delayMs, closed.signal)
-    },
-    close: () => closed.abort(new Error('this simulated driver is closed')),
-  }
 }

@@ -2,10 +2,14 @@ import type { Clock } from '../core/clock.ts'
 import { isWellFormedId } from '../core/ids.ts'
 import { plainPpm } from '../core/ppm.ts'
 import type { Random } from '../core/random.ts'
-import type {
-  DiskSpec, DiskSwitch, Hypervisor, MachineObservation, MachinePlatform, MachineSpec, MemoryImage, NicSpec,
+import {
+  MemoryImageError, type DiskSpec, type DiskSwitch, type Hypervisor, type MachineObservation, type MachinePlatform,
+  type MachineSpec, type MemoryImage, type NicSpec,
 } from './driver.ts'
-import { createPauses, type DelayRange, type SimWorld } from './sim-world.ts'
+import type { SimProcess } from './sim-machine.ts'
+import { checkImage } from './sim-memory.ts'
+import { createPauses, type DelayRange } from './sim-pauses.ts'
+import type { SimWorld } from './sim-world.ts'
 
 /** A VGA text screen, width and height in pixels: what a machine shows that draws nothing. */
 const TEXT_SCREEN = [720, 400] as const
@@ -14,6 +18,9 @@ const TEXT_SCREEN = [720, 400] as const
 export interface SimHypervisorDelays {
   startMs: DelayRange
   stopMs: DelayRange
+  /** For memory; no time by default. */
+  saveMs?: DelayRange
+  loadMs?: DelayRange
 }
 
 export interface SimHypervisorOptions {
@@ -54,24 +61,55 @@ class SimHypervisor implements Hypervisor {
     if (this.#statusOf(spec.instanceId) === 'running') return
     await this.#pauses.pause(this.#delays.startMs)
     // Another call may have started it in the pause, and its guest may have powered off since.
-    if (this.#statusOf(spec.instanceId) === 'shutdown') this.#world.processDies(spec.instanceId)
+    if (this.#statusOf(spec.instanceId) !== 'running') this.#world.processDies(spec.instanceId)
     this.#world.start(spec)
   }
 
-  async ensureSaved(_instanceId: string, _image: MemoryImage): Promise<'saved' | 'absent'> {
-    throw new Error('to come')
+  async ensureSaved(instanceId: string, image: MemoryImage): Promise<'saved' | 'absent'> {
+    checkId(instanceId)
+    const isWhole = () => Boolean(this.#world.machines.get(instanceId)?.images.get(image.memoryId)?.saved)
+    const isUp = () => ['running', 'paused'].includes(this.#statusOf(instanceId) ?? '')
+    if (isUp() && !isWhole()) {
+      this.#world.pause(instanceId)
+      this.#world.beginSaving(instanceId, image)
+      await this.#pauses.pause(this.#delays.saveMs ?? [0, 0])
+      if (this.#world.hibernationFails || this.#world.isDiskFull) {
+        this.#world.forgetMemory(instanceId)
+        this.#world.letGo(instanceId)
+        throw new MemoryImageError(this.#world.isDiskFull ? 'the disk of the host is full' : 'a device of the guest cannot be saved')
+      }
+      if (isUp()) this.#world.endSaving(instanceId, image.memoryId)
+    }
+    if (isUp()) await this.ensureStopped(instanceId)
+    return this.#statusOf(instanceId) === undefined && isWhole() ? 'saved' : 'absent'
   }
 
-  async ensureLoaded(_spec: MachineSpec, _image: MemoryImage): Promise<'loaded' | 'missing'> {
-    throw new Error('to come')
+  async ensureLoaded(spec: MachineSpec, image: MemoryImage): Promise<'loaded' | 'missing'> {
+    const id = spec.instanceId
+    checkId(id)
+    const found = this.#world.machines.get(id)?.images.get(image.memoryId)
+    if (!found?.saved) return 'missing'
+    if (this.#statusOf(id) === 'running') throw new Error(`${id} runs, and cannot be given its memory`)
+    const saved = checkImage(found, image, spec)
+    if (this.#isLoaded(id, image)) return 'loaded'
+    await this.#pauses.pause(this.#delays.loadMs ?? [0, 0])
+    if (this.#world.loadingFails) throw new MemoryImageError('this host has another processor')
+    this.#world.processDies(id)
+    this.#world.load(spec, image.memoryId, saved)
+    return 'loaded'
   }
 
-  async ensureReleased(_instanceId: string): Promise<void> {
-    throw new Error('to come')
+  async ensureReleased(instanceId: string): Promise<void> {
+    checkId(instanceId)
+    this.#world.forgetMemory(instanceId)
+    await this.#pauses.pause(this.#delays.stopMs)
+    this.#world.letGo(instanceId)
   }
 
-  async ensureForgotten(_instanceId: string): Promise<void> {
-    throw new Error('to come')
+  async ensureForgotten(instanceId: string): Promise<void> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    this.#world.forgetMemory(instanceId)
   }
 
   async requestShutdown(instanceId: string): Promise<void> {
@@ -91,7 +129,7 @@ class SimHypervisor implements Hypervisor {
     checkId(instanceId)
     const process = this.#world.machines.get(instanceId)?.process
     if (!process) return { status: 'absent' }
-    if (process.status === 'shutdown') return { status: 'shutdown', pid: process.pid }
+    if (process.status !== 'running') return { status: process.status, pid: process.pid }
     const outOfSpace = process.outOfSpace ? { outOfSpace: true as const } : {}
     return { status: 'running', pid: process.pid, startedAtMs: process.startedAtMs, ...outOfSpace }
   }
@@ -215,8 +253,12 @@ class SimHypervisor implements Hypervisor {
     for (const unwatch of this.#unwatch.splice(0)) unwatch()
   }
 
-  #statusOf(instanceId: string): 'running' | 'shutdown' | undefined {
+  #statusOf(instanceId: string): SimProcess['status'] | undefined {
     return this.#world.machines.get(instanceId)?.process?.status
+  }
+
+  #isLoaded(instanceId: string, { memoryId }: MemoryImage): boolean {
+    return this.#world.machines.get(instanceId)?.process?.loaded?.memoryId === memoryId
   }
 }
 

@@ -29,6 +29,7 @@ function view(
       ...options,
     },
     monitoring: 'disabled',
+    hibernation: false,
     userData: Buffer.from([0x23, 0x21, 0, 0xff]), keyName: 'my-key', publicKey: 'ssh-ed25519 AAAA my-key\n',
     rootDeviceName: '/dev/vda', hostDomain: 'ec2.internal', dataDevices: ['/dev/sdf'], interfaces: [networkInterface],
     tags: [
@@ -209,6 +210,10 @@ describe('the metadata service', () => {
     expect(ask('/latest/dynamic/').text).toBe('fws/\ninstance-identity/')
     expect(monitoring(view())).toBe('disabled')
     expect(monitoring(view({ monitoring: 'enabled' }))).toBe('enabled')
+  })
+
+  it('tells whether the instance can be hibernated', () => {
+    expect(meta('hibernation/configured', view({ hibernation: true })).text).toBe('true')
   })
 
   it('has every interface and every volume', () => {

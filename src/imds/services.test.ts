@@ -137,7 +137,7 @@ describe('metadata', () => {
       region: REGION, accountId: instance.account_id, instanceId: instance.instance_id, instanceType: 't3.micro',
       zone: `${REGION}a`, launchMs: NOW_MS, userData: Buffer.from('#!/bin/sh\n'), keyName: 'my-key',
       publicKey: 'ssh-ed25519 AAAA my-key', rootDeviceName: '/dev/vda', dataDevices: ['/dev/sdf', '/dev/sdg', '/dev/sdaa'],
-      monitoring: 'disabled', tags: [],
+      monitoring: 'disabled', hibernation: false, tags: [],
     })
     expect(view?.interfaces).toMatchObject([{
       mac: MAC, privateIp: ADDRESS, publicIp: PUBLIC, deviceIndex: 0, subnetCidr: '172.31.0.0/20',

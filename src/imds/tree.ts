@@ -17,6 +17,8 @@ export interface InstanceMetadata {
   zone: string
   options: MetadataOptions
   monitoring: InstanceOptions['monitoring']
+  /** Whether it was launched so that it can be hibernated. */
+  hibernation: boolean
   /** As decoded from what RunInstances got; null when there is none. */
   userData: Buffer | null
   keyName: string | null
@@ -103,7 +105,7 @@ function metaData(view: InstanceMetadata): Directory {
     'ami-manifest-path': '(unknown)',
     'block-device-mapping': blockDevices(view),
     events: directory({ maintenance: maintenance(view.events) }),
-    hibernation: directory({ configured: 'false' }),
+    hibernation: directory({ configured: String(view.hibernation) }),
     hostname,
     'instance-action': 'none',
     'instance-id': view.instanceId,

@@ -27,7 +27,7 @@ export async function loadInstanceMetadata(
     region, accountId: instance.account_id, instanceId, instanceType: instance.instance_type,
     imageId: instance.image_id, reservationId: instance.reservation_id, launchIndex: instance.launch_index,
     launchMs: instance.launch_ms, architecture: doc.architecture, zone: instance.zone, options: doc.metadataOptions,
-    monitoring: doc.options.monitoring,
+    monitoring: doc.options.monitoring, hibernation: doc.hibernation ?? false,
     userData: doc.userData === null ? null : Buffer.from(doc.userData, 'base64'),
     keyName: instance.key_name, publicKey: doc.publicKey, rootDeviceName: doc.rootDeviceName,
     hostDomain: await loadHostDomain(db, region, vpcId),

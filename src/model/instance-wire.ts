@@ -28,7 +28,7 @@ export function instanceToWire(row: InstanceTable, related: InstanceRelated): In
     MetadataOptions: metadataOptionsToWire(doc.metadataOptions, row.state === 'pending' ? 'pending' : 'applied'),
     Tags: related.tags.length > 0 ? related.tags : undefined,
     EnclaveOptions: { Enabled: false },
-    HibernationOptions: { Configured: false },
+    HibernationOptions: { Configured: doc.hibernation ?? false },
     Operator: { Managed: false },
     ProductCodes: [],
   } satisfies Instance)
@@ -101,7 +101,7 @@ function optionsToWire(row: InstanceTable, { options }: InstanceDoc): Instance {
   const monitored = row.state === 'pending' ? 'pending' : 'enabled'
   return {
     CapacityReservationSpecification: { CapacityReservationPreference: options.capacityReservationPreference },
-    MaintenanceOptions: { AutoRecovery: options.autoRecovery, RebootMigration: 'default' },
+    MaintenanceOptions: { AutoRecovery: options.autoRecovery, RebootMigration: options.rebootMigration },
     Monitoring: { State: options.monitoring === 'enabled' ? monitored : 'disabled' },
   }
 }

@@ -63,8 +63,10 @@ export interface InstanceDoc {
   platform: MachinePlatform | null
   /** What the guest really got, when it is less than its type promises. */
   granted: { vcpus: number; memoryMib: number } | null
-  /** The stop in progress was asked for with Force: no time for the guest to shut down. */
+  /** The stop in progress was asked for with Force: little time for the guest to shut down, none to be hibernated. */
   force: boolean
+  /** The stop in progress was asked for with SkipOsShutdown: the guest is not asked to shut down. */
+  skipOsShutdown?: boolean
   /** Whether it ever reached `running`: then its disk holds what must not be lost. */
   hasRun: boolean
   /** Consecutive failures to start. */
@@ -119,6 +121,8 @@ export interface SavedMemory {
   state: 'saving' | 'saved' | 'consumed'
   /** Generation of the disks that it goes with. */
   generation: number
+  /** Volumes that the machine had. */
+  volumeIds: readonly string[]
   /** The key under which its own key is wrapped. */
   kmsKeyId: string
   wrappedKey: string
@@ -143,6 +147,8 @@ export interface InstanceOptions {
   ebsOptimized: boolean
   sriovNetSupport: 'simple' | null
   autoRecovery: 'default' | 'disabled'
+  /** Whether a reboot may be done in place of a planned one. */
+  rebootMigration: 'default' | 'disabled'
   capacityReservationPreference: 'open' | 'none'
   /** As asked for; null means the default of the type. */
   cpu: { coreCount: number; threadsPerCore: number } | null
@@ -153,7 +159,7 @@ export type CpuCredits = 'standard' | 'unlimited'
 /** EC2's defaults of all options. */
 export const DEFAULT_INSTANCE_OPTIONS: InstanceOptions = {
   monitoring: 'disabled', disableApiTermination: false, disableApiStop: false, cpuCredits: null, ebsOptimized: false,
-  sriovNetSupport: null, autoRecovery: 'default', capacityReservationPreference: 'open', cpu: null,
+  sriovNetSupport: null, autoRecovery: 'default', rebootMigration: 'default', capacityReservationPreference: 'open', cpu: null,
 }
 
 export interface MetadataOptions {
@@ -217,6 +223,16 @@ export const STATE_REASONS = {
     message: 'Server.InternalError: The machine ended unexpectedly',
   },
 } as const satisfies Record<string, StateReason>
+
+/** Of an instance that was to be hibernated and was stopped instead, and of one that stays so because it cannot go on. */
+export const notHibernated = (why: string): StateReason => serverError(`The instance was stopped without hibernation: ${why}`)
+export const notResumed = (instanceId: string, why: string): StateReason => serverError(
+  `The instance is still hibernated, its memory could not be loaded: ${why}. ` +
+    `"hearth start ${instanceId} --cold" gives its memory up and boots it`)
+
+function serverError(message: string): StateReason {
+  return { code: 'Server.InternalError', message: `Server.InternalError: ${message}` }
+}
 
 const inState = prepared((db, instanceId: string, state: InstanceState) =>
   db.selectFrom('instances').selectAll().where('instance_id', '=', instanceId).where('state', '=', state))

@@ -9,6 +9,16 @@ export function memoryBinding(row: Pick<InstanceTable, 'instance_id' | 'doc'>, m
   return JSON.stringify([row.instance_id, memory.memoryId, instanceDoc(row).generation ?? 0, volumeIds.toSorted()])
 }
 
+/**
+ * Whether what is in the guest's memory is kept, or about to be, while it has no machine of its own that runs: then what its
+ * memory knows of the machine, as its disks and their sizes, must stay as it is.
+ */
+export function keepsMemory(row: Pick<InstanceTable, 'state' | 'doc'>): boolean {
+  const { hibernate, force, memory } = instanceDoc(row)
+  if (row.state === 'stopping') return hibernate === true && !force
+  return row.state === 'pending' ? Boolean(memory) : isHibernated(row)
+}
+
 /** Whether the instance is hibernated: stopped, and its memory is kept. */
 export function isHibernated(row: Pick<InstanceTable, 'state' | 'doc'>): boolean {
   return row.state === 'stopped' && instanceDoc(row).memory?.state === 'saved'

@@ -1,6 +1,6 @@
 import type { Clock } from '../core/clock.ts'
 import type { Random } from '../core/random.ts'
-import { createPauses, type DelayRange } from '../hypervisor/sim-world.ts'
+import { createPauses, type DelayRange } from '../hypervisor/sim-pauses.ts'
 import type { GroupSpec, Network, PortSpec, VpcChange, VpcSpec } from './driver.ts'
 import { createSerial } from './serial.ts'
 

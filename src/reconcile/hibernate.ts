@@ -1,17 +1,149 @@
-import type { InstanceReconcilerOptions, LoadedInstance } from './load-instance.ts'
-import type { Outcome } from './loop.ts'
+import { newId } from '../core/ids.ts'
+import { MemoryImageError } from '../hypervisor/driver.ts'
+import { changeInstanceDoc, instanceDoc, moveInstance, notHibernated, STATE_REASONS, type SavedMemory } from '../model/instance.ts'
+import { layerDoc } from '../model/layer.ts'
+import type { InstanceTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
+import { forMachine, isUnsettled } from './attached-volumes.ts'
+import { attend, attentionOf } from './attend.ts'
+import { isSecondary } from './interfaces.ts'
+import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
+import { again, isFatal, recording, type Outcome } from './loop.ts'
+import { memoryImage } from './memory-image.ts'
+import type { Attention } from './plan-instance.ts'
+import { releaseAttachments } from './release-instance.ts'
 
-/** Saves a guest's memory and ends its machine; when that cannot be, it becomes a normal stop that says so. */
-export async function hibernate(_options: InstanceReconcilerOptions, _loaded: LoadedInstance): Promise<Outcome> {
-  throw new Error('to come')
+/** How long what comes and goes in a running machine may delay that it is hibernated. */
+export const SETTLE_DEADLINE_MS = 60_000
+
+/** How long hibernation may fail for reasons that may pass. */
+export const HIBERNATE_DEADLINE_MS = 300_000
+
+/** How often a machine is looked at that is to be hibernated, and has something to settle before. */
+const SETTLE_INTERVAL_MS = 1000
+
+/**
+ * Saves a guest's memory and ends its machine; when that cannot be, it becomes a normal stop that says so. The key of
+ * the memory is written down before the memory is; that the instance is hibernated, when the whole memory is in its file
+ * and nobody writes to the disks any more.
+ */
+export async function hibernate(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
+  const inStateMs = options.clock.now() - Math.max(loaded.row.state_ms, options.awakeSinceMs())
+  try {
+    const { memory } = loaded.doc
+    return await (memory?.state === 'saving' ? save(options, loaded, memory) : prepare(options, loaded, inStateMs))
+  } catch (error) {
+    if (isFatal(error)) throw error
+    if (error instanceof MemoryImageError) return stopInstead(options, loaded.row, error.message)
+    if (inStateMs < HIBERNATE_DEADLINE_MS) throw error
+    options.log.error('hibernation fails', { id: loaded.row.instance_id, error: String(error) })
+    return stopInstead(options, loaded.row, 'it could not be done in time')
+  }
 }
 
-/** Starts a machine with the memory that was saved, and writes down that it is consumed before its guest may go on. */
-export async function loadMemory(_options: InstanceReconcilerOptions, _loaded: LoadedInstance): Promise<Outcome> {
-  throw new Error('to come')
+/** What is under way with the machine's devices is done before: the guest would wait for it in vain when it goes on. */
+async function prepare(options: InstanceReconcilerOptions, loaded: LoadedInstance, inStateMs: number): Promise<Outcome> {
+  const { row } = loaded
+  const machine = await options.hypervisor.observe(row.instance_id)
+  if (machine.status === 'absent' || machine.status === 'shutdown') return stopInstead(options, row, 'its guest was down')
+  const unsettled = machine.status === 'running' ? unsettledOf(loaded) : []
+  if (unsettled.length > 0 && inStateMs < SETTLE_DEADLINE_MS) {
+    const outcome = await attend(options, loaded, unsettled)
+    return outcome.kind === 'again' ? outcome : { ...outcome, ...again(SETTLE_INTERVAL_MS) }
+  }
+  if (hasChangingDevices(loaded)) return stopInstead(options, row, 'a volume or an interface was still being attached or detached')
+  const memory = await begin(options, loaded)
+  return memory ? save(options, loaded, memory) : again(0)
 }
 
-/** Lets a guest go on that stands still. */
-export async function release(_options: InstanceReconcilerOptions, _loaded: LoadedInstance): Promise<Outcome> {
-  throw new Error('to come')
+/** A guest whose file systems are frozen thaws before; a freeze that waits for a reboot comes with the stop. */
+function unsettledOf(loaded: LoadedInstance): Attention[] {
+  const { row, volumes, interfaces } = loaded
+  const isRebooting = row.reboot_requested > row.reboot_completed
+  return attentionOf(loaded).filter((each) =>
+    (each === 'freeze' && !isRebooting) || (each === 'volumes' && volumes.some(isUnsettled)) ||
+    (each === 'interfaces' && interfaces.some(isComingOrGoing)))
+}
+
+function isComingOrGoing(row: LoadedInstance['interfaces'][number]): boolean {
+  return isSecondary(row) && row.status !== 'in-use'
+}
+
+function hasChangingDevices({ volumes, interfaces }: LoadedInstance): boolean {
+  return volumes.some(({ row }) => row.attach_state !== 'attached') || interfaces.some(isComingOrGoing)
+}
+
+/** Writes down what is to be saved, under a new key. Undefined when nobody wants that any more. */
+async function begin(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<SavedMemory | undefined> {
+  const { keys, random, store } = options
+  const [root] = loaded.volumes
+  const { kmsKeyId } = root ? layerDoc(root.head) : {}
+  if (kmsKeyId === undefined) throw new MemoryImageError('its root volume is not encrypted')
+  const { wrapped } = await keys.newDataKey(kmsKeyId)
+  const memory: SavedMemory = {
+    memoryId: newId(random, 'mem'), state: 'saving', generation: loaded.doc.generation ?? 0, volumeIds: volumeIdsOf(loaded),
+    kmsKeyId, wrappedKey: wrapped,
+  }
+  const id = loaded.row.instance_id
+  return store.transaction('instance.hibernating', async (db) => {
+    if (!(await isWanted(db, id))) return undefined
+    await changeInstanceDoc(db, id, { memory })
+    return memory
+  })
+}
+
+async function save(options: InstanceReconcilerOptions, { row }: LoadedInstance, memory: SavedMemory): Promise<Outcome> {
+  const { clock, hypervisor, random } = options
+  const id = row.instance_id
+  const saved = await hypervisor.ensureSaved(id, await memoryImage(options, row, memory, memory.volumeIds))
+  if (saved === 'absent') return stopInstead(options, row, 'its guest was down')
+  return recording('instance.hibernated', async (db) => {
+    // Forced meanwhile, or terminated: the next look forgets the memory.
+    if (!(await isWanted(db, id))) return
+    const now = await loadInstance(db, id)
+    const isAsSaved = now && !hasChangingDevices(now) && volumeIdsOf(now).join() === memory.volumeIds.join()
+    if (!isAsSaved) {
+      await changeInstanceDoc(db, id, {
+        hibernate: false, memory: null, stateReason: notHibernated('a volume or an interface was attached or detached meanwhile'),
+      })
+      return
+    }
+    const nowMs = clock.now()
+    const moved = await moveInstance(db, row, 'stopped', nowMs, {
+      hibernate: false, memory: { ...memory, state: 'saved' }, stateReason: STATE_REASONS.userHibernate,
+      // The process that a reboot was to end is gone; the guest is rebooted when it goes on.
+      reboot: null,
+    })
+    if (moved) await releaseAttachments({ db, random, nowMs }, moved)
+  }, again(0))
+}
+
+function volumeIdsOf({ volumes }: LoadedInstance): string[] {
+  return forMachine(volumes).map(({ row }) => row.volume_id).toSorted()
+}
+
+async function isWanted(db: Db, instanceId: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('instances').select('doc').where('instance_id', '=', instanceId).where('state', '=', 'stopping').executeTakeFirst()
+  if (!row) return false
+  const { hibernate: isAsked, force } = instanceDoc(row)
+  return isAsked === true && !force
+}
+
+/**
+ * From here on the stop is a normal one, with all the time that one has. A guest that stands still goes on, to shut down;
+ * what was saved of it is forgotten first.
+ */
+async function stopInstead(
+  { clock, hypervisor, log }: InstanceReconcilerOptions,
+  { instance_id: id }: InstanceTable,
+  why: string,
+): Promise<Outcome> {
+  log.warn('an instance could not be hibernated, and is stopped', { id, error: why })
+  await hypervisor.ensureReleased(id)
+  return recording('instance.not-hibernated', async (db) => {
+    if (!(await isWanted(db, id))) return
+    await changeInstanceDoc(db, id, { hibernate: false, memory: null, stateReason: notHibernated(why) })
+    await db.updateTable('instances').set({ state_ms: clock.now() }).where('instance_id', '=', id).execute()
+  }, again(0))
 }

@@ -1,24 +1,21 @@
-import { maxInterfacesOf } from '../catalogue/instance-types.ts'
 import { messageOf } from '../core/errors.ts'
-import type { GuestArchitecture, MachineSpec } from '../hypervisor/driver.ts'
-import {
-  changeInstanceDoc, currentBootMode, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated, type InstanceDoc,
-} from '../model/instance.ts'
+import { changeInstanceDoc, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated } from '../model/instance.ts'
 import { wakeEvents } from '../model/instance-event.ts'
 import { releaseSlot } from '../model/slot.ts'
 import type { InstanceTable } from '../store/schema.ts'
-import { forMachine, restWorkOf } from './attached-volumes.ts'
+import { restWorkOf } from './attached-volumes.ts'
 import { attend, attentionOf } from './attend.ts'
-import { diskSpecs } from './disks.ts'
-import { hibernate, loadMemory, release } from './hibernate.ts'
-import { nicSpecs } from './interfaces.ts'
+import { destroyThen } from './end-machine.ts'
+import { hibernate } from './hibernate.ts'
 import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
+import { loadMemory, release } from './load-memory.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
+import { machineSpec, noteColdStart } from './machine-spec.ts'
 import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
+import { recordRunning } from './record-running.ts'
 import { recover, recoveryOf } from './recover.ts'
-import { purgeInstance, releaseAttachments } from './release-instance.ts'
+import { purgeInstance } from './release-instance.ts'
 import { settleVolumes } from './settle-volumes.ts'
-import { shrinkToHost } from './shrink.ts'
 
 /** How long a reboot waits before it asks again whether the layers that it is for are there. */
 const REBOOT_WAIT_MS = 1000
@@ -102,29 +99,18 @@ async function take(options: InstanceReconcilerOptions, loaded: LoadedInstance, 
 async function start(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
   const { store, hypervisor, log } = options
   const { row } = loaded
+  if (loaded.doc.memory) log.warn('the memory of a hibernated guest is lost: it boots', { id: row.instance_id })
+  let noted = loaded.doc
   try {
-    const pinned = await pinHardware(options, loaded)
-    await hypervisor.ensureRunning(await machineSpec(options, loaded, pinned))
+    noted = await noteColdStart(options, loaded)
+    await hypervisor.ensureRunning(await machineSpec(options, loaded, noted))
   } catch (error) {
     log.warn('machine did not start', { id: row.instance_id, error: messageOf(error) })
     await store.transaction('instance.start-failed', (db) =>
       changeInstanceDoc(db, row.instance_id, { startFailures: loaded.doc.startFailures + 1 }))
     throw error
   }
-  return recordRunning(options, loaded)
-}
-
-/** A reboot that was asked for before the instance stopped has come about with its start. */
-function recordRunning({ clock }: InstanceReconcilerOptions, loaded: LoadedInstance): Outcome {
-  const { row } = loaded
-  return recording('instance.running', async (db) => {
-    const moved = await moveInstance(db, row, 'running', clock.now(), { hasRun: true, startFailures: 0, reboot: null })
-    if (!moved || row.reboot_requested === row.reboot_completed) return
-    await db
-      .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', row.instance_id).execute()
-  },
-  // Some interfaces and volumes may have come or gone while it was starting.
-  attentionOf(loaded).length > 0 ? again(0) : DONE)
+  return recordRunning(options, { ...loaded, doc: noted })
 }
 
 function giveUp(
@@ -134,75 +120,6 @@ function giveUp(
 ): Promise<Outcome> {
   const stateReason = step.cause === 'volume' ? STATE_REASONS.volumeFailure : STATE_REASONS.serverError
   return destroyThen(options, row, step.to, { stateReason })
-}
-
-/** What the instance's image needs of a machine. */
-function guestOf(doc: InstanceDoc): { architecture: GuestArchitecture; firmware: 'bios' | 'uefi' } {
-  return {
-    architecture: doc.architecture === 'arm64' ? 'arm64' : 'x86_64', firmware: currentBootMode(doc) === 'uefi' ? 'uefi' : 'bios',
-  }
-}
-
-/** Writes down, before the first start, the hardware that must not change later. */
-async function pinHardware(options: InstanceReconcilerOptions, { row, doc }: LoadedInstance): Promise<InstanceDoc> {
-  const promised = { vcpus: row.vcpus, memoryMib: row.memory_mib }
-  const real = shrinkToHost(promised, options.limits)
-  const isShrunk = real.vcpus < promised.vcpus || real.memoryMib < promised.memoryMib
-  const pinned: InstanceDoc = {
-    ...doc,
-    platform: doc.platform ?? (await options.hypervisor.platform(guestOf(doc))),
-    granted: isShrunk ? real : null,
-  }
-  if (JSON.stringify(pinned) === JSON.stringify(doc)) return doc
-  await options.store.transaction('instance.pin', async (db) => {
-    await changeInstanceDoc(db, row.instance_id, { platform: pinned.platform, granted: pinned.granted })
-    if (isShrunk) {
-      const value = `${real.vcpus} of ${promised.vcpus} vCPUs, ${real.memoryMib} of ${promised.memoryMib} MiB`
-      await db
-        .insertInto('tags')
-        .values({ account_id: row.account_id, resource_type: 'instance', resource_id: row.instance_id, key: 'hearth:shrunk', value })
-        .onConflict((conflict) => conflict.columns(['resource_id', 'account_id', 'key']).doUpdateSet({ value }))
-        .execute()
-    }
-  })
-  return pinned
-}
-
-async function machineSpec(options: InstanceReconcilerOptions, loaded: LoadedInstance, doc: InstanceDoc): Promise<MachineSpec> {
-  const { network } = options
-  const { row } = loaded
-  if (row.slot === null || doc.platform === null || loaded.vpcSlot === undefined) {
-    throw new Error(`${row.instance_id} has no slot on this host`)
-  }
-  return {
-    instanceId: row.instance_id,
-    uuid: doc.uuid,
-    slot: row.slot,
-    vcpus: doc.granted?.vcpus ?? row.vcpus,
-    memoryMib: doc.granted?.memoryMib ?? row.memory_mib,
-    platform: doc.platform,
-    disks: await diskSpecs(options, forMachine(loaded.volumes)),
-    nics: nicSpecs(network, loaded.interfaces),
-    // A type that was changed may allow fewer than there are.
-    maxNics: Math.max(maxInterfacesOf(row.instance_type), loaded.interfaces.length),
-    netnsPath: network.netnsPathOf(loaded.vpcSlot),
-  }
-}
-
-/** Ends the machine, then in one transaction everything that ends with it. */
-async function destroyThen(
-  { clock, hypervisor, random }: InstanceReconcilerOptions,
-  row: InstanceTable,
-  to: 'stopped' | 'terminated',
-  change: Partial<InstanceDoc> = {},
-): Promise<Outcome> {
-  await hypervisor.ensureStopped(row.instance_id)
-  if (row.state === to) return again(0)
-  return recording(`instance.${to}`, async (db) => {
-    const nowMs = clock.now()
-    const moved = await moveInstance(db, row, to, nowMs, { force: false, freezing: false, ...change })
-    if (moved) await releaseAttachments({ db, random, nowMs }, moved)
-  }, again(0))
 }
 
 /**

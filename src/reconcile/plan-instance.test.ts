@@ -1,12 +1,14 @@
 import { describe, expect, test } from 'vitest'
-import { MAX_START_FAILURES, planInstance, SHUTDOWN_DEADLINE_MS, type InstanceFacts } from './plan-instance.ts'
+import {
+  FORCED_SHUTDOWN_DEADLINE_MS, MAX_START_FAILURES, planInstance, SHUTDOWN_DEADLINE_MS, type InstanceFacts,
+} from './plan-instance.ts'
 import { STATE_CODES, TRANSITIONS, type InstanceState } from '../model/instance.ts'
 
 const ABSENT = { status: 'absent' } as const
 const RUNNING = { status: 'running', pid: 1, startedAtMs: 0 } as const
 const SHUTDOWN = { status: 'shutdown', pid: 1 } as const
 const PAUSED = { status: 'paused', pid: 1 } as const
-const MEMORY = { memoryId: 'mem-1', state: 'saved', generation: 1, kmsKeyId: 'k', wrappedKey: 'w' } as const
+const MEMORY = { memoryId: 'mem-1', state: 'saved', generation: 1, volumeIds: ['vol-1'], kmsKeyId: 'k', wrappedKey: 'w' } as const
 
 const DOC = { force: false, shutdownBehavior: 'stop', hasRun: true, startFailures: 0, outOfSpaceSinceMs: null } as const
 
@@ -89,9 +91,15 @@ describe.each([
     expect(step(state, { machine: RUNNING, inStateMs: deadlineMs - 1 })).toEqual({ step: 'press-power-button', afterMs: 1 })
     expect(step(state, { machine: RUNNING, inStateMs: deadlineMs })).toEqual({ step: 'destroy-then', to })
   })
-  test('is ended at once with Force, and when the guest is down', () => {
-    const doc = { ...DOC, force: true, shutdownBehavior: 'stop' } as const
-    expect(step(state, { machine: RUNNING, doc })).toEqual({ step: 'destroy-then', to })
+  test('is ended hard after a short time with Force, and at once with SkipOsShutdown', () => {
+    const doc = { ...DOC, force: true }
+    const forced = (inStateMs: number) => step(state, { machine: RUNNING, doc, inStateMs })
+    expect(forced(0).step).toBe('press-power-button')
+    expect(forced(FORCED_SHUTDOWN_DEADLINE_MS - 1)).toEqual({ step: 'press-power-button', afterMs: 1 })
+    expect(forced(FORCED_SHUTDOWN_DEADLINE_MS)).toEqual({ step: 'destroy-then', to })
+    expect(step(state, { machine: RUNNING, doc: { ...DOC, skipOsShutdown: true } })).toEqual({ step: 'destroy-then', to })
+  })
+  test('is ended when the guest is down', () => {
     expect(step(state, { machine: SHUTDOWN })).toEqual({ step: 'destroy-then', to })
     expect(step(state)).toEqual({ step: 'destroy-then', to })
   })

@@ -5,7 +5,7 @@ import type { InstanceDoc, InstanceState } from '../model/instance.ts'
 export interface InstanceFacts {
   state: InstanceState
   doc: Pick<InstanceDoc,
-    'force' | 'shutdownBehavior' | 'hasRun' | 'startFailures' | 'outOfSpaceSinceMs' | 'hibernate' | 'memory'>
+    'force' | 'skipOsShutdown' | 'shutdownBehavior' | 'hasRun' | 'startFailures' | 'outOfSpaceSinceMs' | 'hibernate' | 'memory'>
   rebootRequested: number
   rebootCompleted: number
   /** Time since the present state was entered, milliseconds. */
@@ -73,6 +73,9 @@ export type InstanceStep =
 /** How long a guest may take to shut down before it is ended. EC2 waits a few minutes. */
 export const SHUTDOWN_DEADLINE_MS = { stop: 120_000, terminate: 30_000, reboot: 120_000 } as const
 
+/** How long it may take when the call says Force: EC2 lets the guest try first, too. */
+export const FORCED_SHUTDOWN_DEADLINE_MS = 10_000
+
 /** Starts that may fail before it is given up. */
 export const MAX_START_FAILURES = 5
 
@@ -104,15 +107,14 @@ export function planInstance(facts: InstanceFacts): InstanceStep {
 
 function planStart({ doc, hasBrokenVolume, isEquipped, rest, machine }: InstanceFacts): InstanceStep {
   // Once consumed, memory that no machine has any more is lost.
-  const isConsumed = doc.memory?.state === 'consumed'
-  if (isConsumed && machine.status === 'paused') return { step: 'release' }
+  if (doc.memory?.state === 'consumed' && machine.status === 'paused') return { step: 'release' }
   const to = doc.hasRun ? 'stopped' : 'terminated'
   if (hasBrokenVolume) return { step: 'give-up', to, cause: 'volume' }
   if (doc.startFailures >= MAX_START_FAILURES) return { step: 'give-up', to, cause: 'start' }
   // The reconcilers of volumes and interfaces mark the instance due when the last of them is ready.
   if (!isEquipped) return { step: 'none' }
   if (rest === 'before-start') return { step: 'settle-volumes' }
-  return doc.memory && !isConsumed ? { step: 'load-memory' } : { step: 'start' }
+  return doc.memory?.state === 'saved' ? { step: 'load-memory' } : { step: 'start' }
 }
 
 function planRunning(facts: InstanceFacts): InstanceStep {
@@ -139,7 +141,7 @@ function planRunning(facts: InstanceFacts): InstanceStep {
 function planShutdown(facts: InstanceFacts, to: 'stopped' | 'terminated', deadlineMs: number): InstanceStep {
   // Also when there is no machine: its memory may be saved, and nobody have written that down.
   if (to === 'stopped' && facts.doc.hibernate && !facts.doc.force) return { step: 'hibernate' }
-  const mustEnd = facts.doc.force || facts.inStateMs >= deadlineMs
-  if (facts.machine.status !== 'running' || mustEnd) return { step: 'destroy-then', to }
-  return { step: 'press-power-button', afterMs: Math.min(POWER_BUTTON_INTERVAL_MS, deadlineMs - facts.inStateMs) }
+  const leftMs = (facts.doc.force ? Math.min(deadlineMs, FORCED_SHUTDOWN_DEADLINE_MS) : deadlineMs) - facts.inStateMs
+  if (facts.machine.status !== 'running' || facts.doc.skipOsShutdown || leftMs <= 0) return { step: 'destroy-then', to }
+  return { step: 'press-power-button', afterMs: Math.min(POWER_BUTTON_INTERVAL_MS, leftMs) }
 }

@@ -12,7 +12,8 @@ export async function checkAlways(cloud: SimulatedCloud): Promise<string[]> {
       .select((eb) => [eb.fn.sum<number>('vcpus').as('vcpus'), eb.fn.sum<number>('memory_mib').as('memory')])
       .where('holds_capacity', '=', 1).executeTakeFirstOrThrow(),
   }))
-  const problems: string[] = []
+  // What happened to guests that must not.
+  const problems = cloud.host.world.harm.splice(0)
   for (const host of hosts) {
     if (host.vcpus_used !== (used.vcpus ?? 0) || host.memory_mib_used !== (used.memory ?? 0)) {
       problems.push(`capacity leaked: ${host.vcpus_used} vCPUs counted, ${used.vcpus ?? 0} in use`)

@@ -17,7 +17,7 @@ let failed = 0
 for (let seed = first; seed < first + Number(values.seeds); seed++) {
   try {
     const report = await simulate(seed, Number(values.steps))
-    console.log(`seed ${seed}: ${report.calls} calls, ${report.launched} launched, ${report.crashes} crashes survived, trace ${report.trace.slice(0, 12)}`)
+    console.log(`seed ${seed}: ${report.calls} calls, ${report.launched} launched, ${report.resumed} resumed, ${report.crashes} crashes survived, trace ${report.trace.slice(0, 12)}`)
   } catch (error) {
     failed += 1
     console.error(messageOf(error))

@@ -9,6 +9,8 @@ import { checkEvents, planSomething } from './event-calls.ts'
 import { checkImports, drawImportCall } from './import-calls.ts'
 import { drawInterfaceCall, drawTwoInterfaces, type DrawnCall } from './interface-calls.ts'
 import { checkAlways, checkSettled } from './invariants.ts'
+import { drawHibernatable } from './memory-calls.ts'
+import { MemoryExpectations } from './memory-expectations.ts'
 import { checkNetwork } from './network-invariants.ts'
 import { checkBin, drawRecycleCall, expireBin } from './recycle-calls.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
@@ -20,6 +22,8 @@ export interface SimulationReport {
   calls: number
   crashes: number
   launched: number
+  /** Guests that went on with the memory that they had when they were hibernated. */
+  resumed: number
   /** Digest of everything that happened; equal for equal seeds. */
   trace: string
 }
@@ -39,6 +43,8 @@ interface Expectation {
   /** Launches by client token, to be repeated and to mean the same. */
   tokens: Map<string, { input: object; instanceIds: string[] | undefined }>
   tags: Map<string, string>
+  /** Launched so that they can be hibernated. */
+  hibernatable: Set<string>
   /** Guests that went down by themselves since all was settled: a start may have met them as running. */
   disturbed: Set<string>
 }
@@ -72,11 +78,11 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
         await cloud.converge()
         problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await checkDisks(cloud)))
         problems.push(...(await checkImports(cloud)), ...(await checkBin(cloud)), ...(await checkEvents(cloud)))
-        problems.push(...(await run.checkExpectations()), ...(await run.disks.check()))
+        problems.push(...(await run.checkExpectations()), ...(await run.disks.check()), ...(await run.memory.check()))
       }
       if (problems.length > 0) throw new SimulationError(seed, step, problems)
     }
-    return { seed, steps, calls: run.calls, crashes: cloud.crashes, launched: run.expected.state.size, trace: run.trace() }
+    return { seed, steps, calls: run.calls, crashes: cloud.crashes, launched: run.expected.state.size, resumed: cloud.host.world.resumed, trace: run.trace() }
   } catch (error) {
     if (error instanceof SimulationError) throw error
     throw new SimulationError(seed, step, [error instanceof Error ? (error.stack ?? error.message) : String(error)])
@@ -86,16 +92,18 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
 }
 
 class Run {
-  readonly expected: Expectation = { state: new Map(), tokens: new Map(), tags: new Map(), disturbed: new Set() }
+  readonly expected: Expectation = { state: new Map(), tokens: new Map(), tags: new Map(), hibernatable: new Set(), disturbed: new Set() }
   calls = 0
   readonly sealed = new SealedLayers()
   readonly disks: DiskExpectations
+  readonly memory: MemoryExpectations
   readonly #cloud: SimulatedCloud
   readonly #digest = createHash('sha256')
 
   constructor(cloud: SimulatedCloud) {
     this.#cloud = cloud
     this.disks = new DiskExpectations(cloud)
+    this.memory = new MemoryExpectations(cloud)
   }
 
   trace(): string {
@@ -107,7 +115,8 @@ class Run {
     const dice = random.next()
     if (dice < 0.15) await this.#launch()
     else if (dice < 0.2) await this.#launchAgain()
-    else if (dice < 0.28) await this.#command('StopInstances', 'stopped')
+    else if (dice < 0.25) await this.#command('StopInstances', 'stopped')
+    else if (dice < 0.28) await this.#hibernate()
     else if (dice < 0.37) await this.#command('StartInstances', 'running')
     else if (dice < 0.46) await this.#command('TerminateInstances', 'terminated')
     else if (dice < 0.5) await this.#command('RebootInstances', 'running')
@@ -118,9 +127,10 @@ class Run {
     else if (dice < 0.77) await this.#callAboutDisks()
     else if (dice < 0.89) this.disks.guestWrites()
     else if (dice < 0.91) this.#guestEvent()
-    else if (dice < 0.915) this.#overtaken(await planSomething(this.#cloud))
+    else if (dice < 0.915) await this.#plan()
     else if (dice < 0.935) this.#cloud.killAgent()
-    else if (dice < 0.938) await clock.advance(61 * 60 * 1000)
+    else if (dice < 0.937) await clock.advance(61 * 60 * 1000)
+    else if (dice < 0.938) await this.#trouble()
     else if (dice < 0.94) await expireBin(this.#cloud)
     else if (dice < 0.955) await this.#callAbout(await drawRecycleCall(this.#cloud))
     else if (dice < 0.975) await this.#callAbout(await drawImportCall(this.#cloud))
@@ -136,18 +146,21 @@ class Run {
 
   async #launch(): Promise<void> {
     const { random } = this.#cloud
-    const images = await this.#cloud.store.read((db) => db.selectFrom('images').select('image_id').execute())
+    const images = await this.#cloud.store.read((db) => db.selectFrom('images').select(['image_id', 'root_device_name']).execute())
+    const image = pick(random, images)
+    const hibernatable = random.int(2) === 0 ? drawHibernatable(image) : {}
     const token = random.int(2) === 0 ? `token-${random.int(1_000_000)}` : undefined
     const input = {
-      ImageId: pick(random, images).image_id, InstanceType: pick(random, TYPES), MinCount: 1, MaxCount: 1 + random.int(3),
+      ImageId: image.image_id, InstanceType: pick(random, TYPES), MinCount: 1, MaxCount: 1 + random.int(3),
       InstanceInitiatedShutdownBehavior: pick(random, ['stop', 'terminate']),
-      ...(token === undefined ? {} : { ClientToken: token }),
+      ...(token === undefined ? {} : { ClientToken: token }), ...hibernatable,
       ...(random.int(4) === 0 ? { NetworkInterfaces: await drawTwoInterfaces(this.#cloud) } : {}),
       TagSpecifications: [{ ResourceType: 'instance', Tags: [{ Key: 'Name', Value: `n${random.int(5)}` }] }],
     }
     const result = await this.#call('RunInstances', input)
     const ids = result.kind === 'answered' ? launchedIds(result.output) : undefined
     for (const id of ids ?? []) this.expected.state.set(id, 'running')
+    if ('HibernationOptions' in input) for (const id of ids ?? []) this.expected.hibernatable.add(id)
     if (token !== undefined && result.kind !== 'refused') this.expected.tokens.set(token, { input, instanceIds: ids })
   }
 
@@ -185,17 +198,61 @@ class Run {
     if (ids.length === 0) return
     const chosen = [...new Set([pick(random, ids), pick(random, ids)])].slice(0, 1 + random.int(2))
     const force = action === 'StopInstances' && random.int(4) === 0 ? { Force: true } : {}
-    const result = await this.#call(action, { InstanceIds: chosen, ...force })
+    await this.#commandThese(action, { InstanceIds: chosen, ...force }, to)
+  }
+
+  async #commandThese(
+    action: string,
+    input: { InstanceIds: string[]; Force?: boolean; Hibernate?: boolean },
+    to: 'running' | 'stopped' | 'terminated',
+  ): Promise<void> {
+    const chosen = input.InstanceIds
+    const result = await this.#call(action, input)
+    await this.memory.called(action, input, result)
     if (result.kind === 'refused') return
     for (const id of chosen) {
-      const isUnsure = result.kind === 'unknown' || (action === 'StartInstances' && this.expected.disturbed.has(id))
+      const mayStayStopped = this.#cloud.host.world.loadingFails && this.expected.hibernatable.has(id)
+      const isUnsure = result.kind === 'unknown' ||
+        (action === 'StartInstances' && (this.expected.disturbed.has(id) || mayStayStopped))
       if (isUnsure) this.expected.state.set(id, this.expected.state.get(id) === 'terminated' ? 'terminated' : undefined)
       else if (action !== 'RebootInstances' && this.expected.state.get(id) !== 'terminated') this.expected.state.set(id, to)
     }
   }
 
+  /** Often followed by a start, or by something else, while the memory is being saved. */
+  async #hibernate(): Promise<void> {
+    const { random, clock } = this.#cloud
+    const present = [...this.expected.hibernatable].filter((id) => this.expected.state.get(id) !== 'terminated')
+    const running = present.filter((id) => this.expected.state.get(id) === 'running')
+    const able = running.length > 0 && random.int(5) > 0 ? running : present
+    if (able.length === 0) return
+    const InstanceIds = [pick(random, able)]
+    await this.#commandThese('StopInstances', { InstanceIds, Hibernate: true }, 'stopped')
+    if (random.int(3) > 0) await clock.advance(random.int(1500))
+    const next = random.int(8)
+    if (next === 0) await this.#commandThese('StopInstances', { InstanceIds, Force: true }, 'stopped')
+    else if (next === 1) await this.#commandThese('TerminateInstances', { InstanceIds }, 'terminated')
+    else if (next < 6) await this.#commandThese('StartInstances', { InstanceIds }, 'running')
+    if (next < 6 && random.int(2) === 0) await clock.advance(random.int(1500))
+  }
+
+  /** For some time no memory can be saved, or none be loaded; whoever is started then may stay stopped. */
+  async #trouble(): Promise<void> {
+    const { random, host: { world } } = this.#cloud
+    this.memory.forgetAll()
+    if (random.int(2) === 0) world.hibernationFails = !world.hibernationFails
+    else world.loadingFails = !world.loadingFails
+    // They may be about to be loaded.
+    for (const id of this.expected.hibernatable) {
+      if (this.expected.state.get(id) === 'running') this.expected.state.set(id, undefined)
+    }
+  }
+
   async #callAbout(drawn: DrawnCall | undefined): Promise<void> {
-    if (drawn) await this.#call(drawn.action, drawn.input, drawn.service)
+    if (!drawn) return
+    // It may reboot the instance.
+    if (drawn.action === 'CreateImage' && 'InstanceId' in drawn.input) this.memory.forget(String(drawn.input.InstanceId))
+    await this.#call(drawn.action, drawn.input, drawn.service)
   }
 
   async #callAboutDisks(): Promise<void> {
@@ -231,7 +288,7 @@ class Run {
   /** A guest that shuts itself down, or a process that is killed: the caller's wishes are overtaken. */
   #guestEvent(): void {
     const { random, host } = this.#cloud
-    const running = [...host.world.machines.values()].filter((machine) => machine.process?.status === 'running')
+    const running = [...host.world.machines.values()].filter(({ process }) => process && process.status !== 'shutdown')
     if (running.length === 0) return
     const { instanceId } = pick(random, running)
     this.#overtaken(instanceId)
@@ -239,8 +296,15 @@ class Run {
     else host.world.processDies(instanceId)
   }
 
-  #overtaken(instanceId: string | undefined): void {
-    if (instanceId === undefined) return
+  /** A scheduled event stops an instance, or reboots it, or does nothing to it. */
+  async #plan(): Promise<void> {
+    const planned = await planSomething(this.#cloud)
+    if (planned?.stops) this.#overtaken(planned.instanceId)
+    else if (planned) this.memory.forget(planned.instanceId)
+  }
+
+  #overtaken(instanceId: string): void {
+    this.memory.forget(instanceId)
     if (this.expected.state.get(instanceId) !== 'terminated') this.expected.state.set(instanceId, undefined)
     this.expected.disturbed.add(instanceId)
   }

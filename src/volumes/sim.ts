@@ -1,7 +1,8 @@
 import type { Clock } from '../core/clock.ts'
 import { isWellFormedId } from '../core/ids.ts'
 import type { Random } from '../core/random.ts'
-import { createPauses, type DelayRange, type SimLayer, type SimWorld } from '../hypervisor/sim-world.ts'
+import { createPauses, type DelayRange } from '../hypervisor/sim-pauses.ts'
+import type { SimLayer, SimWorld } from '../hypervisor/sim-world.ts'
 import type { DiskUsage, FillProgress, FillSource, LayerRef, LayerSpec, Volumes } from './driver.ts'
 
 /** How long the simulated disks take, each drawn from [min, max] milliseconds. */

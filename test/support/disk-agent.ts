@@ -52,8 +52,12 @@ export async function openDiskAgent(fate = new Fate()) {
   const delays = { startMs: [0, 0], stopMs: [0, 0], createMs: [0, 0], deleteMs: [0, 0], importMs: [0, 0] } as Record<string, [number, number]>
   const world = createSimWorld({ clock, random, delays: { bootMs: [0, 0], shutdownMs: [10, 10], unplugMs: [50, 50] } })
   const failures: string[] = []
-  /** Changes what a driver does; for tests of failures. */
-  const wrapped: { hypervisor?: (driver: ReturnType<typeof createSimHypervisor>) => void; volumes?: (driver: ReturnType<typeof createSimVolumes>) => void } = {}
+  /** Changes what a driver does, and what happens where the agent dies; for tests of failures. */
+  const wrapped: {
+    hypervisor?: (driver: ReturnType<typeof createSimHypervisor>) => void
+    volumes?: (driver: ReturnType<typeof createSimVolumes>) => void
+    atCrash?: () => void
+  } = {}
   let reconcilers = startAgent()
 
   function startAgent(): Partial<Record<WorkTable['kind'], Reconciler>> & { store: Store } {
@@ -90,6 +94,7 @@ export async function openDiskAgent(fate = new Fate()) {
       })
     } catch (error) {
       if (error instanceof CrashError) {
+        wrapped.atCrash?.()
         reconcilers = startAgent()
         return
       }
@@ -161,15 +166,15 @@ export async function crashEverywhere(
   }
 }
 
-/** An instance that was just launched, with a place on the host and a root volume. */
-export async function addInstance(agent: DiskAgent): Promise<{ instance: InstanceTable; root: VolumeTable }> {
+/** An instance that was just launched, with a place on the host and a root volume, encrypted under `kmsKeyId` if given. */
+export async function addInstance(agent: DiskAgent, kmsKeyId?: string): Promise<{ instance: InstanceTable; root: VolumeTable }> {
   const made = await agent.run(async (context) => {
     const id = newId(context.random, 'i')
     const slot = await ensureSlot(context.db, context.random, HOST_ID, 'machine', id)
     const instance = await insertInstance(context, { instance_id: id, state: 'pending', slot, holds_capacity: 0 }, { hasRun: false })
     await ensureSlot(context.db, context.random, HOST_ID, 'vpc', instance.vpc_id)
     await enqueue(context.db, { kind: 'instance', id, hostId: HOST_ID }, context.nowMs)
-    return { instance, root: await addVolumeRow(context, instance) }
+    return { instance, root: await addVolumeRow(context, instance, {}, kmsKeyId) }
   })
   await agent.settle()
   return made
@@ -183,9 +188,16 @@ export async function addVolume(agent: DiskAgent, instance?: InstanceTable, chan
 }
 
 /** The row of such a volume, for a transaction. */
-export async function addVolumeRow(context: Context, instance?: InstanceTable, change: Partial<Omit<VolumeTable, 'doc'>> = {}): Promise<VolumeTable> {
+export async function addVolumeRow(
+  context: Context,
+  instance?: InstanceTable,
+  change: Partial<Omit<VolumeTable, 'doc'>> = {},
+  kmsKeyId?: string,
+): Promise<VolumeTable> {
   const parent = change.layer_id ? (await chainOf(context.db, change.layer_id))[0] ?? null : null
-  const layer = await insertLayer(context, { account: DEFAULT_ACCOUNT, hostId: HOST_ID, parent, state: 'making', sizeGib: 8 })
+  const layer = await insertLayer(context, {
+    account: DEFAULT_ACCOUNT, hostId: HOST_ID, parent, state: 'making', sizeGib: 8, ...(kmsKeyId ? { doc: { kmsKeyId } } : {}),
+  })
   const volume = await insertVolume(context, instance, {
     state: 'creating', ready: 0, synced_revision: 0, ...change, layer_id: layer.layer_id,
   })

@@ -1,0 +1,63 @@
+import { messageOf } from '../core/errors.ts'
+import { MemoryImageError } from '../hypervisor/driver.ts'
+import { KeysError } from '../keys/keys.ts'
+import { changeInstanceDoc, instanceDoc, notResumed, type SavedMemory } from '../model/instance.ts'
+import type { Db } from '../store/store.ts'
+import { forMachine } from './attached-volumes.ts'
+import { destroyThen } from './end-machine.ts'
+import type { InstanceReconcilerOptions, LoadedInstance } from './load-instance.ts'
+import { again, DONE, isFatal, recording, type Outcome } from './loop.ts'
+import { machineSpec } from './machine-spec.ts'
+import { memoryImage } from './memory-image.ts'
+import { recordRunning } from './record-running.ts'
+
+/**
+ * Starts a machine with the memory that was saved, and writes down that it is consumed before its guest may go on: from
+ * then on the disks are newer than what the file holds. What cannot be loaded stays, with the instance, for a person to
+ * mend what is wrong or to give the memory up.
+ */
+export async function loadMemory(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
+  const { hypervisor, log, store } = options
+  const { row, doc, volumes } = loaded
+  const id = row.instance_id
+  const { memory } = doc
+  if (!memory) throw new Error(`${id} has no saved memory`)
+  try {
+    const volumeIds = forMachine(volumes).map((volume) => volume.row.volume_id)
+    const image = await memoryImage(options, row, memory, volumeIds)
+    const found = await hypervisor.ensureLoaded(await machineSpec(options, loaded, doc), image)
+    if (found === 'missing') {
+      log.warn('the file with the memory of a hibernated guest is gone: it boots', { id, memoryId: memory.memoryId })
+      return recording('instance.memory-missing', (db) => changeInstanceDoc(db, id, { memory: null }), again(0))
+    }
+  } catch (error) {
+    if (isFatal(error)) throw error
+    const why = messageOf(error)
+    log.warn('a hibernated guest does not go on', { id, error: why })
+    if (error instanceof MemoryImageError || error instanceof KeysError) {
+      const stateReason = notResumed(id, why)
+      return destroyThen(options, row, 'stopped', { stateReason, stateTransitionReason: stateReason.message })
+    }
+    await store.transaction('instance.start-failed', (db) => changeInstanceDoc(db, id, { startFailures: doc.startFailures + 1 }))
+    throw error
+  }
+  const consumed = await store.transaction('instance.memory-consumed', (db) => consume(db, id, memory))
+  return consumed ? release(options, { ...loaded, doc: { ...doc, memory: consumed } }) : again(0)
+}
+
+/** Undefined when the instance is to be something else by now. */
+async function consume(db: Db, instanceId: string, { memoryId }: SavedMemory): Promise<SavedMemory | undefined> {
+  const row = await db
+    .selectFrom('instances').select('doc').where('instance_id', '=', instanceId).where('state', '=', 'pending').executeTakeFirst()
+  const now = row && instanceDoc(row)
+  if (now?.memory?.memoryId !== memoryId || now.memory.state !== 'saved') return undefined
+  const memory = { ...now.memory, state: 'consumed' } as const
+  await changeInstanceDoc(db, instanceId, { memory, generation: (now.generation ?? 0) + 1 })
+  return memory
+}
+
+/** Lets a guest go on that stands still: one whose memory was just loaded, or that ought to run. */
+export async function release(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
+  await options.hypervisor.ensureReleased(loaded.row.instance_id)
+  return loaded.row.state === 'pending' ? recordRunning(options, loaded) : DONE
+}
