@@ -102,6 +102,13 @@ export class SimWorld {
     this.#later(machine, this.#delays.shutdownMs, () => this.guestPowersOff(instanceId))
   }
 
+  /** A non-maskable interrupt: the guest says what Linux says of one that nobody knows the reason of, and goes on. */
+  interrupt(instanceId: string): void {
+    const machine = this.machines.get(instanceId)
+    if (machine?.process?.status !== 'running') return
+    machine.console += 'Uhhuh. NMI received for unknown reason 20 on CPU 0.\nDazed and confused, but trying to continue\n'
+  }
+
   /** The guest computes something, and keeps it in its memory. @returns whether it runs. */
   guestComputes(instanceId: string): boolean {
     const process = this.machines.get(instanceId)?.process
@@ -170,13 +177,6 @@ export class SimWorld {
   /** Deletes memory that is in files. */
   forgetMemory(instanceId: string): void {
     this.machines.get(instanceId)?.images.clear()
-  }
-
-  /** A non-maskable interrupt: the guest says what Linux says of one that nobody knows the reason of, and goes on. */
-  interrupt(instanceId: string): void {
-    const machine = this.machines.get(instanceId)
-    if (machine?.process?.status !== 'running') return
-    machine.console += 'Uhhuh. NMI received for unknown reason 20 on CPU 0.\nDazed and confused, but trying to continue\n'
   }
 
   /** Plugs an interface into a machine that has a process. */

@@ -7,9 +7,9 @@ const LONGEST_MS = 5000
 /**
  * Plans something for an instance, within seconds.
  *
- * @returns the instance, where its caller's wishes may be overtaken by that.
+ * @returns the instance, and whether that is to stop it; undefined where there is none.
  */
-export function planSomething({ store, random, clock }: SimulatedCloud): Promise<string | undefined> {
+export function planSomething({ store, random, clock }: SimulatedCloud): Promise<{ instanceId: string; stops: boolean } | undefined> {
   return store.transaction('simulated.event', async (db) => {
     const instances = await db
       .selectFrom('instances').selectAll().where('state', 'in', ['pending', 'running', 'stopping', 'stopped'])
@@ -21,7 +21,7 @@ export function planSomething({ store, random, clock }: SimulatedCloud): Promise
     const notBeforeMs = nowMs + random.int(LONGEST_MS)
     const notAfterMs = random.int(2) === 0 ? null : notBeforeMs + random.int(LONGEST_MS)
     await insertEvent({ db, random, nowMs }, instance, { code, notBeforeMs, notAfterMs, deadlineMs: null })
-    return code === 'instance-stop' || code === 'instance-retirement' ? instance.instance_id : undefined
+    return { instanceId: instance.instance_id, stops: code === 'instance-stop' || code === 'instance-retirement' }
   })
 }
 

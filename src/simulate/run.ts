@@ -130,7 +130,7 @@ class Run {
     else if (dice < 0.77) await this.#callAboutDisks()
     else if (dice < 0.89) this.disks.guestWrites()
     else if (dice < 0.91) this.#guestEvent()
-    else if (dice < 0.915) this.#overtaken(await planSomething(this.#cloud))
+    else if (dice < 0.915) await this.#plan()
     else if (dice < 0.93) this.#cloud.killAgent()
     else if (dice < 0.934) this.hostEvents.draw()
     else if (dice < 0.936) await clock.advance(61 * 60 * 1000)
@@ -311,11 +311,17 @@ class Run {
     else host.world.processDies(instanceId)
   }
 
-  #overtaken(instanceId: string | undefined): void {
-    if (instanceId === undefined) return
+  /** A scheduled event stops an instance, or reboots it, or does nothing to it. */
+  async #plan(): Promise<void> {
+    const planned = await planSomething(this.#cloud)
+    if (planned?.stops) this.#overtaken(planned.instanceId)
+    else if (planned) this.memory.forget(planned.instanceId)
+  }
+
+  #overtaken(instanceId: string): void {
+    this.memory.forget(instanceId)
     if (this.expected.state.get(instanceId) !== 'terminated') this.expected.state.set(instanceId, undefined)
     this.expected.disturbed.add(instanceId)
-    this.memory.forget(instanceId)
   }
 
   /** Everything acknowledged has come about and nothing of it is lost. */
