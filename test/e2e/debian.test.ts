@@ -88,6 +88,7 @@ describe.skipIf(whyNotReal !== undefined)(`a Debian guest${whyNotReal ? ` (skipp
   /** Waits for a boot that is not `before`; says how it ended otherwise. */
   async function booted(before = ''): Promise<string> {
     try {
+      await cloud.sshGreets(id, BOOT_MS)
       return await cloud.until('SSH in the Debian guest', BOOT_MS, async () => {
         const result = await tryInGuest('cat /proc/sys/kernel/random/boot_id')
         return result.code === 0 && result.stdout !== before ? result.stdout : undefined

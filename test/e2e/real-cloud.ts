@@ -242,9 +242,20 @@ export class RealCloud {
     return Number((await this.ssh(id, 'cat /proc/uptime')).split(' ')[0])
   }
 
-  /** Waits until the instance greets at port 22 of its public address. */
+  /** Waits until SSH at the public address of an instance, told by its id or its name, lets the home's own key in. */
   async sshAnswers(id: string): Promise<void> {
+    await this.sshGreets(id, 90_000)
     await this.until(`SSH of ${id}`, 90_000, async () => (await this.hearth('ssh', id, '--', 'true')).code === 0)
+  }
+
+  /** Waits for the first bytes at port 22: while a guest boots, a whole SSH client again and again would take its processor. */
+  async sshGreets(id: string, timeoutMs: number): Promise<void> {
+    const filter = id.startsWith('i-') ? `Name=instance-id,Values=${id}` : `Name=tag:Name,Values=${id}`
+    await this.until(`a greeting of ${id}`, timeoutMs, async () => {
+      const address = await this.ec2('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--filters', filter)
+      const { stdout } = await this.run('timeout', ['2', 'bash', '-c', `exec 3<>/dev/tcp/${address}/22 && head -c 4 <&3`])
+      return stdout === 'SSH-'
+    })
   }
 
   /** Pids of this home's QEMU processes, or of one instance's. */
