@@ -33,7 +33,8 @@ class Life {
     const dice = random.next()
     if (dice < 0.3) await this.#call('StopInstances', { InstanceIds, Hibernate: true })
     else if (dice < 0.55) await this.#call('StartInstances', { InstanceIds })
-    else if (dice < 0.6) await this.#call('StopInstances', { InstanceIds, Force: random.int(2) === 0 })
+    else if (dice < 0.57) await this.#call('StopInstances', { InstanceIds })
+    else if (dice < 0.6) await this.#giveUp(InstanceIds)
     else if (dice < 0.63) await this.#call('RebootInstances', { InstanceIds })
     else if (dice < 0.7) await this.#snapshots(InstanceIds[0] ?? '')
     else if (dice < 0.76) this.#cloud.killAgent()
@@ -50,6 +51,14 @@ class Life {
 
   async #call(action: string, input: { InstanceIds: string[]; Hibernate?: boolean; Force?: boolean }): Promise<void> {
     await this.#memory.called(action, input, await this.#cloud.call(action, input))
+  }
+
+  /** The memory may be half saved then, or whole, and nobody have written that down. */
+  async #giveUp(InstanceIds: string[]): Promise<void> {
+    const { random, clock } = this.#cloud
+    await this.#call('StopInstances', { InstanceIds, Hibernate: true })
+    await clock.advance(random.int(700))
+    await this.#call('StopInstances', { InstanceIds, Force: true })
   }
 
   async #snapshots(InstanceId: string): Promise<void> {
