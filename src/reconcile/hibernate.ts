@@ -7,6 +7,7 @@ import type { InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { forMachine, isUnsettled } from './attached-volumes.ts'
 import { attend, attentionOf } from './attend.ts'
+import { diskSpecs } from './disks.ts'
 import { isSecondary } from './interfaces.ts'
 import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
 import { again, isFatal, recording, type Outcome } from './loop.ts'
@@ -93,10 +94,11 @@ async function begin(options: InstanceReconcilerOptions, loaded: LoadedInstance)
   })
 }
 
-async function save(options: InstanceReconcilerOptions, { row }: LoadedInstance, memory: SavedMemory): Promise<Outcome> {
+async function save(options: InstanceReconcilerOptions, { row, volumes }: LoadedInstance, memory: SavedMemory): Promise<Outcome> {
   const { clock, hypervisor, random } = options
   const id = row.instance_id
-  const saved = await hypervisor.ensureSaved(id, await memoryImage(options, row, memory, memory.volumeIds))
+  const image = await memoryImage(options, row, memory, memory.volumeIds)
+  const saved = await hypervisor.ensureSaved(id, image, await diskSpecs(options, forMachine(volumes)))
   if (saved === 'absent') return stopInstead(options, row, 'its guest was down')
   return recording('instance.hibernated', async (db) => {
     // Forced meanwhile, or terminated: the next look forgets the memory.
