@@ -17,10 +17,12 @@ import { resync } from './reconcile/resync.ts'
 import { createResyncTimer, type ResyncTimer } from './reconcile/resync-timer.ts'
 import type { HostLimits } from './reconcile/shrink.ts'
 import { watchSleep, type SleepWatch } from './reconcile/sleep.ts'
+import { createStatusChecks, type StatusChecks } from './reconcile/status-checks.ts'
 import { createScreenshotReconciler } from './reconcile/screenshot.ts'
 import { createVolumeReconciler } from './reconcile/volume.ts'
 import { createVpcReconcilers } from './reconcile/vpc.ts'
 import { fenced, registerHost, type HostRegistration } from './model/host.ts'
+import { CHECK_INTERVAL_MS } from './model/status-check.ts'
 import type { Store } from './store/store.ts'
 import { enqueue } from './store/work.ts'
 import type { Volumes } from './volumes/driver.ts'
@@ -38,6 +40,10 @@ export interface AgentOptions {
   imports: ImportFiles
   host: HostRegistration
   limits: HostLimits
+  /** Which run of the host this is: another one after each restart, in which nothing that ran before is there any more. */
+  hostBootId: string
+  /** How often running instances are checked, milliseconds. */
+  checkIntervalMs?: number
   /** What the recycle bin may hold of the disk; null for the default. */
   recycleBudgetGib: number | null
   /** The agent cannot go on: a crash point, or another agent has taken the host. */
@@ -61,17 +67,21 @@ export function createAgent(options: AgentOptions): Agent {
   let loop: ReconcileLoop | undefined
   let resyncs: ResyncTimer | undefined
   let sleep: SleepWatch | undefined
+  let checks: StatusChecks | undefined
   let isStopped = false
 
   const start = async () => {
-    const epoch = await registerHost(options.store, host, clock.now())
+    const { hostBootId } = options
+    const epoch = await registerHost(options.store, { ...host, doc: { ...host.doc, bootId: hostBootId } }, clock.now())
     const store = fenced(options.store, host.hostId, epoch)
     await network.ensureHost()
     const common = { store, clock, log, hypervisor, network, volumes, keys }
     const running = new ReconcileLoop({
       store, clock, log, hostId: host.hostId, onFatal,
       reconcilers: {
-        instance: createInstanceReconciler({ ...common, random, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0 }),
+        instance: createInstanceReconciler({
+          ...common, random, hostBootId, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0,
+        }),
         volume: createVolumeReconciler({ ...common, random }),
         layer: createLayerReconciler({ ...common, random }),
         import: createImportReconciler({ ...common, random, imports: options.imports }),
@@ -83,10 +93,11 @@ export function createAgent(options: AgentOptions): Agent {
       },
     })
     loop = running
-    const report = (error: unknown) => {
+    const reporting = (message: string) => (error: unknown) => {
       if (isFatal(error)) onFatal(error)
-      else log.error('resync failed', { error: messageOf(error) })
+      else log.error(message, { error: messageOf(error) })
     }
+    const report = reporting('resync failed')
     hypervisor.onChange((instanceId) => {
       if (isStopped) return
       store
@@ -98,6 +109,11 @@ export function createAgent(options: AgentOptions): Agent {
     })
     await resyncs.run()
     running.start()
+    checks = createStatusChecks({
+      ...common, hostId: host.hostId, intervalMs: options.checkIntervalMs ?? CHECK_INTERVAL_MS,
+      onError: reporting('the status checks failed'),
+    })
+    checks.start()
     sleep = watchSleep(clock, (sleptMs) => {
       log.warn('the machine slept; everything is looked at again', { sleptMs })
       void resyncs?.run()
@@ -109,6 +125,7 @@ export function createAgent(options: AgentOptions): Agent {
     async stop() {
       isStopped = true
       resyncs?.stop()
+      checks?.stop()
       sleep?.stop()
       await loop?.stop()
       await hypervisor.close()
@@ -118,6 +135,7 @@ export function createAgent(options: AgentOptions): Agent {
     abandon() {
       isStopped = true
       resyncs?.stop()
+      checks?.stop()
       sleep?.stop()
       loop?.abandon()
     },

@@ -12,6 +12,7 @@ import { systemClock } from './core/clock.ts'
 import { systemRandom } from './core/random.ts'
 import { ensureCredentials } from './credentials.ts'
 import { createImportFolder } from './disk-formats/import-folder.ts'
+import { readHostBootId } from './host-boot.ts'
 import { ensureHome, ensureHostId, homeIdOf, homePaths } from './home.ts'
 import { bootableArchitectures } from './hypervisor/qemu/architecture.ts'
 import { probeAccelerator } from './hypervisor/qemu/probe.ts'
@@ -22,6 +23,7 @@ import { createKeyService } from './keys/key-service.ts'
 import { createDatabaseServices } from './imds/services.ts'
 import { listBuiltImages } from './images/build.ts'
 import { DEFAULT_ACCOUNT } from './model/account.ts'
+import { CHECK_INTERVAL_MS } from './model/status-check.ts'
 import { createLinuxNetwork } from './network/linux/index.ts'
 import { createVpcServices } from './network/services/index.ts'
 import type { Network } from './network/driver.ts'
@@ -147,6 +149,7 @@ export async function startAgent(settings: Settings, onFatal: (error: unknown) =
   const limits = { vcpus: availableParallelism(), memoryMib: Math.floor((totalmem() / 2 ** 20) * GUEST_MEMORY_SHARE) }
   const agent = createAgent({
     store, clock: systemClock, random: systemRandom, log, limits, onFatal, recycleBudgetGib: settings.recycleBudgetGib,
+    hostBootId: await readHostBootId(), checkIntervalMs: checkInterval(),
     hypervisor: withCrashPoints('hypervisor', hypervisor, crashPoints),
     network: withCrashPoints('network', await createNetwork(settings, store, log), crashPoints),
     volumes: withCrashPoints('volumes', createQcow2Volumes({ home: settings.home, log }), crashPoints),
@@ -161,6 +164,11 @@ export async function startAgent(settings: Settings, onFatal: (error: unknown) =
   await publishCertificate(settings.home, certificate)
   await agent.start()
   return { agent, store }
+}
+
+/** Tests of what the status checks find are not to wait for minutes. */
+function checkInterval(): number {
+  return Number(process.env.HEARTH_CHECK_INTERVAL_MS) || CHECK_INTERVAL_MS
 }
 
 async function createNetwork(settings: Settings, store: Store, log: Logger): Promise<Network> {

@@ -18,6 +18,10 @@ import { createSimVolumes } from './volumes/sim.ts'
 export interface SimHost {
   world: SimWorld
   network: SimNetworkWorld
+  /** Which run of the host it is. */
+  readonly bootId: string
+  /** As a power cut: no machine and no network is left, the disks are. */
+  restart(): void
 }
 
 /** How long things take in a simulated cloud, milliseconds; about what EC2's users see, shortened. */
@@ -58,7 +62,20 @@ const simImages: ImageSource = { list: async () => [SIM_IMAGE], disk: async () =
 
 /** A new simulated host with nothing on it. */
 export function createSimHost(ambient: { clock: Clock; random: Random }, delays: SimDelays): SimHost {
-  return { world: createSimWorld({ ...ambient, delays: mutable(delays.guest) }), network: createSimNetworkWorld() }
+  const world = createSimWorld({ ...ambient, delays: mutable(delays.guest) })
+  const network = createSimNetworkWorld()
+  let runs = 1
+  return {
+    world, network,
+    get bootId() {
+      return `run-${runs}`
+    },
+    restart() {
+      for (const instanceId of world.machines.keys()) world.processDies(instanceId)
+      network.vpcs.clear()
+      runs += 1
+    },
+  }
 }
 
 /** An agent over a simulated host. `wrap` puts crash points around the drivers. */
@@ -67,10 +84,13 @@ export function createSimAgent(options: SimAgentOptions): { agent: Agent; closeD
   const delays = mutable(options.delays)
   const capacity = options.capacity ?? SIM_CAPACITY
   const hypervisor = createSimHypervisor({ world: host.world, clock, random, delays: delays.hypervisor })
-  const network = createSimNetwork({ world: host.network, clock, random, delays: delays.network })
+  const network = createSimNetwork({
+    world: host.network, clock, random, delays: delays.network, answering: (interfaceIds) => host.world.answering(interfaceIds),
+  })
   const volumes = createSimVolumes({ world: host.world, clock, random, delays: delays.volumes })
   const agent = createAgent({
-    store, clock, random, log, onFatal, recycleBudgetGib: settings.recycleBudgetGib,
+    store, clock, random, log, onFatal, recycleBudgetGib: settings.recycleBudgetGib, hostBootId: host.bootId,
+    ...(options.checkIntervalMs === undefined ? {} : { checkIntervalMs: options.checkIntervalMs }),
     hypervisor: wrap('hypervisor', hypervisor),
     network: wrap('network', network),
     volumes: wrap('volumes', volumes),
@@ -107,6 +127,8 @@ export interface SimAgentOptions {
   imports?: ImportFiles
   capacity?: { cpus: number; memoryMib: number; guestLimits: { vcpus: number; memoryMib: number } }
   wrap?: <T extends object>(name: string, driver: T) => T
+  /** EC2's pace unless given. */
+  checkIntervalMs?: number
   onFatal: (error: unknown) => void
 }
 

@@ -3,14 +3,17 @@ import { systemClock } from './core/clock.ts'
 import { systemRandom } from './core/random.ts'
 import { ensureCredentials } from './credentials.ts'
 import { ensureHome, ensureHostId, homeIdOf, homePaths } from './home.ts'
+import { MAX_NICS } from './hypervisor/driver.ts'
 import type { SimWorld } from './hypervisor/sim-world.ts'
 import { createMemoryKeys } from './keys/memory-keys.ts'
 import { openStore, processLogger } from './main.ts'
 import { DEFAULT_ACCOUNT } from './model/account.ts'
 import { instanceDoc } from './model/instance.ts'
 import { diskSpecs, keyOf } from './reconcile/disks.ts'
+import { nicSpecs } from './reconcile/interfaces.ts'
 import { publicPoolOf, type Settings } from './settings.ts'
 import { createSimAgent, createSimHost, INSTANT, REALISTIC, type SimHost } from './sim-host.ts'
+import { groupBy } from './store/batch.ts'
 import type { VolumeTable } from './store/schema.ts'
 import type { Store } from './store/store.ts'
 
@@ -54,7 +57,7 @@ export async function startSimulated(
 
 /** Simulated machines and disks end with their process; those that the database says are there are put back. */
 async function restoreHost(store: Store, hostId: string, world: SimWorld): Promise<void> {
-  const { layers, instances, volumes } = await store.read(async (db) => ({
+  const { layers, instances, volumes, interfaces } = await store.read(async (db) => ({
     // What others stand on comes first.
     layers: await db
       .selectFrom('layers').selectAll().where('host_id', '=', hostId).where('state', 'in', ['open', 'sealing', 'sealed'])
@@ -64,6 +67,9 @@ async function restoreHost(store: Store, hostId: string, world: SimWorld): Promi
       .where('host_id', '=', hostId).where('state', 'in', ['running', 'stopping', 'shutting-down'])
       .execute(),
     volumes: await db.selectFrom('volumes').selectAll().where('attach_state', '=', 'attached').execute(),
+    interfaces: groupBy(
+      await db.selectFrom('interfaces').selectAll().where('host_id', '=', hostId).where('instance_id', 'is not', null).execute(),
+      (each) => each.instance_id),
   }))
   const keys = createMemoryKeys()
   for (const layer of layers) {
@@ -81,7 +87,8 @@ async function restoreHost(store: Store, hostId: string, world: SimWorld): Promi
     world.start({
       instanceId: row.instance_id, uuid: '', slot: row.slot ?? 0, vcpus: row.vcpus, memoryMib: row.memory_mib,
       platform: { machineType: 'sim', cpuModel: 'sim', accelerator: 'sim' },
-      disks: await diskSpecs({ store, volumes: { pathOf }, keys }, attached), nics: [], maxNics: 1, netnsPath: null,
+      disks: await diskSpecs({ store, volumes: { pathOf }, keys }, attached),
+      nics: nicSpecs({ tapOf: String }, interfaces.get(row.instance_id) ?? []), maxNics: MAX_NICS, netnsPath: null,
     })
   }
 }

@@ -51,6 +51,39 @@ describe('DescribeInstanceStatus', () => {
     ])
   })
 
+  it('calls the system initializing until the first round of checks, or until the guest is heard of', async () => {
+    await insert('running', { contactMs: null })
+    await insert('running', { contactMs: NOW_MS })
+    const system = async () => (await statuses()).map((each) => each.SystemStatus?.Status)
+    expect((await system()).toSorted()).toEqual(['initializing', 'ok'])
+    lab.pass(60 * 1000)
+    expect(await system()).toEqual(['ok', 'ok'])
+  })
+
+  it('counts anew from when the machine was last started, as by a reboot', async () => {
+    await insert('running', { contactMs: null, startedMs: NOW_MS + 3_600_000 })
+    lab.pass(3_600_000 + 599_999)
+    expect((await statuses())[0]?.InstanceStatus?.Status).toBe('initializing')
+    lab.pass(1)
+    expect((await statuses())[0]?.InstanceStatus?.Status).toBe('impaired')
+  })
+
+  it('tells what the status checks found, and since when', async () => {
+    const sinceMs = NOW_MS - 90_000
+    const failed = { Status: 'impaired', Details: [{ Name: 'reachability', Status: 'failed', ImpairedSince: new Date(sinceMs) }] }
+    const hung = await insert('running', { contactMs: NOW_MS, checks: { systemSinceMs: sinceMs, instanceSinceMs: sinceMs } })
+    const panicked = await insert('running', { contactMs: NOW_MS, checks: { systemSinceMs: null, instanceSinceMs: sinceMs } })
+    const well = await insert('running', { contactMs: NOW_MS, checks: null })
+    const byId = new Map((await statuses()).map((each) => [each.InstanceId, each]))
+    expect(byId.get(hung)).toMatchObject({ SystemStatus: failed, InstanceStatus: failed, AttachedEbsStatus: PASSED })
+    expect(byId.get(panicked)).toMatchObject({ SystemStatus: PASSED, InstanceStatus: failed })
+    expect(byId.get(well)).toMatchObject({ SystemStatus: PASSED, InstanceStatus: PASSED })
+    const failing = (Name: string, value: string) => statuses({ Filters: [{ Name, Values: [value] }] })
+    expect((await failing('system-status.status', 'impaired')).map((each) => each.InstanceId)).toEqual([hung])
+    expect((await failing('system-status.reachability', 'failed')).map((each) => each.InstanceId)).toEqual([hung])
+    expect(await failing('instance-status.reachability', 'failed')).toHaveLength(2)
+  })
+
   it('takes a simulated guest for up as soon as it runs', async () => {
     await insert('running', { contactMs: null, platform: { machineType: 'sim', cpuModel: 'sim', accelerator: 'sim' } })
     expect((await statuses())[0]?.InstanceStatus).toEqual(PASSED)

@@ -1,17 +1,15 @@
 import type {
-  DescribeInstanceStatusRequest, DescribeInstanceStatusResult, InstanceStatus, InstanceStatusSummary,
+  DescribeInstanceStatusRequest, DescribeInstanceStatusResult, InstanceStatus,
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
-import { instanceDoc, STATE_CODES } from '../model/instance.ts'
+import { STATE_CODES } from '../model/instance.ts'
+import { instanceStatuses } from '../model/instance-status-wire.ts'
 import { zoneIdOf } from '../model/zone.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { compileFilters, filterText as text, withoutValue, type FilterFields } from './filters.ts'
 import { requireInstances } from './instance-rows.ts'
 import { paginate, refuseIdsWithMaxResults, timeKey } from './pagination.ts'
-
-/** How long a guest may take to boot before it counts as impaired; emulated ones take minutes. */
-const BOOT_DEADLINE_MS = 10 * 60 * 1000
 
 /** https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceStatus.html */
 const MAX_IDS = 100
@@ -20,10 +18,10 @@ const MAX_IDS = 100
  * DescribeInstanceStatus: running instances, with IncludeAllInstances all of them. Nothing is
  * scheduled here, so that there are no events, and nothing is managed by others.
  *
- * The system and its volumes are `ok` while the machine runs; instance and volumes are `impaired` while
- * the guest stands still because the disk of its host is full. The instance is `initializing` until its
- * guest has asked for its address since the last start, which it does when kernel and network are
- * up, and `impaired` when it has not ten minutes later. A simulated guest is up as soon as it runs.
+ * System and instance are what the status checks found: `impaired` when the machine, or its guest, has not answered in two
+ * rounds. Until the guest is first heard of (it asks for its address, or answers the checks) the instance is `initializing`,
+ * and `impaired` when that takes more than ten minutes. Instance and volumes are `impaired` as well while the guest stands
+ * still because the disk of its host is full. A simulated guest is up as soon as it runs.
  */
 export async function describeInstanceStatus(
   context: Context,
@@ -51,41 +49,15 @@ export async function describeInstanceStatus(
 }
 
 function statusToWire(row: InstanceTable, nowMs: number): InstanceStatus {
-  const isRunning = row.state === 'running'
   return {
     AvailabilityZone: row.zone,
     AvailabilityZoneId: zoneIdOf(row.zone),
     Events: [],
     InstanceId: row.instance_id,
     InstanceState: { Code: STATE_CODES[row.state], Name: row.state },
-    InstanceStatus: isRunning ? guestStatus(row, nowMs) : NOT_APPLICABLE,
-    SystemStatus: isRunning ? OK : NOT_APPLICABLE,
-    AttachedEbsStatus: isRunning ? volumeStatus(row) : NOT_APPLICABLE,
+    ...instanceStatuses(row, nowMs),
     Operator: { Managed: false },
   }
-}
-
-const OK = { Status: 'ok', Details: [{ Name: 'reachability', Status: 'passed' }] } as const satisfies InstanceStatusSummary
-const NOT_APPLICABLE = { Status: 'not-applicable' } as const satisfies InstanceStatusSummary
-
-function guestStatus(row: InstanceTable, nowMs: number): InstanceStatusSummary {
-  const { contactMs, platform, outOfSpaceSinceMs } = instanceDoc(row)
-  if (outOfSpaceSinceMs !== null) return impaired(outOfSpaceSinceMs)
-  if (platform?.accelerator === 'sim' || (contactMs !== null && contactMs >= row.launch_ms)) return OK
-  const deadlineMs = row.launch_ms + BOOT_DEADLINE_MS
-  if (nowMs < deadlineMs) {
-    return { Status: 'initializing', Details: [{ Name: 'reachability', Status: 'initializing' }] }
-  }
-  return impaired(deadlineMs)
-}
-
-function volumeStatus(row: InstanceTable): InstanceStatusSummary {
-  const { outOfSpaceSinceMs } = instanceDoc(row)
-  return outOfSpaceSinceMs === null ? OK : impaired(outOfSpaceSinceMs)
-}
-
-function impaired(sinceMs: number): InstanceStatusSummary {
-  return { Status: 'impaired', Details: [{ Name: 'reachability', Status: 'failed', ImpairedSince: new Date(sinceMs) }] }
 }
 
 const FIELDS: FilterFields<InstanceStatus> = {

@@ -94,6 +94,12 @@ export type MachineObservation =
   /** The guest powered itself off (ACPI or from inside); its process still waits to be reaped. */
   | { status: 'shutdown'; pid: number }
 
+/**
+ * `silent`: there is a process that does not answer, while it hangs or was stopped; `still`: it answers, and its guest does
+ * not run (it is paused, has no space, or has powered itself off).
+ */
+export type MachineHealth = 'absent' | 'silent' | 'still' | 'running'
+
 /** A guest's memory in a file of its machine's folder, encrypted and authenticated. */
 export interface MemoryImage {
   /** Names the file; every hibernation has an id of its own. */
@@ -158,6 +164,8 @@ export interface Hypervisor {
   /** Ends the machine's process, hard, and waits until it is gone. */
   ensureStopped(instanceId: string): Promise<void>
   observe(instanceId: string): Promise<MachineObservation>
+  /** How the machine does, asked of it now; takes two seconds at most, or a few where there is no connection to it yet. */
+  health(instanceId: string): Promise<MachineHealth>
   /** Ids of every machine that has a process or a folder on this host. */
   list(): Promise<string[]>
   /** Stops the machine and deletes its folder, console log included. */

@@ -10,6 +10,8 @@ export interface SimProcess {
   /** `paused`: the guest stands still, and hears and does nothing. */
   status: 'running' | 'paused' | 'shutdown'
   outOfSpace?: boolean
+  /** What does nothing any more: the guest inside, or the whole process. */
+  hangs?: 'guest' | 'process'
   memory: SimMemory
   /** What its memory was loaded from, until the guest goes on. */
   loaded: { memoryId: string; saved: SavedGuest } | null

@@ -97,7 +97,7 @@ export class SimWorld {
   /** The power button: a running guest shuts itself down, in its own time. */
   pressPowerButton(instanceId: string): void {
     const machine = this.machines.get(instanceId)
-    if (machine?.process?.status !== 'running') return
+    if (machine?.process?.status !== 'running' || machine.process.hangs) return
     machine.console += 'Power button pressed: the simulated guest shuts down.\n'
     this.#later(machine, this.#delays.shutdownMs, () => this.guestPowersOff(instanceId))
   }
@@ -105,7 +105,7 @@ export class SimWorld {
   /** The guest computes something, and keeps it in its memory. @returns whether it runs. */
   guestComputes(instanceId: string): boolean {
     const process = this.machines.get(instanceId)?.process
-    if (process?.status !== 'running' || process.outOfSpace) return false
+    if (process?.status !== 'running' || process.outOfSpace || process.hangs) return false
     process.memory.counter += 1
     return true
   }
@@ -192,7 +192,7 @@ export class SimWorld {
   /** The guest switches itself off; its process stays, as QEMU's does with shutdown=pause. */
   guestPowersOff(instanceId: string): void {
     const machine = this.machines.get(instanceId)
-    if (machine?.process?.status !== 'running') return
+    if (machine?.process?.status !== 'running' || machine.process.hangs) return
     machine.console += 'The simulated guest is down.\n'
     machine.process.status = 'shutdown'
     this.#rest(machine)
@@ -208,7 +208,7 @@ export class SimWorld {
   guestWrites(instanceId: string, volumeId?: string, value = 0, block = 0): boolean {
     const process = this.machines.get(instanceId)?.process
     const disk = process?.disks.all.get(volumeId ?? process.disks.rootId ?? '')
-    if (process?.status !== 'running' || process.outOfSpace || !disk) return false
+    if (process?.status !== 'running' || process.outOfSpace || process.hangs || !disk) return false
     process.memory.counter += 1
     const write = { volumeId: disk.spec.volumeId, block, value }
     if (!this.isDiskFull) return this.#write(process, write)
@@ -229,6 +229,23 @@ export class SimWorld {
   /** What a layer shows: its own blocks over those of what its file stands on. */
   dataOf(layerId: string): LayerData {
     return this.#layers.show(this.#layers.chainOf(layerId))
+  }
+
+  /** The guest's kernel panics: it does nothing any more, and its process goes on. */
+  guestHangs(instanceId: string): void {
+    this.#hang(instanceId, 'guest')
+  }
+
+  /** The process stops: it answers nobody, and its guest stands still. */
+  processHangs(instanceId: string): void {
+    this.#hang(instanceId, 'process')
+  }
+
+  /** Of these interfaces, those behind which a guest answers. */
+  answering(interfaceIds: ReadonlySet<string>): Set<string> {
+    return new Set([...this.machines.values()].flatMap(({ process }) =>
+      (process?.status === 'running' && !process.outOfSpace && !process.hangs ? [...process.nics.values()] : [])
+        .flatMap(({ spec, hasLink }) => (hasLink && interfaceIds.has(spec.interfaceId) ? spec.interfaceId : []))))
   }
 
   /** The process ends at once: killed, crashed, or out of memory. */
@@ -343,6 +360,8 @@ export class SimWorld {
 
   #later(machine: SimMachine, range: DelayRange, run: () => void): void {
     const delayMs = draw(this.#random, range)
+    // A guest that hangs never does it.
+    if (machine.process?.hangs) return
     if (machine.process?.status === 'paused') machine.process.held.push(run)
     else if (delayMs === 0) run()
     else {
@@ -353,6 +372,13 @@ export class SimWorld {
       const task: Task = { run, timer }
       machine.tasks.add(task)
     }
+  }
+
+  #hang(instanceId: string, hangs: 'guest' | 'process'): void {
+    const machine = this.machines.get(instanceId)
+    if (machine?.process?.status !== 'running') return
+    machine.process.hangs = hangs
+    this.#rest(machine)
   }
 
   #rest(machine: SimMachine): void {

@@ -3,8 +3,8 @@ import { isWellFormedId } from '../core/ids.ts'
 import { plainPpm } from '../core/ppm.ts'
 import type { Random } from '../core/random.ts'
 import {
-  MemoryImageError, type DiskSpec, type DiskSwitch, type Hypervisor, type MachineObservation, type MachinePlatform,
-  type MachineSpec, type MemoryImage, type NicSpec,
+  MemoryImageError, type DiskSpec, type DiskSwitch, type Hypervisor, type MachineHealth, type MachineObservation,
+  type MachinePlatform, type MachineSpec, type MemoryImage, type NicSpec,
 } from './driver.ts'
 import type { SimProcess } from './sim-machine.ts'
 import { checkImage } from './sim-memory.ts'
@@ -66,7 +66,7 @@ class SimHypervisor implements Hypervisor {
   }
 
   async ensureSaved(instanceId: string, image: MemoryImage): Promise<'saved' | 'absent'> {
-    checkId(instanceId)
+    await this.#reach(instanceId)
     const isWhole = () => Boolean(this.#world.machines.get(instanceId)?.images.get(image.memoryId)?.saved)
     const isUp = () => ['running', 'paused'].includes(this.#statusOf(instanceId) ?? '')
     if (isUp() && !isWhole()) {
@@ -103,6 +103,7 @@ class SimHypervisor implements Hypervisor {
     checkId(instanceId)
     this.#world.forgetMemory(instanceId)
     await this.#pauses.pause(this.#delays.stopMs)
+    await this.#reach(instanceId)
     this.#world.letGo(instanceId)
   }
 
@@ -113,8 +114,7 @@ class SimHypervisor implements Hypervisor {
   }
 
   async requestShutdown(instanceId: string): Promise<void> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     this.#world.pressPowerButton(instanceId)
   }
 
@@ -132,6 +132,15 @@ class SimHypervisor implements Hypervisor {
     if (process.status !== 'running') return { status: process.status, pid: process.pid }
     const outOfSpace = process.outOfSpace ? { outOfSpace: true as const } : {}
     return { status: 'running', pid: process.pid, startedAtMs: process.startedAtMs, ...outOfSpace }
+  }
+
+  async health(instanceId: string): Promise<MachineHealth> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    const process = this.#world.machines.get(instanceId)?.process
+    if (!process) return 'absent'
+    if (process.hangs === 'process') return 'silent'
+    return process.status === 'running' && !process.outOfSpace ? 'running' : 'still'
   }
 
   async list(): Promise<string[]> {
@@ -156,19 +165,16 @@ class SimHypervisor implements Hypervisor {
   }
 
   async resume(instanceId: string): Promise<void> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     this.#world.resume(instanceId)
   }
 
   async pressKey(instanceId: string): Promise<void> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
   }
 
   async ensureNics(instanceId: string, nics: readonly NicSpec[], cutOff: readonly string[] = []): Promise<string[]> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     const has = this.#world.machines.get(instanceId)?.process?.nics
     if (!has) return []
     const wanted = new Set(nics.map((nic) => nic.attachmentId))
@@ -184,8 +190,7 @@ class SimHypervisor implements Hypervisor {
   }
 
   async ensureDisks(instanceId: string, disks: readonly DiskSpec[], cutOff: readonly string[] = []): Promise<string[]> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     const has = this.#world.machines.get(instanceId)?.process?.disks
     if (!has) return []
     const wanted = new Set(disks.map((disk) => disk.volumeId))
@@ -211,8 +216,7 @@ class SimHypervisor implements Hypervisor {
     switches: readonly DiskSwitch[],
     { quiesce }: { quiesce: boolean },
   ): Promise<{ switched: string[]; isQuiesced: boolean }> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     const switched = this.#world.switchDisks(instanceId, switches)
     const hasAgent = this.#world.hasGuestAgents && this.#statusOf(instanceId) === 'running'
     return { switched, isQuiesced: quiesce && hasAgent && switched.length > 0 }
@@ -223,8 +227,7 @@ class SimHypervisor implements Hypervisor {
     volumeId: string,
     baseId: string | null,
   ): Promise<{ state: 'running'; percent: number } | { state: 'done' | 'absent' }> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     const disks = this.#world.machines.get(instanceId)?.process?.disks
     if (!disks?.all.has(volumeId)) return { state: 'absent' }
     if (!disks.streams.has(volumeId)) {
@@ -244,6 +247,13 @@ class SimHypervisor implements Hypervisor {
   async close(): Promise<void> {
     this.#pauses.close()
     for (const unwatch of this.#unwatch.splice(0)) unwatch()
+  }
+
+  /** Asks the machine's process for something. @throws Error when it does not answer. */
+  async #reach(instanceId: string): Promise<void> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    if (this.#world.machines.get(instanceId)?.process?.hangs === 'process') throw new Error(`${instanceId} does not answer`)
   }
 
   #statusOf(instanceId: string): SimProcess['status'] | undefined {

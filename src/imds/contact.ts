@@ -1,5 +1,5 @@
 import type { Clock } from '../core/clock.ts'
-import { changeInstanceDoc, instanceDoc } from '../model/instance.ts'
+import { changeInstanceDoc, hasContact, instanceDoc } from '../model/instance.ts'
 import type { Store } from '../store/store.ts'
 
 /**
@@ -17,7 +17,7 @@ export async function noteContact(
       .select(['instances.instance_id', 'instances.launch_ms', 'instances.doc'])
       .where('interfaces.vpc_id', '=', vpcId).where('mac', '=', mac.toLowerCase())
       .executeTakeFirst())
-  if (!row || (instanceDoc(row).contactMs ?? -1) >= row.launch_ms) return
+  if (!row || hasContact(row, instanceDoc(row))) return
   const contactMs = Math.max(clock.now(), row.launch_ms)
   await store.transaction('instance.contact', (db) => changeInstanceDoc(db, row.instance_id, { contactMs }))
 }

@@ -1,5 +1,6 @@
 import { prepared } from '../store/prepared.ts'
 import type { Db, Store } from '../store/store.ts'
+import { enqueue } from '../store/work.ts'
 
 /** What an agent says of the host it runs on. */
 export interface HostRegistration {
@@ -25,6 +26,8 @@ export interface HostDoc {
   guestLimits: { vcpus: number; memoryMib: number }
   /** How full the recycle bin is; absent while it is empty. */
   recycleBin?: RecycleBinUse
+  /** In which run of the host its last agent was; another one has begun without machines and without a network. */
+  bootId?: string
 }
 
 /** What of the disk only the recycle bin holds, and may hold. */
@@ -41,10 +44,16 @@ export function hostDoc(row: { doc: string }): HostDoc {
 /** Thrown to an agent whose host another agent has taken over; it must end. */
 export class HostLostError extends Error {}
 
-/** Writes the host's row with the next epoch, which fences every earlier agent of it. */
+/**
+ * Writes the host's row with the next epoch, which fences every earlier agent of it. Where the host was restarted since the
+ * last agent, no port is in force any more, and whoever needs one waits for it.
+ */
 export function registerHost(store: Store, host: HostRegistration, nowMs: number): Promise<number> {
   return store.transaction('host.register', async (db) => {
-    const row = await db.selectFrom('hosts').select('epoch').where('host_id', '=', host.hostId).executeTakeFirst()
+    const row = await db.selectFrom('hosts').select(['epoch', 'doc']).where('host_id', '=', host.hostId).executeTakeFirst()
+    const lastBootId = row && hostDoc(row).bootId
+    // Agents of earlier versions did not say in which run they were.
+    if (lastBootId !== undefined && lastBootId !== host.doc.bootId) await losePorts(db, host.hostId, nowMs)
     const epoch = (row?.epoch ?? 0) + 1
     const values = {
       epoch, region: host.region, vcpus: host.vcpus, memory_mib: host.memoryMib, heartbeat_ms: nowMs,
@@ -54,6 +63,13 @@ export function registerHost(store: Store, host: HostRegistration, nowMs: number
     else await db.insertInto('hosts').values({ host_id: host.hostId, vcpus_used: 0, memory_mib_used: 0, ...values }).execute()
     return epoch
   })
+}
+
+async function losePorts(db: Db, hostId: string, nowMs: number): Promise<void> {
+  const lost = await db
+    .updateTable('interfaces').set((eb) => ({ ready: 0, revision: eb('revision', '+', 1) }))
+    .where('host_id', '=', hostId).where('wanted', '=', 1).returning('vpc_id').execute()
+  for (const vpcId of new Set(lost.map((each) => each.vpc_id))) await enqueue(db, { kind: 'vpc', id: vpcId, hostId }, nowMs)
 }
 
 /** A store whose transactions fail with HostLostError once the host has a newer epoch. */

@@ -73,7 +73,7 @@ export interface InstanceDoc {
   /** The reboot in progress: when it began, and the process that it ends; null when there is none. */
   reboot: { begunMs: number; pid: number | null } | null
   usageOperationUpdateMs: number
-  /** When the guest first asked for its address, the newest start counting; null when it never has. */
+  /** When the guest first asked for its address or answered, the newest start counting; null when it never has. */
   contactMs: number | null
   /** Since when the guest stands still because the host's disk is full; null while it does not. */
   outOfSpaceSinceMs: number | null
@@ -87,10 +87,16 @@ export interface InstanceDoc {
   memory?: SavedMemory | null
   /** How often its disks were given to a machine that writes to them; saved memory goes with one of these times. */
   generation?: number
-  /** Which run of the host its machine was last started in. */
+  /** Which run of the host its machine was last seen to be started in. */
   hostBootId?: string
-  /** What the status checks found when they last failed; absent while all is well. */
-  checks?: FailedChecks
+  /** When its machine was last started without saved memory. */
+  startedMs?: number
+  /** Its machine is being replaced by a new one in the same place; null, or absent, while it is not. */
+  recovery?: RecoveryInProgress | null
+  /** When its machine was replaced because it hung, as far as that still counts. */
+  recoveredMs?: number[]
+  /** What the status checks found when they last failed; null, or absent, while all is well. */
+  checks?: FailedChecks | null
   /** Termination was forbidden at some time: what it has is kept for a while when it is terminated all the same. */
   wasProtected?: boolean
   options: InstanceOptions
@@ -119,6 +125,12 @@ export interface FailedChecks {
   systemSinceMs: number | null
   /** The guest does not answer. */
   instanceSinceMs: number | null
+}
+
+/** Why a machine is replaced, and the process that is to end; null where it has ended with its host. */
+export interface RecoveryInProgress {
+  cause: 'restart' | 'hang'
+  pid: number | null
 }
 
 /** What RunInstances, ModifyInstanceAttribute and their kin set, and the machine does not depend on. */
@@ -163,6 +175,16 @@ export function instanceDoc(row: { doc: string }): InstanceDoc {
   }
 }
 
+/** When its guest last began to boot, or to go on: by a launch, a start, a reboot or a recovery. */
+export function lastStartMs(row: Pick<InstanceTable, 'launch_ms'>, doc: Pick<InstanceDoc, 'startedMs'>): number {
+  return Math.max(row.launch_ms, doc.startedMs ?? 0)
+}
+
+/** Whether its guest was heard of since then. */
+export function hasContact(row: Pick<InstanceTable, 'launch_ms'>, doc: Pick<InstanceDoc, 'contactMs'>): boolean {
+  return doc.contactMs !== null && doc.contactMs >= row.launch_ms
+}
+
 /** What the instance's machine boots by. */
 export function currentBootMode(doc: Pick<InstanceDoc, 'architecture' | 'bootMode'>): 'legacy-bios' | 'uefi' {
   return bootModeInForce(doc.architecture, doc.bootMode)
@@ -200,6 +222,11 @@ export const STATE_REASONS = {
   hostFailure: {
     code: 'Server.InternalError',
     message: 'Server.InternalError: The machine ended unexpectedly',
+  },
+  /** Its host was restarted under it, and it is not to be recovered. */
+  hostRestart: {
+    code: 'Server.InternalError',
+    message: 'Server.InternalError: The host of the instance was restarted',
   },
 } as const satisfies Record<string, StateReason>
 

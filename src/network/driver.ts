@@ -189,6 +189,9 @@ export interface MetadataResponse {
   body: Buffer
 }
 
+/** A port behind which a guest is asked for a sign of life. */
+export type AskedPort = Pick<PortSpec, 'interfaceId' | 'slot' | 'mac' | 'privateIp'>
+
 /**
  * Programs the host's network. `syncVpc` is declarative: it makes the kernel match the whole spec
  * (ports and groups that are not in it go away), is atomic for the rules, and may be called again
@@ -203,6 +206,14 @@ export interface Network {
    * driver may apply only that.
    */
   syncVpc(spec: VpcSpec, change?: VpcChange): Promise<void>
+  /**
+   * Asks the guests behind ports of a VPC, all at once, whether they have their address (ARP), and waits some 3 seconds for
+   * those that are silent. Packets pass meanwhile as before.
+   *
+   * @returns whether each answered, by interface; ports that are not in force, or that a sync has changed meanwhile, are
+   * not in it.
+   */
+  askPorts(vpc: { vpcId: string; slot: number }, ports: readonly AskedPort[]): Promise<Map<string, boolean>>
   /** Removes the VPC and everything in it. */
   removeVpc(vpcId: string): Promise<void>
   /** Ids of every VPC that exists on this host. */

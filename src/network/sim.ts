@@ -48,13 +48,15 @@ export interface SimNetworkOptions {
   /** How long a change takes, in milliseconds; without it, or at [0, 0], there are no timers. */
   delays?: { syncMs: DelayRange }
   world: SimNetworkWorld
+  /** Of these interfaces, those behind which a guest answers; all unless given. */
+  answering?: (interfaceIds: ReadonlySet<string>) => ReadonlySet<string>
 }
 
 /**
  * A network over simulated VPCs, which belong to `world`. After `close`, calls under way end with an
  * error and without effect, as a crash would leave them. Calls for one VPC take effect in their order.
  */
-export function createSimNetwork({ clock, random, delays, world }: SimNetworkOptions): Network {
+export function createSimNetwork({ clock, random, delays, world, answering = (all) => all }: SimNetworkOptions): Network {
   const syncMs: DelayRange = delays?.syncMs ?? [0, 0]
   const pauses = createPauses(clock, random)
   const serial = createSerial()
@@ -67,6 +69,12 @@ export function createSimNetwork({ clock, random, delays, world }: SimNetworkOpt
         await pauses.pause(syncMs)
         effect()
       })
+    },
+    async askPorts({ vpcId }, ports) {
+      await pauses.pause([0, 0])
+      const inForce = ports.map((port) => port.interfaceId).filter((id) => world.vpcs.get(vpcId)?.ports.has(id))
+      const answered = answering(new Set(inForce))
+      return new Map(inForce.map((id) => [id, answered.has(id)]))
     },
     removeVpc: (vpcId) => serial(vpcId, async () => {
       await pauses.pause(world.vpcs.has(vpcId) ? syncMs : [0, 0])

@@ -22,7 +22,7 @@ export async function destroyThen(
     const nowMs = clock.now()
     // What its guest froze is frozen still when it goes on.
     const ends = keepsMemory ? {} : { freezing: false, memory: null }
-    const moved = await moveInstance(db, row, to, nowMs, { force: false, hibernate: false, ...ends, ...change })
+    const moved = await moveInstance(db, row, to, nowMs, { force: false, hibernate: false, recovery: null, ...ends, ...change })
     if (moved) await releaseAttachments({ db, random, nowMs }, moved)
   }, again(0))
 }

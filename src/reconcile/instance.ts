@@ -11,7 +11,7 @@ import { loadMemory, release } from './load-memory.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
 import { machineSpec, noteColdStart } from './machine-spec.ts'
 import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
-import { recordRunning } from './record-running.ts'
+import { afterStart, recordRunning } from './record-running.ts'
 import { recover, recoveryOf } from './recover.ts'
 import { purgeInstance } from './release-instance.ts'
 import { settleVolumes } from './settle-volumes.ts'
@@ -150,12 +150,15 @@ async function reboot(options: InstanceReconcilerOptions, loaded: LoadedInstance
     await hypervisor.ensureStopped(id)
   }
   const isUp = machine.status === 'running' && pid !== begun.pid
-  if (!isUp && restWorkOf(volumes) === 'before-start') return settleVolumes(options, loaded)
-  await hypervisor.ensureRunning(await machineSpec(options, loaded, doc))
+  if (!isUp) {
+    if (restWorkOf(volumes) === 'before-start') return settleVolumes(options, loaded)
+    const noted = await noteColdStart(options, loaded)
+    await hypervisor.ensureRunning(await machineSpec(options, loaded, noted))
+  }
   return recording('instance.rebooted', async (db) => {
     await db
       .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', id).execute()
-    await changeInstanceDoc(db, row.instance_id, { reboot: null })
+    await changeInstanceDoc(db, row.instance_id, { reboot: null, ...afterStart(options) })
   }, again(0))
 }
 
@@ -175,10 +178,11 @@ function recordShutdown(
   row: InstanceTable,
   step: Extract<InstanceStep, { step: 'record-shutdown' }>,
 ): Outcome {
-  const reason = step.cause === 'guest' ? STATE_REASONS.guestShutdown : STATE_REASONS.hostFailure
-  if (step.cause === 'failure') log.warn('machine ended unexpectedly', { id: row.instance_id })
+  const reason = { guest: STATE_REASONS.guestShutdown, failure: STATE_REASONS.hostFailure, 'host-failure': STATE_REASONS.hostRestart }[step.cause]
+  if (step.cause !== 'guest') log.warn('machine ended unexpectedly', { id: row.instance_id, cause: step.cause })
   return recording('instance.guest-shutdown', (db) =>
     moveInstance(db, row, step.to, clock.now(), {
+      recovery: null,
       stateReason: reason,
       stateTransitionReason: step.cause === 'guest' ? userInitiated(clock.now()) : reason.message,
     }), again(0))

@@ -25,6 +25,8 @@ export interface InstanceReconcilerOptions {
   volumes: Pick<Volumes, 'pathOf' | 'ensureSize'>
   keys: Keys
   limits: HostLimits
+  /** Which run of the host this is; machines of another one ended with it. */
+  hostBootId: string
   /** When the machine last woke from sleep; deadlines of guests that were under way begin anew then. */
   awakeSinceMs: () => number
 }

@@ -16,9 +16,13 @@ function guestOf(doc: InstanceDoc): { architecture: GuestArchitecture; firmware:
 
 /**
  * Writes down, before a start without saved memory: the hardware, which must not change after the first one, and that the
- * disks are about to move on, so that no memory of before goes with them any more.
+ * disks are about to move on, so that no memory of before goes with them any more. The guest has to be heard of anew.
  */
-export async function noteColdStart(options: InstanceReconcilerOptions, { row, doc }: LoadedInstance): Promise<InstanceDoc> {
+export async function noteColdStart(
+  options: InstanceReconcilerOptions,
+  { row, doc }: LoadedInstance,
+  change: Partial<InstanceDoc> = {},
+): Promise<InstanceDoc> {
   const promised = { vcpus: row.vcpus, memoryMib: row.memory_mib }
   const real = shrinkToHost(promised, options.limits)
   const isShrunk = real.vcpus < promised.vcpus || real.memoryMib < promised.memoryMib
@@ -27,6 +31,8 @@ export async function noteColdStart(options: InstanceReconcilerOptions, { row, d
     granted: isShrunk ? real : null,
     generation: (doc.generation ?? 0) + 1,
     memory: null,
+    startedMs: options.clock.now(), contactMs: null, checks: null,
+    ...change,
   } satisfies Partial<InstanceDoc>
   await options.store.transaction('instance.pin', async (db) => {
     await changeInstanceDoc(db, row.instance_id, noted)

@@ -19,13 +19,13 @@ export interface InstanceFacts {
   /** What is to be done with its volumes while it has no machine. */
   rest: RestWork
   machine: MachineObservation
-  /** Why its machine is to be started again although nobody asked: none was `lost`, as with its host; it `hangs`. */
+  /** Why its machine is to be started again although nobody asked for it. */
   recovery: Recovery
 }
 
 /**
  * `restart`: the host was restarted under it, and it wants to be brought back; `host-failure`: the same, and it does not;
- * `hang`: QEMU has not answered for some time, and it wants to be brought back.
+ * `hang`: QEMU has not answered for some time, and it wants to be brought back. Once begun it stays so until it is done.
  */
 export type Recovery = 'none' | 'restart' | 'host-failure' | 'hang'
 
@@ -118,22 +118,27 @@ function planStart({ doc, hasBrokenVolume, isEquipped, rest, machine }: Instance
 }
 
 function planRunning(facts: InstanceFacts): InstanceStep {
+  const { machine, recovery } = facts
+  const isRecovering = recovery === 'restart' || recovery === 'hang'
   const isRebooting = facts.rebootRequested > facts.rebootCompleted
+  // Its host has to have its ports again; the reconcilers of volumes and interfaces mark the instance due when all are there.
+  const mustWait = recovery !== 'none' && machine.status === 'absent' && !facts.isEquipped
+  if (mustWait && (isRecovering || isRebooting)) return { step: 'none' }
   if (isRebooting) return { step: 'reboot' }
-  if (facts.machine.status === 'running' && facts.machine.outOfSpace) return { step: 'resume', afterMs: RESUME_INTERVAL_MS }
-  if (facts.machine.status === 'running' && facts.doc.outOfSpaceSinceMs !== null) return { step: 'record-resumed' }
+  if (isRecovering && machine.status !== 'shutdown') {
+    if (facts.doc.startFailures < MAX_START_FAILURES) return { step: 'recover' }
+    return { step: 'record-shutdown', to: 'stopping', cause: recovery === 'restart' ? 'host-failure' : 'failure' }
+  }
+  if (machine.status === 'running' && machine.outOfSpace) return { step: 'resume', afterMs: RESUME_INTERVAL_MS }
+  if (machine.status === 'running' && facts.doc.outOfSpaceSinceMs !== null) return { step: 'record-resumed' }
   // The driver tells of a change, and a resync looks again now and then.
-  if (facts.machine.status === 'running') {
-    if (facts.recovery === 'hang') return { step: 'recover' }
+  if (machine.status === 'running') {
     return facts.attention.length > 0 ? { step: 'attend', to: facts.attention } : { step: 'none' }
   }
   // Nobody lets a guest stand still that is to run.
-  if (facts.machine.status === 'paused') return { step: 'release' }
-  if (facts.machine.status === 'absent' && facts.recovery === 'restart') {
-    return facts.isEquipped ? { step: 'recover' } : { step: 'none' }
-  }
-  const failure = facts.recovery === 'host-failure' ? 'host-failure' : 'failure'
-  const cause = facts.machine.status === 'shutdown' ? 'guest' : failure
+  if (machine.status === 'paused') return { step: 'release' }
+  const failure = recovery === 'host-failure' ? 'host-failure' : 'failure'
+  const cause = machine.status === 'shutdown' ? 'guest' : failure
   const to = cause === 'guest' && facts.doc.shutdownBehavior === 'terminate' ? 'shutting-down' : 'stopping'
   return { step: 'record-shutdown', to, cause }
 }

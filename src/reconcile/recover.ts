@@ -1,13 +1,66 @@
+import { changeInstanceDoc } from '../model/instance.ts'
+import { recentRecoveries } from '../model/status-check.ts'
+import { restWorkOf } from './attached-volumes.ts'
 import type { InstanceReconcilerOptions, LoadedInstance } from './load-instance.ts'
-import type { Outcome } from './loop.ts'
+import { again, isFatal, recording, type Outcome } from './loop.ts'
+import { machineSpec, noteColdStart } from './machine-spec.ts'
 import type { Recovery } from './plan-instance.ts'
+import { afterStart } from './record-running.ts'
+import { settleVolumes } from './settle-volumes.ts'
 
-/** Whether the instance's machine was lost with its host, or hangs, and what is to become of that. */
-export function recoveryOf(_options: InstanceReconcilerOptions, _loaded: LoadedInstance): Recovery {
-  return 'none'
+/**
+ * Whether the instance's machine was lost with its host, or hangs, and what is to become of that. A machine that ended by
+ * itself, or was killed, is none of this: that is an instance that has stopped.
+ */
+export function recoveryOf(
+  { hostBootId }: Pick<InstanceReconcilerOptions, 'hostBootId'>,
+  { row, doc }: Pick<LoadedInstance, 'row' | 'doc'>,
+): Recovery {
+  if (row.state !== 'running') return 'none'
+  if (doc.recovery) return doc.recovery.cause
+  // Rows of earlier versions do not say in which run of the host their machine was started.
+  if (doc.hostBootId === undefined || doc.hostBootId === hostBootId) return 'none'
+  return doc.options.autoRecovery === 'disabled' ? 'host-failure' : 'restart'
 }
 
-/** Ends the machine, where there is one, and starts it again in the same place: same id and addresses, memory lost. */
-export async function recover(_options: InstanceReconcilerOptions, _loaded: LoadedInstance): Promise<Outcome> {
-  throw new Error('to come')
+/**
+ * Ends the machine, where there is one, and starts it again in the same place: same id and addresses, memory lost. One that
+ * answers again by now is left alone. That it is being done is written down before the start, so that whoever goes on
+ * after a crash tells the new machine from the old one.
+ */
+export async function recover(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
+  const { clock, hypervisor, log } = options
+  const { row: { instance_id: id }, doc, volumes } = loaded
+  const recovery = doc.recovery ?? { cause: 'restart', pid: null }
+  const machine = await hypervisor.observe(id)
+  const isOld = machine.status !== 'absent' && machine.pid === recovery.pid
+  if (isOld && (await hypervisor.health(id)) !== 'silent') {
+    log.info('a machine answers again and is not replaced', { id })
+    return recording('instance.recovery-dropped', (db) => changeInstanceDoc(db, id, { recovery: null }), again(0))
+  }
+  if (isOld || machine.status === 'absent') {
+    await hypervisor.ensureStopped(id)
+    if (restWorkOf(volumes) === 'before-start') return settleVolumes(options, loaded)
+    await startAgain(options, loaded, recovery)
+    log.warn('a machine was started again', { id, because: recovery.cause === 'hang' ? 'it did not answer' : 'its host was restarted' })
+  }
+  const recoveredMs = recentRecoveries(doc.recoveredMs, clock.now()).concat(recovery.cause === 'hang' ? clock.now() : [])
+  return recording('instance.recovered', (db) => changeInstanceDoc(db, id, { ...afterStart(options), recoveredMs }), again(0))
+}
+
+async function startAgain(
+  options: InstanceReconcilerOptions,
+  loaded: LoadedInstance,
+  recovery: NonNullable<LoadedInstance['doc']['recovery']>,
+): Promise<void> {
+  const { hypervisor, store } = options
+  try {
+    const noted = await noteColdStart(options, loaded, { recovery })
+    await hypervisor.ensureRunning(await machineSpec(options, loaded, noted))
+  } catch (error) {
+    if (isFatal(error)) throw error
+    await store.transaction('instance.start-failed', (db) =>
+      changeInstanceDoc(db, loaded.row.instance_id, { startFailures: loaded.doc.startFailures + 1 }))
+    throw error
+  }
 }

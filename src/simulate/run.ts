@@ -5,6 +5,7 @@ import type { Store } from '../store/store.ts'
 import { drawDiskCall } from './disk-calls.ts'
 import { DiskExpectations } from './disk-expectations.ts'
 import { checkDisks, SealedLayers } from './disk-invariants.ts'
+import { HostEvents } from './host-events.ts'
 import { checkImports, drawImportCall } from './import-calls.ts'
 import { drawInterfaceCall, drawTwoInterfaces, type DrawnCall } from './interface-calls.ts'
 import { checkAlways, checkSettled } from './invariants.ts'
@@ -95,6 +96,7 @@ class Run {
   calls = 0
   readonly sealed = new SealedLayers()
   readonly disks: DiskExpectations
+  readonly hostEvents: HostEvents
   readonly memory: MemoryExpectations
   readonly #cloud: SimulatedCloud
   readonly #digest = createHash('sha256')
@@ -103,6 +105,7 @@ class Run {
     this.#cloud = cloud
     this.disks = new DiskExpectations(cloud)
     this.memory = new MemoryExpectations(cloud)
+    this.hostEvents = new HostEvents(cloud, this.memory)
   }
 
   trace(): string {
@@ -126,7 +129,8 @@ class Run {
     else if (dice < 0.77) await this.#callAboutDisks()
     else if (dice < 0.89) this.disks.guestWrites()
     else if (dice < 0.915) this.#guestEvent()
-    else if (dice < 0.935) this.#cloud.killAgent()
+    else if (dice < 0.93) this.#cloud.killAgent()
+    else if (dice < 0.935) this.hostEvents.draw()
     else if (dice < 0.937) await clock.advance(61 * 60 * 1000)
     else if (dice < 0.938) await this.#trouble()
     else if (dice < 0.94) await expireBin(this.#cloud)

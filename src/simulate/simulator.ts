@@ -33,6 +33,9 @@ const CRASH_PROBABILITY = 0.01
 /** An agent that died comes back after at most this long. */
 const RESTART_WITHIN_MS = 3000
 
+/** Rarer than EC2 checks, since hours pass that nothing else happens in; a machine that hangs is replaced in time all the same. */
+const CHECK_INTERVAL_MS = 4 * 60 * 1000
+
 /** Virtual time in which everything asked for must have come about. */
 const CONVERGE_WITHIN_MS = 30 * 60 * 1000
 
@@ -74,8 +77,10 @@ export class SimulatedCloud {
   #process: MortalProcess | undefined
   #isStarted = false
   readonly #settled: () => Promise<void>
+  readonly #checkIntervalMs: number
 
-  private constructor(seed: number, opened: Store) {
+  private constructor(seed: number, opened: Store, checkIntervalMs: number) {
+    this.#checkIntervalMs = checkIntervalMs
     const { store, settled } = countCalls(opened)
     this.#settled = settled
     this.random = seededRandom(seed)
@@ -86,8 +91,8 @@ export class SimulatedCloud {
   }
 
   /** Over an empty store: SQLite in memory unless another is given, which is closed with the cloud. */
-  static async create(seed: number, store?: Store): Promise<SimulatedCloud> {
-    const cloud = new SimulatedCloud(seed, store ?? (await openSqlite({ file: ':memory:', durability: 'normal' })))
+  static async create(seed: number, store?: Store, { checkIntervalMs = CHECK_INTERVAL_MS } = {}): Promise<SimulatedCloud> {
+    const cloud = new SimulatedCloud(seed, store ?? (await openSqlite({ file: ':memory:', durability: 'normal' })), checkIntervalMs)
     const ambient = { clock: cloud.clock, random: cloud.random, region: cloud.settings.region }
     await cloud.store.transaction('setup', (db) => ensureAccount(db, ambient, { accountId: DEFAULT_ACCOUNT, name: 'default' }))
     cloud.startAgent()
@@ -100,7 +105,7 @@ export class SimulatedCloud {
     const { agent, closeDrivers } = createSimAgent({
       settings: this.settings, store: withCommitCrashPoints(this.store, own), clock: this.clock, random: this.random,
       log: silentLogger, host: this.host, delays: DELAYS, capacity: CAPACITY,
-      imports: createSimImports(this.random),
+      imports: createSimImports(this.random), checkIntervalMs: this.#checkIntervalMs,
       wrap: (name, driver) => withCrashPoints(name, driver, own),
       onFatal: (error) => {
         if (!(error instanceof CrashError)) throw error
@@ -128,6 +133,12 @@ export class SimulatedCloud {
     this.#agent?.abandon()
     this.#closeDrivers?.()
     this.clock.after(this.random.int(RESTART_WITHIN_MS), () => this.startAgent())
+  }
+
+  /** A power cut: everything that runs on the host ends, the agent too, which is started again with the host. */
+  restartHost(): void {
+    this.killAgent()
+    this.host.restart()
   }
 
   /** One call to an api that may die before or after its commit, and is back for the next call. */
@@ -175,6 +186,8 @@ export class SimulatedCloud {
   /** The agent lives, and no work is due within the next seconds. */
   async isSettled(): Promise<boolean> {
     if (!this.#process?.isAlive || !this.#isStarted) return false
+    // It takes the status checks some minutes to be sure of that.
+    if ([...this.host.world.machines.values()].some(({ process }) => process?.hangs === 'process')) return false
     const states = await this.store.read((db) =>
       db.selectFrom('instances').select('state').where('state', 'in', ['pending', 'stopping', 'shutting-down']).execute())
     return states.length === 0 && (await this.#openWork()).length === 0

@@ -74,7 +74,7 @@ export async function openDiskAgent(fate = new Fate()) {
     }
     return {
       store: own,
-      instance: createInstanceReconciler({ ...common, limits: { vcpus: 2, memoryMib: 1024 }, awakeSinceMs: () => 0 }),
+      instance: createInstanceReconciler({ ...common, limits: { vcpus: 2, memoryMib: 1024 }, hostBootId: 'run-1', awakeSinceMs: () => 0 }),
       volume: createVolumeReconciler(common),
       layer: createLayerReconciler(common),
     }

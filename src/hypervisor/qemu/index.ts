@@ -7,8 +7,8 @@ import { isWellFormedId } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Random } from '../../core/random.ts'
 import type {
-  DiskSpec, DiskSwitch, GuestArchitecture, Hypervisor, MachineObservation, MachinePlatform, MachineSpec, MemoryImage,
-  NicSpec,
+  DiskSpec, DiskSwitch, GuestArchitecture, Hypervisor, MachineHealth, MachineObservation, MachinePlatform, MachineSpec,
+  MemoryImage, NicSpec,
 } from '../driver.ts'
 import { architectureFacts, architectureOf, uefiFirmware } from './architecture.ts'
 import { machineArguments, UEFI_VARIABLES_FILE } from './arguments.ts'
@@ -45,6 +45,8 @@ const QUIT_TIMEOUT_MS = 2_000
 const KILL_TIMEOUT_MS = 15_000
 const CGROUP_TIMEOUT_MS = 2_000
 const POLL_MS = 10
+/** Longer than for commands, which are tried again: a busy host is no reason to call a machine ill. */
+const HEALTH_TIMEOUT_MS = 2_000
 const LOG_TAIL_BYTES = 2_000
 /** As much as parsePpm takes. */
 const MAX_SCREEN_BYTES = 256 * 1024 * 1024
@@ -150,6 +152,16 @@ class QemuHypervisor implements Hypervisor {
     if (status === 'shutdown') return { status: 'shutdown', pid: found.pid }
     const outOfSpace = status === OUT_OF_SPACE ? { outOfSpace: true as const } : {}
     return { status: 'running', pid: found.pid, startedAtMs: startedAtMs(found), ...outOfSpace }
+  }
+
+  async health(instanceId: string): Promise<MachineHealth> {
+    const folder = this.#folder(instanceId)
+    const found = this.#locate(folder)
+    if (!found) return 'absent'
+    const status = await this.#monitors.status(instanceId, folder.path, HEALTH_TIMEOUT_MS).catch(() => undefined)
+    if (!isAlive(found)) return 'absent'
+    if (status === undefined) return 'silent'
+    return status === 'running' ? 'running' : 'still'
   }
 
   async list(): Promise<string[]> {

@@ -47,8 +47,8 @@ export class Monitors {
   }
 
   /** QEMU's run state ("running", "shutdown"…). */
-  async status(instanceId: string, folder: string): Promise<string> {
-    const answer = (await this.execute(instanceId, folder, 'query-status')) as { status?: unknown }
+  async status(instanceId: string, folder: string, timeoutMs = COMMAND_TIMEOUT_MS): Promise<string> {
+    const answer = (await this.execute(instanceId, folder, 'query-status', undefined, timeoutMs)) as { status?: unknown }
     return String(answer.status)
   }
 

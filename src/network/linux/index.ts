@@ -4,10 +4,12 @@ import type { GroupSpec, Network, PortSpec, VpcChange, VpcSpec } from '../driver
 import { createSerial } from '../serial.ts'
 import type { VpcServicesServer } from '../services-server.ts'
 import { refuseOverlap, validateVpcChange, validateVpcSpec } from '../validate.ts'
+import { askPorts } from './ask-ports.ts'
 import type { DesiredVpc } from './desired.ts'
 import { CommandError, createExec, type Exec } from './exec.ts'
 import { createHost } from './host.ts'
 import { createNames, LINK, METADATA_ADDRESS, NETNS_FOLDER, TIME_ADDRESS } from './names.ts'
+import { createTools } from './tools.ts'
 import { createVpcKernel } from './vpc.ts'
 
 const pathOf = (netns: string) => `${NETNS_FOLDER}/${netns}`
@@ -135,6 +137,9 @@ export function createLinuxNetwork(options: LinuxNetworkOptions): Network {
         (change && (await syncChange(spec, change)) ? [] : syncWhole(spec)))
       for (const vpcId of linked) await serial(vpcId, () => syncLinked(vpcId))
     },
+
+    askPorts: ({ vpcId, slot }, ports) =>
+      askPorts({ clock, names, tools: createTools(exec), alone: (task) => serial(vpcId, task) }, slot, ports),
 
     removeVpc: (vpcId) => serial(vpcId, () => removeVpc(vpcId)),
 
