@@ -24,7 +24,8 @@ export function requestedHibernation(
   checkHibernationType(typeName)
   if (!root?.kmsKeyId) throw unsupported('For hibernation, the root device volume must be encrypted.')
   if (!ROOT_VOLUME_TYPES.includes(root.volumeType)) {
-    throw unsupported(`For hibernation, the root device volume must be one of ${ROOT_VOLUME_TYPES.join(', ')}, not ${root.volumeType}.`)
+    const allowed = ROOT_VOLUME_TYPES.join(', ')
+    throw unsupported(`For hibernation, the root device volume must be one of ${allowed}, not ${root.volumeType}.`)
   }
   const memoryMib = memoryOf(typeName)
   if (root.sizeGib * 1024 < memoryMib) {

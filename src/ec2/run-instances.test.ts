@@ -2,6 +2,7 @@ import type { RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { defaultNetwork, insertImage, openTestStore, REGION, type TestStore } from '../../test/support/rows.ts'
 import { ApiError } from '../core/errors.ts'
+import { instanceDoc } from '../model/instance.ts'
 import { purgeInstance } from '../reconcile/release-instance.ts'
 import { runInstances } from './run-instances.ts'
 
@@ -108,5 +109,18 @@ describe('volumes of a launch', () => {
     const ids = volumes.map((each) => each.volume_id).toSorted()
     expect(tags.map((each) => each.resource_id).toSorted()).toEqual(ids)
     expect(due.map((each) => each.id).toSorted()).toEqual(ids)
+  })
+})
+
+describe('a launch with termination protection', () => {
+  it('leaves a mark that outlives the protection; another launch has none', async () => {
+    const marks = async (change: Partial<RunInstancesRequest>) => {
+      const ids = await launch({ ...change, ClientToken: '' })
+      const row = await store.run(({ db }) =>
+        db.selectFrom('instances').select('doc').where('instance_id', 'in', ids).executeTakeFirstOrThrow())
+      return instanceDoc(row).wasProtected
+    }
+    expect(await marks({ DisableApiTermination: true })).toBe(true)
+    expect(await marks({ DisableApiStop: true })).toBeUndefined()
   })
 })

@@ -94,7 +94,8 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
   await checkTokensEnforced(context.db, context.account, metadataOptions)
   const volumes = await requestedVolumes(context, image, { typeName: type.name, mappings: input.BlockDeviceMappings })
   const options = requestedOptions(input, type.name)
-  const hibernation = requestedHibernation(input, type.name, volumes.find((each) => isSameDevice(each.deviceName, image.root_device_name)))
+  const root = volumes.find((each) => isSameDevice(each.deviceName, image.root_device_name))
+  const hibernation = requestedHibernation(input, type.name, root)
   return {
     reservationId,
     image,

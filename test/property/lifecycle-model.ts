@@ -101,7 +101,12 @@ function userInitiated(atMs: number): string {
 }
 
 /** Notes that a call has moved an instance, or was acknowledged without moving it. */
-export function noteDone(instance: Instance, verb: Verb, from: State, to: State, { flags, atMs }: { flags: Flags; atMs: number }): void {
+export function noteDone(
+  instance: Instance,
+  verb: Verb,
+  { from, to }: { from: State; to: State },
+  { flags, atMs }: { flags: Flags; atMs: number },
+): void {
   if (verb === 'reboot' && from === 'running') {
     instance.isRebooting = true
     instance.counter = undefined

@@ -127,7 +127,7 @@ class World {
           CurrentState: { Code: CODES[answer.to], Name: answer.to },
         })
       }
-      noteDone(instance, verb, from, answer.to, call)
+      noteDone(instance, verb, { from, to: answer.to }, call)
     }
   }
 
@@ -139,7 +139,8 @@ class World {
     for (const instance of instances.filter((each) => !guarded.has(each.zone))) {
       const state = rows.get(instance.id)?.state
       expect(['shutting-down', 'terminated']).toContain(state)
-      noteDone(instance, 'terminate', instance.state, instance.state === 'terminated' ? 'terminated' : 'shutting-down', call)
+      const to = instance.state === 'terminated' ? 'terminated' : 'shutting-down'
+      noteDone(instance, 'terminate', { from: instance.state, to }, call)
     }
   }
 
@@ -245,9 +246,8 @@ class World {
       if (row.instance_type !== instance.type) problems.push(`${instance.id} is a ${row.instance_type}, not a ${instance.type}`)
       const { stateReason, stateTransitionReason, memory } = row.parsed
       if (reason && (stateReason?.code !== reason.code || stateTransitionReason !== reason.transition)) {
-        problems.push(
-          `${instance.id} is ${row.state} for ${stateReason?.code} (${stateTransitionReason}), not ${reason.code} (${reason.transition})`,
-        )
+        const found = `${stateReason?.code} (${stateTransitionReason})`
+        problems.push(`${instance.id} is ${row.state} for ${found}, not ${reason.code} (${reason.transition})`)
       }
       const isKept = row.state === 'stopped' && memory?.state === 'saved'
       if (row.state === 'stopped' && hibernates !== 'maybe' && isKept !== (hibernates === 'yes')) {
@@ -272,13 +272,14 @@ class World {
 
 const ACTIONS: Record<Verb, { action: string; list: string | undefined }> = {
   start: { action: 'StartInstances', list: 'StartingInstances' }, stop: { action: 'StopInstances', list: 'StoppingInstances' },
-  reboot: { action: 'RebootInstances', list: undefined }, terminate: { action: 'TerminateInstances', list: 'TerminatingInstances' },
+  reboot: { action: 'RebootInstances', list: undefined },
+  terminate: { action: 'TerminateInstances', list: 'TerminatingInstances' },
 }
 
 type Step = fc.AsyncCommand<Model, World>
 
 /** A step that shows its name and what was drawn for it. */
-function step(name: string, drawn: unknown, run: (world: World) => Promise<void> | void, check: (model: Model) => boolean = hasSome): Step {
+function step(name: string, drawn: unknown, run: (world: World) => Promise<void> | void, check = hasSome): Step {
   return {
     check: (model) => check(model), run: async (_model, world) => run(world), toString: () => `${name}(${JSON.stringify(drawn)})`,
   }
@@ -301,8 +302,8 @@ const flags = fc.record<Flags>({ force: rarely, skipOsShutdown: rarely, hibernat
 
 const steps = fc.commands<Model, World, false>([
   fc.record({
-    behavior: fc.constantFrom<Instance['behavior']>('stop', 'terminate'), isConfigured: fc.constantFrom(true, true, false), noStop: rarely,
-    noTerminate: rarely, zone: fc.constantFrom(...ZONES),
+    behavior: fc.constantFrom<Instance['behavior']>('stop', 'terminate'), isConfigured: fc.constantFrom(true, true, false),
+    noStop: rarely, noTerminate: rarely, zone: fc.constantFrom(...ZONES),
   }).map((options) => step('launch', options, (world) => world.launch(options), hasRoom)),
   ...Array.from({ length: 5 }, () => fc.record({ verb: verbs, few, flags }).map((drawn) =>
     step('command', drawn, (world) => world.command(drawn.verb, choose(world.model, drawn.few), drawn.flags)))),
