@@ -1,5 +1,6 @@
 // `npm run bench`: build, then the benchmarks with the arguments given. `npm run bench -- api` is the
-// one that compares the API with moto's server, `-- network` the one of VPCs, `-- disks` the one of disks. See docs/performance.md.
+// one that compares the API with moto's server, `-- network` the one of VPCs, `-- disks` the one of disks,
+// `-- lifecycle` the one of hibernation. See docs/performance.md.
 import { spawn } from 'node:child_process'
 import path from 'node:path'
 import { bundle, root } from '../scripts/bundle.mjs'
@@ -8,6 +9,7 @@ import '../scripts/build.mjs'
 const PROGRAMS = {
   api: { 'bench-api': 'bench/api/main.ts', 'bench-client': 'bench/api/client.ts' },
   disks: { 'bench-disks': 'bench/disks/main.ts' },
+  lifecycle: { 'bench-lifecycle': 'bench/lifecycle/main.ts' },
   network: { 'bench-network': 'bench/network/main.ts', 'bench-network-peer': 'bench/network/peer.ts' },
 }
 const name = process.argv[2] ?? ''

@@ -17,18 +17,22 @@ export function guestMemory(labOf: () => GuestLab): void {
   const folder = () => join(labOf().folder, 'instances', INSTANCE)
   const file = () => join(folder(), `memory-${image.memoryId}`)
 
+  /** A process is told from others by when it began. */
+  const startOfCounter = async () => (await ssh('cat /proc/$(cat /run/counter.pid)/stat')).split(' ')[21]
+
   test('goes on where it was when its memory was saved and loaded, with all that was plugged in, and its clock is set', async () => {
     const { driver, spec } = labOf()
     const whole = { ...spec, nics: [nic(0), nic(1, 2)] }
     await driver.ensureNics(INSTANCE, whole.nics)
     await until('an answer at its address', () => labOf().answers('10.0.0.11'))
     await ssh(`cat >/run/counter <<"EOF"
+      echo $$ >/run/counter.pid
       n=0
       while :; do n=$((n+1)); echo $n >/run/n; sleep 0.1; done\nEOF
       setsid sh /run/counter >/dev/null 2>&1 </dev/null &
       yes "${MARK.trim()}" | tr "\\n" " " | dd of=/run/marks bs=64k count=64 iflag=fullblock 2>/dev/null`)
     await until('it to count', async () => (await number('cat /run/n')) > 3)
-    const counter = await number('pgrep -f run/counter')
+    const counter = await startOfCounter()
     const devices = await ssh('ls /sys/bus/pci/devices /sys/class/net; cat /sys/block/vd*/serial')
     // Hidden by its own file system until then: what it is read by after is the disk.
     await ssh('echo kept >/root/kept')
@@ -58,7 +62,7 @@ export function guestMemory(labOf: () => GuestLab): void {
 
     await until('an answer', () => labOf().answers('10.0.0.10'))
     expect(await number('cat /proc/uptime')).toBeGreaterThan(uptime)
-    expect(await number('pgrep -f run/counter')).toBe(counter)
+    expect(await startOfCounter()).toBe(counter)
     await until('it to count on', async () => (await number('cat /run/n')) > count + 3)
     expect(await ssh('cat /root/kept; ls /sys/bus/pci/devices /sys/class/net; cat /sys/block/vd*/serial')).toBe(`kept\n${devices}`)
     expect(await ssh('dd if=/dev/vdb of=/dev/null bs=4k count=1 2>/dev/null && echo read')).toBe('read\n')
@@ -69,6 +73,7 @@ export function guestMemory(labOf: () => GuestLab): void {
     // What was plugged in can still go.
     await driver.ensureNics(INSTANCE, [nic(0)])
     await until('the interface to go', async () => (await driver.ensureNics(INSTANCE, [nic(0)])).length === 0)
-    await ssh('kill $(pgrep -f run/counter)')
+    await until('the guest to have cleared up', async () => !(await ssh('ls /sys/class/net; ls -d /run/net.* 2>/dev/null; ip rule')).match(/eth1|net\.|10\.0/))
+    await ssh('kill $(cat /run/counter.pid)')
   }, 120_000)
 }

@@ -18,6 +18,7 @@ import { UID_BASE } from '../../src/core/machine-uid.ts'
 import { diskContract } from './hypervisor-disks.ts'
 import { qemuDisks } from './hypervisor-disks-qemu.ts'
 import { memoryContract } from './hypervisor-memory.ts'
+import { qemuMemory } from './hypervisor-memory-qemu.ts'
 import { consoleShows, qemuHost, simHost, whyNoQemu, writeToSerial, type NicBench, type TestHost } from './hypervisor-hosts.ts'
 
 const noQemu = whyNoQemu()
@@ -576,6 +577,7 @@ describe.skipIf(noQemu !== undefined)('QEMU hypervisor on this host', () => {
   })
 
   qemuDisks(() => ({ host, driver }))
+  qemuMemory(() => ({ host, driver }))
 
   test('works in a home too deep for the path of a socket', async () => {
     const home = join(host.home, 'd'.repeat(120))

@@ -33,11 +33,12 @@ export async function readHardware(execute: Execute, pid: number): Promise<Hardw
   const graph = await BlockGraph.read(execute)
   const cutOff = [...graph.disks.filter((disk) => disk.nodes.length === 0).map((disk) => disk.volumeId), ...await cutOffNics(execute)]
   if (cutOff.length > 0) throw new MemoryImageError(`its guest has not given up what was detached by force: ${cutOff.join(', ')}`)
-  const options = optionsOf(commandLine(pid))
+  const words = commandLine(pid)
+  const options = optionsOf(words)
   const { qemu } = (await execute('query-version')) as { qemu: { major: number; minor: number; micro: number } }
   return {
     qemuVersion: `${qemu.major}.${qemu.minor}.${qemu.micro}`, options,
-    processor: options['-accel'] === 'kvm' ? hostProcessor() : null, layout: await readLayout(execute),
+    processor: options['-accel'] === 'kvm' ? hostProcessor() : null, layout: await readLayout(execute, words),
   }
 }
 

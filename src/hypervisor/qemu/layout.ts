@@ -31,10 +31,14 @@ export function freshLayout({ instanceId, disks, nics, ...spec }: MachineSpec): 
   return { ports, places }
 }
 
-/** The layout that a machine has now, also by what came and went since its start. */
-export async function readLayout(execute: Execute): Promise<Layout> {
+/**
+ * The layout that a machine has now, also by what came and went since its start. Its guest knows ports by the order in
+ * which they were made (ACPI), and only the command line tells that.
+ */
+export async function readLayout(execute: Execute, words: readonly string[]): Promise<Layout> {
   const layout: Layout = { ports: [], places: {} }
-  const ids = (await deviceIds(execute)).toSorted()
+  const rank = (id: string) => words.findIndex((word) => word.startsWith(`pcie-root-port,id=${id},`))
+  const ids = (await deviceIds(execute)).toSorted((a, b) => rank(a) - rank(b))
   for (const id of ids) {
     const path = `/machine/peripheral/${id}`
     const read = (property: string) => execute('qom-get', { path, property })

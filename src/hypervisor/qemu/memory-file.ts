@@ -22,9 +22,9 @@ const HEADER_BYTES = MAGIC.length + SALT_BYTES
 const HEAD_BYTES = 20
 const LAST = 0x8000_0000
 /** Of text in a frame; the event loop waits for as much to be encrypted, less than a millisecond. */
-const CHUNK_BYTES = 1024 * 1024
+const CHUNK_BYTES = 256 * 1024
 /** After so much the disk begins to be written, so that little is left to wait for at the end. */
-const FLUSH_BYTES = 64 * CHUNK_BYTES
+const FLUSH_BYTES = 64 * 1024 * 1024
 
 /** What opens a file. */
 type Secret = Pick<MemoryImage, 'key' | 'binding'>
