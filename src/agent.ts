@@ -12,6 +12,7 @@ import { createImportReconciler } from './reconcile/import.ts'
 import { createInstanceReconciler } from './reconcile/instance.ts'
 import { createLayerReconciler } from './reconcile/layer.ts'
 import { isFatal, ReconcileLoop } from './reconcile/loop.ts'
+import { createPushedKeyReconciler } from './reconcile/pushed-key.ts'
 import { createRecycleReconciler } from './reconcile/recycle.ts'
 import { resync } from './reconcile/resync.ts'
 import { createResyncTimer, type ResyncTimer } from './reconcile/resync-timer.ts'
@@ -79,6 +80,7 @@ export function createAgent(options: AgentOptions): Agent {
         ...createVpcReconcilers({ ...common, random, hostId: host.hostId }),
         console: createConsoleReconciler(common),
         screenshot: createScreenshotReconciler(common),
+        'pushed-key': createPushedKeyReconciler(common),
         images: createImagesReconciler({ ...common, images: options.images, hostId: host.hostId }),
       },
     })

@@ -5,6 +5,7 @@ import type { LayerSpec } from '../volumes/driver.ts'
 import type { DiskSwitch, MachineSpec, NicSpec } from './driver.ts'
 import type { LayerData } from './sim-data.ts'
 import { SimDisks } from './sim-disks.ts'
+import { SimSerial } from './sim-serial.ts'
 import { SimLayers, topOf, type SimLayer } from './sim-layers.ts'
 
 export type { SimLayer } from './sim-layers.ts'
@@ -66,6 +67,10 @@ export interface SimMachine {
   process: SimProcess | null
   /** Everything the guest ever wrote to its console. */
   console: string
+  /** Who sits at its serial console. */
+  serial: SimSerial | null
+  /** Lines of authorized_keys, by user of the guest. */
+  authorizedKeys: Map<string, Set<string>>
   /** How often it was started. */
   boots: number
   /** What the guest is busy with: booting, or shutting down. */
@@ -85,6 +90,8 @@ export class SimWorld {
   isDiskFull = false
   /** Whether guests freeze their file systems when they are asked to. */
   hasGuestAgents = false
+  /** Whether guests take SSH keys from the host. */
+  takesKeys = true
   readonly #layers = new SimLayers()
   readonly #clock: Clock
   readonly #random: Random
@@ -118,7 +125,7 @@ export class SimWorld {
     const known = this.machines.get(spec.instanceId)
     if (known?.process) return
     const disks = new SimDisks(spec.instanceId, this.#layers, spec.disks)
-    const machine = known ?? { instanceId: spec.instanceId, spec, process: null, console: '', boots: 0, timers: [] }
+    const machine = known ?? { instanceId: spec.instanceId, spec, process: null, console: '', serial: null, authorizedKeys: new Map(), boots: 0, timers: [] }
     this.machines.set(spec.instanceId, machine)
     machine.spec = spec
     machine.boots += 1
@@ -127,8 +134,8 @@ export class SimWorld {
       nics: new Map(spec.nics.map((nic) => [nic.attachmentId, plugged(nic)])),
       disks, unwritten: [],
     }
-    machine.console += '[    0.000000] Hearth simulated guest: no kernel, no programs, only this text\n'
-    machine.console += `[    0.000000] ${spec.instanceId}: ${spec.vcpus} vCPU, ${spec.memoryMib} MiB of memory\n`
+    print(machine, '[    0.000000] Hearth simulated guest: no kernel, no programs, only this text\n')
+    print(machine, `[    0.000000] ${spec.instanceId}: ${spec.vcpus} vCPU, ${spec.memoryMib} MiB of memory\n`)
     this.#later(machine, this.#delays.bootMs, () => this.#booted(machine))
   }
 
@@ -136,8 +143,23 @@ export class SimWorld {
   pressPowerButton(instanceId: string): void {
     const machine = this.machines.get(instanceId)
     if (machine?.process?.status !== 'running') return
-    machine.console += 'Power button pressed: the simulated guest shuts down.\n'
+    print(machine, 'Power button pressed: the simulated guest shuts down.\n')
     this.#later(machine, this.#delays.shutdownMs, () => this.guestPowersOff(instanceId))
+  }
+
+  /** Sits down at a machine's serial console, of whose guest nothing is left but that it echoes what is typed. */
+  openSerial(instanceId: string): SimSerial | 'busy' | 'absent' {
+    const machine = this.machines.get(instanceId)
+    if (!machine?.process) return 'absent'
+    if (machine.serial) return 'busy'
+    const serial = new SimSerial((typed) => {
+      if (machine.process?.status === 'running') print(machine, typed.replaceAll('\r', '\nsimulated login: '))
+    })
+    machine.serial = serial
+    serial.once('close', () => {
+      if (machine.serial === serial) machine.serial = null
+    })
+    return serial
   }
 
   /** Plugs an interface into a machine that has a process. */
@@ -161,7 +183,7 @@ export class SimWorld {
   guestPowersOff(instanceId: string): void {
     const machine = this.machines.get(instanceId)
     if (machine?.process?.status !== 'running') return
-    machine.console += 'The simulated guest is down.\n'
+    print(machine, 'The simulated guest is down.\n')
     machine.process.status = 'shutdown'
     this.#rest(machine)
     this.#changed(instanceId)
@@ -204,6 +226,8 @@ export class SimWorld {
     if (!machine?.process) return
     machine.process.disks.end()
     machine.process = null
+    machine.serial?.hangUp()
+    machine.serial = null
     this.#rest(machine)
     this.#changed(instanceId)
   }
@@ -285,7 +309,7 @@ export class SimWorld {
 
   #booted(machine: SimMachine): void {
     const mac = machine.spec.nics.find((nic) => nic.deviceIndex === 0)?.mac ?? 'none'
-    machine.console += `[    1.000000] eth0: ${mac} (simulated)\nsimulated login:\n`
+    print(machine, `[    1.000000] eth0: ${mac} (simulated)\nsimulated login:\n`)
   }
 
   #later(machine: SimMachine, range: DelayRange, run: () => void): void {
@@ -307,6 +331,12 @@ export class SimWorld {
 /** An empty simulated host. */
 export function createSimWorld(options: SimWorldOptions): SimWorld {
   return new SimWorld(options)
+}
+
+/** What the guest writes to its console: kept, and shown to who sits there. */
+function print(machine: SimMachine, text: string): void {
+  machine.console += text
+  machine.serial?.show(text)
 }
 
 function plugged(spec: NicSpec): SimNic {

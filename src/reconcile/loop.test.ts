@@ -34,6 +34,7 @@ beforeEach(async () => {
     reconcilers: {
       instance: reconciler, volume: reconciler, vpc: reconciler, ports: reconciler, console: reconciler,
       screenshot: reconciler, images: reconciler, layer: reconciler, import: reconciler, recycle: reconciler,
+      'pushed-key': reconciler,
     },
   })
 })

@@ -53,6 +53,7 @@ beforeAll(async () => {
     },
     reconcilers: {
       instance: nothing, volume: nothing, vpc: nothing, ports: nothing, console: nothing, screenshot: nothing, images: nothing, recycle: nothing,
+      'pushed-key': nothing,
       layer: createLayerReconciler(common), import: createImportReconciler({ ...common, imports: createImportFolder(at('imports')) }),
     },
   })

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Clock } from '../../core/clock.ts'
-import type { Qemu } from './devices.ts'
+import type { Execute, Qemu } from './devices.ts'
 import { openSocket } from './qmp.ts'
 
 /** How long an agent may take to say that it is there, and for an answer that it need not work for. */
@@ -30,7 +30,7 @@ export function isUnknownCommand(error: unknown): boolean {
  * @returns undefined, with nothing done, where none answers in time.
  */
 export async function withGuestAgent<T>(qemu: Qemu, clock: Clock, use: (agent: GuestAgent) => Promise<T>): Promise<T | undefined> {
-  const agent = (await hasAgent(qemu)) ? await GuestAgent.reach(qemu.folder, clock) : undefined
+  const agent = (await hasGuestAgent(qemu.execute)) ? await GuestAgent.reach(qemu.folder, clock) : undefined
   try {
     return agent && (await use(agent))
   } finally {
@@ -39,7 +39,7 @@ export async function withGuestAgent<T>(qemu: Qemu, clock: Clock, use: (agent: G
 }
 
 /** Whether something in the guest has the agents' channel open. */
-async function hasAgent({ execute }: Qemu): Promise<boolean> {
+export async function hasGuestAgent(execute: Execute): Promise<boolean> {
   const channels = (await execute('query-chardev')) as { label: string; 'frontend-open': boolean }[]
   return channels.some((channel) => channel.label === 'qga' && channel['frontend-open'])
 }

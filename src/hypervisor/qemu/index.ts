@@ -1,18 +1,20 @@
 import { createHash } from 'node:crypto'
 import { closeSync, fstatSync, readdirSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
 import { waitFor, type Clock } from '../../core/clock.ts'
 import { messageOf } from '../../core/errors.ts'
 import { isWellFormedId } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Random } from '../../core/random.ts'
 import type {
-  DiskSpec, DiskSwitch, GuestArchitecture, Hypervisor, MachineObservation, MachinePlatform, MachineSpec, MemoryImage,
-  NicSpec,
+  DiskSpec, DiskSwitch, GuestArchitecture, Hypervisor, KeyChange, MachineChannels, MachineObservation, MachinePlatform,
+  MachineSpec, MemoryImage, NicSpec,
 } from '../driver.ts'
 import { architectureFacts, architectureOf, uefiFirmware } from './architecture.ts'
 import { machineArguments, UEFI_VARIABLES_FILE } from './arguments.ts'
 import { MachineCgroup } from './cgroup.ts'
+import { changeAuthorizedKeys, openSerial, readChannels } from './channels.ts'
 import type { Execute, Qemu } from './devices.ts'
 import { keysOf } from './disk-nodes.ts'
 import { ensureDisks } from './disks.ts'
@@ -168,6 +170,18 @@ class QemuHypervisor implements Hypervisor {
 
   async consoleOutput(instanceId: string, maxBytes: number): Promise<Buffer> {
     return this.#folder(instanceId).tail('console.log', maxBytes)
+  }
+
+  async channels(instanceId: string): Promise<MachineChannels | undefined> {
+    return this.#withQemu(instanceId, undefined, ({ execute }) => readChannels(execute))
+  }
+
+  async openSerial(instanceId: string): Promise<Duplex | 'busy' | 'absent'> {
+    return this.#withQemu<Duplex | 'busy' | 'absent'>(instanceId, 'absent', (qemu) => openSerial(qemu, this.#options.clock))
+  }
+
+  async changeAuthorizedKeys(instanceId: string, change: KeyChange): Promise<'done' | 'unreachable'> {
+    return this.#withQemu(instanceId, 'unreachable', (qemu) => changeAuthorizedKeys(qemu, this.#options.clock, change))
   }
 
   async screenshot(instanceId: string): Promise<Buffer> {
