@@ -29,13 +29,13 @@ export function addConsole(program: Command, terminal: Terminal): void {
     if (instance.state === 'stopped' || instance.state === 'terminated' || !existsSync(path.join(folder, 'serial.sock'))) {
       throw new Error(`${instance.instanceId} is ${instance.state} and has no console to sit at; see aws ec2 get-console-output`)
     }
-    terminal.say(`console of ${instance.instanceId}; Ctrl-] leaves it`)
-    process.stdout.write(tailOf(path.join(folder, 'console.log')))
     // The path of a Unix socket has room for 107 bytes only, which a home may exceed.
     process.chdir(folder)
     if (await isTaken()) {
       throw new Error(`somebody sits at the console of ${instance.instanceId} already (another hearth console, or an SSH session)`)
     }
+    terminal.say(`console of ${instance.instanceId}; Ctrl-] leaves it`)
+    process.stdout.write(tailOf('console.log'))
     await attach(await connectTo('serial.sock'))
     terminal.say('\nleft the console')
   })

@@ -32,7 +32,8 @@ export async function pushKey(
   const times = { expires_ms: nowMs + PUSHED_KEY_MS }
   if (known) {
     // What may be in the guest stays known to be.
-    const state = known.state === 'asked' || known.state === 'present' ? 'asked' : 'pending'
+    const mayBeInside = key.kind === 'ssh' && (known.state === 'asked' || known.state === 'present')
+    const state = mayBeInside ? 'asked' : 'pending'
     await db.updateTable('pushed_keys').set({ ...times, state }).where('key_id', '=', keyId).execute()
   } else {
     if (all.length >= MOST_PUSHED_KEYS) return false

@@ -148,6 +148,7 @@ describe('the serial console', () => {
     expect(await pushSerial({ SSHPublicKey: publicKey('rsa') })).toMatchObject({ __type: 'SerialConsoleSessionLimitExceededException' })
     const second = ssh()
     expect(await second.ended).toBe(1)
+    expect(await pushSerial()).toMatchObject({ __type: 'SerialConsoleSessionLimitExceededException' })
     expect(second.said()).toContain('Only 1 session is supported at a time')
 
     await cloud.ec2.send(new TerminateInstancesCommand({ InstanceIds: [instanceId] }))
