@@ -8,6 +8,9 @@ export const REACH_TIMEOUT_MS = 1500
 /** No answer used here comes near this; more is a broken or hostile guest. */
 const MAX_ANSWER_BYTES = 65_536
 
+/** As much as a sentence for people needs. */
+const MAX_REFUSAL_LENGTH = 500
+
 /** What the guest's agent refused. */
 export class GuestAgentError extends Error {
   /** "GenericError", "CommandNotFound"…; a guest may say anything. */
@@ -147,6 +150,6 @@ function parse(line: string): Record<string, unknown> | undefined {
 /** What an agent says of an error is a class and a description; this one may be the guest's own invention. */
 function refusal(error: unknown, sentence: (why: string) => string): GuestAgentError {
   const { class: errorClass, desc } = typeof error === 'object' && error !== null ? (error as Record<string, unknown>) : {}
-  const why = typeof desc === 'string' ? desc : JSON.stringify(error)
+  const why = (typeof desc === 'string' ? desc : JSON.stringify(error)).slice(0, MAX_REFUSAL_LENGTH)
   return new GuestAgentError(sentence(why), typeof errorClass === 'string' ? errorClass : 'GenericError')
 }
