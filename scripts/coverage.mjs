@@ -19,6 +19,7 @@ const services = [
   { name: 'iam', title: 'IAM' },
   { name: 'ssm', title: 'Systems Manager' },
   { name: 'rbin', title: 'Recycle Bin' },
+  { name: 'ec2-instance-connect', title: 'EC2 Instance Connect' },
 ]
 
 /** Topics of the operations of EC2 that are missing; the first that matches has it. */

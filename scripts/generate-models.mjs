@@ -19,7 +19,7 @@
 //
 // A service may have its model in a file of its source instead, in which shapes have names in place of
 // indexes. Recycle Bin has: of its client no version with runtime schemas can be had that goes with the
-// other clients here. It says what AWS's model of 2021-06-15 says.
+// other clients here; and EC2 Instance Connect, which is two operations. They say what AWS's models say.
 import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -33,6 +33,7 @@ const require = createRequire(import.meta.url)
 // others only the names are known. A test compares it with the service's table of operations.
 const services = [
   { name: 'ec2', protocol: 'ec2Query' },
+  { name: 'ec2-instance-connect', file: 'src/ec2-instance-connect/model.json' },
   { name: 'iam', protocol: 'awsQuery', shapesOf: ['GetUser'] },
   { name: 'rbin', file: 'src/rbin/model.json' },
   { name: 'ssm', protocol: 'awsJson1_1', shapesOf: ['GetParameter', 'GetParameters', 'GetParametersByPath'] },

@@ -14,6 +14,7 @@ import { createInstanceReconciler } from './reconcile/instance.ts'
 import { createInterruptReconciler } from './reconcile/interrupt.ts'
 import { createLayerReconciler } from './reconcile/layer.ts'
 import { isFatal, ReconcileLoop } from './reconcile/loop.ts'
+import { createPushedKeyReconciler } from './reconcile/pushed-key.ts'
 import { createRecycleReconciler } from './reconcile/recycle.ts'
 import { resync } from './reconcile/resync.ts'
 import { createResyncTimer, type ResyncTimer } from './reconcile/resync-timer.ts'
@@ -93,6 +94,7 @@ export function createAgent(options: AgentOptions): Agent {
         screenshot: createScreenshotReconciler(common),
         event: createEventReconciler(common),
         interrupt: createInterruptReconciler(common),
+        'pushed-key': createPushedKeyReconciler(common),
         images: createImagesReconciler({ ...common, images: options.images, hostId: host.hostId }),
       },
     })

@@ -4,7 +4,7 @@ import { startApi } from './main.ts'
 await runChild(async (settings) => {
   const { api, port, store } = await startApi(settings)
   return {
-    port,
+    ports: { port },
     async stop() {
       await api.close()
       await store.close()

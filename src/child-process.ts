@@ -2,7 +2,10 @@ import { messageOf } from './core/errors.ts'
 import type { Settings } from './settings.ts'
 
 /** What a child of `hearth up` says over its channel. */
-export type ChildMessage = { type: 'ready'; port?: number } | { type: 'failed'; message: string }
+export type ChildMessage = ({ type: 'ready' } & FoundPorts) | { type: 'failed'; message: string }
+
+/** Ports at which a child listens now. */
+export type FoundPorts = Partial<Pick<Settings, 'port' | 'serialConsolePort'>>
 
 /**
  * Flags of Node for these processes: they make little garbage, and V8 would keep several times this
@@ -15,7 +18,7 @@ export const CHILD_FLAGS = ['--max-semi-space-size=4']
  * over the channel. It ends cleanly on SIGTERM and when its supervisor is gone; machines go on.
  */
 export async function runChild(
-  start: (settings: Settings, onFatal: (error: unknown) => void) => Promise<{ port?: number; stop: () => Promise<void> }>,
+  start: (settings: Settings, onFatal: (error: unknown) => void) => Promise<{ ports?: FoundPorts; stop: () => Promise<void> }>,
 ): Promise<void> {
   const tell = (message: ChildMessage) => new Promise<void>((resolve) => {
     if (process.send) process.send(message, () => resolve())
@@ -39,7 +42,7 @@ export async function runChild(
     }
     process.on('SIGTERM', stop)
     process.on('disconnect', stop)
-    await tell({ type: 'ready', ...(running.port === undefined ? {} : { port: running.port }) })
+    await tell({ type: 'ready', ...running.ports })
   } catch (error) {
     await die(error)
   }

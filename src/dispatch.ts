@@ -5,6 +5,7 @@ import type { Random } from './core/random.ts'
 import { operations as ec2Operations } from './ec2/index.ts'
 import type { Context } from './ec2/context.ts'
 import type { Operation } from './ec2/operation.ts'
+import { operations as instanceConnectOperations } from './ec2-instance-connect/index.ts'
 import type { ApiCall, Dispatch } from './protocol/server.ts'
 import { operations as iamOperations } from './iam/index.ts'
 import { operations as rbinOperations } from './rbin/index.ts'
@@ -23,7 +24,7 @@ export interface DispatchOptions {
 }
 
 const services: Record<ApiCall['service'], Record<string, Operation>> = {
-  ec2: ec2Operations, iam: iamOperations, rbin: rbinOperations, ssm: ssmOperations, sts: stsOperations,
+  ec2: ec2Operations, 'ec2-instance-connect': instanceConnectOperations, iam: iamOperations, rbin: rbinOperations, ssm: ssmOperations, sts: stsOperations,
 }
 
 /** Whether an operation is there. */

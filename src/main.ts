@@ -27,6 +27,8 @@ import { CHECK_INTERVAL_MS } from './model/status-check.ts'
 import { createLinuxNetwork } from './network/linux/index.ts'
 import { createVpcServices } from './network/services/index.ts'
 import type { Network } from './network/driver.ts'
+import { ensureHostKey } from './serial-console/host-key.ts'
+import { createSerialConsole, type SerialConsole, type SerialConsoleOptions } from './serial-console/server.ts'
 import type { ApiServer } from './protocol/server.ts'
 import type { ImageSource } from './reconcile/images.ts'
 import { registration, type Engine } from './registration.ts'
@@ -133,7 +135,10 @@ export async function startApi(settings: Settings): Promise<{ api: ApiServer; po
 }
 
 /** The agent process of this host, over QEMU and the kernel's network. */
-export async function startAgent(settings: Settings, onFatal: (error: unknown) => void): Promise<{ agent: Agent; store: Store }> {
+export async function startAgent(
+  settings: Settings,
+  onFatal: (error: unknown) => void,
+): Promise<{ agent: Agent; serialConsole: SerialConsole; serialConsolePort: number; store: Store }> {
   const log = processLogger('agent')
   const crashPoints = processCrashPoints(path.join(homePaths(settings.home).run, 'crash-agent'))
   await ensureHome(settings.home)
@@ -143,14 +148,14 @@ export async function startAgent(settings: Settings, onFatal: (error: unknown) =
   if (engine.accelerator === 'sim') throw new Error('the agent process runs real machines; the simulated engine has its own')
   const hostId = await ensureHostId(settings.home, systemRandom)
   await checkOwnDatabase(store, settings, hostId)
-  const hypervisor = createQemuHypervisor({
+  const hypervisor = withCrashPoints('hypervisor', createQemuHypervisor({
     home: settings.home, clock: systemClock, log, random: systemRandom, accelerator: engine.accelerator,
-  })
+  }), crashPoints)
   const limits = { vcpus: availableParallelism(), memoryMib: Math.floor((totalmem() / 2 ** 20) * GUEST_MEMORY_SHARE) }
   const agent = createAgent({
     store, clock: systemClock, random: systemRandom, log, limits, onFatal, recycleBudgetGib: settings.recycleBudgetGib,
     hostBootId: await readHostBootId(), checkIntervalMs: checkInterval(),
-    hypervisor: withCrashPoints('hypervisor', hypervisor, crashPoints),
+    hypervisor,
     network: withCrashPoints('network', await createNetwork(settings, store, log), crashPoints),
     volumes: withCrashPoints('volumes', createQcow2Volumes({ home: settings.home, log }), crashPoints),
     keys: createKeyService(path.join(homePaths(settings.home).keys, 'master.key')),
@@ -163,7 +168,22 @@ export async function startAgent(settings: Settings, onFatal: (error: unknown) =
   const { certificate } = await ensureIdentityKey(store, { clock: systemClock, random: systemRandom })
   await publishCertificate(settings.home, certificate)
   await agent.start()
-  return { agent, store }
+  return { agent, store, ...(await openSerialConsole(settings, { store, hypervisor, hostId, log })) }
+}
+
+/** The SSH server of the serial consoles of this host's machines. */
+export async function openSerialConsole(
+  settings: Settings,
+  options: Pick<SerialConsoleOptions, 'store' | 'hypervisor' | 'hostId' | 'log'>,
+): Promise<{ serialConsole: SerialConsole; serialConsolePort: number }> {
+  const hostKey = await ensureHostKey(homePaths(settings.home).keys)
+  const serialConsole = createSerialConsole({ ...options, clock: systemClock, hostKey })
+  const { serialConsolePort: port, host } = settings
+  const serialConsolePort = await serialConsole.listen(port, host).catch((error: NodeJS.ErrnoException) => {
+    const hint = error.code === 'EADDRINUSE' ? '; give another --serial-console-port' : ''
+    throw new Error(`the serial console cannot listen on port ${port} of ${host} (${error.message})${hint}`)
+  })
+  return { serialConsole, serialConsolePort }
 }
 
 /** Tests of what the status checks find are not to wait for minutes. */

@@ -20,6 +20,13 @@ test('the database is SQLite in the home, unless a URL of PostgreSQL is given', 
   }
 })
 
+test("the serial consoles' port is the one after the API's, or is picked as that one is", () => {
+  const portOf = (flags: object, environment = {}) => readSettings(flags, environment).serialConsolePort
+  expect([portOf({}), portOf({ port: '9000' }), portOf({ port: '0' }), portOf({ port: '65535' })]).toEqual([8774, 9001, 0, 0])
+  expect(portOf({ port: '0' }, { HEARTH_SERIAL_CONSOLE_PORT: '2222' })).toBe(2222)
+  expect(() => portOf({ serialConsolePort: 'off' })).toThrow('--serial-console-port must be a whole number from 0 to 65535, not off')
+})
+
 test('a public interface is named as the kernel names one, and is none unless given', () => {
   expect(readSettings({}, {}).publicInterface).toBeNull()
   expect(readSettings({ publicInterface: 'eth0.100' }, {}).publicInterface).toBe('eth0.100')

@@ -8,6 +8,8 @@ export interface Settings {
   home: string
   port: number
   host: string
+  /** Of the SSH server of serial consoles; it listens on the same address. */
+  serialConsolePort: number
   /** 'auto' takes QEMU where it works, and says why where it does not. */
   engine: 'auto' | 'qemu' | 'sim'
   auth: 'strict' | 'permissive'
@@ -42,6 +44,10 @@ export interface SettingOption {
 export const SETTING_OPTIONS: Record<keyof Settings, SettingOption> = {
   home: { flag: '--home <folder>', variable: 'HEARTH_HOME', description: 'where everything is kept (default ~/.hearth)' },
   port: { flag: '--port <number>', variable: 'HEARTH_PORT', description: 'port of the API (default 8773; 0 picks a free one)' },
+  serialConsolePort: {
+    flag: '--serial-console-port <number>', variable: 'HEARTH_SERIAL_CONSOLE_PORT',
+    description: 'port of the SSH server of serial consoles (default: the one after --port; 0 picks a free one)',
+  },
   host: { flag: '--host <address>', variable: 'HEARTH_HOST', description: 'address the API listens on (default 127.0.0.1)' },
   engine: { flag: '--engine <name>', variable: 'HEARTH_ENGINE', description: 'auto, qemu or sim (default auto)' },
   auth: { flag: '--auth <mode>', variable: 'HEARTH_AUTH', description: 'strict, or permissive: any key is good (default strict)' },
@@ -99,9 +105,11 @@ export function readSettings(flags: Given, environment: Record<string, string | 
     if (flag !== undefined) return String(flag)
     return environment[SETTING_OPTIONS[name].variable] || undefined
   }
+  const port = wholeNumber('port', value('port') ?? '8773', 0, 65_535)
   const settings: Settings = {
     home: path.resolve(value('home') ?? defaultHome(environment)),
-    port: wholeNumber('port', value('port') ?? '8773', 0, 65_535),
+    port,
+    serialConsolePort: wholeNumber('serialConsolePort', value('serialConsolePort') ?? String(portAfter(port)), 0, 65_535),
     host: value('host') ?? '127.0.0.1',
     engine: oneOf('engine', value('engine') ?? 'auto', ['auto', 'qemu', 'sim']),
     auth: oneOf('auth', value('auth') ?? 'strict', ['strict', 'permissive']),
@@ -119,6 +127,11 @@ export function readSettings(flags: Given, environment: Record<string, string | 
     recycleBudgetGib: budget(value('recycleBudgetGib')),
   }
   return checked(settings)
+}
+
+/** Where a free port is picked, or none comes after it, another free one is. */
+function portAfter(port: number): number {
+  return port === 0 || port === 65_535 ? 0 : port + 1
 }
 
 function checked(settings: Settings): Settings {

@@ -3,6 +3,7 @@ import type { Clock } from './core/clock.ts'
 import type { Logger } from './core/logger.ts'
 import type { Random } from './core/random.ts'
 import { createImportFolder, type ImportFiles } from './disk-formats/import-folder.ts'
+import type { Hypervisor } from './hypervisor/driver.ts'
 import { createSimHypervisor } from './hypervisor/sim.ts'
 import { createSimWorld, type SimWorld } from './hypervisor/sim-world.ts'
 import type { BuiltImage } from './images/build.ts'
@@ -79,7 +80,7 @@ export function createSimHost(ambient: { clock: Clock; random: Random }, delays:
 }
 
 /** An agent over a simulated host. `wrap` puts crash points around the drivers. */
-export function createSimAgent(options: SimAgentOptions): { agent: Agent; closeDrivers: () => void } {
+export function createSimAgent(options: SimAgentOptions): { agent: Agent; hypervisor: Hypervisor; closeDrivers: () => void } {
   const { settings, store, clock, random, log, host, onFatal, wrap = (_name, driver) => driver } = options
   const delays = mutable(options.delays)
   const capacity = options.capacity ?? SIM_CAPACITY
@@ -105,6 +106,7 @@ export function createSimAgent(options: SimAgentOptions): { agent: Agent; closeD
   })
   return {
     agent,
+    hypervisor,
     // What the drivers of a dead agent were doing must not go on.
     closeDrivers() {
       void hypervisor.close()

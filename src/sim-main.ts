@@ -1,4 +1,5 @@
 import { createApi } from './api.ts'
+import type { FoundPorts } from './child-process.ts'
 import { systemClock } from './core/clock.ts'
 import { systemRandom } from './core/random.ts'
 import { ensureCredentials } from './credentials.ts'
@@ -6,7 +7,7 @@ import { ensureHome, ensureHostId, homeIdOf, homePaths } from './home.ts'
 import { MAX_NICS } from './hypervisor/driver.ts'
 import type { SimWorld } from './hypervisor/sim-world.ts'
 import { createMemoryKeys } from './keys/memory-keys.ts'
-import { openStore, processLogger } from './main.ts'
+import { openSerialConsole, openStore, processLogger } from './main.ts'
 import { DEFAULT_ACCOUNT } from './model/account.ts'
 import { instanceDoc } from './model/instance.ts'
 import { diskSpecs, keyOf } from './reconcile/disks.ts'
@@ -25,7 +26,7 @@ export async function startSimulated(
   settings: Settings,
   onFatal: (error: unknown) => void,
   log = processLogger('sim'),
-): Promise<{ port: number; stop: () => Promise<void>; host: SimHost }> {
+): Promise<{ ports: Required<FoundPorts>; stop: () => Promise<void>; host: SimHost }> {
   const clock = systemClock
   const random = systemRandom
   await ensureHome(settings.home)
@@ -34,7 +35,7 @@ export async function startSimulated(
   const host = createSimHost({ clock, random }, delays)
   const hostId = await ensureHostId(settings.home, random)
   await restoreHost(store, hostId, host.world)
-  const { agent } = createSimAgent({ hostId, settings, store, clock, random, log, host, delays, onFatal })
+  const { agent, hypervisor } = createSimAgent({ hostId, settings, store, clock, random, log, host, delays, onFatal })
   const credentials = await ensureCredentials(homePaths(settings.home).credentials, random, DEFAULT_ACCOUNT)
   const api = await createApi({
     store, clock, random, log, region: settings.region, credentials, auth: settings.auth,
@@ -45,10 +46,12 @@ export async function startSimulated(
   // The image is registered before anybody asks for it.
   await agent.settled(SETTLE_HORIZON_MS)
   const port = await api.listen(settings.port, settings.host)
+  const { serialConsole, serialConsolePort } = await openSerialConsole(settings, { store, hypervisor, hostId, log })
   return {
-    port, host,
+    ports: { port, serialConsolePort }, host,
     async stop() {
       await api.close()
+      await serialConsole.close()
       await agent.stop()
       await store.close()
     },

@@ -3,5 +3,5 @@ import { startSimulated } from './sim-main.ts'
 
 await runChild(async (settings, onFatal) => {
   const cloud = await startSimulated(settings, onFatal)
-  return { port: cloud.port, stop: cloud.stop }
+  return { ports: cloud.ports, stop: cloud.stop }
 })

@@ -2,12 +2,17 @@ import type { Command } from 'commander'
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import path from 'node:path'
+import { systemClock } from '../core/clock.ts'
+import { isSerialTaken } from '../hypervisor/qemu/channels.ts'
+import { QmpClient } from '../hypervisor/qemu/qmp.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { findInstance, listInstances } from './instances.ts'
 import type { Terminal } from './terminal.ts'
 
 /** Ctrl-], as in telnet and virsh. */
 const ESCAPE = 0x1d
+/** A monitor that is there answers at once. */
+const MONITOR_TIMEOUT_MS = 1000
 /** How much of what was written before is shown. */
 const TAIL_BYTES = 8 * 1024
 
@@ -24,10 +29,13 @@ export function addConsole(program: Command, terminal: Terminal): void {
     if (instance.state === 'stopped' || instance.state === 'terminated' || !existsSync(path.join(folder, 'serial.sock'))) {
       throw new Error(`${instance.instanceId} is ${instance.state} and has no console to sit at; see aws ec2 get-console-output`)
     }
-    terminal.say(`console of ${instance.instanceId}; Ctrl-] leaves it`)
-    process.stdout.write(tailOf(path.join(folder, 'console.log')))
     // The path of a Unix socket has room for 107 bytes only, which a home may exceed.
     process.chdir(folder)
+    if (await isTaken()) {
+      throw new Error(`somebody sits at the console of ${instance.instanceId} already (another hearth console, or an SSH session)`)
+    }
+    terminal.say(`console of ${instance.instanceId}; Ctrl-] leaves it`)
+    process.stdout.write(tailOf('console.log'))
     await attach(await connectTo('serial.sock'))
     terminal.say('\nleft the console')
   })
@@ -45,6 +53,17 @@ export function tailOf(file: string): Buffer {
     return tail.subarray(start > 0 ? tail.indexOf('\n') + 1 : 0, read)
   } finally {
     closeSync(handle)
+  }
+}
+
+/** Whether QEMU has a client at the console already, of which it would let a second one wait without a word. */
+async function isTaken(): Promise<boolean> {
+  const qemu = await QmpClient.connect('.', 'qmp2.sock', systemClock, MONITOR_TIMEOUT_MS).catch(() => undefined)
+  try {
+    // Who cannot ask is let through: the spare monitor may be taken by a person.
+    return qemu ? await isSerialTaken((...command) => qemu.execute(command[0], command[1], MONITOR_TIMEOUT_MS)) : false
+  } finally {
+    qemu?.close()
   }
 }
 

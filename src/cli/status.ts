@@ -8,13 +8,15 @@ import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { listInstances, type InstanceView } from './instances.ts'
 import { readRoom, recycleWarnings, roomWarnings, type Room } from './room.ts'
 import { formatDuration, formatMib, formatTable, type Terminal } from './terminal.ts'
-import { endpointOf, readUpRecord } from './up-record.ts'
+import { describeSerialConsole, endpointOf, readUpRecord, serialConsoleOf, type SerialConsoleDoor } from './up-record.ts'
 
 /** What `hearth status --json` prints. */
 export interface Status {
   home: string
   isUp: boolean
   endpoint: string | null
+  /** Where the SSH server of serial consoles is, while the cloud is up. */
+  serialConsole: SerialConsoleDoor | null
   /** Pids of `hearth up` and its children; null while one is down. */
   processes: Record<string, number | null>
   region: string
@@ -75,6 +77,7 @@ export function readStatus(settings: Settings): Promise<Status> {
       home: settings.home,
       isUp,
       endpoint: up && isUp ? endpointOf(up.record.settings) : null,
+      serialConsole: (up && isUp && serialConsoleOf({ ...settings, ...up.record.settings, home: settings.home })) || null,
       processes: up?.isRunning ? { up: up.record.supervisor.pid, ...up.record.children } : {},
       region: host?.region ?? settings.region,
       host: doc && promised ? {
@@ -107,10 +110,14 @@ export function formatStatus(status: Status, nowMs: number): string {
   return parts.join('\n\n')
 }
 
-function cloudLines({ home, isUp, endpoint, processes, region, host, room, recycleBin, restorable, warnings }: Status): string[] {
+function cloudLines(status: Status): string[] {
+  const { home, isUp, endpoint, serialConsole, processes, region, host, room, recycleBin, restorable, warnings } = status
   const pids = Object.entries(processes).map(([name, pid]) => `${name} ${pid ?? 'down'}`).join(', ')
   const state = isUp ? `up at ${endpoint}` : Object.keys(processes).length > 0 ? 'starting' : 'down'
-  const lines = [`cloud     ${state}${pids ? ` (${pids})` : ''}`, `home      ${home}, region ${region}`]
+  const lines = [
+    `cloud     ${state}${pids ? ` (${pids})` : ''}`, `home      ${home}, region ${region}`,
+    ...(serialConsole ? [`serial    ${describeSerialConsole(serialConsole)}`] : []),
+  ]
   if (!host) return lines
   const engine = host.engine === 'sim' ? 'sim' : `${host.engine}, ${host.accelerator}`
   const left = {

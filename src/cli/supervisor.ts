@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import path from 'node:path'
-import { CHILD_FLAGS, type ChildMessage } from '../child-process.ts'
+import { CHILD_FLAGS, type ChildMessage, type FoundPorts } from '../child-process.ts'
 import type { Clock, Timer } from '../core/clock.ts'
 import { waitFor } from '../core/clock.ts'
 import { giveToFolderOwner } from '../core/file-owner.ts'
@@ -37,7 +37,7 @@ export class Supervisor {
     this.#options = options
     this.#settings = options.settings
     this.#children = Object.entries(options.scripts).map(([name, script]) =>
-      new SupervisedChild(name, script, options, () => this.#settings, (port) => this.#settle(port)))
+      new SupervisedChild(name, script, options, () => this.#settings, (ports) => this.#settle(ports)))
   }
 
   /** Starts every child. @throws Error when one cannot start; all of them are ended then. */
@@ -55,7 +55,7 @@ export class Supervisor {
     await Promise.all(this.#children.map((child) => child.stop()))
   }
 
-  /** With the port that the API really has. */
+  /** With the ports that its processes really have. */
   get settings(): Settings {
     return this.#settings
   }
@@ -66,8 +66,8 @@ export class Supervisor {
   }
 
   /** A free port that was found once is kept, so that clients find a restarted API. */
-  #settle(port: number | undefined): void {
-    if (port !== undefined) this.#settings = { ...this.#settings, port }
+  #settle(ports: FoundPorts): void {
+    this.#settings = { ...this.#settings, ...ports }
     this.#options.onChange?.()
   }
 }
@@ -77,7 +77,7 @@ class SupervisedChild {
   readonly #script: string
   readonly #options: SupervisorOptions
   readonly #settings: () => Settings
-  readonly #onReady: (port: number | undefined) => void
+  readonly #onReady: (ports: FoundPorts) => void
   #process: ChildProcess | undefined
   #restart: Timer | undefined
   #isStopping = false
@@ -93,7 +93,7 @@ class SupervisedChild {
     script: string,
     options: SupervisorOptions,
     settings: () => Settings,
-    onReady: (port: number | undefined) => void,
+    onReady: (ports: FoundPorts) => void,
   ) {
     this.name = name
     this.#script = script
@@ -154,7 +154,8 @@ class SupervisedChild {
     }
     if (this.#wasReady) this.#options.say(`${this.name} is back`)
     this.#wasReady = true
-    this.#onReady(message.port)
+    const { type: _, ...ports } = message
+    this.#onReady(ports)
     this.#settleFirst?.resolve()
   }
 

@@ -5,6 +5,7 @@ import { giveToFolderOwner } from '../core/file-owner.ts'
 import { homePaths } from '../home.ts'
 import { isAlive, type ProcessId } from '../hypervisor/qemu/process.ts'
 import type { Engine } from '../main.ts'
+import { hostKeyFingerprint } from '../serial-console/host-key.ts'
 import { isLoopback, type Settings } from '../settings.ts'
 
 /** What the last `hearth up` of a home noted of itself in run/up.json; kept when it has ended. */
@@ -59,11 +60,35 @@ export function lockHome(home: string): (() => void) | undefined {
   }
 }
 
+/** What of this machine's addresses clients on it use. */
+function localHost({ host }: Pick<Settings, 'host'>): string {
+  const wildcards: Record<string, string> = { '0.0.0.0': '127.0.0.1', '::': '::1' }
+  return wildcards[host] ?? host
+}
+
 /** Where clients on this machine reach the API. */
 export function endpointOf(settings: Pick<Settings, 'host' | 'port'>): string {
-  const wildcards: Record<string, string> = { '0.0.0.0': '127.0.0.1', '::': '::1' }
-  const host = wildcards[settings.host] ?? settings.host
+  const host = localHost(settings)
   return `http://${host.includes(':') ? `[${host}]` : host}:${settings.port}`
+}
+
+/** How one gets to a serial console by SSH. */
+export interface SerialConsoleDoor {
+  host: string
+  port: number
+  /** The host key's fingerprint, as ssh shows it. */
+  hostKey: string
+}
+
+/** Where the serial consoles' SSH server is; undefined before it has a host key. */
+export function serialConsoleOf(settings: Pick<Settings, 'home' | 'host' | 'serialConsolePort'>): SerialConsoleDoor | undefined {
+  const hostKey = hostKeyFingerprint(homePaths(settings.home).keys)
+  return hostKey === undefined ? undefined : { host: localHost(settings), port: settings.serialConsolePort, hostKey }
+}
+
+/** The same for people. */
+export function describeSerialConsole({ host, port, hostKey }: SerialConsoleDoor): string {
+  return `ssh -p ${port} i-….port0@${host}, host key ${hostKey}`
 }
 
 /** Settings of the cloud as it runs or last ran, so that only the home has to be given twice. */

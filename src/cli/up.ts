@@ -15,7 +15,9 @@ import { countLive } from './instances.ts'
 import { watchRoom } from './room.ts'
 import { Supervisor } from './supervisor.ts'
 import type { Terminal } from './terminal.ts'
-import { endpointOf, exposureWarning, lockHome, readUpRecord, writeUpRecord } from './up-record.ts'
+import {
+  describeSerialConsole, endpointOf, exposureWarning, lockHome, readUpRecord, serialConsoleOf, writeUpRecord,
+} from './up-record.ts'
 import { welcome } from './welcome.ts'
 
 /** `hearth up`: brings the cloud up and keeps it up. */
@@ -96,6 +98,8 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
       isReady = true
       record()
       terminal.out(`ready ${endpointOf(supervisor.settings)}`)
+      const serialConsole = serialConsoleOf(supervisor.settings)
+      if (serialConsole) terminal.say(`serial consoles: ${describeSerialConsole(serialConsole)}`)
       greet(supervisor.settings, terminal, ending)
       const watch = watchRoom(home, systemClock, terminal)
       await aborted(ending)

@@ -111,6 +111,7 @@ import { describeSecurityGroupReferences, describeStaleSecurityGroups } from './
 import { createSecurityGroup, describeSecurityGroups } from './security-groups.ts'
 import { describeSnapshotAttribute, modifySnapshotAttribute, resetSnapshotAttribute } from './snapshot-attributes.ts'
 import { describeLockedSnapshots, lockSnapshot, unlockSnapshot } from './snapshot-locks.ts'
+import { disableSerialConsoleAccess, enableSerialConsoleAccess, getSerialConsoleAccessStatus } from './serial-console-access.ts'
 import {
   disableSnapshotBlockPublicAccess, enableSnapshotBlockPublicAccess, getSnapshotBlockPublicAccessState,
 } from './snapshot-public-access.ts'
@@ -250,6 +251,7 @@ export const operations: Record<string, Operation> = {
   DisableImageBlockPublicAccess: mutation(disableImageBlockPublicAccess),
   DisableImageDeprecation: mutation(disableImageDeprecation),
   DisableImageDeregistrationProtection: mutation(disableImageDeregistrationProtection),
+  DisableSerialConsoleAccess: mutation(disableSerialConsoleAccess),
   DisableSnapshotBlockPublicAccess: mutation(disableSnapshotBlockPublicAccess),
   DisassociateAddress: mutation(disassociateAddress),
   DisassociateRouteTable: mutation(disassociateRouteTable),
@@ -259,6 +261,7 @@ export const operations: Record<string, Operation> = {
   EnableImageBlockPublicAccess: mutation(enableImageBlockPublicAccess),
   EnableImageDeprecation: mutation(enableImageDeprecation),
   EnableImageDeregistrationProtection: mutation(enableImageDeregistrationProtection),
+  EnableSerialConsoleAccess: mutation(enableSerialConsoleAccess),
   EnableSnapshotBlockPublicAccess: mutation(enableSnapshotBlockPublicAccess),
   EnableVolumeIO: mutation(enableVolumeIO),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
@@ -270,6 +273,7 @@ export const operations: Record<string, Operation> = {
   GetLaunchTemplateData: query(getLaunchTemplateData),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
+  GetSerialConsoleAccessStatus: query(getSerialConsoleAccessStatus),
   GetSnapshotBlockPublicAccessState: query(getSnapshotBlockPublicAccessState),
   ImportImage: mutation(importImage),
   ImportKeyPair: mutation(importKeyPair),

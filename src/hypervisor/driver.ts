@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream'
 import type { LayerRef } from '../volumes/driver.ts'
 
 /** As many disks as a machine can have, the root included. */
@@ -118,6 +119,29 @@ export class MemoryImageError extends Error {
   }
 }
 
+/** Who is at a machine's ends, beside QEMU's monitor. */
+export interface MachineChannels {
+  /** Something in the guest listens to what the host asks. */
+  hasGuestAgent: boolean
+  /** Somebody sits at its serial console, through this driver or not. */
+  isSerialTaken: boolean
+}
+
+/** Public keys that let in as a user of the guest; lines of authorized_keys, which are told apart as a whole. */
+export interface KeyChange {
+  osUser: string
+  add: readonly string[]
+  remove: readonly string[]
+}
+
+/** The guest understood what it was asked and will not do it, now or later. `message` says why, in its words. */
+export class GuestRefusedError extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'GuestRefusedError'
+  }
+}
+
 /**
  * Runs machines on this host. Every method is idempotent, may be called again after a crash at any
  * point, and judges by what it observes, never by what it remembers.
@@ -175,6 +199,22 @@ export interface Hypervisor {
   remove(instanceId: string): Promise<void>
   /** The last `maxBytes` of what the guest wrote to its serial console, over all its boots. */
   consoleOutput(instanceId: string, maxBytes: number): Promise<Buffer>
+  /** Who is at the ends of a running machine; undefined when it does not run. */
+  channels(instanceId: string): Promise<MachineChannels | undefined>
+  /**
+   * Joins the machine's serial console: what the guest writes from now on is read, what is written is typed. There is
+   * room for one. The stream ends with the machine's process; whoever opened it destroys it.
+   *
+   * @returns `busy` while somebody else sits there, `absent` when the machine does not run.
+   */
+  openSerial(instanceId: string): Promise<Duplex | 'busy' | 'absent'>
+  /**
+   * Has the guest's agent add keys and take away others; a key that is there already, or is not, is left so.
+   *
+   * @returns `unreachable`, with nothing done, when the machine does not run or nothing in its guest takes keys.
+   * @throws GuestRefusedError when the guest will not (no such user); any other Error may be thrown before or after it has.
+   */
+  changeAuthorizedKeys(instanceId: string, change: KeyChange): Promise<'done' | 'unreachable'>
   /**
    * The machine's screen as it is now, a binary PPM ("P6", 8 bits for each colour).
    *

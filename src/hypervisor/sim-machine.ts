@@ -1,6 +1,7 @@
 import type { Timer } from '../core/clock.ts'
 import type { MachineSpec, NicSpec } from './driver.ts'
 import type { SimDisks } from './sim-disks.ts'
+import type { SimSerial } from './sim-serial.ts'
 import type { SavedGuest, SimImage, SimMemory, Write } from './sim-memory.ts'
 
 /** The process of a simulated machine. */
@@ -40,6 +41,10 @@ export interface SimMachine {
   process: SimProcess | null
   /** Everything the guest ever wrote to its console. */
   console: string
+  /** Who sits at its serial console. */
+  serial: SimSerial | null
+  /** Lines of authorized_keys, by user of the guest. */
+  authorizedKeys: Map<string, Set<string>>
   /** How often it was started. */
   boots: number
   /** Memory in files of its folder, by id. */

@@ -4,6 +4,7 @@ import type { LayerSpec } from '../volumes/driver.ts'
 import type { DiskSwitch, MachineSpec, MemoryImage, NicSpec } from './driver.ts'
 import type { LayerData } from './sim-data.ts'
 import { SimDisks } from './sim-disks.ts'
+import { SimSerial } from './sim-serial.ts'
 import { SimLayers, topOf, type SimLayer } from './sim-layers.ts'
 import type { SimMachine, SimNic, SimProcess, Task } from './sim-machine.ts'
 import { staleDisks, textOf, type SavedGuest, type Write } from './sim-memory.ts'
@@ -48,6 +49,8 @@ export class SimWorld {
   loadingFails = false
   /** What must never have happened to any guest, in words. */
   readonly harm: string[] = []
+  /** Whether guests take SSH keys from the host. */
+  takesKeys = true
   readonly #layers = new SimLayers()
   readonly #clock: Clock
   readonly #random: Random
@@ -89,8 +92,8 @@ export class SimWorld {
     const machine = this.#begin(spec)
     machine.images.clear()
     machine.boots += 1
-    machine.console += '[    0.000000] Hearth simulated guest: no kernel, no programs, only this text\n'
-    machine.console += `[    0.000000] ${spec.instanceId}: ${spec.vcpus} vCPU, ${spec.memoryMib} MiB of memory\n`
+    print(machine, '[    0.000000] Hearth simulated guest: no kernel, no programs, only this text\n')
+    print(machine, `[    0.000000] ${spec.instanceId}: ${spec.vcpus} vCPU, ${spec.memoryMib} MiB of memory\n`)
     this.#later(machine, this.#delays.bootMs, () => this.#booted(machine))
   }
 
@@ -98,7 +101,7 @@ export class SimWorld {
   pressPowerButton(instanceId: string): void {
     const machine = this.machines.get(instanceId)
     if (machine?.process?.status !== 'running' || machine.process.hangs) return
-    machine.console += 'Power button pressed: the simulated guest shuts down.\n'
+    print(machine, 'Power button pressed: the simulated guest shuts down.\n')
     this.#later(machine, this.#delays.shutdownMs, () => this.guestPowersOff(instanceId))
   }
 
@@ -106,7 +109,7 @@ export class SimWorld {
   interrupt(instanceId: string): void {
     const machine = this.machines.get(instanceId)
     if (machine?.process?.status !== 'running') return
-    machine.console += 'Uhhuh. NMI received for unknown reason 20 on CPU 0.\nDazed and confused, but trying to continue\n'
+    print(machine, 'Uhhuh. NMI received for unknown reason 20 on CPU 0.\nDazed and confused, but trying to continue\n')
   }
 
   /** The guest computes something, and keeps it in its memory. @returns whether it runs. */
@@ -179,6 +182,21 @@ export class SimWorld {
     this.machines.get(instanceId)?.images.clear()
   }
 
+  /** Sits down at a machine's serial console, of whose guest nothing is left but that it echoes what is typed. */
+  openSerial(instanceId: string): SimSerial | 'busy' | 'absent' {
+    const machine = this.machines.get(instanceId)
+    if (!machine?.process) return 'absent'
+    if (machine.serial) return 'busy'
+    const serial = new SimSerial((typed) => {
+      if (machine.process?.status === 'running') print(machine, typed.replaceAll('\r', '\nsimulated login: '))
+    })
+    machine.serial = serial
+    serial.once('close', () => {
+      if (machine.serial === serial) machine.serial = null
+    })
+    return serial
+  }
+
   /** Plugs an interface into a machine that has a process. */
   plug(instanceId: string, nic: NicSpec): void {
     this.machines.get(instanceId)?.process?.nics.set(nic.attachmentId, plugged(nic))
@@ -200,7 +218,7 @@ export class SimWorld {
   guestPowersOff(instanceId: string): void {
     const machine = this.machines.get(instanceId)
     if (machine?.process?.status !== 'running' || machine.process.hangs) return
-    machine.console += 'The simulated guest is down.\n'
+    print(machine, 'The simulated guest is down.\n')
     machine.process.status = 'shutdown'
     this.#rest(machine)
     this.#changed(instanceId)
@@ -261,6 +279,8 @@ export class SimWorld {
     if (!machine?.process) return
     machine.process.disks.end()
     machine.process = null
+    machine.serial?.hangUp()
+    machine.serial = null
     this.#rest(machine)
     this.#changed(instanceId)
   }
@@ -338,7 +358,8 @@ export class SimWorld {
   #begin(spec: MachineSpec): SimMachine & { process: SimProcess } {
     const disks = new SimDisks(spec.instanceId, this.#layers, spec.disks)
     const known = this.machines.get(spec.instanceId) ??
-      { instanceId: spec.instanceId, spec, process: null, console: '', boots: 0, images: new Map(), tasks: new Set() }
+      { instanceId: spec.instanceId, spec, process: null, console: '', serial: null, authorizedKeys: new Map(), boots: 0, images: new Map(),
+        tasks: new Set() }
     const pid = ++this.#lastPid
     const process: SimProcess = {
       pid, startedAtMs: this.#clock.now(), status: 'running', memory: { bootId: pid, counter: 0 }, loaded: null,
@@ -362,7 +383,7 @@ export class SimWorld {
 
   #booted(machine: SimMachine): void {
     const mac = machine.spec.nics.find((nic) => nic.deviceIndex === 0)?.mac ?? 'none'
-    machine.console += `[    1.000000] eth0: ${mac} (simulated)\nsimulated login:\n`
+    print(machine, `[    1.000000] eth0: ${mac} (simulated)\nsimulated login:\n`)
   }
 
   #later(machine: SimMachine, range: DelayRange, run: () => void): void {
@@ -401,6 +422,12 @@ export class SimWorld {
 /** An empty simulated host. */
 export function createSimWorld(options: SimWorldOptions): SimWorld {
   return new SimWorld(options)
+}
+
+/** What the guest writes to its console: kept, and shown to who sits there. */
+function print(machine: SimMachine, text: string): void {
+  machine.console += text
+  machine.serial?.show(text)
 }
 
 function plugged(spec: NicSpec): SimNic {

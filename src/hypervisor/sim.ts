@@ -1,10 +1,11 @@
+import type { Duplex } from 'node:stream'
 import type { Clock } from '../core/clock.ts'
 import { isWellFormedId } from '../core/ids.ts'
 import { plainPpm } from '../core/ppm.ts'
 import type { Random } from '../core/random.ts'
 import {
-  MemoryImageError, type DiskSpec, type DiskSwitch, type Hypervisor, type MachineHealth, type MachineObservation,
-  type MachinePlatform, type MachineSpec, type MemoryImage, type NicSpec,
+  GuestRefusedError, MemoryImageError, type DiskSpec, type DiskSwitch, type Hypervisor, type KeyChange, type MachineChannels,
+  type MachineHealth, type MachineObservation, type MachinePlatform, type MachineSpec, type MemoryImage, type NicSpec,
 } from './driver.ts'
 import type { SimProcess } from './sim-machine.ts'
 import { checkImage } from './sim-memory.ts'
@@ -13,6 +14,9 @@ import type { SimWorld } from './sim-world.ts'
 
 /** A VGA text screen, width and height in pixels: what a machine shows that draws nothing. */
 const TEXT_SCREEN = [720, 400] as const
+
+/** The only user that no simulated guest has. */
+const NOBODY = 'nobody'
 
 /** How long the simulated hypervisor takes, each drawn from [min, max] milliseconds. */
 export interface SimHypervisorDelays {
@@ -156,6 +160,33 @@ class SimHypervisor implements Hypervisor {
     checkId(instanceId)
     const output = Buffer.from(this.#world.machines.get(instanceId)?.console ?? '')
     return output.subarray(Math.max(0, output.length - maxBytes))
+  }
+
+  async channels(instanceId: string): Promise<MachineChannels | undefined> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    const machine = this.#world.machines.get(instanceId)
+    if (machine?.process?.status !== 'running') return undefined
+    return { hasGuestAgent: this.#world.takesKeys, isSerialTaken: machine.serial !== null }
+  }
+
+  async openSerial(instanceId: string): Promise<Duplex | 'busy' | 'absent'> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    return this.#world.openSerial(instanceId)
+  }
+
+  async changeAuthorizedKeys(instanceId: string, { osUser, add, remove }: KeyChange): Promise<'done' | 'unreachable'> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    const machine = this.#world.machines.get(instanceId)
+    if (machine?.process?.status !== 'running' || !this.#world.takesKeys) return 'unreachable'
+    if (osUser === NOBODY) throw new GuestRefusedError(`failed to lookup user '${osUser}'`)
+    const keys = new Set(machine.authorizedKeys.get(osUser))
+    for (const key of remove) keys.delete(key)
+    for (const key of add) keys.add(key)
+    machine.authorizedKeys.set(osUser, keys)
+    return 'done'
   }
 
   async screenshot(instanceId: string): Promise<Buffer> {

@@ -49,7 +49,7 @@ const REST_SERVICE = Object.fromEntries(
 ) as Record<AuthProblem, Told>
 
 const DIALECTS: Record<string, Record<AuthProblem, Told>> = {
-  iam: QUERY, rbin: REST_SERVICE, sts: QUERY, ssm: JSON_SERVICE,
+  'ec2-instance-connect': JSON_SERVICE, iam: QUERY, rbin: REST_SERVICE, sts: QUERY, ssm: JSON_SERVICE,
 }
 
 /**

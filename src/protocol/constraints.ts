@@ -48,7 +48,7 @@ export class Constraints {
   }
 
   /** @throws ApiError `code`, with the reason where one is given, when a constraint failed. */
-  done(code: 'ValidationError' | 'ValidationException', reason?: string): void {
+  done(code: 'ValidationError' | 'ValidationException' | 'InvalidArgsException', reason?: string): void {
     const count = this.#failures.length
     if (count === 0) return
     const errors = count === 1 ? 'error' : 'errors'

@@ -127,7 +127,7 @@ export function checkVersion(model: ServiceModel, version: string | undefined): 
 
 /** What AWS calls the services where it speaks of their versions. */
 const VERSIONED_NAMES: Record<ServiceModel['service'], string> = {
-  ec2: 'AmazonEC2', iam: 'AWSIdentityManagement', rbin: 'AmazonRecycleBin', ssm: 'AmazonSSM', sts: 'AWSSecurityTokenService',
+  ec2: 'AmazonEC2', 'ec2-instance-connect': 'AWSEC2InstanceConnectService', iam: 'AWSIdentityManagement', rbin: 'AmazonRecycleBin', ssm: 'AmazonSSM', sts: 'AWSSecurityTokenService',
 }
 
 /** A tag's value may be empty, and then is not the same as none: DeleteTags tells them apart. */

@@ -26,6 +26,7 @@ export interface ErrorForm {
 
 /** The form of a service that is here. */
 export function formOf(model: ServiceModel): ErrorForm {
+  if (model.service === 'ec2-instance-connect') return capitalForm
   if (model.protocol === 'awsJson1_1') return jsonForm(JSON_TYPE)
   if (model.protocol === 'restJson1') return restForm
   return { contentType: XML_TYPE, encode: (error, requestId) => encodeError(model, error, requestId) }
@@ -56,6 +57,12 @@ export function guessForm(request: RawRequest): ErrorForm {
 /** Every JSON protocol of AWS reads these two members. */
 function jsonForm(contentType: string): ErrorForm {
   return { contentType, encode: ({ code, message }) => JSON.stringify({ __type: code, message }) }
+}
+
+/** Errors of EC2 Instance Connect name their text `Message`, which the other name is for clients in general. */
+const capitalForm: ErrorForm = {
+  contentType: JSON_TYPE,
+  encode: ({ code, message }) => JSON.stringify({ __type: code, message, Message: message }),
 }
 
 /** REST with JSON has the code in a header. https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html */

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { packageRoot } from '../core/package-root.ts'
 
 /** The services of the endpoint; the first that knows an action has it when a request is not signed. */
-export const SERVICES = ['ec2', 'sts', 'iam', 'ssm', 'rbin'] as const
+export const SERVICES = ['ec2', 'sts', 'iam', 'ssm', 'rbin', 'ec2-instance-connect'] as const
 export type ServiceName = (typeof SERVICES)[number]
 export type Protocol = 'ec2Query' | 'awsQuery' | 'awsJson1_1' | 'restJson1'
 export type Scalar = 'string' | 'number' | 'boolean' | 'timestamp' | 'blob'

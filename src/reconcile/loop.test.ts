@@ -33,7 +33,8 @@ beforeEach(async () => {
     clock: systemClock, log: silentLogger, hostId: HOST_ID, onFatal: (error) => { throw error },
     reconcilers: {
       instance: reconciler, volume: reconciler, vpc: reconciler, ports: reconciler, console: reconciler,
-      screenshot: reconciler, images: reconciler, layer: reconciler, import: reconciler, recycle: reconciler, event: reconciler, interrupt: reconciler,
+      screenshot: reconciler, images: reconciler, layer: reconciler, import: reconciler, recycle: reconciler, event: reconciler,
+      interrupt: reconciler, 'pushed-key': reconciler,
     },
   })
 })

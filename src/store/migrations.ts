@@ -332,7 +332,7 @@ export const migrations: { name: string; statements: (string | DialectStatements
       `create index instance_events_by_instance on instance_events (instance_id)`,
       // Public keys that let somebody in for a minute: over SSH, or to the serial console.
       `create table pushed_keys (key_id text primary key, account_id text not null, instance_id text not null, kind text not null,
-        os_user text not null, public_key text not null, expires_ms bigint not null)`,
+        os_user text not null, public_key text not null, state text not null, expires_ms bigint not null)`,
       `create index pushed_keys_by_instance on pushed_keys (instance_id)`,
     ],
   },

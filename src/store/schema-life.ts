@@ -27,6 +27,13 @@ export interface PushedKeyTable {
   /** For SSH to the guest as `os_user`, or for the serial console (then '' is the user). */
   kind: 'ssh' | 'serial'
   os_user: string
+  /** A line of authorized_keys without a comment. */
   public_key: string
+  /**
+   * `pending`: the agent has not come to it. `asked`: it may be in the guest. `present`: it lets in. `unavailable`: nothing
+   * in the guest takes keys; `refused`: the guest does not take it; `busy`: somebody else sits at the serial console. These
+   * three are not in the guest and wait for whoever asked.
+   */
+  state: 'pending' | 'asked' | 'present' | 'unavailable' | 'refused' | 'busy'
   expires_ms: number
 }

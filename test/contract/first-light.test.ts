@@ -108,7 +108,7 @@ describe.each(kinds)('a cloud of the first version, on $name', ({ restore }) => 
       throw error
     }
     const cloud = await startSimulated(settings, onFatal, silentLogger)
-    await withClient(cloud.port, async (ec2) => {
+    await withClient(cloud.ports.port, async (ec2) => {
       const stateOf = async (id: string) => {
         const { Reservations } = await ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }))
         return Reservations?.[0]?.Instances?.[0]?.State?.Name

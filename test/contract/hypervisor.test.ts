@@ -6,6 +6,7 @@ import {
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { silentLogger } from '../../src/core/logger.ts'
@@ -28,6 +29,12 @@ function until(driver: Hypervisor, instanceId: string, status: 'absent' | 'runni
   return waitFor(systemClock, `${instanceId} to be ${status}`, 30_000, async () =>
     (await driver.observe(instanceId)).status === status,
   )
+}
+
+async function sitAt(driver: Hypervisor, instanceId: string): Promise<Duplex> {
+  const serial = await driver.openSerial(instanceId)
+  if (typeof serial === 'string') throw new Error(`the console of ${instanceId} is ${serial}`)
+  return serial
 }
 
 function ip(...words: string[]): string {
@@ -130,6 +137,29 @@ function contract(makeHost: () => Promise<TestHost>): void {
     const all = await driver.consoleOutput(spec.instanceId, 65_536)
     expect(all.subarray(0, whole.length)).toEqual(whole)
     expect(await driver.consoleOutput(spec.instanceId, 7)).toEqual(all.subarray(-7))
+  })
+
+  test('one at a time sits at the serial console, until the machine ends', async () => {
+    const { instanceId } = await started()
+    await consoleShows(driver, instanceId, 'guest')
+    const serial = await sitAt(driver, instanceId)
+    expect(await driver.channels(instanceId)).toMatchObject({ isSerialTaken: true })
+    const other = host.driver()
+    expect([await driver.openSerial(instanceId), await other.openSerial(instanceId)]).toEqual(['busy', 'busy'])
+    await other.close()
+    // The guest starts anew; the simulated one only says what was typed.
+    const answer = new Promise<Buffer>((resolve) => serial.once('data', resolve))
+    serial.write('r')
+    expect((await answer).length).toBeGreaterThan(0)
+    serial.destroy()
+    await waitFor(systemClock, 'the console to be free', 5000, async () => !(await driver.channels(instanceId))?.isSerialTaken)
+
+    const last = await sitAt(driver, instanceId)
+    const ended = new Promise((resolve) => last.resume().once('close', resolve))
+    await driver.ensureStopped(instanceId)
+    await ended
+    expect([await driver.openSerial(instanceId), await driver.channels(instanceId)]).toEqual(['absent', undefined])
+    expect(await driver.changeAuthorizedKeys(instanceId, { osUser: 'root', add: ['ssh-rsa A'], remove: [] })).toBe('unreachable')
   })
 
   test('a process that is killed is seen as absent, and is started again', async () => {

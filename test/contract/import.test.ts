@@ -52,7 +52,8 @@ beforeAll(async () => {
       throw error
     },
     reconcilers: {
-      instance: nothing, volume: nothing, vpc: nothing, ports: nothing, console: nothing, screenshot: nothing, images: nothing, recycle: nothing, event: nothing, interrupt: nothing,
+      instance: nothing, volume: nothing, vpc: nothing, ports: nothing, console: nothing, screenshot: nothing, images: nothing, recycle: nothing,
+      event: nothing, interrupt: nothing, 'pushed-key': nothing,
       layer: createLayerReconciler(common), import: createImportReconciler({ ...common, imports: createImportFolder(at('imports')) }),
     },
   })

@@ -128,6 +128,7 @@ describe('hearth over simulated machines', () => {
 
     const shown = await status()
     expect(shown).toMatchObject({ home, isUp: true, endpoint, region: 'us-east-1' })
+    expect(shown).toMatchObject({ serialConsole: { host: '127.0.0.1', port: expect.any(Number), hostKey: expect.stringMatching(/^SHA256:.{43}$/) } })
     expect(shown.host).toMatchObject({ engine: 'sim', used: { vcpus: 2, memoryMib: 1024 } })
     expect(shown.instances).toHaveLength(1)
     expect(shown.instances[0]).toMatchObject({ name: 'first', state: 'running', type: 't3.micro' })

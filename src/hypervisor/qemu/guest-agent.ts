@@ -1,12 +1,15 @@
 import type { Socket } from 'node:net'
 import type { Clock } from '../../core/clock.ts'
-import type { Qemu } from './devices.ts'
+import type { Execute, Qemu } from './devices.ts'
 import { openSocket } from './qmp.ts'
 
 /** How long an agent may take to say that it is there, and for an answer that it need not work for. */
 export const REACH_TIMEOUT_MS = 1500
 /** No answer used here comes near this; more is a broken or hostile guest. */
 const MAX_ANSWER_BYTES = 65_536
+
+/** As much as a sentence for people needs. */
+const MAX_REFUSAL_LENGTH = 500
 
 /** What the guest's agent refused. */
 export class GuestAgentError extends Error {
@@ -30,7 +33,7 @@ export function isUnknownCommand(error: unknown): boolean {
  * @returns undefined, with nothing done, where none answers in time.
  */
 export async function withGuestAgent<T>(qemu: Qemu, clock: Clock, use: (agent: GuestAgent) => Promise<T>): Promise<T | undefined> {
-  const agent = (await hasAgent(qemu)) ? await GuestAgent.reach(qemu.folder, clock) : undefined
+  const agent = (await hasGuestAgent(qemu.execute)) ? await GuestAgent.reach(qemu.folder, clock) : undefined
   try {
     return agent && (await use(agent))
   } finally {
@@ -39,7 +42,7 @@ export async function withGuestAgent<T>(qemu: Qemu, clock: Clock, use: (agent: G
 }
 
 /** Whether something in the guest has the agents' channel open. */
-async function hasAgent({ execute }: Qemu): Promise<boolean> {
+export async function hasGuestAgent(execute: Execute): Promise<boolean> {
   const channels = (await execute('query-chardev')) as { label: string; 'frontend-open': boolean }[]
   return channels.some((channel) => channel.label === 'qga' && channel['frontend-open'])
 }
@@ -147,6 +150,6 @@ function parse(line: string): Record<string, unknown> | undefined {
 /** What an agent says of an error is a class and a description; this one may be the guest's own invention. */
 function refusal(error: unknown, sentence: (why: string) => string): GuestAgentError {
   const { class: errorClass, desc } = typeof error === 'object' && error !== null ? (error as Record<string, unknown>) : {}
-  const why = typeof desc === 'string' ? desc : JSON.stringify(error)
+  const why = (typeof desc === 'string' ? desc : JSON.stringify(error)).slice(0, MAX_REFUSAL_LENGTH)
   return new GuestAgentError(sentence(why), typeof errorClass === 'string' ? errorClass : 'GenericError')
 }

@@ -1,14 +1,16 @@
 import { readdirSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
 import type { Clock } from '../../core/clock.ts'
 import { isWellFormedId } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Random } from '../../core/random.ts'
 import type {
-  DiskSpec, DiskSwitch, GuestArchitecture, Hypervisor, MachineHealth, MachineObservation, MachinePlatform, MachineSpec,
-  MemoryImage, NicSpec,
+  DiskSpec, DiskSwitch, GuestArchitecture, Hypervisor, KeyChange, MachineChannels, MachineHealth, MachineObservation,
+  MachinePlatform, MachineSpec, MemoryImage, NicSpec,
 } from '../driver.ts'
 import { architectureFacts, uefiFirmware } from './architecture.ts'
+import { changeAuthorizedKeys, openSerial, readChannels } from './channels.ts'
 import type { Qemu } from './devices.ts'
 import { ensureDisks } from './disks.ts'
 import { ensureSharedFolders, MachineFolder, SCREEN_FILE } from './folder.ts'
@@ -183,6 +185,18 @@ class QemuHypervisor implements Hypervisor {
 
   async consoleOutput(instanceId: string, maxBytes: number): Promise<Buffer> {
     return this.#folder(instanceId).tail('console.log', maxBytes)
+  }
+
+  async channels(instanceId: string): Promise<MachineChannels | undefined> {
+    return this.#withQemu(instanceId, undefined, ({ execute }) => readChannels(execute))
+  }
+
+  async openSerial(instanceId: string): Promise<Duplex | 'busy' | 'absent'> {
+    return this.#withQemu<Duplex | 'busy' | 'absent'>(instanceId, 'absent', (qemu) => openSerial(qemu, this.#options.clock))
+  }
+
+  async changeAuthorizedKeys(instanceId: string, change: KeyChange): Promise<'done' | 'unreachable'> {
+    return this.#withQemu(instanceId, 'unreachable', (qemu) => changeAuthorizedKeys(qemu, this.#options.clock, change))
   }
 
   async screenshot(instanceId: string): Promise<Buffer> {
