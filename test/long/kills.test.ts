@@ -119,7 +119,7 @@ describe.skipIf(whyNotReal !== undefined)(`kill -9 over ${GUESTS} guests${whyNot
 
   /** Serial numbers of the volumes that a guest sees, without its root. */
   const disksIn = async (id: string) =>
-    (await cloud.ssh(id, 'cat /sys/block/vd[b-z]/serial 2>/dev/null; true')).split(/\s+/).filter((serial) => serial !== '').toSorted()
+    (await cloud.ssh(id, 'for each in /sys/block/vd[b-z]/serial; do [ -f $each ] && echo $(cat $each); done; true')).split(/\s+/).filter((serial) => serial !== '').toSorted()
 
   /** Whether the guest gets to see, and refuses, a connection to PORT; without its group's leave it never does. */
   const isReached = async (address: string) =>
