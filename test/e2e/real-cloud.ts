@@ -20,6 +20,9 @@ export const whyNotReal =
 
 const python = pythonOfAws()
 
+/** Longest that a guest takes to let SSH in; beside another cloud, on a machine with other work. */
+const BOOT_MS = 180_000
+
 /** What launches name, beside their type. */
 interface LaunchBasics {
   imageId: string
@@ -244,8 +247,8 @@ export class RealCloud {
 
   /** Waits until SSH at the public address of an instance, told by its id or its name, lets the home's own key in. */
   async sshAnswers(id: string): Promise<void> {
-    await this.sshGreets(id, 90_000)
-    await this.until(`SSH of ${id}`, 90_000, async () => (await this.hearth('ssh', id, '--', 'true')).code === 0)
+    await this.sshGreets(id, BOOT_MS)
+    await this.until(`SSH of ${id}`, BOOT_MS, async () => (await this.hearth('ssh', id, '--', 'true')).code === 0)
   }
 
   /** Waits for the first bytes at port 22: while a guest boots, a whole SSH client again and again would take its processor. */
