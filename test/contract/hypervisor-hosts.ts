@@ -36,6 +36,8 @@ export interface TestHost {
   specWithNics(): Promise<NicBench>
   guestPowersOff(instanceId: string): Promise<void>
   killProcess(instanceId: string): Promise<void>
+  /** Its process does nothing any more, and does not end. */
+  hangProcess(instanceId: string): void
   /** Processes that there are of that machine. */
   countProcesses(instanceId: string): number
   close(): Promise<void>
@@ -143,6 +145,7 @@ export async function simHost(): Promise<TestHost> {
     },
     guestPowersOff: async (instanceId) => world.guestPowersOff(instanceId),
     killProcess: async (instanceId) => world.processDies(instanceId),
+    hangProcess: (instanceId) => world.processHangs(instanceId),
     countProcesses: (instanceId) => (world.machines.get(instanceId)?.process ? 1 : 0),
     async close() {
       await Promise.all(drivers.map((driver) => driver.close()))
@@ -255,6 +258,7 @@ export async function qemuHost(): Promise<TestHost & { home: string; pidOf(insta
     async killProcess(instanceId) {
       process.kill(pidOf(instanceId), 'SIGKILL')
     },
+    hangProcess: (instanceId) => void process.kill(pidOf(instanceId), 'SIGSTOP'),
     countProcesses: (instanceId) => processesOf(instanceId).length,
     async close() {
       const last = driver()

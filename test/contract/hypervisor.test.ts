@@ -139,6 +139,18 @@ function contract(makeHost: () => Promise<TestHost>): void {
     expect(host.countProcesses(spec.instanceId)).toBe(1)
   })
 
+  test('tells how a machine does, also one that answers nobody any more, which can be ended all the same', async () => {
+    const { instanceId } = await started()
+    const late = host.driver()
+    expect(await driver.health(instanceId)).toBe('running')
+    host.hangProcess(instanceId)
+    // One driver is connected to it, the other is not.
+    expect(await Promise.all([driver, late].map((each) => each.health(instanceId)))).toEqual(['silent', 'silent'])
+    expect(await driver.observe(instanceId)).toMatchObject({ status: 'running' })
+    await driver.ensureStopped(instanceId)
+    expect(await driver.health(instanceId)).toBe('absent')
+  })
+
   test('a guest that powers itself off is seen in shutdown, also by a late driver, and starts afresh', async () => {
     const spec = await started()
     const before = await driver.observe(spec.instanceId)
@@ -147,6 +159,7 @@ function contract(makeHost: () => Promise<TestHost>): void {
     await driver.close()
     driver = host.driver()
     expect(await driver.observe(spec.instanceId)).toMatchObject({ status: 'shutdown' })
+    expect(await driver.health(spec.instanceId)).toBe('still')
     await driver.ensureRunning(spec)
     const after = await driver.observe(spec.instanceId)
     expect(after.status).toBe('running')
