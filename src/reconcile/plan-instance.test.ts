@@ -180,9 +180,24 @@ describe('recovery', () => {
   test('is not for guests that powered themselves off, nor for those that do not want it', () => {
     expect(step('running', { recovery: 'restart', machine: SHUTDOWN })).toMatchObject({ step: 'record-shutdown', cause: 'guest' })
     expect(step('running', { recovery: 'host-failure' })).toEqual({ step: 'record-shutdown', to: 'stopping', cause: 'host-failure' })
+    expect(step('running', { recovery: 'host-failure', isEquipped: false }).step).toBe('record-shutdown')
   })
-  test('replaces a machine that does not answer', () => {
+  test('replaces a machine that does not answer, and goes on when the old one has ended or the new one runs', () => {
     expect(step('running', { recovery: 'hang', machine: RUNNING }).step).toBe('recover')
+    expect(step('running', { recovery: 'hang' }).step).toBe('recover')
+    expect(step('running', { recovery: 'restart', machine: RUNNING }).step).toBe('recover')
     expect(step('stopping', { recovery: 'hang', machine: RUNNING }).step).toBe('press-power-button')
+  })
+  test('of what is to be rebooted is the reboot, which waits for the ports too', () => {
+    expect(step('running', { rebootRequested: 1, recovery: 'hang', machine: RUNNING }).step).toBe('reboot')
+    for (const recovery of ['restart', 'host-failure'] as const) {
+      expect(step('running', { rebootRequested: 1, recovery, isEquipped: false }).step).toBe('none')
+      expect(step('running', { rebootRequested: 1, recovery }).step).toBe('reboot')
+    }
+  })
+  test('is given up after some starts that failed', () => {
+    const doc = { ...DOC, startFailures: MAX_START_FAILURES }
+    expect(step('running', { recovery: 'restart', doc })).toEqual({ step: 'record-shutdown', to: 'stopping', cause: 'host-failure' })
+    expect(step('running', { recovery: 'hang', doc })).toEqual({ step: 'record-shutdown', to: 'stopping', cause: 'failure' })
   })
 })
