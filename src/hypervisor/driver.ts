@@ -136,19 +136,22 @@ export interface Hypervisor {
   ensureRunning(spec: MachineSpec): Promise<void>
   /**
    * Hibernates: stops the guest, writes its memory to the file that `image` names, durably, and ends the machine's process.
+   * `disks` are those that it has: QEMU closes encrypted ones when it has sent the memory, and cannot open them without their
+   * keys when the guest is to go on after all.
    *
    * @returns `saved` when the whole file is there and no process any more, also when an earlier call did that; `absent`
    * when there is no process, or its guest has powered itself off, and no whole file either.
    * @throws MemoryImageError when it cannot be saved (no room, a device that cannot be saved): the guest goes on as before.
    */
-  ensureSaved(instanceId: string, image: MemoryImage): Promise<'saved' | 'absent'>
+  ensureSaved(instanceId: string, image: MemoryImage, disks: readonly DiskSpec[]): Promise<'saved' | 'absent'>
   /**
    * Starts the machine with what is in the file and leaves the guest standing still (`paused`), its disks untouched. One that
-   * was loaded so already is left alone; one that an earlier call left half loaded is begun anew. The file stays.
+   * was loaded so already is left alone; one that an earlier call left half loaded is begun anew. The file stays. Disks and
+   * interfaces of the spec that the machine had not yet when it was saved are left out, to be plugged in later.
    *
    * @returns `missing` when there is no such file.
    * @throws MemoryImageError when it is damaged, bound to something else, or this host cannot continue it (another
-   * processor, a QEMU that lacks the machine type): nothing was started, the file stays.
+   * processor, a QEMU that lacks the machine type), or the spec lacks what the guest has: nothing was started, the file stays.
    */
   ensureLoaded(spec: MachineSpec, image: MemoryImage): Promise<'loaded' | 'missing'>
   /**

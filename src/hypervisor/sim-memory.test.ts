@@ -52,8 +52,8 @@ describe('the memory of a simulated guest', () => {
     const before = { ...memory() }
     expect(before.counter).toBe(2)
     const driver = hypervisor()
-    expect(await driver.ensureSaved(ID, image)).toBe('saved')
-    expect(await driver.ensureSaved(ID, image)).toBe('saved')
+    expect(await driver.ensureSaved(ID, image, [disk])).toBe('saved')
+    expect(await driver.ensureSaved(ID, image, [disk])).toBe('saved')
     expect(await driver.observe(ID)).toEqual({ status: 'absent' })
     expect(await driver.ensureLoaded(spec, image)).toBe('loaded')
     const loaded = await driver.observe(ID)
@@ -70,7 +70,7 @@ describe('the memory of a simulated guest', () => {
 
   test('is not changed while the guest stands still, which does not hear the power button either', async () => {
     const driver = hypervisor()
-    await dyingIn((each) => each.ensureSaved(ID, image))
+    await dyingIn((each) => each.ensureSaved(ID, image, [disk]))
     expect((await driver.observe(ID)).status).toBe('paused')
     await driver.requestShutdown(ID)
     expect([world.guestWrites(ID, volumeId, 6), world.guestComputes(ID)]).toEqual([false, false])
@@ -78,23 +78,23 @@ describe('the memory of a simulated guest', () => {
     expect((await driver.observe(ID)).status).toBe('paused')
     // A save that was cut short left no memory behind.
     expect(await driver.ensureLoaded(spec, image)).toBe('missing')
-    expect(await driver.ensureSaved(ID, image)).toBe('saved')
+    expect(await driver.ensureSaved(ID, image, [disk])).toBe('saved')
   })
 
   test('is lost with a process that ends while it is saved, and with a guest that has powered itself off', async () => {
-    await dyingIn((driver) => driver.ensureSaved(ID, image))
+    await dyingIn((driver) => driver.ensureSaved(ID, image, [disk]))
     world.processDies(ID)
-    expect(await hypervisor().ensureSaved(ID, image)).toBe('absent')
+    expect(await hypervisor().ensureSaved(ID, image, [disk])).toBe('absent')
     await hypervisor().ensureRunning(spec)
     expect(images()).toEqual([])
     world.guestPowersOff(ID)
-    expect(await hypervisor().ensureSaved(ID, image)).toBe('absent')
+    expect(await hypervisor().ensureSaved(ID, image, [disk])).toBe('absent')
   })
 
   test('that cannot be saved leaves the guest as it was', async () => {
     const driver = hypervisor()
     world.hibernationFails = true
-    await expect(driver.ensureSaved(ID, image)).rejects.toThrow(MemoryImageError)
+    await expect(driver.ensureSaved(ID, image, [disk])).rejects.toThrow(MemoryImageError)
     expect((await driver.observe(ID)).status).toBe('running')
     expect([memory()?.counter, images()]).toEqual([2, []])
   })
@@ -103,10 +103,10 @@ describe('the memory of a simulated guest', () => {
     world.isDiskFull = true
     world.guestWrites(ID, volumeId, 9)
     const driver = hypervisor()
-    await expect(driver.ensureSaved(ID, image)).rejects.toThrow('full')
+    await expect(driver.ensureSaved(ID, image, [disk])).rejects.toThrow('full')
     expect(await driver.observe(ID)).toMatchObject({ status: 'running', outOfSpace: true })
     world.isDiskFull = false
-    await driver.ensureSaved(ID, image)
+    await driver.ensureSaved(ID, image, [disk])
     await driver.ensureLoaded(spec, image)
     expect(Object.fromEntries(world.dataOf(layerId))).toEqual({ 0: 5 })
     await driver.ensureReleased(ID)
@@ -120,7 +120,7 @@ describe('the memory of a simulated guest', () => {
     ['other disks', {}, { disks: [] }],
     ['other interfaces', {}, { nics: [{ interfaceId: 'eni-1', attachmentId: 'eni-attach-1', deviceIndex: 0, mac: '', tap: '' }] }],
   ])('does not load with %s, and stays', async (_what, asked, machine) => {
-    await hypervisor().ensureSaved(ID, image)
+    await hypervisor().ensureSaved(ID, image, [disk])
     await expect(hypervisor().ensureLoaded({ ...spec, ...machine }, { ...image, ...asked })).rejects.toThrow(MemoryImageError)
     expect(await hypervisor().observe(ID)).toEqual({ status: 'absent' })
     expect(await hypervisor().ensureLoaded(spec, image)).toBe('loaded')
@@ -128,17 +128,17 @@ describe('the memory of a simulated guest', () => {
 
   test('is deleted before the disks move on without it', async () => {
     const driver = hypervisor()
-    await driver.ensureSaved(ID, image)
+    await driver.ensureSaved(ID, image, [disk])
     await driver.ensureRunning(spec)
     expect(images()).toEqual([])
     expect(memory()?.counter).toBe(0)
-    await driver.ensureSaved(ID, image)
+    await driver.ensureSaved(ID, image, [disk])
     await driver.ensureForgotten(ID)
     expect(await driver.ensureLoaded(spec, image)).toBe('missing')
   })
 
   test('that was loaded and whose agent died is let go on by the next, and only once', async () => {
-    await hypervisor().ensureSaved(ID, image)
+    await hypervisor().ensureSaved(ID, image, [disk])
     await hypervisor().ensureLoaded(spec, image)
     await dyingIn((driver) => driver.ensureReleased(ID))
     expect((await hypervisor().observe(ID)).status).toBe('paused')
@@ -148,7 +148,7 @@ describe('the memory of a simulated guest', () => {
   })
 
   test('that goes on with disks that have changed is noticed', async () => {
-    await hypervisor().ensureSaved(ID, image)
+    await hypervisor().ensureSaved(ID, image, [disk])
     world.layers.get(layerId)?.data.set(0, 6)
     await hypervisor().ensureLoaded(spec, image)
     await hypervisor().ensureReleased(ID)

@@ -103,6 +103,7 @@ class SimHypervisor implements Hypervisor {
     checkId(instanceId)
     this.#world.forgetMemory(instanceId)
     await this.#pauses.pause(this.#delays.stopMs)
+    await this.#reach(instanceId)
     this.#world.letGo(instanceId)
   }
 

@@ -152,6 +152,14 @@ describe('hibernation becomes a normal stop, and says why,', () => {
     expect(lab.clock.now() - beganMs).toBeGreaterThan(HIBERNATE_DEADLINE_MS)
   })
 
+  it('when its QEMU hangs, which is ended then', async () => {
+    const { id } = await runningGuest(lab)
+    lab.world.processHangs(id)
+    await askToHibernate(lab, id)
+    await lab.settle()
+    await expectStopped(id, 'it could not be done in time')
+  })
+
   it('when the guest is down already', async () => {
     const { id } = await runningGuest(lab)
     lab.world.guestPowersOff(id)

@@ -1,3 +1,4 @@
+import { messageOf } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { MemoryImageError } from '../hypervisor/driver.ts'
 import { changeInstanceDoc, instanceDoc, moveInstance, notHibernated, STATE_REASONS, type SavedMemory } from '../model/instance.ts'
@@ -6,6 +7,7 @@ import type { InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { forMachine, isUnsettled } from './attached-volumes.ts'
 import { attend, attentionOf } from './attend.ts'
+import { diskSpecs } from './disks.ts'
 import { isSecondary } from './interfaces.ts'
 import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
 import { again, isFatal, recording, type Outcome } from './loop.ts'
@@ -36,7 +38,7 @@ export async function hibernate(options: InstanceReconcilerOptions, loaded: Load
     if (isFatal(error)) throw error
     if (error instanceof MemoryImageError) return stopInstead(options, loaded.row, error.message)
     if (inStateMs < HIBERNATE_DEADLINE_MS) throw error
-    options.log.error('hibernation fails', { id: loaded.row.instance_id, error: String(error) })
+    options.log.error('hibernation fails', { id: loaded.row.instance_id, error: messageOf(error) })
     return stopInstead(options, loaded.row, 'it could not be done in time')
   }
 }
@@ -92,10 +94,11 @@ async function begin(options: InstanceReconcilerOptions, loaded: LoadedInstance)
   })
 }
 
-async function save(options: InstanceReconcilerOptions, { row }: LoadedInstance, memory: SavedMemory): Promise<Outcome> {
+async function save(options: InstanceReconcilerOptions, { row, volumes }: LoadedInstance, memory: SavedMemory): Promise<Outcome> {
   const { clock, hypervisor, random } = options
   const id = row.instance_id
-  const saved = await hypervisor.ensureSaved(id, await memoryImage(options, row, memory, memory.volumeIds))
+  const image = await memoryImage(options, row, memory, memory.volumeIds)
+  const saved = await hypervisor.ensureSaved(id, image, await diskSpecs(options, forMachine(volumes)))
   if (saved === 'absent') return stopInstead(options, row, 'its guest was down')
   return recording('instance.hibernated', async (db) => {
     // Forced meanwhile, or terminated: the next look forgets the memory.
@@ -140,7 +143,15 @@ async function stopInstead(
   why: string,
 ): Promise<Outcome> {
   log.warn('an instance could not be hibernated, and is stopped', { id, error: why })
-  await hypervisor.ensureReleased(id)
+  try {
+    await hypervisor.ensureReleased(id)
+  } catch (error) {
+    if (isFatal(error)) throw error
+    // It does not answer, or cannot go on: nobody can ask it to shut down.
+    log.warn('its guest does not go on, and is ended', { id, error: messageOf(error) })
+    await hypervisor.ensureStopped(id)
+    await hypervisor.ensureForgotten(id)
+  }
   return recording('instance.not-hibernated', async (db) => {
     if (!(await isWanted(db, id))) return
     await changeInstanceDoc(db, id, { hibernate: false, memory: null, stateReason: notHibernated(why) })

@@ -1,3 +1,4 @@
+import { keepsMemory } from '../model/memory.ts'
 import { releaseSlot } from '../model/slot.ts'
 import { prepared } from '../store/prepared.ts'
 import type { InterfaceTable } from '../store/schema.ts'
@@ -58,12 +59,15 @@ async function recordInterface(db: Db, { hostId, nowMs }: Options, each: Interfa
   } else await recordWithoutPort(db, hostId, each)
 }
 
-/** Whether it is plugged into a machine that runs, which the instance's reconciler does and writes down. */
+/**
+ * Whether it is plugged into a machine that runs, which the instance's reconciler does and writes down; also before
+ * that is hibernated, whose guest would miss it when it goes on.
+ */
 async function isForRunningGuest(db: Db, each: InterfaceTable): Promise<boolean> {
   if (each.instance_id === null || each.device_index === 0 || each.status !== 'pending') return false
   const instance = await db
-    .selectFrom('instances').select('state').where('instance_id', '=', each.instance_id).executeTakeFirst()
-  return instance?.state === 'running'
+    .selectFrom('instances').select(['state', 'doc']).where('instance_id', '=', each.instance_id).executeTakeFirst()
+  return instance !== undefined && (instance.state === 'running' || (instance.state === 'stopping' && keepsMemory(instance)))
 }
 
 /** An interface of a stopped instance keeps its place on the host; one that was detached has none. */

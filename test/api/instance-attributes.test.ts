@@ -2,11 +2,14 @@ import {
   CreateSecurityGroupCommand, DescribeInstanceAttributeCommand, DescribeInstanceCreditSpecificationsCommand,
   DescribeInstancesCommand, DescribeInstanceStatusCommand, ModifyInstanceAttributeCommand,
   ModifyInstanceCreditSpecificationCommand, ModifyInstanceMetadataOptionsCommand, MonitorInstancesCommand,
-  RunInstancesCommand, StartInstancesCommand, StopInstancesCommand, TerminateInstancesCommand, UnmonitorInstancesCommand,
+  ModifyInstanceCpuOptionsCommand, ModifyInstanceMaintenanceOptionsCommand, ResetInstanceAttributeCommand, RunInstancesCommand,
+  StartInstancesCommand, StopInstancesCommand, TerminateInstancesCommand, UnmonitorInstancesCommand,
   waitUntilInstanceStatusOk, waitUntilSystemStatusOk, type InstanceAttributeName, type ModifyInstanceAttributeCommandInput,
   type RunInstancesCommandInput,
 } from '@aws-sdk/client-ec2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { answerMetadata } from '../../src/imds/server.ts'
+import { loadInstanceMetadata } from '../../src/imds/view.ts'
 import { startTestCloud, tinyImageId, type TestCloud } from '../support/cloud.ts'
 
 let cloud: TestCloud
@@ -101,6 +104,45 @@ describe('an instance as Terraform handles it', () => {
     await resize('t3.small')
     await small.ec2.send(new StartInstancesCommand(ids))
     await small.close()
+  })
+})
+
+describe('options of their own', () => {
+  test('CPU and maintenance options are changed and shown, and the guest has its processors from the next start on', async () => {
+    const id = await launch({ InstanceType: 'm5.4xlarge' })
+    await stop(id)
+    const options = { InstanceId: id, CoreCount: 4, ThreadsPerCore: 1 }
+    expect(await cloud.ec2.send(new ModifyInstanceCpuOptionsCommand(options))).toMatchObject(options)
+    const maintenance = { AutoRecovery: 'disabled', RebootMigration: 'disabled' } as const
+    expect(await cloud.ec2.send(new ModifyInstanceMaintenanceOptionsCommand({ InstanceId: id, ...maintenance }))).toMatchObject(maintenance)
+    await cloud.ec2.send(new StartInstancesCommand({ InstanceIds: [id] }))
+    expect(await describeOne(id)).toMatchObject({
+      CpuOptions: { CoreCount: 4, ThreadsPerCore: 1 }, MaintenanceOptions: maintenance, State: { Name: 'running' },
+    })
+    expect(cloud.host.world.machines.get(id)?.spec).toMatchObject({ vcpus: 4, memoryMib: 65_536 })
+  })
+
+  test('metadata options are in force with the next request of the guest', async () => {
+    const id = await launch()
+    const { PrivateIpAddress: address = '', VpcId: vpcId = '' } = await describeOne(id)
+    const answer = async () => {
+      const view = await cloud.store.read((db) => loadInstanceMetadata(db, 'us-east-1', vpcId, address))
+      if (!view) throw new Error('the guest is not known')
+      const request = { method: 'GET', path: '/latest/meta-data/instance-id', headers: {} }
+      return answerMetadata(view, request, { nowMs: Date.now(), secret: Buffer.alloc(32), signatures: { signature: '', pkcs7: '' } }).status
+    }
+    expect(await answer()).toBe(200)
+    await cloud.ec2.send(new ModifyInstanceMetadataOptionsCommand({ InstanceId: id, HttpTokens: 'required' }))
+    expect(await answer()).toBe(401)
+    await cloud.ec2.send(new ModifyInstanceMetadataOptionsCommand({ InstanceId: id, HttpEndpoint: 'disabled' }))
+    expect(await answer()).toBe(403)
+  })
+
+  test('the source/destination check is reset to on', async () => {
+    const id = await launch()
+    await modify(id, { SourceDestCheck: { Value: false } })
+    await cloud.ec2.send(new ResetInstanceAttributeCommand({ InstanceId: id, Attribute: 'sourceDestCheck' }))
+    expect((await read(id, 'sourceDestCheck')).SourceDestCheck).toEqual({ Value: true })
   })
 })
 

@@ -1,7 +1,7 @@
 import {
-  CreateTagsCommand, DescribeInstancesCommand, DescribeNetworkInterfacesCommand, DescribeVolumesCommand,
-  GetConsoleOutputCommand, RebootInstancesCommand, RunInstancesCommand, StartInstancesCommand, StopInstancesCommand,
-  TerminateInstancesCommand, waitUntilInstanceRunning, type RunInstancesCommandInput,
+  CreateImageCommand, CreateTagsCommand, DescribeImagesCommand, DescribeInstancesCommand, DescribeNetworkInterfacesCommand,
+  DescribeVolumesCommand, GetConsoleOutputCommand, ModifyInstanceAttributeCommand, RebootInstancesCommand, RunInstancesCommand,
+  StartInstancesCommand, StopInstancesCommand, TerminateInstancesCommand, waitUntilInstanceRunning, type RunInstancesCommandInput,
 } from '@aws-sdk/client-ec2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startTestCloud, tinyImageId, type TestCloud } from '../support/cloud.ts'
@@ -192,6 +192,76 @@ describe('an instance', () => {
       (await cloud.ec2.send(new DescribeInstancesCommand({ Filters: [{ Name: 'tag:role', Values: [value] }] }))).Reservations
     expect((await find('web-*'))?.[0]?.Instances?.[0]?.InstanceId).toBe(id)
     expect(await find('db-*')).toEqual([])
+  })
+})
+
+describe('an instance that was launched for hibernation', () => {
+  const root = { BlockDeviceMappings: [{ DeviceName: '/dev/xvda', Ebs: { Encrypted: true } }] }
+  const hibernating = { HibernationOptions: { Configured: true }, ...root }
+  const counterOf = (id: string) => cloud.host.world.machines.get(id)?.process?.memory.counter
+
+  test('goes on where it was, under its private address and a new public one', async () => {
+    const [id = ''] = await launch(hibernating)
+    const before = await describeOne(id)
+    expect(before.HibernationOptions).toEqual({ Configured: true })
+    for (let each = 0; each < 3; each++) cloud.host.world.guestComputes(id)
+    const stopped = await cloud.ec2.send(new StopInstancesCommand({ InstanceIds: [id], Hibernate: true }))
+    expect(stopped.StoppingInstances?.[0]).toMatchObject({ PreviousState: { Name: 'running' }, CurrentState: { Name: 'stopping' } })
+    const down = await describeOne(id)
+    expect(down.State?.Name).toBe('stopped')
+    expect(down.StateReason).toEqual({
+      Code: 'Client.UserInitiatedHibernate', Message: 'Client.UserInitiatedHibernate: User initiated hibernate',
+    })
+    expect(down.StateTransitionReason).toMatch(/^User initiated \(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d GMT\)$/)
+    await expect(cloud.ec2.send(new ModifyInstanceAttributeCommand({ InstanceId: id, InstanceType: { Value: 't3.small' } })))
+      .rejects.toEqual(failure('UnsupportedOperation', / is hibernated, and so its instance type cannot be changed/))
+    await cloud.ec2.send(new StartInstancesCommand({ InstanceIds: [id] }))
+    const up = await describeOne(id)
+    expect(up).toMatchObject({ State: { Name: 'running' }, PrivateIpAddress: before.PrivateIpAddress, StateTransitionReason: '' })
+    expect(up.StateReason).toBeUndefined()
+    expect(counterOf(id)).toBe(3)
+    expect(cloud.host.world.machines.get(id)?.boots).toBe(1)
+  })
+
+  test('can be made an image of while it is hibernated, and goes on all the same', async () => {
+    const [id = ''] = await launch(hibernating)
+    cloud.host.world.guestComputes(id)
+    await cloud.ec2.send(new StopInstancesCommand({ InstanceIds: [id], Hibernate: true }))
+    const { ImageId = '' } = await cloud.ec2.send(new CreateImageCommand({ InstanceId: id, Name: 'of a sleeper' }))
+    const images = await cloud.ec2.send(new DescribeImagesCommand({ ImageIds: [ImageId] }))
+    expect(images.Images?.[0]?.State).toBe('available')
+    await cloud.ec2.send(new StartInstancesCommand({ InstanceIds: [id] }))
+    expect([counterOf(id), cloud.host.world.machines.get(id)?.boots]).toEqual([1, 1])
+    expect(cloud.host.world.harm).toEqual([])
+  })
+
+  test('boots after a stop without hibernation', async () => {
+    const [id = ''] = await launch(hibernating)
+    cloud.host.world.guestComputes(id)
+    await cloud.ec2.send(new StopInstancesCommand({ InstanceIds: [id] }))
+    expect((await describeOne(id)).StateReason?.Code).toBe('Client.UserInitiatedShutdown')
+    await cloud.ec2.send(new StartInstancesCommand({ InstanceIds: [id] }))
+    expect([counterOf(id), cloud.host.world.machines.get(id)?.boots]).toEqual([0, 2])
+  })
+
+  test('can be terminated while it is hibernated', async () => {
+    const [id = ''] = await launch(hibernating)
+    await cloud.ec2.send(new StopInstancesCommand({ InstanceIds: [id], Hibernate: true }))
+    await cloud.ec2.send(new TerminateInstancesCommand({ InstanceIds: [id] }))
+    expect((await describeOne(id)).State?.Name).toBe('terminated')
+    expect(cloud.host.world.machines.get(id)?.images.size).toBe(0)
+  })
+
+  test.each([
+    ['StartInstances', (id: string) => new StartInstancesCommand({ InstanceIds: [id], DryRun: true })],
+    ['StopInstances', (id: string) => new StopInstancesCommand({ InstanceIds: [id], Hibernate: true, DryRun: true })],
+    ['RebootInstances', (id: string) => new RebootInstancesCommand({ InstanceIds: [id], DryRun: true })],
+    ['TerminateInstances', (id: string) => new TerminateInstancesCommand({ InstanceIds: [id], DryRun: true })],
+  ])('stays as it is by a dry run of %s', async (_name, command) => {
+    const [id = ''] = await launch(hibernating)
+    await expect(cloud.ec2.send(command(id) as StopInstancesCommand)).rejects.toEqual(failure('DryRunOperation'))
+    expect((await describeOne(id)).State?.Name).toBe('running')
+    expect(cloud.host.world.machines.get(id)?.boots).toBe(1)
   })
 })
 

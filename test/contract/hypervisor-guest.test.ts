@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { guestDisks } from './hypervisor-guest-disks.ts'
+import { guestMemory } from './hypervisor-guest-memory.ts'
 import { whyNoQemu } from './hypervisor-hosts.ts'
 import { bootGuestLab, INSTANCE, nic, SECONDARY, until, type GuestLab } from './hypervisor-lab.ts'
 
@@ -39,6 +40,8 @@ describe.skipIf(whyNoQemu() !== undefined)('a guest whose interfaces and disks c
   }, 60_000)
 
   guestDisks(() => lab)
+
+  guestMemory(() => lab)
 
   test('takes it again, as another attachment, and has it after the next start', async () => {
     await lab.driver.ensureNics(INSTANCE, [nic(0), nic(1, 1)])

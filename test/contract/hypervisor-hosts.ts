@@ -9,6 +9,7 @@ import { seededRandom, systemRandom } from '../../src/core/random.ts'
 import type { DiskSpec, Hypervisor, MachineSpec, NicSpec } from '../../src/hypervisor/driver.ts'
 import { UID_BASE } from '../../src/core/machine-uid.ts'
 import { createQemuHypervisor } from '../../src/hypervisor/qemu/index.ts'
+import { QmpClient } from '../../src/hypervisor/qemu/qmp.ts'
 import { createSimWorld } from '../../src/hypervisor/sim-world.ts'
 import { createSimHypervisor } from '../../src/hypervisor/sim.ts'
 import { createQcow2Volumes } from '../../src/volumes/qcow2/index.ts'
@@ -28,6 +29,8 @@ export interface TestHost {
   layerOver(disk: DiskSpec): Promise<LayerRef>
   /** Whether the machine holds the file of a layer. */
   holds(instanceId: string, layer: LayerRef | undefined): boolean
+  /** Something in the guest's memory that no other boot of it has. */
+  contentOf(instanceId: string): Promise<string>
   /** The guest, which takes its time, gives up the devices that it was asked for. */
   guestLetsGo(instanceId: string): Promise<void>
   /** A machine whose disk takes nothing that its guest writes, until `makeRoom`. */
@@ -126,6 +129,7 @@ export async function simHost(): Promise<TestHost> {
     layerOver: (disk) => newLayer(volumes, disk),
     holds: (instanceId, layer) => [...world.machines.get(instanceId)?.process?.disks.all.values() ?? []].some(({ spec }) =>
       spec.layers.some(({ layerId }) => layerId === layer?.layerId)),
+    contentOf: async (instanceId) => String(world.machines.get(instanceId)?.process?.memory.bootId),
     async guestLetsGo() {},
     async specOnFullDisk() {
       const spec = await newMachine()
@@ -209,6 +213,14 @@ export async function qemuHost(): Promise<TestHost & { home: string; pidOf(insta
         }
       })
     },
+    // The test guest keeps there how often it was booted; when it says so, it has written that to its disk.
+    contentOf: (instanceId) => waitFor(systemClock, 'the guest to have booted', 30_000, async () => {
+      const client = await QmpClient.connect(join(home, 'instances', instanceId), 'qmp2.sock', systemClock, 5000)
+      const text = await client.execute('human-monitor-command', { 'command-line': 'xp /1db 0x8000' }, 5000).finally(() => client.close())
+      const boots = Number(/: *(\d+)/.exec(String(text))?.[1] ?? 0)
+      const output = (await driver().consoleOutput(instanceId, 65_536)).toString()
+      return boots > 0 && output.includes(`test guest, boot ${String.fromCharCode(0x30 + boots)}`) ? `boot ${boots}` : undefined
+    }),
     // The test guest does not know how; but what is pending ends with a reset.
     async guestLetsGo(instanceId) {
       const boots = async () => (await consoleShows(driver(), instanceId, 'test guest, boot')).split('test guest').length

@@ -114,6 +114,8 @@ describe('guests of the tiny image', () => {
     const machineId = await a.ssh(alice.file, 'cat /etc/machine-id')
     expect(machineId).toMatch(/^[0-9a-f]{32}\n$/)
 
+    await talkToAgent(b, bob, alice)
+
     // The power button ends in a power-off with clean file systems.
     const pressedMs = systemClock.now()
     await b.powerDown()
@@ -146,3 +148,38 @@ describe('guests of the tiny image', () => {
     expect(itsId).not.toBe(machineId)
   }, 90_000)
 })
+
+/** What hosts ask a guest's agent, in the words of qemu-guest-agent. */
+async function talkToAgent(guest: TinyGuest, owner: { file: string }, visitor: { file: string; publicKey: string }): Promise<void> {
+  const keys = (command: string, ...list: string[]) =>
+    JSON.stringify({ execute: `guest-ssh-${command}-authorized-keys`, arguments: { username: 'root', ...(list.length > 0 ? { keys: list } : {}) } })
+  // What an earlier client left half said is forgotten.
+  expect(await guest.askAgent('{"execute": "guest-p\xff{"execute":"guest-sync-delimited","arguments":{"id":7}}', '{"execute":"guest-ping"}'))
+    .toEqual([{ return: 7 }, { return: {} }])
+  const [frozen, info] = await guest.askAgent('{"execute":"guest-fsfreeze-status"}', '{ "execute" : "guest-info", "arguments": {} }')
+  expect(frozen).toMatchObject({ error: { class: 'CommandNotFound' } })
+  expect(JSON.stringify(info)).toContain('"name":"guest-set-time"')
+
+  const line = `${visitor.publicKey.trim()} "for" a\\minute`
+  expect(await guest.askAgent(keys('add', line), keys('add', line))).toEqual([{ return: {} }, { return: {} }])
+  expect(await guest.ssh(visitor.file, 'hostname; wc -l </root/.ssh/authorized_keys; stat -c %a /root/.ssh/authorized_keys'))
+    .toBe('ip-172-31-5-11\n2\n600\n')
+  const [{ return: got }] = (await guest.askAgent(keys('get'))) as [{ return: { keys: string[] } }]
+  expect(got.keys).toHaveLength(2)
+  expect(got.keys).toContain(line)
+  expect(await guest.askAgent(keys('remove', line, 'no such key'))).toEqual([{ return: {} }])
+  await expect(guest.ssh(visitor.file, 'true')).rejects.toThrow('Permission denied')
+  expect(await guest.askAgent(keys('add', '# none'), keys('add', line).replace('root', 'nobody'), 'what?')).toMatchObject([
+    { error: { desc: "invalid OpenSSH public key: '# none'" } }, { error: { desc: "failed to lookup user 'nobody'" } },
+    { error: { class: 'GenericError', desc: 'JSON parse error' } },
+  ])
+
+  // The clock: as told, and as the hardware says.
+  const year2033 = 2_000_000_000
+  await guest.askAgent(`{"execute":"guest-set-time","arguments":{"time":${year2033}000000000}}`)
+  expect(Number(await guest.ssh(owner.file, 'date +%s'))).toBeGreaterThanOrEqual(year2033)
+  await guest.ssh(owner.file, 'date -s @1000000000')
+  expect(await guest.askAgent('{"execute":"guest-set-time"}')).toEqual([{ return: {} }])
+  expect(Number(await guest.ssh(owner.file, 'date +%s'))).toBeGreaterThanOrEqual(year2033)
+  await guest.askAgent(`{"execute":"guest-set-time","arguments":{"time":${systemClock.now()}000000}}`)
+}

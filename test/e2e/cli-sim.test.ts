@@ -5,7 +5,6 @@ import path from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { packageRoot } from '../../src/core/package-root.ts'
-import { createApiClient, type ApiClient } from '../../src/cli/api-client.ts'
 import type { Status } from '../../src/cli/status.ts'
 import type { UpRecord } from '../../src/cli/up-record.ts'
 
@@ -69,15 +68,6 @@ async function status(): Promise<Status> {
   const { code, output, said } = await run('status', '--json')
   expect({ code, said }).toEqual({ code: 0, said: '' })
   return JSON.parse(output) as Status
-}
-
-/** A client with the words of `hearth env`. */
-async function apiClient(): Promise<ApiClient> {
-  const environment = JSON.parse((await run('env', '--json')).output) as Record<string, string>
-  const credentials = {
-    accessKeyId: environment.AWS_ACCESS_KEY_ID ?? '', secretAccessKey: environment.AWS_SECRET_ACCESS_KEY ?? '', accountId: '',
-  }
-  return createApiClient(environment.AWS_ENDPOINT_URL ?? '', { credentials, region: 'us-east-1', clock: systemClock })
 }
 
 /** A disk becomes an AMI, and what is none does not. */
@@ -163,7 +153,13 @@ describe('hearth over simulated machines', () => {
   it('goes down with its machines, and twice is once', async () => {
     const cloud = await up()
     const instanceId = (await status()).instances[0]?.instanceId ?? ''
-    await (await apiClient()).call('StartInstances', { 'InstanceId.1': instanceId })
+    const started = await run('start', 'first', '--json')
+    expect(JSON.parse(started.output)).toEqual({ instanceId, state: 'running', isHibernated: false })
+    expect(await run('stop', 'first')).toMatchObject({ code: 0, output: '', said: expect.stringMatching(/ is stopped\n$/) as string })
+    expect((await run('start', instanceId)).said).toBe(`${instanceId} is running\n`)
+    expect(await run('stop', 'first', '--hibernate')).toMatchObject({
+      code: 1, said: expect.stringContaining('was not configured at launch for hibernation') as string,
+    })
     const result = await run('down')
     expect(result).toMatchObject({ code: 0, output: '' })
     expect(result.said).toContain('stopping 1 machine\n')
@@ -185,7 +181,7 @@ describe('hearth over simulated machines', () => {
 
   it('has help with examples for every command', async () => {
     const commands = [
-      '', 'up', 'down', 'status', 'env', 'ssh', 'console', 'image', 'image bake', 'image build', 'image import', 'image list',
+      '', 'up', 'down', 'status', 'env', 'start', 'stop', 'ssh', 'console', 'image', 'image bake', 'image build', 'image import', 'image list',
       'account', 'account create', 'account list', 'doctor', 'reset',
     ]
     for (const words of commands) {

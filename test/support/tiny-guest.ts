@@ -36,6 +36,8 @@ export interface TinyGuest {
   hostKey(): Promise<string>
   /** Types into the serial console. */
   type(text: string): void
+  /** Says these lines to the guest's agent, one after the other, and resolves with its answers. */
+  askAgent(...lines: string[]): Promise<unknown[]>
   powerDown(): Promise<void>
   /** Waits until the guest ended, and says how: "guest-shutdown", "guest-reset". */
   ended(timeoutMs: number): Promise<string>
@@ -65,7 +67,10 @@ export async function bootTinyGuest(folder: string, disk: string, identity: Iden
     '-blockdev', `driver=qcow2,node-name=root,file.driver=file,file.filename=${disk}`,
     '-device', 'virtio-blk-pci,drive=root,bootindex=1',
     '-netdev', network.join(','), '-device', 'virtio-net-pci,netdev=n0,romfile=',
-    '-device', 'virtio-rng-pci', '-chardev', 'stdio,id=serial,signal=off', '-serial', 'chardev:serial',
+    '-device', 'virtio-rng-pci', '-device', 'virtio-serial-pci,id=channels,max_ports=2',
+    '-chardev', `socket,id=qga,path=${path.join(folder, 'qga.sock')},server=on,wait=off`,
+    '-device', 'virtserialport,bus=channels.0,nr=1,chardev=qga,name=org.qemu.guest_agent.0',
+    '-chardev', 'stdio,id=serial,signal=off', '-serial', 'chardev:serial',
     '-qmp', `unix:${qmpPath},server=on,wait=off`, '-action', 'reboot=shutdown,shutdown=pause',
   ])
   let output = ''
@@ -88,6 +93,7 @@ export async function bootTinyGuest(folder: string, disk: string, identity: Iden
       return stdout.trim().split(' ').slice(1).join(' ')
     },
     type: (text) => void qemu.stdin.write(text),
+    askAgent: (...lines) => askAgent(path.join(folder, 'qga.sock'), lines),
     powerDown: () => qmp.send('system_powerdown'),
     ended: (timeoutMs) => waitFor(systemClock, 'the guest to end', timeoutMs, () => qmp.shutdownReason()),
     kill: async () => {
@@ -149,6 +155,23 @@ async function connectQmp(socketPath: string, qemu: ChildProcess): Promise<Qmp> 
     new Promise<void>((resolve) => socket.write(`${JSON.stringify({ execute: command })}\n`, () => resolve()))
   await send('qmp_capabilities')
   return { send, shutdownReason: () => reason, close: () => socket.destroy() }
+}
+
+/** A conversation of its own, with whoever is at the other end of the channel. */
+async function askAgent(socketPath: string, lines: string[]): Promise<unknown[]> {
+  const socket = net.connect(socketPath)
+  let said = ''
+  socket.on('data', (chunk: Buffer) => (said += chunk.toString('latin1')))
+  const complete = () => said.split('\n').slice(0, -1).filter((line) => line !== '')
+  try {
+    for (const [index, line] of lines.entries()) {
+      socket.write(`${line}\n`, 'latin1')
+      await waitFor(systemClock, `an answer to ${line}`, 20_000, () => complete().length > index)
+    }
+    return complete().map((line) => JSON.parse(line.replace(/^\xff/, '')) as unknown)
+  } finally {
+    socket.destroy()
+  }
 }
 
 function runSsh(port: number, keyFile: string, command: string, input: string): Promise<string> {

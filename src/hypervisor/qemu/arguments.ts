@@ -1,34 +1,34 @@
 import {
-  MAX_DISKS, MAX_NICS, type DiskSpec, type GuestArchitecture, type MachinePlatform, type MachineSpec, type NicSpec,
+  MAX_DISKS, type DiskSpec, type GuestArchitecture, type MachinePlatform, type MachineSpec, type NicSpec,
 } from '../driver.ts'
 import { architectureFacts, architectureOf, uefiFirmware } from './architecture.ts'
-import { diskDevice, diskNodes, throttleGroup, throttleLimits } from './disk-nodes.ts'
+import { deviceId, diskDevice, diskNodes, throttleGroup, throttleLimits } from './disk-nodes.ts'
+import { freshLayout, type Layout } from './layout.ts'
 import { nicDevice, nicNetdev } from './nics.ts'
-import { diskPort, hexadecimal, PCI_SLOT, portForNic, portsOf, type Port } from './places.ts'
+import { hexadecimal, PCI_SLOT, type Port } from './places.ts'
 
 /** The sandbox of every QEMU that Hearth starts: no new privileges, no children, nothing obsolete. */
 export const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'
 
 /**
  * The arguments of a machine's QEMU, which runs with `folder` as its working directory and names
- * files relative to it only: it may not search the directories above Hearth's home.
+ * files relative to it only: it may not search the directories above Hearth's home. Disks and interfaces that
+ * have no place in `layout` are left out.
  *
  * @throws Error for a spec that has no place on the machine's bus.
  */
-export function machineArguments(spec: MachineSpec, folder: string): string[] {
+export function machineArguments(spec: MachineSpec, folder: string, layout: Layout = freshLayout(spec)): string[] {
   if (spec.platform.accelerator === 'sim') throw new Error(`${spec.instanceId} is pinned to the simulator, not QEMU`)
   if (spec.disks.length > MAX_DISKS) throw new Error(`${spec.instanceId} has more than ${MAX_DISKS} disks`)
-  const maxNics = Math.min(spec.maxNics, MAX_NICS)
-  if (spec.nics.length > maxNics) throw new Error(`${spec.instanceId} has more than ${maxNics} interfaces`)
-  const ports = portsOf(maxNics, Math.max(0, spec.disks.length - 1))
+  const { ports, places } = layout
   return [
     ...identity(spec),
     ...processor(spec),
     ...channels(architectureOf(spec.platform)),
     '-device', onBus('virtio-rng-pci', PCI_SLOT.rng),
     ...ports.flatMap(portArguments),
-    ...spec.disks.flatMap((disk, index) => diskArguments(disk, index, folder)),
-    ...nicArguments(spec.nics, ports.map((port) => port.id)),
+    ...spec.disks.flatMap((disk, index) => diskArguments(disk, index, folder, places)),
+    ...nicArguments(spec.nics, places),
     '-sandbox', SANDBOX,
   ]
 }
@@ -102,31 +102,26 @@ function channels(architecture: GuestArchitecture): string[] {
 }
 
 /** The keys of its layers, which it names, are given apart (secrets.ts). */
-function diskArguments(disk: DiskSpec, index: number, folder: string): string[] {
+function diskArguments(disk: DiskSpec, index: number, folder: string, places: Layout['places']): string[] {
+  const place = places[deviceId(disk.volumeId)]
+  if (place === undefined) return []
   const group = { 'qom-type': 'throttle-group', id: throttleGroup(disk.volumeId), limits: throttleLimits(disk.limits) }
   // The root is a part of the machine; it is the only one that firmware boots from.
-  const place = index === 0 ? `bus=pcie.0,addr=${hexadecimal(PCI_SLOT.root)},bootindex=1` : `bus=${diskPort(index)}`
+  const boot = index === 0 ? ',bootindex=1' : ''
   return [
     '-object', JSON.stringify(group),
     '-blockdev', JSON.stringify(diskNodes(disk, disk.volumeId, folder)),
-    '-device', `${asOption(diskDevice(disk, disk.volumeId), 'driver')},${place}`,
+    '-device', `${asOption(diskDevice(disk, disk.volumeId), 'driver')},${place}${boot}`,
   ]
 }
 
-function nicArguments(nics: readonly NicSpec[], ports: readonly string[]): string[] {
-  let free = ports
-  // In their order, so that one whose index has no port takes nobody's place.
+function nicArguments(nics: readonly NicSpec[], places: Layout['places']): string[] {
   return nics.toSorted((a, b) => a.deviceIndex - b.deviceIndex).flatMap((nic) => {
-    if (nic.deviceIndex === 0) return nicWords(nic, `bus=pcie.0,addr=${hexadecimal(PCI_SLOT.primaryNic)}`)
-    const port = portForNic(nic.deviceIndex, free)
-    if (port === undefined) throw new Error(`no place for ${nic.interfaceId} at device index ${nic.deviceIndex}`)
-    free = free.filter((each) => each !== port)
-    return nicWords(nic, `bus=${port}`)
+    const device = nicDevice(nic)
+    const place = places[device.id ?? '']
+    if (place === undefined) return []
+    return ['-netdev', asOption(nicNetdev(nic), 'type'), '-device', `${asOption(device, 'driver')},${place}`]
   })
-}
-
-function nicWords(nic: NicSpec, place: string): string[] {
-  return ['-netdev', asOption(nicNetdev(nic), 'type'), '-device', `${asOption(nicDevice(nic), 'driver')},${place}`]
 }
 
 /** What QMP takes as an object, as a word of the command line: VALUE-OF-FIRST,name=value,… */

@@ -25,11 +25,16 @@ export function deviceIds(execute: Execute): Promise<string[]> {
   return childrenOf(execute, '/machine/peripheral')
 }
 
+/** Whether a device with that id is a port, for others to be plugged in. */
+export function isPort(id: string): boolean {
+  return /^(nic)?port\d+$/.test(id)
+}
+
 /** Ports without a device, in the order of their numbers. */
 export async function freePorts(execute: Execute): Promise<string[]> {
   const free: string[] = []
   for (const name of await deviceIds(execute)) {
-    if (!/^(nic)?port\d+$/.test(name)) continue
+    if (!isPort(name)) continue
     // Its bus has its name.
     const onPort = await childrenOf(execute, `/machine/peripheral/${name}/${name}`)
     if (!onPort.some((each) => each.startsWith('child['))) free.push(name)

@@ -17,6 +17,8 @@ export interface MachineRecord {
 }
 
 const SOCKETS = ['qmp.sock', 'qmp2.sock', 'serial.sock', 'vnc.sock', 'qga.sock']
+/** Through which QEMU sends or gets a guest's memory, while it does. */
+export const MEMORY_SOCKET = 'memory.sock'
 /** Where QEMU leaves a picture of the screen for a moment. */
 export const SCREEN_FILE = 'screen.ppm'
 /** A guest may write to its console for ever; the host's disk must not fill up with it. */
@@ -88,7 +90,7 @@ export class MachineFolder {
 
   /** Deletes what only a process gives meaning to; the logs stay. */
   removeTraces(): void {
-    for (const name of [...SOCKETS, 'machine.json', SCREEN_FILE]) rmSync(join(this.path, name), { force: true })
+    for (const name of [...SOCKETS, MEMORY_SOCKET, 'machine.json', SCREEN_FILE]) rmSync(join(this.path, name), { force: true })
   }
 
   /** Opens QEMU's own log for appending; the caller closes the handle. */

@@ -3,57 +3,39 @@ import type { Clock } from '../../core/clock.ts'
 import type { Qemu } from './devices.ts'
 import { openSocket } from './qmp.ts'
 
-/** How long an agent may take to say that it is there. */
-const REACH_TIMEOUT_MS = 1500
-/** Freezing writes out first what the guest's file systems hold. */
-const FREEZE_TIMEOUT_MS = 5000
-const THAW_TIMEOUT_MS = 10_000
+/** How long an agent may take to say that it is there, and for an answer that it need not work for. */
+export const REACH_TIMEOUT_MS = 1500
 /** No answer used here comes near this; more is a broken or hostile guest. */
 const MAX_ANSWER_BYTES = 65_536
 
-/**
- * Does `act` while the guest's file systems are frozen, where its agent can be reached and freezes them;
- * otherwise just so. Lets them go on in any case, also those that an earlier call left frozen.
- *
- * @returns whether they were frozen all the time.
- * @throws Error also when the guest does not say that they go on: it has to be asked again.
- */
-export async function whileQuiesced(qemu: Qemu, clock: Clock, act: () => Promise<void>): Promise<boolean> {
-  const agent = await reach(qemu, clock)
-  if (!agent) {
-    await act()
-    return false
-  }
-  try {
-    let isQuiesced: boolean
-    try {
-      isQuiesced = await agent.freeze().catch(() => false)
-      await act()
-    } finally {
-      await agent.thaw()
-    }
-    return isQuiesced
-  } finally {
-    agent.close()
+/** What the guest's agent refused. */
+export class GuestAgentError extends Error {
+  /** "GenericError", "CommandNotFound"…; a guest may say anything. */
+  readonly errorClass: string
+
+  constructor(message: string, errorClass: string) {
+    super(message)
+    this.errorClass = errorClass
   }
 }
 
+/** Whether the guest's agent refused since it does not have that command, or not any more. */
+export function isUnknownCommand(error: unknown): boolean {
+  return error instanceof GuestAgentError && error.errorClass === 'CommandNotFound'
+}
+
 /**
- * Lets file systems go on that an earlier call left frozen.
+ * Does something with the agent in the guest. One client at a time: the others wait for it.
  *
- * @returns whether there were any.
+ * @returns undefined, with nothing done, where none answers in time.
  */
-export async function ensureThawed(qemu: Qemu, clock: Clock): Promise<boolean> {
-  const agent = await reach(qemu, clock)
+export async function withGuestAgent<T>(qemu: Qemu, clock: Clock, use: (agent: GuestAgent) => Promise<T>): Promise<T | undefined> {
+  const agent = (await hasAgent(qemu)) ? await GuestAgent.reach(qemu.folder, clock) : undefined
   try {
-    return (await agent?.thaw()) ?? false
+    return agent && (await use(agent))
   } finally {
     agent?.close()
   }
-}
-
-async function reach(qemu: Qemu, clock: Clock): Promise<GuestAgent | undefined> {
-  return (await hasAgent(qemu)) ? GuestAgent.reach(qemu.folder, clock) : undefined
 }
 
 /** Whether something in the guest has the agents' channel open. */
@@ -63,7 +45,7 @@ async function hasAgent({ execute }: Qemu): Promise<boolean> {
 }
 
 /** The guest's own agent (qemu-guest-agent): lines of JSON, one question at a time. A guest may answer anything. */
-class GuestAgent {
+export class GuestAgent {
   readonly #socket: Socket
   readonly #clock: Clock
   #buffer = ''
@@ -83,7 +65,7 @@ class GuestAgent {
   static async reach(folder: string, clock: Clock): Promise<GuestAgent | undefined> {
     const agent = new GuestAgent(openSocket(folder, 'qga.sock'), clock)
     try {
-      await agent.#synchronise()
+      await agent.synchronise()
       return agent
     } catch {
       agent.close()
@@ -91,22 +73,13 @@ class GuestAgent {
     }
   }
 
-  /** Whether there are frozen file systems now. */
-  async freeze(): Promise<boolean> {
-    if ((await this.#ask('guest-fsfreeze-status', undefined, REACH_TIMEOUT_MS)) === 'frozen') return true
-    return Number(await this.#ask('guest-fsfreeze-freeze', undefined, FREEZE_TIMEOUT_MS)) > 0
-  }
-
   /**
-   * A freeze that was not answered in time may be going on: the agent takes one question after the other.
+   * Has the agent do something, and waits for its answer.
    *
-   * @returns whether there were frozen file systems.
+   * @throws GuestAgentError when it refuses, Error when no answer comes in time.
    */
-  async thaw(): Promise<boolean> {
-    await this.#synchronise(THAW_TIMEOUT_MS)
-    if ((await this.#ask('guest-fsfreeze-status', undefined, REACH_TIMEOUT_MS)) === 'thawed') return false
-    await this.#ask('guest-fsfreeze-thaw', undefined, THAW_TIMEOUT_MS)
-    return true
+  ask(command: string, args?: Record<string, unknown>, timeoutMs = REACH_TIMEOUT_MS): Promise<unknown> {
+    return this.#ask(command, args, timeoutMs, () => true)
   }
 
   close(): void {
@@ -117,7 +90,7 @@ class GuestAgent {
    * Throws away what an earlier client left half said, on both sides: the delimiter makes an agent forget
    * what it has of a line. It complains of the delimiter too, before it answers.
    */
-  async #synchronise(timeoutMs = REACH_TIMEOUT_MS): Promise<void> {
+  async synchronise(timeoutMs = REACH_TIMEOUT_MS): Promise<void> {
     const id = this.#clock.now()
     this.#socket.write('\xff', 'latin1')
     await this.#ask('guest-sync-delimited', { id }, timeoutMs, (answer) => answer.return === id)
@@ -128,7 +101,7 @@ class GuestAgent {
     command: string,
     args: Record<string, unknown> | undefined,
     timeoutMs: number,
-    isIt: (answer: Record<string, unknown>) => boolean = () => true,
+    isIt: (answer: Record<string, unknown>) => boolean,
   ): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const end = (settle: () => void) => {
@@ -136,12 +109,13 @@ class GuestAgent {
         this.#answer = this.#closed = () => {}
         settle()
       }
-      const fail = (why: string) => end(() => reject(new Error(`the guest's agent: ${command}: ${why}`)))
+      const sentence = (why: string) => `the guest's agent: ${command}: ${why}`
+      const fail = (why: string) => end(() => reject(new Error(sentence(why))))
       const deadline = this.#clock.after(timeoutMs, () => fail(`no answer within ${timeoutMs} ms`))
       this.#closed = () => fail('the connection closed')
       this.#answer = (answer) => {
         if (!isIt(answer)) return
-        if ('error' in answer) fail(JSON.stringify(answer.error))
+        if ('error' in answer) end(() => reject(refusal(answer.error, sentence)))
         else end(() => resolve(answer.return))
       }
       this.#socket.write(`${JSON.stringify({ execute: command, arguments: args })}\n`)
@@ -168,4 +142,11 @@ function parse(line: string): Record<string, unknown> | undefined {
   } catch {
     return undefined
   }
+}
+
+/** What an agent says of an error is a class and a description; this one may be the guest's own invention. */
+function refusal(error: unknown, sentence: (why: string) => string): GuestAgentError {
+  const { class: errorClass, desc } = typeof error === 'object' && error !== null ? (error as Record<string, unknown>) : {}
+  const why = typeof desc === 'string' ? desc : JSON.stringify(error)
+  return new GuestAgentError(sentence(why), typeof errorClass === 'string' ? errorClass : 'GenericError')
 }

@@ -9,16 +9,29 @@ export function nicNetdev(nic: NicSpec): Record<string, string> {
 
 /** What the guest sees of it. */
 export function nicDevice(nic: NicSpec): Record<string, string> {
-  const id = nic.deviceIndex === 0 ? `nic-${nic.interfaceId}` : `${DEVICE}${nic.attachmentId}`
+  const id = nic.deviceIndex === 0 ? `${FIXED_DEVICE}${nic.interfaceId}` : `${DEVICE}${nic.attachmentId}`
   return { driver: 'virtio-net-pci', id, netdev: netdevId(nic), mac: nic.mac, romfile: '' }
 }
 
+/** How the id of the primary interface's device begins, that of the interface follows. */
+const FIXED_DEVICE = 'nic-'
 /** How the ids of devices that can come and go begin, and of their netdevs; an attachment's follows. */
 const DEVICE = 'plug-'
 const NETDEV = 'link-'
 
 function netdevId(nic: NicSpec): string {
   return nic.deviceIndex === 0 ? 'net0' : `${NETDEV}${nic.attachmentId}`
+}
+
+/** Whether a device with that id is an interface. */
+export function isNicDevice(id: string): boolean {
+  return id.startsWith(FIXED_DEVICE) || id.startsWith(DEVICE)
+}
+
+/** Attachments that the guest has not given up, and whose taps were taken away. */
+export async function cutOffNics(execute: Execute): Promise<string[]> {
+  const linked = await netdevs(execute)
+  return (await pluggedIn(execute)).filter((id) => !linked.includes(id))
 }
 
 /**

@@ -40,11 +40,16 @@ export function startedAtMs(id: ProcessId): number {
  * working directory, which tells two homes apart.
  */
 export function isMachine(pid: number, instanceId: string, folder: string): boolean {
-  const words = (read(`/proc/${pid}/cmdline`) ?? '').split('\0')
+  const words = commandLine(pid)
   const [flag, name] = nameArguments(instanceId)
   if (!words.some((word, index) => word === flag && words[index + 1] === name)) return false
   const cwd = workingDirectory(pid)
   return cwd === undefined || cwd === folder
+}
+
+/** The words of a process's command line; none of one that is gone. */
+export function commandLine(pid: number): string[] {
+  return (read(`/proc/${pid}/cmdline`) ?? '').split('\0')
 }
 
 /**

@@ -1,15 +1,14 @@
-import { constants } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Clock } from '../../core/clock.ts'
 import type { DiskSwitch } from '../driver.ts'
 import { BlockGraph, type FoundDisk } from './block-graph.ts'
 import { OPEN_TIMEOUT_MS, type Qemu } from './devices.ts'
 import { keysOf, layerNode, topNodes } from './disk-nodes.ts'
-import { ensureThawed, whileQuiesced } from './guest-agent.ts'
+import { ensureThawed, whileQuiesced } from './quiesce.ts'
 import { cancelJob } from './jobs.ts'
 import { giveToMachine } from './launch.ts'
 import { withKeys } from './secrets.ts'
+import { syncFile } from './sync-file.ts'
 
 /** Everything that was written before is on its disk by the end of it. */
 const SWITCH_TIMEOUT_MS = 60_000
@@ -63,6 +62,7 @@ async function prepare(qemu: Qemu, graph: BlockGraph, { volumeId, to, disk }: Pl
   if (added && added.sizeBytes < disk.sizeBytes) {
     await execute('block_resize', { 'node-name': node, size: disk.sizeBytes }, OPEN_TIMEOUT_MS)
   }
+  // QEMU stands still while it waits for its disk; what is there already need not be waited for then.
   await syncFile(resolve(folder, graph.fileOf(disk.nodes[0] ?? '')))
 }
 
@@ -72,14 +72,4 @@ async function switchAtOnce({ execute }: Qemu, due: readonly PlannedSwitch[]): P
     type: 'blockdev-snapshot', data: { node: disk.nodes[0], overlay: layerNode(to.layerId, volumeId) },
   }))
   await execute('transaction', { actions }, SWITCH_TIMEOUT_MS)
-}
-
-/** QEMU stands still while it waits for its disk; what is there already need not be waited for then. */
-async function syncFile(path: string): Promise<void> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-  try {
-    if ((await handle.stat()).isFile()) await handle.datasync()
-  } finally {
-    await handle.close()
-  }
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock, type Clock } from '../../core/clock.ts'
-import { ensureThawed, whileQuiesced } from './guest-agent.ts'
+import { ensureThawed, whileQuiesced } from './quiesce.ts'
 
 let folder: string
 let server: Server | undefined
@@ -105,6 +105,14 @@ describe('a guest with an agent', () => {
     await agentAgain({ 'guest-fsfreeze-freeze': () => void (isFrozen = true) })
     expect(await quiesced(hasty)).toBe(false)
     expect([seen, isFrozen]).toEqual([[false, true], false])
+  })
+
+  test('is not quiesced, nor asked again, when its agent does not know what that is', async () => {
+    const unknown = (say: (text: string) => void) => say('{"error": {"class": "CommandNotFound", "desc": "not found"}}\n')
+    await agent({ 'guest-fsfreeze-status': unknown, 'guest-fsfreeze-freeze': unknown, 'guest-fsfreeze-thaw': unknown })
+    expect([await quiesced(), seen]).toEqual([false, [false]])
+    expect(await ensureThawed(qemu(), systemClock)).toBe(false)
+    expect(asked).not.toContain('guest-fsfreeze-thaw')
   })
 
   test('that never says that it goes on is an error: it has to be asked again', async () => {
