@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { closeSync, fstatSync, readdirSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
@@ -18,7 +17,7 @@ import { changeAuthorizedKeys, openSerial, readChannels } from './channels.ts'
 import type { Execute, Qemu } from './devices.ts'
 import { keysOf } from './disk-nodes.ts'
 import { ensureDisks } from './disks.ts'
-import { ensureSharedFolders, MachineFolder, SCREEN_FILE, type MachineRecord } from './folder.ts'
+import { ensureSharedFolders, MachineFolder, SCREEN_FILE, specHash, type MachineRecord } from './folder.ts'
 import { KeyedLock } from './keyed-lock.ts'
 import { UID_BASE } from '../../core/machine-uid.ts'
 import { ALREADY_RUNNING, giveLayers, isRoot, spawnQemu, type Launch } from './launch.ts'
@@ -367,7 +366,7 @@ class QemuHypervisor implements Hypervisor {
     const record: MachineRecord = {
       instanceId: spec.instanceId,
       uuid: spec.uuid,
-      specHash: createHash('sha256').update(JSON.stringify(spec, withoutKeys)).digest('hex'),
+      specHash: specHash(spec),
       pid: process?.pid ?? null,
       startTicks: process?.startTicks ?? null,
     }
@@ -395,9 +394,4 @@ class QemuHypervisor implements Hypervisor {
   #waitUntilGone(found: ProcessId, timeoutMs: number): Promise<true> {
     return waitFor(this.#options.clock, `process ${found.pid} to end`, timeoutMs, () => !isAlive(found), POLL_MS)
   }
-}
-
-/** Of a layer's key not even a hash is kept. */
-function withoutKeys(name: string, value: unknown): unknown {
-  return name === 'key' ? undefined : value
 }
