@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto'
 import {
   chmodSync, chownSync, closeSync, constants, existsSync, fstatSync, ftruncateSync, mkdirSync, openSync, readFileSync,
   readSync, renameSync, rmSync, statSync, writeFileSync, writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { isWellFormedId } from '../../core/ids.ts'
+import type { MachineSpec } from '../driver.ts'
 
 /** What the driver notes of a machine, to find its process without a search. */
 export interface MachineRecord {
@@ -14,6 +16,16 @@ export interface MachineRecord {
   /** Null from just before the spawn until just after. */
   pid: number | null
   startTicks: number | null
+}
+
+/** SHA-256 of what a machine is made of. */
+export function specHash(spec: MachineSpec): string {
+  return createHash('sha256').update(JSON.stringify(spec, withoutKeys)).digest('hex')
+}
+
+/** Of a layer's key not even a hash is kept. */
+function withoutKeys(name: string, value: unknown): unknown {
+  return name === 'key' ? undefined : value
 }
 
 const SOCKETS = ['qmp.sock', 'qmp2.sock', 'serial.sock', 'vnc.sock', 'qga.sock']

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { closeSync, fstatSync } from 'node:fs'
 import { join } from 'node:path'
 import { waitFor } from '../../core/clock.ts'
@@ -10,7 +9,7 @@ import { machineArguments, UEFI_VARIABLES_FILE } from './arguments.ts'
 import { MachineCgroup } from './cgroup.ts'
 import type { Execute, Qemu } from './devices.ts'
 import { keysOf } from './disk-nodes.ts'
-import { MachineFolder, type MachineRecord } from './folder.ts'
+import { MachineFolder, type MachineRecord, specHash } from './folder.ts'
 import type { QemuOptions } from './index.ts'
 import { ALREADY_RUNNING, giveLayers, isRoot, spawnQemu, type Launch } from './launch.ts'
 import type { Layout } from './layout.ts'
@@ -185,7 +184,7 @@ export class QemuProcesses {
     const record: MachineRecord = {
       instanceId: spec.instanceId,
       uuid: spec.uuid,
-      specHash: createHash('sha256').update(JSON.stringify(spec, withoutKeys)).digest('hex'),
+      specHash: specHash(spec),
       pid: process?.pid ?? null,
       startTicks: process?.startTicks ?? null,
     }
@@ -218,9 +217,4 @@ export class QemuProcesses {
 /** Whether a guest stands still in that run state of its QEMU, and does not go on by itself. */
 export function isPaused(status: string): boolean {
   return ['paused', 'postmigrate', 'finish-migrate', 'inmigrate'].includes(status)
-}
-
-/** Of a layer's key not even a hash is kept. */
-function withoutKeys(name: string, value: unknown): unknown {
-  return name === 'key' ? undefined : value
 }
