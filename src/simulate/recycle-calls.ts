@@ -39,9 +39,9 @@ function restoring(id: string): DrawnCall {
 /**
  * Somebody undoes a termination, where there is one to undo, or changes which instances are kept.
  *
- * @returns the instance that is back, and stopped.
+ * @returns the instance that is back, and stopped; with the token of its launch.
  */
-export async function undoSomething({ store, random, clock }: SimulatedCloud): Promise<string | undefined> {
+export async function undoSomething({ store, random, clock }: SimulatedCloud): Promise<{ id: string; token: string | null } | undefined> {
   const { backups, rules, subnets } = await store.read(async (db) => ({
     backups: await db.selectFrom('instance_backups').selectAll().orderBy('instance_id').execute(),
     rules: await retentionRules(db, DEFAULT_ACCOUNT),
@@ -59,12 +59,12 @@ export async function undoSomething({ store, random, clock }: SimulatedCloud): P
     return undefined
   }
   const backup = pick(random, backups)
-  const id = backup.instance_id
-  const inZone = subnets.filter((each) => each.zone === backupDoc(backup).instance.zone)
+  const { instance_id: id, client_token: token, zone } = backupDoc(backup).instance
+  const inZone = subnets.filter((each) => each.zone === zone)
   const subnetId = inZone.length > 0 && random.int(3) === 0 ? pick(random, inZone).subnet_id : undefined
   try {
     await store.transaction('instance.restore', (db) => restoreInstance({ ...ambient, db }, id, { subnetId }))
-    return id
+    return { id, token }
   } catch (error) {
     if (error instanceof RestoreError || error instanceof ApiError) return undefined
     throw error

@@ -261,13 +261,11 @@ class Run {
   }
 
   async #undo(): Promise<void> {
-    const id = await undoSomething(this.#cloud)
-    if (id === undefined) return
-    this.expected.state.set(id, 'stopped')
-    // Somebody else may have launched with its token since it was forgotten.
-    for (const [token, launch] of this.expected.tokens) {
-      if (launch.instanceIds?.includes(id)) this.expected.tokens.delete(token)
-    }
+    const restored = await undoSomething(this.#cloud)
+    if (restored === undefined) return
+    this.expected.state.set(restored.id, 'stopped')
+    // That launch has one more again, or somebody else has launched with the token since it was forgotten.
+    if (restored.token !== null) this.expected.tokens.delete(restored.token)
   }
 
   async #callAboutDisks(): Promise<void> {
