@@ -46,7 +46,7 @@ export class MemoryExpectations {
     const isToReboot = row && row.reboot_requested > row.reboot_completed
     const mayFail = this.#cloud.host.world.hibernationFails || this.#cloud.host.world.loadingFails
     // A guest that was told to reboot shuts down, if not before it is saved, then after.
-    if (isToHibernate && process?.status === 'running' && !isToReboot && !mayFail) this.#kept.set(id, { ...process.memory })
+    if (isToHibernate && process?.status === 'running' && !process.hangs && !isToReboot && !mayFail) this.#kept.set(id, { ...process.memory })
   }
 
   /** Once all has settled. Those that go on are not expected anything of any more. */
