@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ownKey } from '../../src/cli/first-instance.ts'
 import { systemClock } from '../../src/core/clock.ts'
+import { homeIdOf } from '../../src/home.ts'
 import { RealCloud, whyNotReal } from './real-cloud.ts'
 
 /** Only in the guest's memory; nowhere on the host's disk. */
@@ -17,45 +17,31 @@ const LOAD_POINTS = [
 
 describe.skipIf(whyNotReal !== undefined)(`the life of a real instance${whyNotReal ? ` (skipped: ${whyNotReal})` : ''}`, () => {
   const cloud = new RealCloud('life')
-  let keyName: string
-  let tiny: string
-  let root: string
+  const bootId = path.join(cloud.home, 'boot-id')
+  /** Status checks every three seconds instead of every minute; a file in place of the kernel's id of its boot. */
+  const environment = { HEARTH_CHECK_INTERVAL_MS: '3000', HEARTH_BOOT_ID_FILE: bootId }
   let id: string
 
   const ec2 = (query: string, ...words: string[]) => cloud.ec2(query, ...words)
-  const ofInstance = (query: string, instanceId = id) =>
-    ec2(`Reservations[0].Instances[0].${query}`, 'describe-instances', '--instance-ids', instanceId)
-  const isInState = (state: string, instanceId = id) =>
-    cloud.until(`${instanceId} to be ${state}`, 90_000, async () => (await ofInstance('State.Name', instanceId)) === state)
+  const ofInstance = (query: string) => ec2(`Reservations[0].Instances[0].${query}`, 'describe-instances', '--instance-ids', id)
+  const statusOf = (which: 'System' | 'Instance') =>
+    ec2(`InstanceStatuses[0].${which}Status.Status`, 'describe-instance-status', '--instance-ids', id)
+  const isIn = (state: string) => cloud.areInState(state, id)
   const stop = (...words: string[]) => ec2('StoppingInstances[0].CurrentState.Name', 'stop-instances', '--instance-ids', id, ...words)
   const start = () => ec2('StartingInstances[0].CurrentState.Name', 'start-instances', '--instance-ids', id)
   const memoryFiles = () => readdirSync(path.join(cloud.home, 'instances', id)).filter((name) => name.startsWith('memory'))
-  const launch = (...words: string[]) => ec2(
-    'Instances[0].InstanceId', 'run-instances', '--image-id', tiny, '--instance-type', 't3.nano', '--key-name', keyName, ...words)
-  const isUp = async (instanceId = id) => {
-    await isInState('running', instanceId)
-    await cloud.sshAnswers(instanceId)
-  }
   /** A number that a process of the guest counts up in its memory, ten times a second. */
   const counter = async () => Number(await cloud.ssh(id, 'cat /tmp/counter'))
 
   beforeAll(async () => {
     await cloud.prepare()
-    await cloud.up('--no-first-instance')
-    const key = ownKey(cloud.home)
-    keyName = key.name
-    writeFileSync(key.file, await ec2('KeyMaterial', 'create-key-pair', '--key-name', key.name), { mode: 0o600 })
-    tiny = await cloud.until('the tiny image to be registered', 60_000, async () => {
-      const found = await ec2('Images[0].ImageId', 'describe-images', '--filters', 'Name=name,Values=*tiny*')
-      return found.startsWith('ami-') ? found : undefined
-    })
-    root = await ec2('Images[0].RootDeviceName', 'describe-images', '--image-ids', tiny)
+    writeFileSync(bootId, 'the first boot\n')
+    const { imageId } = await cloud.upForLaunches(environment)
+    const root = await ec2('Images[0].RootDeviceName', 'describe-images', '--image-ids', imageId)
     const group = await ec2('SecurityGroups[0].GroupId', 'describe-security-groups')
-    for (const port of ['22', '7000']) {
-      await ec2('Return', 'authorize-security-group-ingress', '--group-id', group, '--protocol', 'tcp', '--port', port, '--cidr', '0.0.0.0/0')
-    }
-    id = await launch('--hibernation-options', 'Configured=true', '--block-device-mappings', `DeviceName=${root},Ebs={Encrypted=true}`)
-    await isUp()
+    await ec2('Return', 'authorize-security-group-ingress', '--group-id', group, '--protocol', 'tcp', '--port', '7000', '--cidr', '0.0.0.0/0')
+    id = await cloud.launch('--hibernation-options', 'Configured=true', '--block-device-mappings', `DeviceName=${root},Ebs={Encrypted=true}`)
+    await cloud.isUp(id)
     await cloud.ssh(id, `mount | grep -q ' /tmp type tmpfs' || mount -t tmpfs tmpfs /tmp
       cat >/tmp/count <<'END'
 secret='${SECRET}'
@@ -69,7 +55,7 @@ END
 
   test('hibernated, its memory is on the disk, unreadable, and there is no machine', async () => {
     expect(await stop('--hibernate')).toBe('stopping')
-    await isInState('stopped')
+    await isIn('stopped')
     expect(cloud.machines(id)).toEqual([])
     expect(await ofInstance('StateReason.Code')).toBe('Client.UserInitiatedHibernate')
     const [file, ...others] = memoryFiles()
@@ -83,7 +69,7 @@ END
     // It sleeps for long enough that its uptime and the time of day can be told apart.
     await cloud.until('some time to pass', 20_000, () => systemClock.now() > saved + 6000)
     await start()
-    await isUp()
+    await cloud.isUp(id)
     expect(await ofInstance('PrivateIpAddress')).toBe(address)
     const [now = 0, uptime = 0, first = 0] = (await cloud.ssh(id, 'date +%s; cut -d. -f1 /proc/uptime; cat /tmp/counter')).split('\n').map(Number)
     expect(Math.abs(now - systemClock.now() / 1000)).toBeLessThan(3)
@@ -102,11 +88,11 @@ END
     const before = await counter()
     const pid = await cloud.crashAt('agent', point)
     await stop('--hibernate')
-    await isInState('stopped')
+    await isIn('stopped')
     expect(await cloud.pidOf('agent')).not.toBe(pid)
     expect(await ofInstance('StateReason.Code')).toBe('Client.UserInitiatedHibernate')
     await start()
-    await isUp()
+    await cloud.isUp(id)
     expect(await counter()).toBeGreaterThanOrEqual(before)
     expect(memoryFiles()).toEqual([])
   })
@@ -114,10 +100,10 @@ END
   test.each(LOAD_POINTS)('the agent killed at %s: it goes on all the same, once', async (point) => {
     const before = await counter()
     await stop('--hibernate')
-    await isInState('stopped')
+    await isIn('stopped')
     const pid = await cloud.crashAt('agent', point)
     await start()
-    await isUp()
+    await cloud.isUp(id)
     expect(await cloud.pidOf('agent')).not.toBe(pid)
     expect(cloud.machines(id)).toHaveLength(1)
     expect(await counter()).toBeGreaterThanOrEqual(before)
@@ -126,7 +112,7 @@ END
 
   test('a damaged memory is not loaded: it stays hibernated and says why, until it is started without', async () => {
     await stop('--hibernate')
-    await isInState('stopped')
+    await isIn('stopped')
     const file = path.join(cloud.home, 'instances', id, memoryFiles()[0] ?? '')
     const bytes = readFileSync(file)
     bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1
@@ -141,37 +127,42 @@ END
     expect(memoryFiles()).toEqual([])
   })
 
-  test('an instance that is not set up for it is not hibernated', async () => {
-    const plain = await launch()
-    await isInState('running', plain)
+  test('an instance that is not set up for it is not hibernated; one that has no time is ended at once', async () => {
+    const plain = await cloud.launch()
+    await cloud.areInState('running', plain)
     const refused = await cloud.aws('ec2', 'stop-instances', '--hibernate', '--instance-ids', plain)
     expect(refused.stderr).toContain('UnsupportedHibernationConfiguration')
-    expect(await ofInstance('State.Name', plain)).toBe('running')
     await ec2('TerminatingInstances[].InstanceId', 'terminate-instances', '--skip-os-shutdown', '--instance-ids', plain)
+    await cloud.areInState('terminated', plain)
   })
 
-  test('a key that is pushed lets in for a minute, and one for the serial console to the login there', async () => {
+  test('a key that is pushed lets in for a minute, and another one to the serial console', async () => {
     const file = path.join(cloud.home, 'pushed')
     execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', file])
-    const zone = await ofInstance('Placement.AvailabilityZone')
-    const pushed = await cloud.aws(
-      'ec2-instance-connect', 'send-ssh-public-key', '--instance-id', id, '--instance-os-user', 'root', '--availability-zone', zone,
-      '--ssh-public-key', `file://${file}.pub`)
-    expect(pushed).toMatchObject({ code: 0 })
+    const key = ['--instance-id', id, '--ssh-public-key', `file://${file}.pub`]
+    const before = await cloud.hearth('ssh', '-i', file, id, '--', 'hostname')
+    expect(before.stderr).toContain('Permission denied')
+    expect(await cloud.aws('ec2-instance-connect', 'send-ssh-public-key', '--instance-os-user', 'root', ...key)).toMatchObject({ code: 0 })
     expect(await cloud.hearth('ssh', '-i', file, id, '--', 'hostname')).toMatchObject({ code: 0 })
+    await ec2('SerialConsoleAccessEnabled', 'enable-serial-console-access')
+    const sent = await cloud.aws('ec2-instance-connect', 'send-serial-console-ssh-public-key', '--serial-port', '0', ...key)
+    expect(sent).toMatchObject({ code: 0 })
+    const console = await cloud.run('bash', ['-c', `(sleep 3; printf '\\r'; sleep 1; printf 'echo sum=$((40+2))\\r'; sleep 3; printf '\\r~.') | ssh -tt -i ${file}
+      -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -p ${cloud.port + 1} ${id}.port0@127.0.0.1`.replaceAll('\n', ' ')])
+    expect(console.stdout).toContain('sum=42')
   })
 
   test('a shutdown from inside follows InstanceInitiatedShutdownBehavior, and an unasked end of QEMU is told as one', async () => {
     await cloud.hearth('ssh', id, '--', 'poweroff')
-    await isInState('stopped')
+    await isIn('stopped')
     expect(await ofInstance('StateReason.Code')).toBe('Client.InstanceInitiatedShutdown')
     await start()
-    await isUp()
+    await cloud.isUp(id)
     process.kill(cloud.machines(id)[0] ?? 0, 'SIGKILL')
-    await isInState('stopped')
+    await isIn('stopped')
     expect(await ofInstance('StateReason.Code')).toBe('Server.InternalError')
     await start()
-    await isUp()
+    await cloud.isUp(id)
   })
 
   test('an event comes about when it is due', async () => {
@@ -184,6 +175,40 @@ END
     })
   })
 
+  test('a guest that hangs makes its instance impaired; a QEMU that hangs is replaced, and the addresses stay', async () => {
+    const addresses = await ofInstance('[PrivateIpAddress,PublicIpAddress]')
+    await cloud.until('the checks to pass', 60_000, async () => (await statusOf('Instance')) === 'ok')
+    const [first = 0] = cloud.machines(id)
+    process.kill(first, 'SIGSTOP')
+    await cloud.until('it to be impaired', 60_000, async () => (await statusOf('System')) === 'impaired')
+    await cloud.until('another machine', 90_000, () => cloud.machines(id).some((pid) => pid !== first))
+    await cloud.isUp(id)
+    await cloud.until('the checks to pass', 60_000, async () => (await statusOf('System')) === 'ok')
+    expect(await ofInstance('[PrivateIpAddress,PublicIpAddress]')).toBe(addresses)
+    await cloud.hearth('ssh', id, '--', 'echo 1 >/proc/sys/kernel/sysrq; (sleep 1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 </dev/null &')
+    await cloud.until('it to be impaired', 60_000, async () => (await statusOf('Instance')) === 'impaired')
+    expect(await statusOf('System')).toBe('ok')
+    await ec2('StoppingInstances[].InstanceId', 'stop-instances', '--skip-os-shutdown', '--instance-ids', id)
+    await isIn('stopped')
+    await start()
+    await cloud.isUp(id)
+  })
+
+  test('when the host is restarted, what ran is there again, with its addresses and its disk', async () => {
+    const addresses = await ofInstance('[PrivateIpAddress,PublicIpAddress]')
+    await cloud.ssh(id, 'echo written >/root/before; sync')
+    await cloud.endUp('SIGKILL')
+    for (const pid of cloud.machines()) process.kill(pid, 'SIGKILL')
+    for (const name of execFileSync('ip', ['netns', 'list']).toString().split(/\s+/)) {
+      if (name.startsWith(`hearth-${homeIdOf(cloud.home)}-`)) execFileSync('ip', ['netns', 'del', name])
+    }
+    writeFileSync(bootId, 'the second boot\n')
+    await cloud.upWith(environment)
+    await cloud.isUp(id)
+    expect(await ofInstance('[PrivateIpAddress,PublicIpAddress]')).toBe(addresses)
+    expect(await cloud.ssh(id, 'cat /root/before')).toBe('written')
+  })
+
   test('terminated by mistake, it is had again under its id, with its disk and its address', async () => {
     const address = await ofInstance('PrivateIpAddress')
     await cloud.ssh(id, 'echo precious >/root/work; sync')
@@ -192,11 +217,11 @@ END
     expect(refused.stderr).toContain('OperationNotPermitted')
     await ec2('Return', 'modify-instance-attribute', '--instance-id', id, '--no-disable-api-termination')
     await ec2('TerminatingInstances[].InstanceId', 'terminate-instances', '--instance-ids', id)
-    await isInState('terminated')
+    await isIn('terminated')
     expect(await cloud.hearth('restore', id)).toMatchObject({ code: 0 })
-    await isInState('stopped')
+    await isIn('stopped')
     await start()
-    await isUp()
+    await cloud.isUp(id)
     expect(await ofInstance('PrivateIpAddress')).toBe(address)
     expect(await cloud.ssh(id, 'cat /root/work')).toBe('precious')
   })

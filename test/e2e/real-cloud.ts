@@ -86,13 +86,18 @@ export class RealCloud {
   }
 
   /** `hearth up` until it says ready. */
-  async up(...args: string[]): Promise<void> {
+  up(...args: string[]): Promise<void> {
+    return this.upWith({}, ...args)
+  }
+
+  /** The same, with more in its environment. */
+  async upWith(environment: Record<string, string>, ...args: string[]): Promise<void> {
     this.stdout = ''
     this.stderr = ''
     const child = spawn(
       'nsenter',
       [`--net=/run/netns/${this.namespace}`, process.execPath, path.join(packageRoot(), 'bin/hearth'), 'up', ...args],
-      { env: { ...process.env, HEARTH_HOME: this.home }, stdio: ['ignore', 'pipe', 'pipe'] },
+      { env: { ...process.env, HEARTH_HOME: this.home, ...environment }, stdio: ['ignore', 'pipe', 'pipe'] },
     )
     this.#up = child
     this.#upEnd = new Promise((resolve) => child.once('exit', resolve))
@@ -108,8 +113,8 @@ export class RealCloud {
    * `hearth up` without a first instance, and what launches need: the home's own key pair, and a default
    * group that lets SSH in.
    */
-  async upForLaunches(): Promise<LaunchBasics> {
-    await this.up('--no-first-instance')
+  async upForLaunches(environment: Record<string, string> = {}): Promise<LaunchBasics> {
+    await this.upWith(environment, '--no-first-instance')
     const key = ownKey(this.home)
     writeFileSync(key.file, await this.ec2('KeyMaterial', 'create-key-pair', '--key-name', key.name), { mode: 0o600 })
     const imageId = await this.until('the tiny image to be registered', 60_000, async () => {
