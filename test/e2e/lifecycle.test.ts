@@ -18,8 +18,8 @@ const LOAD_POINTS = [
 describe.skipIf(whyNotReal !== undefined)(`the life of a real instance${whyNotReal ? ` (skipped: ${whyNotReal})` : ''}`, () => {
   const cloud = new RealCloud('life')
   const bootId = path.join(cloud.home, 'boot-id')
-  /** Status checks every three seconds instead of every minute; a file in place of the kernel's id of its boot. */
-  const environment = { HEARTH_CHECK_INTERVAL_MS: '3000', HEARTH_BOOT_ID_FILE: bootId }
+  /** Status checks every two seconds instead of every minute; a file in place of the kernel's id of its boot. */
+  const environment = { HEARTH_CHECK_INTERVAL_MS: '2000', HEARTH_BOOT_ID_FILE: bootId }
   let id: string
 
   const ec2 = (query: string, ...words: string[]) => cloud.ec2(query, ...words)
