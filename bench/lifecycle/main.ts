@@ -1,8 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { parseArgs } from 'node:util'
-import { messageOf } from '../../src/core/errors.ts'
+import { needRoot, progress, runBench } from '../program.ts'
 import { below, isMet, median, render, type GoalReport } from '../table.ts'
 import { measureMemory } from './memory.ts'
 
@@ -14,34 +13,6 @@ const USAGE = `npm run bench -- lifecycle [options]
   --quick  fewer rounds
   --json   figures as JSON on standard output
 `
-
-/** Exit of a run that measured everything and missed a goal. */
-const GOAL_MISSED = 1
-const FAILED = 2
-
-const progress = (line: string) => void process.stderr.write(`${line}\n`)
-
-async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      quick: { type: 'boolean', default: false }, json: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false },
-    },
-  })
-  if (values.help) {
-    process.stdout.write(USAGE)
-    return 0
-  }
-  if (process.getuid?.() !== 0) throw new Error('guests need root: run "sudo npm run bench -- lifecycle"')
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-bench-lifecycle-'))
-  try {
-    const report = await measure(folder, values.quick ? 3 : 9)
-    process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : render(report))
-    return isMet(report) ? 0 : GOAL_MISSED
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
-}
 
 async function measure(folder: string, rounds: number): Promise<GoalReport> {
   const { pairs, gib, longestWaitMs } = await measureMemory(folder, rounds, progress)
@@ -63,9 +34,15 @@ async function measure(folder: string, rounds: number): Promise<GoalReport> {
   }
 }
 
-try {
-  process.exitCode = await main()
-} catch (error) {
-  process.stderr.write(`bench: ${messageOf(error)}\n`)
-  process.exitCode = FAILED
-}
+await runBench({
+  usage: USAGE, render, isMet,
+  async measure({ quick }) {
+    needRoot('guests need', 'npm run bench -- lifecycle')
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-bench-lifecycle-'))
+    try {
+      return await measure(folder, quick ? 3 : 9)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  },
+})
