@@ -115,7 +115,8 @@ describe.skipIf(whyNotReal !== undefined)(`a Debian guest${whyNotReal ? ` (skipp
     await cloud.awsJson('ec2', 'authorize-security-group-ingress', '--group-name', 'default', '--protocol', 'tcp', '--port', '22', '--cidr', '0.0.0.0/0')
     const launched = await cloud.awsJson('ec2', 'run-instances', '--image-id', String(image.ImageId), '--instance-type', TYPE,
       '--key-name', 'test', '--user-data', `fileb://${path.join(cloud.home, 'user-data')}`,
-      '--block-device-mappings', `DeviceName=/dev/xvda,Ebs={VolumeSize=${ROOT_GIB}}`)
+      '--block-device-mappings', `DeviceName=/dev/xvda,Ebs={VolumeSize=${ROOT_GIB},Encrypted=true}`,
+      '--hibernation-options', 'Configured=true')
     id = (launched as unknown as { Instances: { InstanceId: string }[] }).Instances[0]?.InstanceId ?? ''
     await cloud.areInState('running', id)
   })
@@ -160,4 +161,19 @@ describe.skipIf(whyNotReal !== undefined)(`a Debian guest${whyNotReal ? ` (skipp
     expect(await inGuest('sudo cat /etc/made-by-cloud-config; wc -l </var/log/made-by-runcmd; wc -l </var/log/made-by-script'))
       .toBe('kept1\n1')
   }, BOOT_MS + 60_000)
+
+  test('hibernated and started, it goes on where it was, and its agent sets the clock right', async () => {
+    const [bootId, uptime] = (await inGuest('cat /proc/sys/kernel/random/boot_id; cut -d. -f1 /proc/uptime')).split('\n')
+    await cloud.awsJson('ec2', 'stop-instances', '--hibernate', '--instance-ids', id)
+    await cloud.areInState('stopped', id)
+    const hibernatedMs = systemClock.now()
+    await cloud.until('a while', 20_000, () => systemClock.now() > hibernatedMs + 5000)
+    await cloud.awsJson('ec2', 'start-instances', '--instance-ids', id)
+    await cloud.areInState('running', id)
+    await cloud.sshGreets(id, 60_000)
+    const now = (await inGuest('cat /proc/sys/kernel/random/boot_id; cut -d. -f1 /proc/uptime; date +%s')).split('\n')
+    expect(now[0]).toBe(bootId)
+    expect(Number(now[1])).toBeGreaterThanOrEqual(Number(uptime))
+    expect(Math.abs(Number(now[2]) - systemClock.now() / 1000)).toBeLessThan(3)
+  })
 })
