@@ -45,7 +45,9 @@ function dataOf(instance: Instance, doc: InstanceDoc, volumes: readonly VolumeTa
       HttpPutResponseHopLimit: doc.metadataOptions.httpPutResponseHopLimit, InstanceMetadataTags: doc.metadataOptions.instanceMetadataTags,
     },
     ...(doc.options.cpuCredits === null ? {} : { CreditSpecification: { CpuCredits: doc.options.cpuCredits } }),
-    CpuOptions: instance.CpuOptions, HibernationOptions: { Configured: instance.HibernationOptions?.Configured ?? false },
+    // Many types do not take any, and the type's own follow from the type.
+    ...(doc.options.cpu === null ? {} : { CpuOptions: instance.CpuOptions }),
+    HibernationOptions: { Configured: instance.HibernationOptions?.Configured ?? false },
     MaintenanceOptions: { AutoRecovery: doc.options.autoRecovery },
     CapacityReservationSpecification: { CapacityReservationPreference: doc.options.capacityReservationPreference },
     ...(tags.length === 0 ? {} : { TagSpecifications: [{ ResourceType: 'instance', Tags: tags }] }),

@@ -33,7 +33,7 @@ function readReport(input: ReportInstanceStatusRequest, nowMs: number): StatusRe
   if (!status) throw missingParameter('Status')
   const given = input.ReasonCodes ?? []
   if (given.length === 0) throw missingParameter('ReasonCode')
-  const reasonCodes = given.map((code) => {
+  const reasonCodes = [...new Set(given)].map((code) => {
     const reason = checkEnum('reasonCode', code, REASONS)
     if (!reason) throw invalidValue('reasonCode', code)
     return reason

@@ -66,5 +66,7 @@ function mergeTags(theirs: readonly TagSpecification[] = [], own: readonly TagSp
     const left = (each.Tags ?? []).filter((tag) => !keys.has(tag.Key))
     return mine ? [{ ...mine, Tags: [...left, ...(mine.Tags ?? [])] }] : [each]
   })
-  return [...more, ...own.filter((each) => !theirs.some(({ ResourceType: type }) => type === each.ResourceType))]
+  // A second specification of a type stays, to be refused as in any other call.
+  const used = new Set(theirs.map(({ ResourceType: type }) => own.find((each) => each.ResourceType === type)))
+  return [...more, ...own.filter((each) => !used.has(each))]
 }

@@ -48,11 +48,12 @@ interface Launch {
  * Nothing outside has happened when it answers `pending`.
  */
 export async function runInstances(context: Context, asked: RunInstancesRequest): Promise<Reservation> {
-  const { input, template } = await withLaunchTemplate(context, asked)
-  const { minCount, maxCount } = checkRunInstances(input)
   const reservationId = newId(context.random, 'r')
+  // First: what was launched stays the answer when its template has gone.
   const earlier = await claimLaunchToken(context, asked, reservationId)
   if (earlier) return answer(context, earlier)
+  const { input, template } = await withLaunchTemplate(context, asked)
+  const { minCount, maxCount } = checkRunInstances(input)
   const launch = await prepareLaunch(context, input, reservationId)
   launch.tags.set('instance', [...(launch.tags.get('instance') ?? []), ...templateTags(template)])
   const hosts = await context.db.selectFrom('hosts').selectAll().where('region', '=', context.region).execute()

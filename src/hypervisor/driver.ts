@@ -214,7 +214,7 @@ export interface Hypervisor {
    * @returns `unreachable`, with nothing done, when the machine does not run or nothing in its guest takes keys.
    * @throws GuestRefusedError when the guest will not (no such user); any other Error may be thrown before or after it has.
    */
-  changeAuthorizedKeys(instanceId: string, change: KeyChange): Promise<'done' | 'unreachable'>
+  changeAuthorizedKeys(instanceId: string, change: KeyChange): Promise<'done' | 'unreachable' | 'unsupported'>
   /**
    * The machine's screen as it is now, a binary PPM ("P6", 8 bits for each colour).
    *

@@ -12,6 +12,10 @@ const PATIENCE_MS = 4000
 const PATIENCE_POLL_MS = 250
 /** When a guest that is away, or whose agent is, is tried again. */
 const AWAY_MS = 30_000
+/** Guests take their time, or mean harm: they must not keep the loop from everything else. */
+const MOST_AT_ONCE = 4
+/** How long one that refuses to give a key up, as on a full disk, is asked again. */
+const REFUSALS_MS = 24 * 60 * 60 * 1000
 
 export interface PushedKeyOptions {
   store: Store
@@ -26,20 +30,32 @@ export interface PushedKeyOptions {
  * there. One for the serial console only waits here, for who sits at that console.
  */
 export function createPushedKeyReconciler(options: PushedKeyOptions): Reconciler {
+  const busy = new Set<string>()
   return {
     async reconcile(keyId) {
       const found = await load(options.store, keyId)
       if (!found) return DONE
       const { row, isGone } = found
       if (isGone) return forget(row)
-      const isExpired = row.expires_ms <= options.clock.now()
-      if (row.kind === 'serial') return isExpired ? forget(row) : offerConsole(options, row)
-      const mayBeInside = row.state === 'asked' || row.state === 'present'
-      if (isExpired) return mayBeInside ? takeOut(options, row) : forget(row)
-      if (mayBeInside) return putIn(options, row)
-      return row.state === 'pending' ? knock(options, row) : untilExpired(options.clock, row)
+      if (busy.has(row.instance_id) || busy.size >= MOST_AT_ONCE) return again(PATIENCE_POLL_MS)
+      busy.add(row.instance_id)
+      try {
+        return await look(options, row)
+      } finally {
+        busy.delete(row.instance_id)
+      }
     },
   }
+}
+
+async function look(options: PushedKeyOptions, row: PushedKeyTable): Promise<Outcome> {
+  const isExpired = row.expires_ms <= options.clock.now()
+  if (row.kind === 'serial') return isExpired ? forget(row) : offerConsole(options, row)
+  const mayBeInside = row.state === 'asked' || row.state === 'present'
+  // Refused when it was pushed again, it may be inside from the first time.
+  if (isExpired) return mayBeInside || row.state === 'refused' ? takeOut(options, row) : forget(row)
+  if (mayBeInside) return putIn(options, row)
+  return row.state === 'pending' ? knock(options, row) : untilExpired(options.clock, row)
 }
 
 /** The key, and whether its instance will never run again. */
@@ -72,6 +88,8 @@ async function putIn({ hypervisor, log, clock }: PushedKeyOptions, row: PushedKe
   try {
     const done = await hypervisor.changeAuthorizedKeys(row.instance_id, change)
     if (done === 'done') return become(row, 'present', untilExpired(clock, row))
+    // It has no such command, and so nothing is inside.
+    if (done === 'unsupported') return become(row, 'unavailable', untilExpired(clock, row))
     return isPatient(clock, row) ? again(PATIENCE_POLL_MS) : untilExpired(clock, row)
   } catch (error) {
     if (!(error instanceof GuestRefusedError)) throw error
@@ -80,15 +98,16 @@ async function putIn({ hypervisor, log, clock }: PushedKeyOptions, row: PushedKe
   }
 }
 
-async function takeOut({ hypervisor, log }: PushedKeyOptions, row: PushedKeyTable): Promise<Outcome> {
+async function takeOut({ hypervisor, log, clock }: PushedKeyOptions, row: PushedKeyTable): Promise<Outcome> {
   const change = { osUser: row.os_user, add: [], remove: [authorizedLine(row)] }
   try {
     const done = await hypervisor.changeAuthorizedKeys(row.instance_id, change)
-    return done === 'done' ? forget(row) : again(AWAY_MS)
+    return done === 'unreachable' ? again(AWAY_MS) : forget(row)
   } catch (error) {
     if (!(error instanceof GuestRefusedError)) throw error
-    log.info('a guest has no such user any more', { instanceId: row.instance_id, osUser: row.os_user, why: messageOf(error) })
-    return forget(row)
+    const isOver = row.state === 'refused' || clock.now() - row.expires_ms >= REFUSALS_MS
+    log.info('a guest does not give a pushed key up', { instanceId: row.instance_id, osUser: row.os_user, why: messageOf(error), isOver })
+    return isOver ? forget(row) : again(AWAY_MS)
   }
 }
 

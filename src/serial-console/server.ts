@@ -17,6 +17,8 @@ const LOGIN_GRACE_MS = 15_000
 const MAX_ATTEMPTS = 12
 /** How long a client may take to close its end of a session that is over. */
 const GOODBYE_MS = 5000
+/** The smallest packets that a client may ask for; OpenSSH wants 32 KiB. */
+const MIN_PACKET_BYTES = 1024
 /** How long a console may be silent in both directions. */
 const IDLE_MS = 60 * 60_000
 
@@ -43,11 +45,15 @@ export function createSerialConsole(options: SerialConsoleOptions): SerialConsol
   return new SerialConsoleServer(options)
 }
 
+interface Seat {
+  socket: Socket
+  /** Ends a connection that does not sit at a console in time. */
+  grace: Timer
+}
+
 /** Whose console, and what goes with the connection. */
-interface Place {
+interface Place extends Seat {
   instanceId: string
-  /** Takes away the deadline. */
-  sitDown: () => void
   /** Aborts when the client is gone. */
   left: AbortSignal
 }
@@ -58,13 +64,18 @@ class SerialConsoleServer implements SerialConsole {
   /** Of our own, since one who connects and says nothing is none of the SSH server's. */
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
-  /** What ends connections that do not sit at a console in time, by the client's address and port. */
-  readonly #graces = new Map<string, Timer>()
+  /** By the client's address and port. */
+  readonly #seats = new Map<string, Seat>()
 
   constructor(options: SerialConsoleOptions) {
     this.#options = options
-    this.#ssh = new ssh2.Server({ hostKeys: [options.hostKey], ident: 'hearth' }, (client, { ip, port }) =>
-      this.#serve(client, () => this.#graces.get(`${ip} ${port}`)?.cancel()))
+    // What compresses throws when it is used after its client has gone.
+    const algorithms = { compress: ['none' as const] }
+    this.#ssh = new ssh2.Server({ hostKeys: [options.hostKey], ident: 'hearth', algorithms }, (client, { ip, port }) => {
+      const seat = this.#seats.get(`${ip} ${port}`)
+      if (seat) this.#serve(client, seat)
+      else client.end()
+    })
     this.#ssh.on('error', (error: unknown) => this.#note('the SSH server', error))
     this.#server = createServer((socket) => this.#accept(socket))
     this.#server.maxConnections = MAX_CONNECTIONS
@@ -93,17 +104,17 @@ class SerialConsoleServer implements SerialConsole {
     socket.setNoDelay(true)
     const grace = this.#options.clock.after(this.#options.loginGraceMs ?? LOGIN_GRACE_MS, () => socket.destroy())
     const client = `${socket.remoteAddress} ${socket.remotePort}`
-    this.#graces.set(client, grace)
+    this.#seats.set(client, { socket, grace })
     socket.once('close', () => {
       grace.cancel()
-      this.#graces.delete(client)
+      this.#seats.delete(client)
       this.#sockets.delete(socket)
     })
     this.#ssh.injectSocket(socket)
   }
 
-  /** One connection: who it is, then one console. `sitDown` takes away the deadline. */
-  #serve(client: Connection, sitDown: () => void): void {
+  /** One connection: who it is, then one console. */
+  #serve(client: Connection, seat: Seat): void {
     let instanceId: string | undefined
     let attempts = 0
     let hasSession = false
@@ -118,13 +129,21 @@ class SerialConsoleServer implements SerialConsole {
         if (!isGood) return attempt.reject(['publickey'])
         if (attempt.method === 'publickey' && attempt.signature) instanceId ??= instanceOf(attempt.username)
         return attempt.accept()
+      }).catch((error: unknown) => {
+        // The client is gone by now, or has asked out of turn.
+        this.#note('an answer to an attempt', error)
+        seat.socket.destroy()
       })
     })
     client.on('session', (accept, reject) => {
       if (instanceId === undefined || hasSession) return void reject()
       hasSession = true
-      const place: Place = { instanceId, sitDown, left: left.signal }
-      this.#offer(accept(), (channel) => this.#sit(channel, place).finally(() => client.end()))
+      const place: Place = { ...seat, instanceId, left: left.signal }
+      const session = accept()
+      // Not declared, and checked by nobody else: with packets of no size the library would send for ever.
+      const { outgoing } = Reflect.get(session, '_chanInfo') as { outgoing: { packetSize: number } }
+      if (outgoing.packetSize < MIN_PACKET_BYTES) return void seat.socket.destroy()
+      this.#offer(session, (channel) => this.#sit(channel, place).finally(() => client.end()))
     })
   }
 
@@ -150,17 +169,17 @@ class SerialConsoleServer implements SerialConsole {
     })
   }
 
-  async #sit(channel: ServerChannel, { instanceId, sitDown, left }: Place): Promise<void> {
+  async #sit(channel: ServerChannel, { instanceId, socket, grace, left }: Place): Promise<void> {
     const { hypervisor, clock, log } = this.#options
     const say = (text: string) => channel.stderr.write(`${text}\r\n`)
     const serial = await hypervisor.openSerial(instanceId)
     if (serial === 'absent') say(`${instanceId} does not run.`)
     else if (serial === 'busy') say('The instance currently has 1 active serial console session. Only 1 session is supported at a time.')
     else {
-      sitDown()
+      grace.cancel()
       log.info('a serial console session begins', { instanceId })
       say(`serial console of ${instanceId}; Enter and ~. leave it`)
-      const why = await join(channel, serial, { clock, idleMs: IDLE_MS, left })
+      const why = await join(channel, serial, { clock, idleMs: IDLE_MS, left, unsentBytes: () => socket.writableLength })
       log.info('a serial console session has ended', { instanceId, why })
       say(`\r\n${why}`)
     }

@@ -13,7 +13,13 @@ const MAX_UNREAD_BYTES = 1024 * 1024
 export function join(
   channel: ServerChannel,
   serial: Duplex,
-  { clock, idleMs, left }: { clock: Clock; idleMs: number; left: AbortSignal },
+  { clock, idleMs, left, unsentBytes }: {
+    clock: Clock
+    idleMs: number
+    left: AbortSignal
+    /** What waits for the network: a client may allow us any number of bytes and read none. */
+    unsentBytes: () => number
+  },
 ): Promise<string> {
   return new Promise((resolve) => {
     let idle: Timer | undefined
@@ -29,7 +35,7 @@ export function join(
     serial.on('error', () => {})
     serial.on('data', (chunk: Buffer) => {
       rest()
-      if (channel.writableLength <= MAX_UNREAD_BYTES) channel.write(chunk)
+      if (channel.writableLength + unsentBytes() <= MAX_UNREAD_BYTES) channel.write(chunk)
     })
     serial.once('end', () => end('the machine has ended'))
     serial.once('close', () => end('the machine has ended'))

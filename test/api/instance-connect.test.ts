@@ -7,6 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import ssh2 from 'ssh2'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { systemClock, waitFor, type Clock } from '../../src/core/clock.ts'
 import { silentLogger } from '../../src/core/logger.ts'
@@ -18,6 +19,17 @@ import { ensureHostKey, hostKeyFingerprint } from '../../src/serial-console/host
 import { createSerialConsole, type SerialConsole } from '../../src/serial-console/server.ts'
 import { startTestCloud, TEST_KEY, tinyImageId, type TestCloud } from '../support/cloud.ts'
 import { OTHER_ACCOUNT } from '../support/rows.ts'
+
+/** What a client of the SSH library is made of, and does not show. */
+interface ClientInside {
+  _sock: { cork(): void; uncork(): void }
+  _protocol: {
+    _handlers: Record<string, () => void>
+    authPK(user: string, key: object, algorithm: string): void
+    authNone(user: string): void
+    session(channel: number, windowBytes: number, packetBytes: number): void
+  }
+}
 
 /** The system's clock, some time ahead. */
 let aheadMs = 0
@@ -198,6 +210,34 @@ describe('the serial console', () => {
     const socket = connect(hastyPort, '127.0.0.1')
     await new Promise((resolve) => socket.once('data', resolve))
     socket.destroy()
+  })
+
+  it('ends the connection of who asks out of turn, or wants packets of no size, and nothing else', async () => {
+    const key = ssh2.utils.parseKey(readFileSync(path.join(folder, 'ed25519'), 'utf8'))
+    if (key instanceof Error) throw key
+    const username = `${instanceId}.port0`
+    /** What the library does not let its users do is done by its inside. */
+    const ended = (options: ssh2.ConnectConfig, act: (inside: ClientInside) => void) => new Promise<void>((resolve) => {
+      const client = new ssh2.Client()
+      client.on('error', () => {}).on('close', () => resolve())
+      client.on('ready', () => act(client as unknown as ClientInside))
+      client.connect({ host: '127.0.0.1', port, username, ...options, ...(options.authHandler ? {} : { privateKey: readFileSync(path.join(folder, 'ed25519')) }) })
+      if (options.authHandler) client.on('handshake', () => act(client as unknown as ClientInside))
+    })
+    await pushSerial()
+    const outOfTurn = ended({ authHandler: () => {} }, ({ _protocol: protocol, _sock: socket }) => {
+      const { _handlers: handlers } = protocol
+      handlers.USERAUTH_FAILURE = () => {}
+      handlers.USERAUTH_PK_OK = () => protocol.authPK(username, key, 'ssh-ed25519')
+      socket.cork()
+      protocol.authPK(username, key, 'ssh-ed25519')
+      protocol.authNone(username)
+      socket.uncork()
+    })
+    const withoutSize = ended({}, ({ _protocol: protocol }) => protocol.session(0, 1024 * 1024, 0))
+    await Promise.all([outOfTurn, withoutSize])
+    const session = ssh()
+    await shows(session, `serial console of ${instanceId}`)
   })
 
   it('is known again by its host key', async () => {

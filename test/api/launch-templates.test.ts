@@ -133,4 +133,26 @@ describe('a launch from a template', () => {
     const id = await create('profile', { ImageId: imageId, IamInstanceProfile: { Name: 'x' } })
     expect(await code(run({ LaunchTemplate: { LaunchTemplateId: id } }))).toContain('UnsupportedOperation: The parameter IamInstanceProfile')
   })
+
+  test('is repeated by its client token, also when its template is gone', async () => {
+    const id = await create('short-lived', { ImageId: imageId, InstanceType: 't3.nano' })
+    const input = { LaunchTemplate: { LaunchTemplateId: id }, ClientToken: 'again' }
+    const first = await run(input)
+    await cloud.ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateId: id }))
+    expect((await run(input))?.InstanceId).toBe(first?.InstanceId)
+  })
+
+  test('is possible from what is said of an instance of any type', async () => {
+    const old = await run({ ImageId: imageId, InstanceType: 't2.micro' })
+    const { LaunchTemplateData } = await cloud.ec2.send(new GetLaunchTemplateDataCommand({ InstanceId: old?.InstanceId ?? '' }))
+    const id = await create('t2-again', LaunchTemplateData as RequestLaunchTemplateData)
+    expect((await run({ LaunchTemplate: { LaunchTemplateId: id } }))?.InstanceType).toBe('t2.micro')
+  })
+
+  test('drops no tags: two specifications of one type are refused, with a template as without', async () => {
+    const tags = (key: string) => ({ ResourceType: 'instance' as const, Tags: [{ Key: key, Value: '' }] })
+    const id = await create('tags', { ImageId: imageId, InstanceType: 't3.nano', TagSpecifications: [tags('c')] })
+    expect(await code(run({ LaunchTemplate: { LaunchTemplateId: id }, TagSpecifications: [tags('a'), tags('b')] })))
+      .toContain('InvalidParameterValue: The same resource type may not be specified more than once')
+  })
 })

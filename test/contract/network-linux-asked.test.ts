@@ -56,10 +56,13 @@ describe.skipIf(lacking !== undefined)('Guests that are asked for a sign of life
     const begun = Date.now()
     // As long as the silent ones are waited for.
     const echoes = guests[0]!.run(['busybox', 'ping', '-q', '-c', '35', '-i', '0.1', '-W', '1', '10.0.0.13'])
+    // One that is dead is not alive because somebody calls it.
+    const calls = guests[2]!.run(['busybox', 'ping', '-q', '-c', '25', '-i', '0.2', '-W', '1', '10.0.0.12']).catch(() => {})
     const answers = await ask([...PORTS, port(9)])
     expect(answers).toEqual(new Map([['eni-01', true], ['eni-02', false], ['eni-03', true], ['eni-04', false]]))
     expect(Date.now() - begun).toBeLessThan(8_000)
     expect((await echoes).stdout).toContain('35 packets received, 0% packet loss')
+    await calls
     expect(await loose()).toEqual([])
   })
 

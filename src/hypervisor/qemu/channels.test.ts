@@ -73,7 +73,7 @@ describe('keys of a guest', () => {
   test('are out of reach without an agent, or one that does not know of them', async () => {
     await agent({ error: { class: 'CommandNotFound', desc: 'Command guest-ssh-add-authorized-keys has been disabled' } })
     expect([await change(false), asked]).toEqual(['unreachable', []])
-    expect(await change()).toBe('unreachable')
+    expect(await change()).toBe('unsupported')
   })
 
   test('may be refused, in the words of a guest, which are not taken at any length', async () => {

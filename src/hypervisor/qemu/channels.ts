@@ -4,6 +4,7 @@ import { GuestRefusedError, type KeyChange, type MachineChannels } from '../driv
 import type { Execute, Qemu } from './devices.ts'
 import { GuestAgentError, hasGuestAgent, isUnknownCommand, withGuestAgent } from './guest-agent.ts'
 import { openSocket } from './qmp.ts'
+import { isFrozen } from './quiesce.ts'
 
 /** A guest's agent looks a user up and writes a file; under emulation that takes its time. */
 const KEYS_TIMEOUT_MS = 5000
@@ -47,20 +48,21 @@ function connected(socket: Socket): Promise<void> {
 }
 
 /** See Hypervisor.changeAuthorizedKeys. */
-export async function changeAuthorizedKeys(qemu: Qemu, clock: Clock, change: KeyChange): Promise<'done' | 'unreachable'> {
+export async function changeAuthorizedKeys(qemu: Qemu, clock: Clock, change: KeyChange): Promise<'done' | 'unreachable' | 'unsupported'> {
   const username = change.osUser
-  const isDone = await withGuestAgent(qemu, clock, async (agent) => {
+  const result = await withGuestAgent(qemu, clock, async (agent) => {
     try {
       const ask = (verb: 'add' | 'remove', keys: readonly string[]) =>
         keys.length > 0 && agent.ask(`guest-ssh-${verb}-authorized-keys`, { username, keys }, KEYS_TIMEOUT_MS)
       await ask('remove', change.remove)
       await ask('add', change.add)
-      return true
+      return 'done' as const
     } catch (error) {
-      if (isUnknownCommand(error)) return false
+      // While its file systems are frozen an agent has hardly any commands.
+      if (isUnknownCommand(error)) return (await isFrozen(agent)) ? 'unreachable' as const : 'unsupported' as const
       if (error instanceof GuestAgentError) throw new GuestRefusedError(error.message)
       throw error
     }
   })
-  return isDone ? 'done' : 'unreachable'
+  return result ?? 'unreachable'
 }

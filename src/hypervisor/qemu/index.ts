@@ -195,8 +195,8 @@ class QemuHypervisor implements Hypervisor {
     return this.#withQemu<Duplex | 'busy' | 'absent'>(instanceId, 'absent', (qemu) => openSerial(qemu, this.#options.clock))
   }
 
-  async changeAuthorizedKeys(instanceId: string, change: KeyChange): Promise<'done' | 'unreachable'> {
-    return this.#withQemu(instanceId, 'unreachable', (qemu) => changeAuthorizedKeys(qemu, this.#options.clock, change))
+  async changeAuthorizedKeys(instanceId: string, change: KeyChange): Promise<'done' | 'unreachable' | 'unsupported'> {
+    return this.#withQemu<'done' | 'unreachable' | 'unsupported'>(instanceId, 'unreachable', (qemu) => changeAuthorizedKeys(qemu, this.#options.clock, change))
   }
 
   async screenshot(instanceId: string): Promise<Buffer> {

@@ -55,7 +55,7 @@ async function thaw(agent: GuestAgent): Promise<boolean> {
 }
 
 /** An agent that does not know what freezing is has frozen nothing. */
-async function isFrozen(agent: GuestAgent): Promise<boolean> {
+export async function isFrozen(agent: GuestAgent): Promise<boolean> {
   try {
     return (await agent.ask('guest-fsfreeze-status')) !== 'thawed'
   } catch (error) {

@@ -71,8 +71,11 @@ async function settled(clock: Clock, look: () => Promise<Entry[]>): Promise<Entr
 
 function answers(entries: readonly Entry[]): Map<string, boolean> {
   return new Map(entries.filter((each) => !isPermanent(each)).map(({ port, seen }) =>
-    [port.interfaceId, !seen.state.includes('PROBE') && !seen.state.includes('FAILED')]))
+    [port.interfaceId, seen.state.some((state) => HEARD.includes(state))]))
 }
+
+/** Of a guest that says nothing it is PROBE, then FAILED, and INCOMPLETE again with the next packet for it. */
+const HEARD = ['REACHABLE', 'STALE', 'DELAY']
 
 const isThere = (netns: string) => stat(path.join(NETNS_FOLDER, netns)).then(() => true, () => false)
 const isPermanent = ({ seen }: Entry) => seen.state.includes('PERMANENT')
