@@ -89,7 +89,6 @@ export const RESUME_INTERVAL_MS = 5000
 export function planInstance(facts: InstanceFacts): InstanceStep {
   switch (facts.state) {
     case 'pending':
-      if (facts.machine.status === 'running') return { step: 'record-running' }
       return planStart(facts)
     case 'running':
       return planRunning(facts)
@@ -107,8 +106,11 @@ export function planInstance(facts: InstanceFacts): InstanceStep {
 
 function planStart({ doc, hasBrokenVolume, isEquipped, rest, machine }: InstanceFacts): InstanceStep {
   // Once consumed, memory that no machine has any more is lost.
-  if (doc.memory?.state === 'consumed' && machine.status === 'paused') return { step: 'release' }
+  if (doc.memory?.state === 'consumed' && isUp) return { step: 'release' }
+  // A QEMU that does not answer is taken to run; one that has memory to load is asked again by who loads it.
+  if (machine.status === 'running' && doc.memory?.state !== 'saved') return { step: 'record-running' }
   const to = doc.hasRun ? 'stopped' : 'terminated'
+  const isUp = machine.status === 'running' || machine.status === 'paused'
   if (hasBrokenVolume) return { step: 'give-up', to, cause: 'volume' }
   if (doc.startFailures >= MAX_START_FAILURES) return { step: 'give-up', to, cause: 'start' }
   // The reconcilers of volumes and interfaces mark the instance due when the last of them is ready.
