@@ -8,7 +8,7 @@ import { attend, attentionOf } from './attend.ts'
 import { destroyThen } from './end-machine.ts'
 import { hibernate } from './hibernate.ts'
 import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
-import { loadMemory, release } from './load-memory.ts'
+import { forgetMemory, loadMemory, release } from './load-memory.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
 import { machineSpec, noteColdStart } from './machine-spec.ts'
 import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
@@ -82,6 +82,8 @@ async function take(options: InstanceReconcilerOptions, loaded: LoadedInstance, 
       return hibernate(options, loaded)
     case 'recover':
       return recover(options, loaded)
+    case 'forget-memory':
+      return forgetMemory(options, loaded)
     case 'reboot':
       return reboot(options, loaded)
     case 'resume':
@@ -98,8 +100,8 @@ async function take(options: InstanceReconcilerOptions, loaded: LoadedInstance, 
 
 async function start(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
   const { store, hypervisor, log } = options
-  const { row } = loaded
-  if (loaded.doc.memory) log.warn('the memory of a hibernated guest is lost: it boots', { id: row.instance_id })
+  const { row, doc: { memory } } = loaded
+  if (memory && memory.state !== 'given-up') log.warn('the memory of a hibernated guest is lost: it boots', { id: row.instance_id })
   let noted = loaded.doc
   try {
     noted = await noteColdStart(options, loaded)

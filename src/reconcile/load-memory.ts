@@ -5,7 +5,7 @@ import { changeInstanceDoc, instanceDoc, notResumed, type SavedMemory } from '..
 import type { Db } from '../store/store.ts'
 import { forMachine } from './attached-volumes.ts'
 import { destroyThen } from './end-machine.ts'
-import type { InstanceReconcilerOptions, LoadedInstance } from './load-instance.ts'
+import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
 import { again, DONE, isFatal, recording, type Outcome } from './loop.ts'
 import { machineSpec } from './machine-spec.ts'
 import { memoryImage } from './memory-image.ts'
@@ -60,4 +60,14 @@ async function consume(db: Db, instanceId: string, { memoryId }: SavedMemory): P
 export async function release(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
   await options.hypervisor.ensureReleased(loaded.row.instance_id)
   return loaded.row.state === 'pending' ? recordRunning(options, loaded) : DONE
+/** Deletes the memory of an instance that is to boot at its next start. */
+export async function forgetMemory({ hypervisor }: InstanceReconcilerOptions, { row }: LoadedInstance): Promise<Outcome> {
+  const id = row.instance_id
+  await hypervisor.ensureForgotten(id)
+  return recording('instance.memory-forgotten', async (db) => {
+    const now = await loadInstance(db, id)
+    if (now?.doc.memory?.state === 'given-up') await changeInstanceDoc(db, id, { memory: null })
+  }, again(0))
+}
+
 }

@@ -171,6 +171,12 @@ describe('hibernation', () => {
   test('a hibernated instance without a machine is left alone', () => {
     expect(step('stopped', { doc: saved }).step).toBe('none')
   })
+  test('a stopped instance whose memory was given up has its file deleted, and boots when it is started before', () => {
+    const givenUp = { ...DOC, memory: { ...MEMORY, state: 'given-up' as const } }
+    expect(step('stopped', { doc: givenUp }).step).toBe('forget-memory')
+    expect(step('stopped', { doc: givenUp, machine: RUNNING }).step).toBe('destroy-then')
+    expect(step('pending', { doc: givenUp }).step).toBe('start')
+  })
   test('a guest that stands still though it is to run is let go on', () => {
     expect(step('running', { machine: PAUSED }).step).toBe('release')
   })
