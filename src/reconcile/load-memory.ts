@@ -14,9 +14,13 @@ import { recordRunning } from './record-running.ts'
 /**
  * Starts a machine with the memory that was saved, and writes down that it is consumed before its guest may go on: from
  * then on the disks are newer than what the file holds. What cannot be loaded stays, with the instance, for a person to
- * mend what is wrong or to give the memory up.
+ * mend what is wrong or to give the memory up. An instance that is terminated meanwhile waits until it is loaded.
  */
-export async function loadMemory(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
+export function loadMemory(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
+  return options.memoryTurns.take(loaded.row, () => load(options, loaded))
+}
+
+async function load(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
   const { hypervisor, log, store } = options
   const { row, doc, volumes } = loaded
   const id = row.instance_id
@@ -56,10 +60,6 @@ async function consume(db: Db, instanceId: string, { memoryId }: SavedMemory): P
   return memory
 }
 
-/** Lets a guest go on that stands still: one whose memory was just loaded, or that ought to run. */
-export async function release(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
-  await options.hypervisor.ensureReleased(loaded.row.instance_id)
-  return loaded.row.state === 'pending' ? recordRunning(options, loaded) : DONE
 /** Deletes the memory of an instance that is to boot at its next start. */
 export async function forgetMemory({ hypervisor }: InstanceReconcilerOptions, { row }: LoadedInstance): Promise<Outcome> {
   const id = row.instance_id
@@ -70,4 +70,8 @@ export async function forgetMemory({ hypervisor }: InstanceReconcilerOptions, { 
   }, again(0))
 }
 
+/** Lets a guest go on that stands still: one whose memory was just loaded, or that ought to run. */
+export async function release(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
+  await options.hypervisor.ensureReleased(loaded.row.instance_id)
+  return loaded.row.state === 'pending' ? recordRunning(options, loaded) : DONE
 }
