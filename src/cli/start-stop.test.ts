@@ -106,7 +106,7 @@ describe('hearth start', () => {
     expect(instanceDoc(await row()).memory).toEqual(MEMORY)
     await becomes('stopped')()
     await startInstance(ambient(client), await instance(), { isCold: true, wait: false })
-    expect(instanceDoc(await row()).memory).toBeNull()
+    expect(instanceDoc(await row()).memory).toEqual({ ...MEMORY, state: 'given-up' })
     expect(client.asked).toEqual(['StartInstances', 'StartInstances DryRun', 'StartInstances'])
   })
 
@@ -117,6 +117,20 @@ describe('hearth start', () => {
     await expect(start).rejects.toThrow('no room')
     expect(instanceDoc(await row()).memory).toEqual(MEMORY)
   })
+})
+
+it('hearth start --cold has the memory of an instance that could not be started after all deleted by its host', async () => {
+  await setUp('stopped', { memory: MEMORY })
+  const client = api()
+  const call = client.call.bind(client)
+  client.call = async (action, input = {}) => {
+    if (action === 'StartInstances' && !input.DryRun) throw new ApiError('InsufficientInstanceCapacity', 'no room', 500)
+    return call(action, input)
+  }
+  await expect(startInstance(ambient(client), await instance(), { isCold: true, wait: true })).rejects.toThrow('no room')
+  expect(instanceDoc(await row()).memory?.state).toBe('given-up')
+  const work = await test.store.read((db) => db.selectFrom('work').select(['kind', 'id']).execute())
+  expect(work).toContainEqual({ kind: 'instance', id })
 })
 
 describe('hearth stop', () => {

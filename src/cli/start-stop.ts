@@ -1,8 +1,7 @@
 import type { Command } from 'commander'
 import { systemClock, waitFor, type Clock } from '../core/clock.ts'
 import { ApiError } from '../core/errors.ts'
-import { changeInstanceDoc } from '../model/instance.ts'
-import { isHibernated } from '../model/memory.ts'
+import { giveUpMemory, isHibernated } from '../model/memory.ts'
 import type { Store } from '../store/store.ts'
 import type { ApiClient } from './api-client.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
@@ -108,18 +107,12 @@ export async function stopInstance(
   return changed
 }
 
-/**
- * Drops what was in the memory of a hibernated instance, which is about to be started: first it is asked whether it could
- * be. Its file goes with the start.
- */
-async function forgetMemory({ api, store }: Ambient, instanceId: string): Promise<void> {
+/** Drops what was in the memory of a hibernated instance, which is about to be started: first it is asked whether it could be. */
+async function forgetMemory({ api, store, clock }: Ambient, instanceId: string): Promise<void> {
   await api.call('StartInstances', { 'InstanceId.1': instanceId, DryRun: 'true' }).catch((error: unknown) => {
     if (!(error instanceof ApiError) || error.code !== 'DryRunOperation') throw error
   })
-  await store.transaction('start.cold', async (db) => {
-    const row = await db.selectFrom('instances').selectAll().where('instance_id', '=', instanceId).executeTakeFirst()
-    if (row && isHibernated(row)) await changeInstanceDoc(db, instanceId, { memory: null })
-  })
+  await store.transaction('start.cold', (db) => giveUpMemory({ db, nowMs: clock.now() }, instanceId))
 }
 
 async function untilState(

@@ -165,9 +165,10 @@ export interface Hypervisor {
    *
    * @returns `saved` when the whole file is there and no process any more, also when an earlier call did that; `absent`
    * when there is no process, or its guest has powered itself off, and no whole file either.
-   * @throws MemoryImageError when it cannot be saved (no room, a device that cannot be saved): the guest goes on as before.
+   * @throws MemoryImageError when it cannot be saved (no room, a device that cannot be saved), or `signal.reason` when that is
+   * aborted before the file is whole: the guest goes on as before.
    */
-  ensureSaved(instanceId: string, image: MemoryImage, disks: readonly DiskSpec[]): Promise<'saved' | 'absent'>
+  ensureSaved(instanceId: string, image: MemoryImage, disks: readonly DiskSpec[], signal?: AbortSignal): Promise<'saved' | 'absent'>
   /**
    * Starts the machine with what is in the file and leaves the guest standing still (`paused`), its disks untouched. One that
    * was loaded so already is left alone; one that an earlier call left half loaded is begun anew. The file stays. Disks and

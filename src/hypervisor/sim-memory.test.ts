@@ -99,6 +99,18 @@ describe('the memory of a simulated guest', () => {
     expect([memory()?.counter, images()]).toEqual([2, []])
   })
 
+  test('is not saved any more once that is aborted, and the guest goes on', async () => {
+    const [aborting, why] = [new AbortController(), new Error('its devices are to change')]
+    const saving = hypervisor(500).ensureSaved(ID, image, [disk], aborting.signal)
+    const ended = expect(saving).rejects.toBe(why)
+    await settlePromises()
+    expect((await hypervisor().observe(ID)).status).toBe('paused')
+    aborting.abort(why)
+    await ended
+    expect((await hypervisor().observe(ID)).status).toBe('running')
+    expect([memory()?.counter, images()]).toEqual([2, []])
+  })
+
   test('of a guest without space writes when there is some', async () => {
     world.isDiskFull = true
     world.guestWrites(ID, volumeId, 9)

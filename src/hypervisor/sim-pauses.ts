@@ -14,15 +14,19 @@ export function draw(random: Random, [minMs, maxMs]: DelayRange): number {
  * The pauses of one simulated driver. After `close` none of them ends well: a driver of an agent
  * that died must not go on acting on the world.
  */
-export function createPauses(clock: Clock, random: Random): { pause(range: DelayRange): Promise<void>; close(): void } {
+export function createPauses(clock: Clock, random: Random): {
+  /** Rejects with `signal.reason` when that aborts first. */
+  pause(range: DelayRange, signal?: AbortSignal): Promise<void>
+  close(): void
+} {
   const closed = new AbortController()
   // As many calls may pause at once as the agent makes.
   setMaxListeners(0, closed.signal)
   return {
-    async pause(range) {
+    async pause(range, signal) {
       closed.signal.throwIfAborted()
       const delayMs = draw(random, range)
-      if (delayMs > 0) await clock.sleep(delayMs, closed.signal)
+      if (delayMs > 0) await clock.sleep(delayMs, signal ? AbortSignal.any([closed.signal, signal]) : closed.signal)
     },
     close: () => closed.abort(new Error('this simulated driver is closed')),
   }

@@ -69,17 +69,22 @@ class SimHypervisor implements Hypervisor {
     this.#world.start(spec)
   }
 
-  async ensureSaved(instanceId: string, image: MemoryImage): Promise<'saved' | 'absent'> {
+  async ensureSaved(
+    instanceId: string, image: MemoryImage, _disks: readonly DiskSpec[], signal?: AbortSignal,
+  ): Promise<'saved' | 'absent'> {
     await this.#reach(instanceId)
     const isWhole = () => Boolean(this.#world.machines.get(instanceId)?.images.get(image.memoryId)?.saved)
     const isUp = () => ['running', 'paused'].includes(this.#statusOf(instanceId) ?? '')
     if (isUp() && !isWhole()) {
       this.#world.pause(instanceId)
       this.#world.beginSaving(instanceId, image)
-      await this.#pauses.pause(this.#delays.saveMs ?? [0, 0])
-      if (this.#world.hibernationFails || this.#world.isDiskFull) {
+      await this.#pauses.pause(this.#delays.saveMs ?? [0, 0], signal).catch((error: unknown) => {
+        if (error !== signal?.reason) throw error
+      })
+      if (signal?.aborted || this.#world.hibernationFails || this.#world.isDiskFull) {
         this.#world.forgetMemory(instanceId)
         this.#world.letGo(instanceId)
+        signal?.throwIfAborted()
         throw new MemoryImageError(this.#world.isDiskFull ? 'the disk of the host is full' : 'a device of the guest cannot be saved')
       }
       if (isUp()) this.#world.endSaving(instanceId, image.memoryId)

@@ -122,9 +122,10 @@ export interface SavedMemory {
   memoryId: string
   /**
    * `saving`: asked for, and its key is written down; `saved`: whole, the machine has ended; `consumed`: a
-   * machine has loaded it and its guest may go on at any moment, so that it must never be loaded again.
+   * machine has loaded it and its guest may go on at any moment, so that it must never be loaded again; `given-up`:
+   * nobody wants it any more, and its file is to be deleted.
    */
-  state: 'saving' | 'saved' | 'consumed'
+  state: 'saving' | 'saved' | 'consumed' | 'given-up'
   /** Generation of the disks that it goes with. */
   generation: number
   /** Volumes that the machine had. */

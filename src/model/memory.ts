@@ -1,5 +1,7 @@
 import type { InstanceTable } from '../store/schema.ts'
-import { instanceDoc, type SavedMemory } from './instance.ts'
+import type { Db } from '../store/store.ts'
+import { enqueue } from '../store/work.ts'
+import { changeInstanceDoc, instanceDoc, type SavedMemory } from './instance.ts'
 
 /**
  * What saved memory is good for: this instance, its disks as they were left, these volumes. The hypervisor authenticates
@@ -16,10 +18,22 @@ export function memoryBinding(row: Pick<InstanceTable, 'instance_id' | 'doc'>, m
 export function keepsMemory(row: Pick<InstanceTable, 'state' | 'doc'>): boolean {
   const { hibernate, force, memory } = instanceDoc(row)
   if (row.state === 'stopping') return hibernate === true && !force
-  return row.state === 'pending' ? Boolean(memory) : isHibernated(row)
+  return row.state === 'pending' ? Boolean(memory) && memory?.state !== 'given-up' : isHibernated(row)
 }
 
 /** Whether the instance is hibernated: stopped, and its memory is kept. */
 export function isHibernated(row: Pick<InstanceTable, 'state' | 'doc'>): boolean {
   return row.state === 'stopped' && instanceDoc(row).memory?.state === 'saved'
+}
+
+/**
+ * A hibernated instance is not hibernated any more: it boots when it is started next. Its memory's file is deleted before
+ * that, or, where no start comes, soon.
+ */
+export async function giveUpMemory({ db, nowMs }: { db: Db; nowMs: number }, instanceId: string): Promise<void> {
+  const row = await db.selectFrom('instances').selectAll().where('instance_id', '=', instanceId).executeTakeFirst()
+  const memory = row && isHibernated(row) ? instanceDoc(row).memory : undefined
+  if (!row || !memory) return
+  await changeInstanceDoc(db, instanceId, { memory: { ...memory, state: 'given-up' } })
+  await enqueue(db, { kind: 'instance', id: instanceId, hostId: row.host_id }, nowMs)
 }

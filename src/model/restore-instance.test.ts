@@ -167,18 +167,35 @@ describe('an instance that is restored', () => {
       .toEqual([{ token: 'once', resource_id: (await lab.row(id)).reservation_id }])
   })
 
+  /** Terminated, and no port of it is gone yet. */
+  const terminateAlone = (id: string) => lab.run(async (context) => {
+    const moved = await moveInstance(context.db, await rowOf(context.db, id), 'shutting-down', NOW_MS)
+    const terminated = moved && await moveInstance(context.db, moved, 'terminated', NOW_MS)
+    if (terminated) await releaseAttachments(context, terminated)
+  })
+
   test('takes its interface back while its port is still being removed', async () => {
     const { id, interfaceId } = await running()
-    await lab.run(async (context) => {
-      const moved = await moveInstance(context.db, await rowOf(context.db, id), 'shutting-down', NOW_MS)
-      const terminated = moved && await moveInstance(context.db, moved, 'terminated', NOW_MS)
-      if (terminated) await releaseAttachments(context, terminated)
-    })
+    await terminateAlone(id)
     expect(await lab.interfaceRow(interfaceId)).toMatchObject({ status: 'removing', instance_id: null })
     expect((await restore(id)).notices).toEqual([])
     const after = await lab.interfaceRow(interfaceId)
     expect(after).toMatchObject({ status: 'in-use', instance_id: id, wanted: 0 })
     expect(after.revision).toBeGreaterThan(after.synced_revision)
+  })
+
+  test('has its own slot for its interface, which was a further one of another instance meanwhile', async () => {
+    const { NetworkInterfaceId = '' } = await lab.create()
+    const { instance, id } = await running({ NetworkInterfaces: [{ DeviceIndex: 0, NetworkInterfaceId }] })
+    await lab.terminate(instance)
+    const other = await running()
+    await lab.call(attachNetworkInterface, { NetworkInterfaceId, InstanceId: other.id, DeviceIndex: 1 })
+    await lab.syncPorts()
+    await terminateAlone(other.id)
+    await restore(id)
+    expect((await lab.interfaceRow(NetworkInterfaceId)).slot).toBe((await lab.row(id)).slot)
+    const owners = (await lab.run(({ db }) => db.selectFrom('slots').select('owner_id').execute())).map((each) => each.owner_id)
+    expect([owners.includes(id), owners.includes(NetworkInterfaceId)]).toEqual([true, false])
   })
 })
 

@@ -7,7 +7,7 @@ import { enqueue } from '../store/work.ts'
 import { isPrivateTaken, pickPrivateAddress } from './address.ts'
 import type { BackedUpInterface } from './instance-backup.ts'
 import { interfaceDoc, newMac, type InterfaceDoc } from './interface.ts'
-import { ensureSlot } from './slot.ts'
+import { ensureSlot, releaseSlot } from './slot.ts'
 
 interface Restoring {
   db: Db
@@ -87,6 +87,8 @@ async function takeBack(restoring: Restoring, saved: BackedUpInterface, now: Int
   const { db, nowMs, instance, notices } = restoring
   const { interface_id: id, vpc_id: vpcId } = now
   const columns = await attachedColumns(restoring, saved.row, id)
+  // It may have been a further one of another instance meanwhile, and its port not be gone yet.
+  if (saved.row.device_index === 0 && now.host_id !== null) await releaseSlot(db, now.host_id, 'machine', id)
   const doc = docOf(saved.row, { description: interfaceDoc(now).description })
   await db
     .updateTable('interfaces').set((eb) => ({ ...columns, doc, revision: eb('revision', '+', 1) }))

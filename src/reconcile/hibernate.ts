@@ -1,13 +1,14 @@
 import { messageOf } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { MemoryImageError } from '../hypervisor/driver.ts'
-import { changeInstanceDoc, instanceDoc, moveInstance, notHibernated, STATE_REASONS, type SavedMemory } from '../model/instance.ts'
+import { KeysError } from '../keys/keys.ts'
+import { changeInstanceDoc, moveInstance, notHibernated, STATE_REASONS, type SavedMemory } from '../model/instance.ts'
 import { layerDoc } from '../model/layer.ts'
 import type { InstanceTable } from '../store/schema.ts'
-import type { Db } from '../store/store.ts'
 import { forMachine, isUnsettled } from './attached-volumes.ts'
 import { attend, attentionOf } from './attend.ts'
 import { diskSpecs } from './disks.ts'
+import { isHibernationWanted, watchHibernation } from './hibernation-watch.ts'
 import { isSecondary } from './interfaces.ts'
 import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
 import { again, isFatal, recording, type Outcome } from './loop.ts'
@@ -18,7 +19,7 @@ import { releaseAttachments } from './release-instance.ts'
 /** How long what comes and goes in a running machine may delay that it is hibernated. */
 export const SETTLE_DEADLINE_MS = 60_000
 
-/** How long hibernation may fail for reasons that may pass. */
+/** How long hibernation may fail for reasons that may pass; an agent that starts begins to count anew. */
 export const HIBERNATE_DEADLINE_MS = 300_000
 
 /** How often a machine is looked at that is to be hibernated, and has something to settle before. */
@@ -27,25 +28,26 @@ const SETTLE_INTERVAL_MS = 1000
 /**
  * Saves a guest's memory and ends its machine; when that cannot be, it becomes a normal stop that says so. The key of
  * the memory is written down before the memory is; that the instance is hibernated, when the whole memory is in its file
- * and nobody writes to the disks any more.
+ * and nobody writes to the disks any more. The guest runs while it waits for its turn.
  */
 export async function hibernate(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
-  const inStateMs = options.clock.now() - Math.max(loaded.row.state_ms, options.awakeSinceMs())
+  const { row, doc: { memory } } = loaded
   try {
-    const { memory } = loaded.doc
-    return await (memory?.state === 'saving' ? save(options, loaded, memory) : prepare(options, loaded, inStateMs))
+    if (memory?.state !== 'saving') return await prepare(options, loaded)
+    return await options.memoryTurns.take(row, () => save(options, loaded, memory))
   } catch (error) {
     if (isFatal(error)) throw error
-    if (error instanceof MemoryImageError) return stopInstead(options, loaded.row, error.message)
-    if (inStateMs < HIBERNATE_DEADLINE_MS) throw error
-    options.log.error('hibernation fails', { id: loaded.row.instance_id, error: messageOf(error) })
-    return stopInstead(options, loaded.row, 'it could not be done in time')
+    if (error instanceof MemoryImageError || error instanceof KeysError) return stopInstead(options, row, error.message)
+    if (options.memoryTurns.failedForMs(row, options.awakeSinceMs()) < HIBERNATE_DEADLINE_MS) throw error
+    options.log.error('hibernation fails', { id: row.instance_id, error: messageOf(error) })
+    return stopInstead(options, row, 'it could not be done in time')
   }
 }
 
 /** What is under way with the machine's devices is done before: the guest would wait for it in vain when it goes on. */
-async function prepare(options: InstanceReconcilerOptions, loaded: LoadedInstance, inStateMs: number): Promise<Outcome> {
+async function prepare(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
   const { row } = loaded
+  const inStateMs = options.clock.now() - Math.max(row.state_ms, options.awakeSinceMs())
   const machine = await options.hypervisor.observe(row.instance_id)
   if (machine.status === 'absent' || machine.status === 'shutdown') return stopInstead(options, row, 'its guest was down')
   const unsettled = machine.status === 'running' ? unsettledOf(loaded) : []
@@ -54,8 +56,10 @@ async function prepare(options: InstanceReconcilerOptions, loaded: LoadedInstanc
     return outcome.kind === 'again' ? outcome : { ...outcome, ...again(SETTLE_INTERVAL_MS) }
   }
   if (hasChangingDevices(loaded)) return stopInstead(options, row, 'a volume or an interface was still being attached or detached')
-  const memory = await begin(options, loaded)
-  return memory ? save(options, loaded, memory) : again(0)
+  return options.memoryTurns.take(row, async () => {
+    const memory = await begin(options, loaded)
+    return memory ? save(options, loaded, memory) : again(0)
+  })
 }
 
 /** A guest whose file systems are frozen thaws before; a freeze that waits for a reboot comes with the stop. */
@@ -88,21 +92,22 @@ async function begin(options: InstanceReconcilerOptions, loaded: LoadedInstance)
   }
   const id = loaded.row.instance_id
   return store.transaction('instance.hibernating', async (db) => {
-    if (!(await isWanted(db, id))) return undefined
+    if (!(await isHibernationWanted(db, id))) return undefined
     await changeInstanceDoc(db, id, { memory })
     return memory
   })
 }
 
-async function save(options: InstanceReconcilerOptions, { row, volumes }: LoadedInstance, memory: SavedMemory): Promise<Outcome> {
-  const { clock, hypervisor, random } = options
+async function save(options: InstanceReconcilerOptions, loaded: LoadedInstance, memory: SavedMemory): Promise<Outcome> {
+  const { clock, random } = options
+  const { row } = loaded
   const id = row.instance_id
-  const image = await memoryImage(options, row, memory, memory.volumeIds)
-  const saved = await hypervisor.ensureSaved(id, image, await diskSpecs(options, forMachine(volumes)))
+  const saved = await saveWhileWanted(options, loaded, memory)
+  if (saved === 'given-up') return again(0)
   if (saved === 'absent') return stopInstead(options, row, 'its guest was down')
   return recording('instance.hibernated', async (db) => {
     // Forced meanwhile, or terminated: the next look forgets the memory.
-    if (!(await isWanted(db, id))) return
+    if (!(await isHibernationWanted(db, id))) return
     const now = await loadInstance(db, id)
     const isAsSaved = now && !hasChangingDevices(now) && volumeIdsOf(now).join() === memory.volumeIds.join()
     if (!isAsSaved) {
@@ -121,16 +126,27 @@ async function save(options: InstanceReconcilerOptions, { row, volumes }: Loaded
   }, again(0))
 }
 
-function volumeIdsOf({ volumes }: LoadedInstance): string[] {
-  return forMachine(volumes).map(({ row }) => row.volume_id).toSorted()
+/** A save takes as long as the memory is large: it ends early when the instance is forced to stop, or terminated. */
+async function saveWhileWanted(
+  options: InstanceReconcilerOptions,
+  { row, volumes }: LoadedInstance,
+  memory: SavedMemory,
+): Promise<'saved' | 'absent' | 'given-up'> {
+  const image = await memoryImage(options, row, memory, memory.volumeIds)
+  const disks = await diskSpecs(options, forMachine(volumes))
+  const watch = watchHibernation(options, row.instance_id)
+  try {
+    return await options.hypervisor.ensureSaved(row.instance_id, image, disks, watch.signal)
+  } catch (error) {
+    if (isFatal(error) || !watch.signal.aborted) throw error
+    return 'given-up'
+  } finally {
+    watch.end()
+  }
 }
 
-async function isWanted(db: Db, instanceId: string): Promise<boolean> {
-  const row = await db
-    .selectFrom('instances').select('doc').where('instance_id', '=', instanceId).where('state', '=', 'stopping').executeTakeFirst()
-  if (!row) return false
-  const { hibernate: isAsked, force } = instanceDoc(row)
-  return isAsked === true && !force
+function volumeIdsOf({ volumes }: LoadedInstance): string[] {
+  return forMachine(volumes).map(({ row }) => row.volume_id).toSorted()
 }
 
 /**
@@ -153,7 +169,7 @@ async function stopInstead(
     await hypervisor.ensureForgotten(id)
   }
   return recording('instance.not-hibernated', async (db) => {
-    if (!(await isWanted(db, id))) return
+    if (!(await isHibernationWanted(db, id))) return
     await changeInstanceDoc(db, id, { hibernate: false, memory: null, stateReason: notHibernated(why) })
     await db.updateTable('instances').set({ state_ms: clock.now() }).where('instance_id', '=', id).execute()
   }, again(0))

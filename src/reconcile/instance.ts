@@ -8,9 +8,10 @@ import { attend, attentionOf } from './attend.ts'
 import { destroyThen } from './end-machine.ts'
 import { hibernate } from './hibernate.ts'
 import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
-import { loadMemory, release } from './load-memory.ts'
+import { forgetMemory, loadMemory, release } from './load-memory.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
 import { machineSpec, noteColdStart } from './machine-spec.ts'
+import { MemoryTurns } from './memory-turns.ts'
 import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
 import { afterStart, recordRunning } from './record-running.ts'
 import { recover, recoveryOf } from './recover.ts'
@@ -24,7 +25,8 @@ const REBOOT_WAIT_MS = 1000
 const MOST_REBOOT_WAIT_MS = 60_000
 
 /** Owns the machine of an instance: the only caller of the hypervisor. */
-export function createInstanceReconciler(options: InstanceReconcilerOptions): Reconciler {
+export function createInstanceReconciler(given: Omit<InstanceReconcilerOptions, 'memoryTurns'>): Reconciler {
+  const options = { ...given, memoryTurns: new MemoryTurns(given.clock) }
   return { reconcile: (id) => reconcile(options, id) }
 }
 
@@ -80,6 +82,8 @@ async function take(options: InstanceReconcilerOptions, loaded: LoadedInstance, 
       return release(options, loaded)
     case 'hibernate':
       return hibernate(options, loaded)
+    case 'forget-memory':
+      return forgetMemory(options, loaded)
     case 'recover':
       return recover(options, loaded)
     case 'reboot':
@@ -98,8 +102,8 @@ async function take(options: InstanceReconcilerOptions, loaded: LoadedInstance, 
 
 async function start(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
   const { store, hypervisor, log } = options
-  const { row } = loaded
-  if (loaded.doc.memory) log.warn('the memory of a hibernated guest is lost: it boots', { id: row.instance_id })
+  const { row, doc: { memory } } = loaded
+  if (memory && memory.state !== 'given-up') log.warn('the memory of a hibernated guest is lost: it boots', { id: row.instance_id })
   let noted = loaded.doc
   try {
     noted = await noteColdStart(options, loaded)

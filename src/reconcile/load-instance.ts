@@ -11,6 +11,7 @@ import type { InstanceTable, InterfaceTable, VolumeTable } from '../store/schema
 import type { Db, Store } from '../store/store.ts'
 import type { Volumes } from '../volumes/driver.ts'
 import type { AttachedVolume } from './attached-volumes.ts'
+import type { MemoryTurns } from './memory-turns.ts'
 import type { HostLimits } from './shrink.ts'
 
 export interface InstanceReconcilerOptions {
@@ -29,6 +30,8 @@ export interface InstanceReconcilerOptions {
   hostBootId: string
   /** When the machine last woke from sleep; deadlines of guests that were under way begin anew then. */
   awakeSinceMs: () => number
+  /** For what takes as long as memory is large. */
+  memoryTurns: MemoryTurns
 }
 
 /** An instance with all that its machine is made of. */

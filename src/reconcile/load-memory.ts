@@ -5,7 +5,7 @@ import { changeInstanceDoc, instanceDoc, notResumed, type SavedMemory } from '..
 import type { Db } from '../store/store.ts'
 import { forMachine } from './attached-volumes.ts'
 import { destroyThen } from './end-machine.ts'
-import type { InstanceReconcilerOptions, LoadedInstance } from './load-instance.ts'
+import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
 import { again, DONE, isFatal, recording, type Outcome } from './loop.ts'
 import { machineSpec } from './machine-spec.ts'
 import { memoryImage } from './memory-image.ts'
@@ -14,9 +14,13 @@ import { recordRunning } from './record-running.ts'
 /**
  * Starts a machine with the memory that was saved, and writes down that it is consumed before its guest may go on: from
  * then on the disks are newer than what the file holds. What cannot be loaded stays, with the instance, for a person to
- * mend what is wrong or to give the memory up.
+ * mend what is wrong or to give the memory up. An instance that is terminated meanwhile waits until it is loaded.
  */
-export async function loadMemory(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
+export function loadMemory(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
+  return options.memoryTurns.take(loaded.row, () => load(options, loaded))
+}
+
+async function load(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
   const { hypervisor, log, store } = options
   const { row, doc, volumes } = loaded
   const id = row.instance_id
@@ -54,6 +58,16 @@ async function consume(db: Db, instanceId: string, { memoryId }: SavedMemory): P
   const memory = { ...now.memory, state: 'consumed' } as const
   await changeInstanceDoc(db, instanceId, { memory, generation: (now.generation ?? 0) + 1 })
   return memory
+}
+
+/** Deletes the memory of an instance that is to boot at its next start. */
+export async function forgetMemory({ hypervisor }: InstanceReconcilerOptions, { row }: LoadedInstance): Promise<Outcome> {
+  const id = row.instance_id
+  await hypervisor.ensureForgotten(id)
+  return recording('instance.memory-forgotten', async (db) => {
+    const now = await loadInstance(db, id)
+    if (now?.doc.memory?.state === 'given-up') await changeInstanceDoc(db, id, { memory: null })
+  }, again(0))
 }
 
 /** Lets a guest go on that stands still: one whose memory was just loaded, or that ought to run. */

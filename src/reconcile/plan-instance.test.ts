@@ -156,7 +156,11 @@ describe('hibernation', () => {
     expect(step('pending', { doc: saved }).step).toBe('load-memory')
     expect(step('pending', { doc: saved, machine: PAUSED }).step).toBe('load-memory')
     expect(step('pending', { doc: consumed, machine: PAUSED }).step).toBe('release')
-    expect(step('pending', { doc: consumed, machine: RUNNING }).step).toBe('record-running')
+  })
+  test('a machine that has memory to load, or has loaded it, is not taken at its word that it runs: QEMU may not have answered', () => {
+    expect(step('pending', { doc: saved, machine: RUNNING }).step).toBe('load-memory')
+    expect(step('pending', { doc: consumed, machine: RUNNING }).step).toBe('release')
+    expect(step('pending', { doc: { ...DOC, memory: null }, machine: RUNNING }).step).toBe('record-running')
   })
   test('memory that was consumed is never loaded again', () => {
     expect(step('pending', { doc: consumed }).step).toBe('start')
@@ -166,6 +170,12 @@ describe('hibernation', () => {
   })
   test('a hibernated instance without a machine is left alone', () => {
     expect(step('stopped', { doc: saved }).step).toBe('none')
+  })
+  test('a stopped instance whose memory was given up has its file deleted, and boots when it is started before', () => {
+    const givenUp = { ...DOC, memory: { ...MEMORY, state: 'given-up' as const } }
+    expect(step('stopped', { doc: givenUp }).step).toBe('forget-memory')
+    expect(step('stopped', { doc: givenUp, machine: RUNNING }).step).toBe('destroy-then')
+    expect(step('pending', { doc: givenUp }).step).toBe('start')
   })
   test('a guest that stands still though it is to run is let go on', () => {
     expect(step('running', { machine: PAUSED }).step).toBe('release')

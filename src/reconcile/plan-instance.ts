@@ -53,6 +53,8 @@ export type InstanceStep =
   | { step: 'release' }
   /** Its memory is saved, then its machine ends. */
   | { step: 'hibernate' }
+  /** Its memory was given up, and the file of that is deleted. */
+  | { step: 'forget-memory' }
   /** Its machine is ended, where there is one, and started again, in the same place. */
   | { step: 'recover' }
   | { step: 'press-power-button'; afterMs: number }
@@ -89,7 +91,6 @@ export const RESUME_INTERVAL_MS = 5000
 export function planInstance(facts: InstanceFacts): InstanceStep {
   switch (facts.state) {
     case 'pending':
-      if (facts.machine.status === 'running') return { step: 'record-running' }
       return planStart(facts)
     case 'running':
       return planRunning(facts)
@@ -99,6 +100,7 @@ export function planInstance(facts: InstanceFacts): InstanceStep {
       return planShutdown(facts, 'terminated', SHUTDOWN_DEADLINE_MS.terminate)
     case 'stopped':
       if (facts.machine.status !== 'absent') return { step: 'destroy-then', to: 'stopped' }
+      if (facts.doc.memory?.state === 'given-up') return { step: 'forget-memory' }
       return facts.rest === 'none' ? { step: 'none' } : { step: 'settle-volumes' }
     case 'terminated':
       return { step: 'purge' }
@@ -106,8 +108,11 @@ export function planInstance(facts: InstanceFacts): InstanceStep {
 }
 
 function planStart({ doc, hasBrokenVolume, isEquipped, rest, machine }: InstanceFacts): InstanceStep {
+  const isUp = machine.status === 'running' || machine.status === 'paused'
   // Once consumed, memory that no machine has any more is lost.
-  if (doc.memory?.state === 'consumed' && machine.status === 'paused') return { step: 'release' }
+  if (doc.memory?.state === 'consumed' && isUp) return { step: 'release' }
+  // A QEMU that does not answer is taken to run; one that has memory to load is asked again by who loads it.
+  if (machine.status === 'running' && doc.memory?.state !== 'saved') return { step: 'record-running' }
   const to = doc.hasRun ? 'stopped' : 'terminated'
   if (hasBrokenVolume) return { step: 'give-up', to, cause: 'volume' }
   if (doc.startFailures >= MAX_START_FAILURES) return { step: 'give-up', to, cause: 'start' }

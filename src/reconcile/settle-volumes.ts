@@ -23,7 +23,8 @@ export async function settleVolumes(options: InstanceReconcilerOptions, loaded: 
   if (isFirst) {
     return recording('instance.volumes-at-rest', async (db) => {
       await settleAtRest({ db, random, nowMs: clock.now() }, id)
-      if (doc.freezing) await changeInstanceDoc(db, id, { freezing: false })
+      // What the guest froze is frozen still when it goes on with its memory.
+      if (doc.freezing && !doc.memory) await changeInstanceDoc(db, id, { freezing: false })
     }, again(0))
   }
   const due = loaded.volumes.filter((volume) => isTooSmall(volume) || (volume.next === null && isUnsettled(volume)))

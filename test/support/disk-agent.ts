@@ -125,6 +125,8 @@ export async function openDiskAgent(fate = new Fate()) {
   return {
     store, clock, world, query, run, settle, failures, fate, wrapped,
     restart: () => void (reconcilers = startAgent()),
+    /** One look at an instance, beside what `settle` does; what that saw is not written down. */
+    reconcile: (instanceId: string) => reconcilers.instance?.reconcile(instanceId),
     close: () => store.close(),
   }
 }

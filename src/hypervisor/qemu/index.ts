@@ -112,9 +112,11 @@ class QemuHypervisor implements Hypervisor {
     })
   }
 
-  ensureSaved(instanceId: string, image: MemoryImage, disks: readonly DiskSpec[]): Promise<'saved' | 'absent'> {
+  ensureSaved(
+    instanceId: string, image: MemoryImage, disks: readonly DiskSpec[], signal?: AbortSignal,
+  ): Promise<'saved' | 'absent'> {
     const machine = this.#machine(instanceId)
-    return this.#locks.run(instanceId, () => ensureSaved(machine, image, disks))
+    return this.#locks.run(instanceId, () => ensureSaved(machine, image, disks, signal))
   }
 
   ensureLoaded(spec: MachineSpec, image: MemoryImage): Promise<'loaded' | 'missing'> {

@@ -18,14 +18,16 @@ export interface Machine {
 }
 
 /** See Hypervisor.ensureSaved. */
-export async function ensureSaved(machine: Machine, image: MemoryImage, disks: readonly DiskSpec[]): Promise<'saved' | 'absent'> {
+export async function ensureSaved(
+  machine: Machine, image: MemoryImage, disks: readonly DiskSpec[], signal?: AbortSignal,
+): Promise<'saved' | 'absent'> {
   const { processes, folder, clock, random } = machine
   const isWhole = existsSync(imageFile(folder.path, image.memoryId))
   const found = processes.locate(folder)
   if (!found) return isWhole ? 'saved' : 'absent'
   if (!(isWhole && (await isAsSaved(machine, image)))) {
     try {
-      if (!(await saveMemory({ qemu: processes.qemu(folder), pid: found.pid, clock, random }, image, disks))) return 'absent'
+      if (!(await saveMemory({ qemu: processes.qemu(folder), pid: found.pid, clock, random }, image, disks, signal))) return 'absent'
     } catch (error) {
       // Its memory is gone with it.
       if (!isAlive(found)) return 'absent'

@@ -1,26 +1,19 @@
 import { rm } from 'node:fs/promises'
-import type { Socket } from 'node:net'
 import { resolve } from 'node:path'
 import type { Clock } from '../../core/clock.ts'
 import { messageOf } from '../../core/errors.ts'
 import type { Random } from '../../core/random.ts'
 import { MemoryImageError, type DiskSpec, type MemoryImage } from '../driver.ts'
 import { BlockGraph } from './block-graph.ts'
-import type { Execute, Qemu } from './devices.ts'
+import type { Qemu } from './devices.ts'
 import { keysOf } from './disk-nodes.ts'
-import { MEMORY_SOCKET } from './folder.ts'
 import { readHardware } from './hardware.ts'
 import { cancelJob, volumesWithJobs } from './jobs.ts'
-import { writeMemoryFile } from './memory-file.ts'
 import { completeImage, deleteImages, partFile } from './memory-images.ts'
-import { endMigration, listenForMemory, LONG_TIMEOUT_MS, migrationOf, POLL_MS, statusOf } from './migration.ts'
+import { endMigration, LONG_TIMEOUT_MS, statusOf } from './migration.ts'
+import { receiveMemory } from './receive.ts'
 import { forgetKeys, withKeys } from './secrets.ts'
 import { syncFile } from './sync-file.ts'
-
-/** Far more than any memory: QEMU holds itself back by default. */
-const MAX_BANDWIDTH_BYTES = 2 ** 40
-/** Without a byte for so long, nothing comes any more. */
-const STALL_TIMEOUT_MS = 60_000
 
 /** A machine that has a process, and what it takes to save its memory. */
 export interface Saving {
@@ -35,9 +28,11 @@ export interface Saving {
  * cut short has left in QEMU or in the folder does not matter.
  *
  * @returns false when the guest has powered itself off.
- * @throws MemoryImageError when it cannot be saved: the guest goes on.
+ * @throws MemoryImageError when it cannot be saved, `signal.reason` when it is aborted: the guest goes on.
  */
-export async function saveMemory(saving: Saving, image: MemoryImage, disks: readonly DiskSpec[]): Promise<boolean> {
+export async function saveMemory(
+  saving: Saving, image: MemoryImage, disks: readonly DiskSpec[], signal?: AbortSignal,
+): Promise<boolean> {
   const { execute, folder } = saving.qemu
   await deleteImages(folder)
   await endMigration(execute, saving.clock)
@@ -54,10 +49,11 @@ export async function saveMemory(saving: Saving, image: MemoryImage, disks: read
     if (status === 'shutdown') return false
     try {
       if (status !== 'paused') throw new MemoryImageError(notSaved(status))
-      await write(saving, image)
+      await write(saving, image, signal)
       return true
     } catch (error) {
       await letGoOn(saving)
+      signal?.throwIfAborted()
       if (error instanceof MemoryImageError) throw error
       throw new MemoryImageError(reasonOf(error))
     }
@@ -72,58 +68,17 @@ export async function letGoOn({ qemu: { execute, folder }, clock }: Pick<Saving,
   await forgetKeys(execute)
 }
 
-async function write(saving: Saving, image: MemoryImage): Promise<void> {
+async function write(saving: Saving, image: MemoryImage, signal?: AbortSignal): Promise<void> {
   const { execute, folder } = saving.qemu
   const hardware = await readHardware(execute, saving.pid)
   const graph = await BlockGraph.read(execute)
-  await receive(saving, image, hardware)
-  // QEMU writes to no disk any more; what it has written is to be there when the image is.
-  for (const { nodes: [top = ''] } of graph.disks) await syncFile(resolve(folder, graph.fileOf(top)))
-  await completeImage(folder, image.memoryId)
-}
-
-/** Has QEMU send the memory, and writes it to the part. */
-async function receive({ qemu: { execute, folder, uid }, clock, random }: Saving, image: MemoryImage, about: unknown): Promise<void> {
   const part = partFile(folder, image.memoryId)
   await rm(part, { recursive: true, force: true })
-  const listener = await listenForMemory(folder, uid)
-  try {
-    await execute('migrate-set-parameters', { 'max-bandwidth': MAX_BANDWIDTH_BYTES })
-    await execute('migrate', { uri: `unix:${MEMORY_SOCKET}` }, LONG_TIMEOUT_MS)
-    let connected: Socket | undefined
-    let failure: { error: unknown } | undefined
-    const fail = (error: unknown) => {
-      failure ??= { error }
-      connected?.destroy()
-    }
-    const writing = listener.connection.then((socket) => {
-      connected = socket
-      return writeMemoryFile(part, image, about, socket, random)
-    }).catch(fail)
-    await sent(execute, clock, () => (failure ? undefined : connected?.bytesRead ?? 0)).catch(fail)
-    // Without a connection there is nothing to wait for.
-    if (connected) await writing
-    if (failure) throw failure.error
-  } finally {
-    listener.close()
-  }
-}
-
-/**
- * Waits until QEMU has sent all, or nobody takes it any more: then there is no count of bytes.
- *
- * @throws Error with what QEMU says of it when it could not.
- */
-async function sent(execute: Execute, clock: Clock, bytesTaken: () => number | undefined): Promise<void> {
-  let [last, lastMs] = [0, clock.now()]
-  for (let taken = bytesTaken(); taken !== undefined; taken = bytesTaken()) {
-    const { status = 'none', 'error-desc': why } = await migrationOf(execute)
-    if (status === 'completed') return
-    if (status === 'failed' || status === 'cancelled') throw new Error(`QEMU could not send its memory${why === undefined ? '' : `: ${why}`}`)
-    if (taken !== last) [last, lastMs] = [taken, clock.now()]
-    if (clock.now() - lastMs > STALL_TIMEOUT_MS) throw new Error('QEMU does not send its memory')
-    await clock.sleep(POLL_MS)
-  }
+  await receiveMemory(saving, part, image, hardware, signal)
+  // QEMU writes to no disk any more; what it has written is to be there when the image is.
+  for (const { nodes: [top = ''] } of graph.disks) await syncFile(resolve(folder, graph.fileOf(top)))
+  signal?.throwIfAborted()
+  await completeImage(folder, image.memoryId)
 }
 
 function notSaved(status: string): string {
