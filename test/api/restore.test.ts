@@ -81,8 +81,8 @@ describe('an instance that was protected', () => {
     await ec2.send(new ModifyInstanceAttributeCommand({ InstanceId: id, DisableApiTermination: { Value: false } }))
     await terminate(id)
     await waitUntilInstanceTerminated({ client: ec2, minDelay: 1, maxWaitTime: 10 }, { InstanceIds: [id] })
-    for (const call of [start(id), ec2.send(new StopInstancesCommand({ InstanceIds: [id] }))]) {
-      await expect(call).rejects.toMatchObject({ name: 'IncorrectInstanceState' })
+    for (const call of [() => start(id), () => ec2.send(new StopInstancesCommand({ InstanceIds: [id] }))]) {
+      await expect(call()).rejects.toMatchObject({ name: 'IncorrectInstanceState' })
     }
     expect((await ec2.send(new ListVolumesInRecycleBinCommand({}))).Volumes).toMatchObject([{ VolumeId: rootId }])
 
