@@ -183,6 +183,8 @@ export interface Hypervisor {
    * Lets the guest of a `paused` machine go on, after every memory image of it is deleted, durably: what was loaded once is
    * never loaded again. Then sets the guest's clock, where something in the guest listens. No effect on a machine that
    * runs or has no process, but that images are deleted.
+   *
+   * @throws Error when its process does not answer: the guest may stand still.
    */
   ensureReleased(instanceId: string): Promise<void>
   /** Deletes every memory image of the machine, durably. */

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -127,16 +127,54 @@ export function qemuMemory(now: () => { host: TestHost & { home: string }; drive
       listener.close()
     })
 
-    test('that is whole is enough when the process was not ended', async () => {
+    const pidOf = async () => {
       const found = await now().driver.observe(id)
-      const pid = 'pid' in found ? found.pid : 0
+      if (!('pid' in found)) throw new Error(`${id} has no process`)
+      return found.pid
+    }
+
+    test.each([[''], [' and does not answer']])('that is whole is enough when the process was not ended%s', async (silent) => {
+      const pid = await pidOf()
       await onMonitor((execute) => saveMemory(
         { qemu: { execute, folder: folder(), uid: UID_BASE + spec.slot }, pid, clock: systemClock, random: systemRandom }, image, spec.disks))
       expect(await status()).toBe('paused')
       const { mtimeMs } = statSync(file())
+      if (silent) process.kill(pid, 'SIGSTOP')
       expect(await save()).toBe('saved')
       expect(await status()).toBe('absent')
       expect(statSync(file()).mtimeMs).toBe(mtimeMs)
+    })
+
+    test('is not said to be let go on by a QEMU that does not answer', async () => {
+      expect(await save()).toBe('saved')
+      expect(await load()).toBe('loaded')
+      rmSync(file())
+      const pid = await pidOf()
+      process.kill(pid, 'SIGSTOP')
+      await expect(now().driver.ensureReleased(id)).rejects.toThrow('does not answer')
+      process.kill(pid, 'SIGCONT')
+      await now().driver.ensureReleased(id)
+      await goesOn()
+    })
+
+    test('that an agent let go on when it died leaves no keys and marks behind', async () => {
+      expect(await save()).toBe('saved')
+      expect(await load()).toBe('loaded')
+      rmSync(file())
+      await onMonitor((execute) => execute('cont'))
+      await now().driver.ensureReleased(id)
+      await goesOn()
+    })
+
+    test('is not sent where the machine has put a folder, and the guest goes on', async () => {
+      const [inPlace, precious] = [join(folder(), 'memory.sock'), join(now().host.home, 'precious')]
+      for (const made of [inPlace, precious, join(folder(), 'memory-mine')]) mkdirSync(made)
+      symlinkSync(precious, join(inPlace, 'link'))
+      await expect(save()).rejects.toThrow(MemoryImageError)
+      expect(await status()).toBe('running')
+      await now().driver.ensureStopped(id)
+      expect(readdirSync(folder()).toSorted()).toEqual(['console.log', 'lock', 'memory-mine', 'qemu.log'])
+      rmSync(precious, { recursive: true })
     })
 
     test('is begun anew when an agent died that was loading it', async () => {

@@ -103,6 +103,15 @@ export function memoryContract(now: () => { host: TestHost; driver: Hypervisor }
       expect(await load(whole)).toBe('loaded')
     })
 
+    test('is not saved when that is aborted, and the guest goes on', async () => {
+      const before = await start()
+      const why = new Error('its devices are to change')
+      await expect(now().driver.ensureSaved(id, image, spec.disks, AbortSignal.abort(why))).rejects.toBe(why)
+      expect(await status()).toBe('running')
+      expect(await now().host.contentOf(id)).toBe(before)
+      expect(await save()).toBe('saved')
+    })
+
     test('goes with disks that were plugged in while it ran', async () => {
       const [atStart, later] = [await now().host.disk(), await now().host.disk()] as [DiskSpec, DiskSpec]
       const whole = { ...spec, disks: [...spec.disks, atStart, later] }

@@ -1,5 +1,5 @@
 import {
-  appendFileSync, linkSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync,
+  appendFileSync, existsSync, linkSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -49,6 +49,17 @@ describe('a machine\'s folder', () => {
     writeFileSync(join(folder.path, 'console.log'), 'short')
     folder.boundLogs()
     expect(folder.tail('console.log', 100).toString()).toBe('short')
+  })
+
+  test('gets rid of a folder that a machine put in the place of a socket, and of nothing that it leads to', () => {
+    const precious = join(home, 'precious')
+    mkdirSync(precious)
+    writeFileSync(join(precious, 'file'), '')
+    mkdirSync(join(folder.path, 'qga.sock'))
+    symlinkSync(precious, join(folder.path, 'qga.sock', 'link'))
+    folder.removeTraces()
+    expect(folder.hasTraces()).toBe(false)
+    expect(existsSync(join(precious, 'file'))).toBe(true)
   })
 
   test('keeps a record, and has none when the file is not one', () => {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import {
   chmodSync, chownSync, closeSync, constants, existsSync, fstatSync, ftruncateSync, mkdirSync, openSync, readFileSync,
-  readSync, renameSync, rmSync, statSync, writeFileSync, writeSync,
+  readSync, renameSync, rmSync, statSync, unlinkSync, writeFileSync, writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { isWellFormedId } from '../../core/ids.ts'
@@ -42,6 +42,20 @@ export function ensureSharedFolders(home: string, names: string[]): void {
   for (const folder of [home, ...names.map((name) => join(home, name))]) {
     mkdirSync(folder, { recursive: true })
     chmodSync(folder, 0o711)
+  }
+}
+
+/**
+ * Deletes a file, if it is there. rmSync would not do beside a machine that lives: where the file becomes a folder meanwhile it
+ * deletes what is in it, though it was not told to, and the machine's user can have it go astray by links.
+ *
+ * @throws Error for a folder.
+ */
+export function deleteFile(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
   }
 }
 
@@ -100,9 +114,10 @@ export class MachineFolder {
     return ['machine.json', ...SOCKETS].some((name) => existsSync(join(this.path, name)))
   }
 
-  /** Deletes what only a process gives meaning to; the logs stay. */
+  /** Deletes what only a process gives meaning to, when there is none any more; the logs stay. */
   removeTraces(): void {
-    for (const name of [...SOCKETS, MEMORY_SOCKET, 'machine.json', SCREEN_FILE]) rmSync(join(this.path, name), { force: true })
+    // The machine's user may have put a folder in the place of one, and is not there to change it meanwhile.
+    for (const name of [...SOCKETS, MEMORY_SOCKET, 'machine.json', SCREEN_FILE]) rmSync(join(this.path, name), { recursive: true, force: true })
   }
 
   /** Opens QEMU's own log for appending; the caller closes the handle. */
@@ -138,9 +153,9 @@ export class MachineFolder {
     }
   }
 
-  /** Deletes one file, if it is there. */
+  /** Deletes one file, if it is there. @throws Error for a folder. */
   deleteFile(name: string): void {
-    rmSync(join(this.path, name), { force: true })
+    deleteFile(join(this.path, name))
   }
 
   delete(): void {

@@ -18,7 +18,7 @@ import { setGuestClock } from './guest-clock.ts'
 import { KeyedLock } from './keyed-lock.ts'
 import { ensureLoaded } from './load.ts'
 import { ensureReleased, ensureSaved, type Machine } from './memory.ts'
-import { deleteImages, hasImages } from './memory-images.ts'
+import { deleteImages } from './memory-images.ts'
 import { Monitors } from './monitor.ts'
 import { ensureNics } from './nics.ts'
 import { findMachineIds, isAlive, startedAtMs } from './process.ts'
@@ -104,8 +104,8 @@ class QemuHypervisor implements Hypervisor {
     return this.#locks.run(spec.instanceId, async () => {
       for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
         const found = this.#processes.locate(folder)
-        // Before the disks move on without it.
-        if (!found && (await hasImages(folder.path))) await deleteImages(folder.path)
+        // Before the disks move on without them; also when a call that was cut short has done it, and not durably.
+        if (!found) await deleteImages(folder.path)
         if (found ? await this.#processes.adopt(folder, found, spec) : await this.#processes.launch(spec, folder)) return
       }
       throw new Error(`${spec.instanceId} is started and ended elsewhere on this host at the same time; try again`)

@@ -58,12 +58,21 @@ export async function ensureLoaded(loading: Loading, spec: MachineSpec, image: M
 
 /** Whether QEMU has loaded all of that image, and the guest has not gone on since. */
 export async function isLoaded(execute: Execute, memoryId: string): Promise<boolean> {
-  return (await childrenOf(execute, '/objects')).includes(mark(memoryId))
+  return (await marksOf(execute)).includes(mark(memoryId))
+}
+
+/** Whether QEMU has loaded some image, and nobody has done yet what is to be done when the guest goes on. */
+export async function isAnyLoaded(execute: Execute): Promise<boolean> {
+  return (await marksOf(execute)).length > 0
 }
 
 /** The machine is not one that was loaded any more: its guest goes on. */
 export async function forgetLoaded(execute: Execute): Promise<void> {
-  for (const id of await childrenOf(execute, '/objects')) if (id.startsWith(mark(''))) await deleteObject(execute, id)
+  for (const id of await marksOf(execute)) await deleteObject(execute, id)
+}
+
+async function marksOf(execute: Execute): Promise<string[]> {
+  return (await childrenOf(execute, '/objects')).filter((id) => id.startsWith(mark('')))
 }
 
 async function start({ processes, folder }: Loading, spec: MachineSpec, layout: Hardware['layout']): Promise<StartedQemu> {

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { open, readdir, rename, rm } from 'node:fs/promises'
+import { lstat, open, readdir, rename, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 
 const PREFIX = 'memory-'
@@ -22,9 +22,12 @@ export async function completeImage(folder: string, memoryId: string): Promise<v
   await syncFolder(folder)
 }
 
-/** Whether there is an image, or a part of one. */
-export async function hasImages(folder: string): Promise<boolean> {
-  return (await readdir(folder).catch(unlessMissing))?.some((name) => name.startsWith(PREFIX)) ?? false
+/** Whether that image is there, whole; it is durable then, also when whoever made it died before it was. */
+export async function hasImage(folder: string, memoryId: string): Promise<boolean> {
+  const found = await lstat(imageFile(folder, memoryId)).catch(unlessMissing)
+  if (!found?.isFile()) return false
+  await syncFolder(folder)
+  return true
 }
 
 /** Deletes all images and parts of a machine but that one, durably also when an earlier call has deleted them. */
@@ -33,8 +36,7 @@ export async function deleteImages(folder: string, exceptId?: string): Promise<v
   const names = await readdir(folder).catch(unlessMissing)
   if (names === undefined) return
   for (const file of names.filter((name) => name.startsWith(PREFIX)).map((name) => join(folder, name))) {
-    // Whatever the machine's user may have put there by that name.
-    if (file !== kept) await rm(file, { recursive: true, force: true })
+    if (file !== kept) await unlink(file).catch(unlessNoFile)
   }
   await syncFolder(folder)
 }
@@ -46,4 +48,12 @@ async function syncFolder(folder: string): Promise<void> {
 
 function unlessMissing(error: NodeJS.ErrnoException): undefined {
   if (error.code !== 'ENOENT') throw error
+}
+
+/**
+ * A folder is none of ours, and stays: while the machine's user may put links to other folders in it, nobody can delete what
+ * it holds without the risk of deleting what they lead to.
+ */
+function unlessNoFile(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EISDIR') unlessMissing(error)
 }

@@ -1,9 +1,9 @@
-import { chmodSync, chownSync, closeSync, constants, openSync, rmSync } from 'node:fs'
+import { chmodSync, chownSync, closeSync, constants, openSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { waitFor, type Clock } from '../../core/clock.ts'
 import type { Execute } from './devices.ts'
-import { MEMORY_SOCKET } from './folder.ts'
+import { deleteFile, MEMORY_SOCKET } from './folder.ts'
 
 /** For what QEMU may have to write to its disks before it answers, or is busy with memory. */
 export const LONG_TIMEOUT_MS = 60_000
@@ -38,9 +38,13 @@ export interface Listener {
   close(): void
 }
 
-/** Listens on the socket for memory in a machine's folder, for the machine's user and nobody else. */
+/**
+ * Listens on the socket for memory in a machine's folder, for the machine's user and nobody else.
+ *
+ * @throws Error also when that user has put a folder in its place.
+ */
 export async function listenForMemory(folder: string, uid: number | null): Promise<Listener> {
-  rmSync(join(folder, MEMORY_SOCKET), { recursive: true, force: true })
+  deleteFile(join(folder, MEMORY_SOCKET))
   // A socket's path holds 107 bytes, and a home may be deeper than that.
   const handle = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY)
   const path = `/proc/self/fd/${handle}/${MEMORY_SOCKET}`

@@ -91,12 +91,17 @@ class Incoming {
 
   /** @returns whether that connection is wanted still. */
   accept(socket: Socket): boolean {
-    if (this.failure) socket.destroy()
-    else this.#socket = socket
-    return !this.failure
+    if (this.failure) {
+      socket.destroy()
+      return false
+    }
+    this.#socket = socket
+    this.isAwaited = false
+    return true
   }
 
   async *pieces(socket: Socket): AsyncGenerator<Buffer> {
+    this.isAwaited = true
     for await (const piece of socket as AsyncIterable<Buffer>) {
       this.isAwaited = false
       yield piece

@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Clock } from '../../core/clock.ts'
 import { messageOf } from '../../core/errors.ts'
@@ -72,9 +71,7 @@ async function write(saving: Saving, image: MemoryImage, signal?: AbortSignal): 
   const { execute, folder } = saving.qemu
   const hardware = await readHardware(execute, saving.pid)
   const graph = await BlockGraph.read(execute)
-  const part = partFile(folder, image.memoryId)
-  await rm(part, { recursive: true, force: true })
-  await receiveMemory(saving, part, image, hardware, signal)
+  await receiveMemory(saving, partFile(folder, image.memoryId), image, hardware, signal)
   // QEMU writes to no disk any more; what it has written is to be there when the image is.
   for (const { nodes: [top = ''] } of graph.disks) await syncFile(resolve(folder, graph.fileOf(top)))
   signal?.throwIfAborted()
