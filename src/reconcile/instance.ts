@@ -103,7 +103,8 @@ async function take(options: InstanceReconcilerOptions, loaded: LoadedInstance, 
 async function start(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
   const { store, hypervisor, log } = options
   const { row, doc: { memory } } = loaded
-  if (memory && memory.state !== 'given-up') log.warn('the memory of a hibernated guest is lost: it boots', { id: row.instance_id })
+  const isLost = Boolean(memory) && memory?.state !== 'given-up'
+  if (isLost) log.warn('the memory of a hibernated guest is lost: it boots', { id: row.instance_id })
   let noted = loaded.doc
   try {
     noted = await noteColdStart(options, loaded)

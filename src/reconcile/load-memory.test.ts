@@ -56,6 +56,31 @@ describe('a machine that is said to run since its QEMU missed a question', () =>
   })
 })
 
+it('a machine whose QEMU does not answer for long is running, and its guest goes on when it answers again', async () => {
+  const { id, before } = await hibernated()
+  let isSilent = true
+  lab.wrapped.hypervisor = (driver) => {
+    const [release, observe] = [driver.ensureReleased.bind(driver), driver.observe.bind(driver)]
+    driver.ensureReleased = async (...args) => {
+      if (isSilent) throw new Error('its QEMU does not answer')
+      return release(...args)
+    }
+    driver.observe = async (...args) => {
+      const machine = await observe(...args)
+      return isSilent && machine.status === 'paused' ? { status: 'running', pid: machine.pid, startedAtMs: 0 } : machine
+    }
+  }
+  lab.restart()
+  await askToStart(lab, id)
+  await lab.settle()
+  expect(await instanceOf(lab, id)).toMatchObject({ state: 'running', doc: { memory: null, startFailures: 0 } })
+  expect(processOf(lab, id)?.status).toBe('paused')
+  isSilent = false
+  await setInstance(lab, id, {})
+  await lab.settle()
+  expect([processOf(lab, id)?.status, memoryOf(lab, id), imagesOf(lab, id)]).toEqual(['running', before, []])
+})
+
 it('a guest that was hibernated with frozen file systems has them thawed when it goes on, whatever became of the snapshot', async () => {
   const { id } = await hibernated()
   await setInstance(lab, id, {}, { freezing: true })

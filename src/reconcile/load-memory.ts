@@ -42,7 +42,7 @@ async function load(options: InstanceReconcilerOptions, loaded: LoadedInstance):
       const stateReason = notResumed(id, why)
       return destroyThen(options, row, 'stopped', { stateReason, stateTransitionReason: stateReason.message })
     }
-    await store.transaction('instance.start-failed', (db) => changeInstanceDoc(db, id, { startFailures: doc.startFailures + 1 }))
+    await noteFailure(options, loaded)
     throw error
   }
   const consumed = await store.transaction('instance.memory-consumed', (db) => consume(db, id, memory))
@@ -72,6 +72,16 @@ export async function forgetMemory({ hypervisor }: InstanceReconcilerOptions, { 
 
 /** Lets a guest go on that stands still: one whose memory was just loaded, or that ought to run. */
 export async function release(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
-  await options.hypervisor.ensureReleased(loaded.row.instance_id)
+  try {
+    await options.hypervisor.ensureReleased(loaded.row.instance_id)
+  } catch (error) {
+    if (!isFatal(error) && loaded.row.state === 'pending') await noteFailure(options, loaded)
+    throw error
+  }
   return loaded.row.state === 'pending' ? recordRunning(options, loaded) : DONE
+}
+
+async function noteFailure({ store }: InstanceReconcilerOptions, { row, doc }: LoadedInstance): Promise<void> {
+  await store.transaction('instance.start-failed', (db) =>
+    changeInstanceDoc(db, row.instance_id, { startFailures: doc.startFailures + 1 }))
 }

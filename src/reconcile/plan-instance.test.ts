@@ -162,6 +162,11 @@ describe('hibernation', () => {
     expect(step('pending', { doc: consumed, machine: RUNNING }).step).toBe('release')
     expect(step('pending', { doc: { ...DOC, memory: null }, machine: RUNNING }).step).toBe('record-running')
   })
+  test('a machine that has loaded its memory and never answers is recorded as running, for the status checks to judge', () => {
+    const doc = { ...consumed, startFailures: MAX_START_FAILURES }
+    expect(step('pending', { doc, machine: RUNNING }).step).toBe('record-running')
+    expect(step('pending', { doc, machine: PAUSED }).step).toBe('release')
+  })
   test('memory that was consumed is never loaded again', () => {
     expect(step('pending', { doc: consumed }).step).toBe('start')
   })

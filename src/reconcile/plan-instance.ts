@@ -108,10 +108,10 @@ export function planInstance(facts: InstanceFacts): InstanceStep {
 }
 
 function planStart({ doc, hasBrokenVolume, isEquipped, rest, machine }: InstanceFacts): InstanceStep {
-  const isUp = machine.status === 'running' || machine.status === 'paused'
+  // A QEMU that does not answer is taken to run, and asked again; when it never does, that is for the status checks.
+  const mayStandStill = machine.status === 'paused' || (machine.status === 'running' && doc.startFailures < MAX_START_FAILURES)
   // Once consumed, memory that no machine has any more is lost.
-  if (doc.memory?.state === 'consumed' && isUp) return { step: 'release' }
-  // A QEMU that does not answer is taken to run; one that has memory to load is asked again by who loads it.
+  if (doc.memory?.state === 'consumed' && mayStandStill) return { step: 'release' }
   if (machine.status === 'running' && doc.memory?.state !== 'saved') return { step: 'record-running' }
   const to = doc.hasRun ? 'stopped' : 'terminated'
   if (hasBrokenVolume) return { step: 'give-up', to, cause: 'volume' }

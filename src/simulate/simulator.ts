@@ -22,7 +22,7 @@ const CAPACITY = { cpus: 4, memoryMib: 12_288, guestLimits: { vcpus: 2, memoryMi
 
 const DELAYS: SimDelays = {
   guest: { bootMs: [100, 3000], shutdownMs: [0, 5000], unplugMs: [0, 2000], streamMs: [0, 5000] },
-  hypervisor: { startMs: [0, 900], stopMs: [0, 80], saveMs: [0, 600], loadMs: [0, 400] },
+  hypervisor: { startMs: [0, 900], stopMs: [0, 80], saveMs: [0, 2500], loadMs: [0, 400] },
   volumes: { createMs: [0, 200], deleteMs: [0, 80], importMs: [0, 100] },
   network: { syncMs: [0, 120] },
 }

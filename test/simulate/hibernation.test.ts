@@ -1,6 +1,7 @@
 import type { Reservation } from '@aws-sdk/client-ec2'
 import { expect, test } from 'vitest'
 import { pick } from '../../src/core/random.ts'
+import { giveUpMemory } from '../../src/model/memory.ts'
 import { DiskExpectations } from '../../src/simulate/disk-expectations.ts'
 import { checkDisks } from '../../src/simulate/disk-invariants.ts'
 import { checkAlways, checkSettled } from '../../src/simulate/invariants.ts'
@@ -33,7 +34,8 @@ class Life {
     const dice = random.next()
     if (dice < 0.3) await this.#call('StopInstances', { InstanceIds, Hibernate: true })
     else if (dice < 0.55) await this.#call('StartInstances', { InstanceIds })
-    else if (dice < 0.57) await this.#call('StopInstances', { InstanceIds })
+    else if (dice < 0.56) await this.#call('StopInstances', { InstanceIds })
+    else if (dice < 0.57) await this.#boot(InstanceIds[0] ?? '')
     else if (dice < 0.6) await this.#giveUp(InstanceIds)
     else if (dice < 0.63) await this.#call('RebootInstances', { InstanceIds })
     else if (dice < 0.7) await this.#snapshots(InstanceIds[0] ?? '')
@@ -57,8 +59,16 @@ class Life {
   async #giveUp(InstanceIds: string[]): Promise<void> {
     const { random, clock } = this.#cloud
     await this.#call('StopInstances', { InstanceIds, Hibernate: true })
-    await clock.advance(random.int(700))
+    await clock.advance(random.int(2500))
     await this.#call('StopInstances', { InstanceIds, Force: true })
+  }
+
+  /** As `hearth start --cold`, which may end before the start. */
+  async #boot(InstanceId: string): Promise<void> {
+    const { store, random, clock } = this.#cloud
+    this.#memory.forget(InstanceId)
+    await store.transaction('simulated.cold', (db) => giveUpMemory({ db, nowMs: clock.now() }, InstanceId))
+    if (random.int(2) === 0) await this.#call('StartInstances', { InstanceIds: [InstanceId] })
   }
 
   async #snapshots(InstanceId: string): Promise<void> {
@@ -78,7 +88,7 @@ class Life {
 async function live(seed: number): Promise<number> {
   const cloud = await SimulatedCloud.create(seed)
   try {
-    const life = new Life(cloud, [await launch(cloud), await launch(cloud)])
+    const life = new Life(cloud, [await launch(cloud), await launch(cloud), await launch(cloud)])
     await life.settle()
     cloud.mayCrash = true
     for (let step = 1; step <= STEPS; step++) {
