@@ -1,6 +1,6 @@
 import type { DesiredVpc } from './desired.ts'
 import { type Device, type Fact, isKernelRule, localAddresses, rulePlace } from './facts.ts'
-import { LINK, MTU, UPLINK } from './names.ts'
+import { LINK, MTU, UPLINK, TAP_MAC } from './names.ts'
 import type { ObservedProxy } from './public-interface.ts'
 
 /** What is seen of one side of a VPC: links with their addresses, routes, permanent neighbours, rules. */
@@ -97,9 +97,12 @@ export function raiseTap({ name }: Device): string {
   return `link set dev ${name} mtu ${MTU} up`
 }
 
-/** The mark of a finished tap. */
+/**
+ * The mark of a finished tap, and its MAC address: the same at every making, since a guest that was hibernated goes on sending
+ * to the router that it knew.
+ */
 export function markTap({ name, interfaceId }: Device): string {
-  return `link set dev ${name} alias ${interfaceId}`
+  return `link set dev ${name} address ${TAP_MAC} alias ${interfaceId}`
 }
 
 /** What is missing or wrong on the host's end of the link; the link itself exists. */

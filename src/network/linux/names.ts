@@ -49,6 +49,9 @@ export const PEERING_ENDS = {
 export const NAT_DEVICE = 'eth0'
 export const NAT_ROUTER_MAC = '02:68:65:61:72:05'
 
+/** Every guest's router, on its tap: nobody else is there. */
+export const TAP_MAC = '02:68:65:61:72:06'
+
 export const METADATA_ADDRESS = '169.254.169.254'
 /** Answers NTP in every VPC. */
 export const TIME_ADDRESS = '169.254.169.123'
