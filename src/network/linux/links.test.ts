@@ -60,10 +60,10 @@ describe('planVpcLinks', () => {
     expect(plan.devices).toEqual([`tuntap add dev ${tap} mode tap user ${UID_BASE + 5} vnet_hdr`])
     expect(plan.taps).toEqual([tap])
     expect(plan.details).toEqual([
-      `link set dev ${tap} mtu 1500 up`,
+      `link set dev ${tap} address 02:68:65:61:72:06 mtu 1500 up`,
       `route replace 10.0.16.9 dev ${tap} src 10.0.16.1`,
       `neigh replace 10.0.16.9 lladdr 02:00:00:00:00:05 dev ${tap} nud permanent`,
-      `link set dev ${tap} address 02:68:65:61:72:06 alias eni-5`,
+      `link set dev ${tap} alias eni-5`,
     ])
   })
 
@@ -71,7 +71,7 @@ describe('planVpcLinks', () => {
     const observed = whole()
     observed.links[2] = { ifname: tap, flags: ['UP'], mtu: 1500 }
     expect(planVpcLinks(desired, observed))
-      .toEqual({ devices: [], taps: [tap], details: [`link set dev ${tap} address 02:68:65:61:72:06 alias eni-5`] })
+      .toEqual({ devices: [], taps: [tap], details: [`link set dev ${tap} alias eni-5`] })
   })
 
   it('takes away the tap of a port that is gone, and nothing on it besides', () => {

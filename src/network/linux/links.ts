@@ -1,6 +1,6 @@
 import type { DesiredVpc } from './desired.ts'
 import { type Device, type Fact, isKernelRule, localAddresses, rulePlace } from './facts.ts'
-import { LINK, MTU, UPLINK, TAP_MAC } from './names.ts'
+import { LINK, MTU, TAP_MAC, UPLINK } from './names.ts'
 import type { ObservedProxy } from './public-interface.ts'
 
 /** What is seen of one side of a VPC: links with their addresses, routes, permanent neighbours, rules. */
@@ -78,7 +78,8 @@ export function planVpcLinks(desired: DesiredVpc, observed: Observed): LinkPlan 
     ],
     taps: unfinished.map((each) => each.name),
     details: [
-      ...['lo', UPLINK, ...others, ...wanted.keys()].flatMap((name) => raise(name, links.get(name))),
+      ...['lo', UPLINK, ...others].flatMap((name) => raise(name, links.get(name))),
+      ...devices.flatMap((each) => (links.get(each.name)?.flags.includes('UP') ? raise(each.name, links.get(each.name)) : raiseTap(each))),
       ...missingAddresses('lo', addresses, links.get('lo')),
       ...missingAddresses(UPLINK, [LINK.vpcAddress], links.get(UPLINK)),
       ...replacements(inside, seen),
@@ -93,16 +94,17 @@ export function makeTap({ name, uid }: Device): string {
   return `tuntap add dev ${name} mode tap user ${uid} vnet_hdr`
 }
 
-export function raiseTap({ name }: Device): string {
-  return `link set dev ${name} mtu ${MTU} up`
+/**
+ * The MAC address is the same at every making, since a guest that was hibernated goes on sending to the router that it knew.
+ * Setting it empties the neighbours of a tap: only before it is up, and they are made.
+ */
+export function raiseTap({ name }: Pick<Device, 'name'>): string {
+  return `link set dev ${name} address ${TAP_MAC} mtu ${MTU} up`
 }
 
-/**
- * The mark of a finished tap, and its MAC address: the same at every making, since a guest that was hibernated goes on sending
- * to the router that it knew.
- */
+/** The mark of a finished tap. */
 export function markTap({ name, interfaceId }: Device): string {
-  return `link set dev ${name} address ${TAP_MAC} alias ${interfaceId}`
+  return `link set dev ${name} alias ${interfaceId}`
 }
 
 /** What is missing or wrong on the host's end of the link; the link itself exists. */
