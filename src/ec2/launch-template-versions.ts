@@ -5,13 +5,13 @@ import type {
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { launchTemplateVersionToWire, versionDoc } from '../model/launch-template.ts'
+import { rootArn } from '../model/principal.ts'
 import { resolveImageId } from '../ssm/resolve-image.ts'
 import type { LaunchTemplateTable, LaunchTemplateVersionTable } from '../store/schema.ts'
 import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
 import { compileFilters, filterText as text, withoutValue, type FilterFields } from './filters.ts'
 import { noVersion, requireTemplate, requireVersion, versionNumber } from './launch-template-rows.ts'
-import { creator } from './launch-templates.ts'
 import { paginate } from './pagination.ts'
 import { missingParameter } from './parameters.ts'
 
@@ -36,7 +36,7 @@ export async function insertVersion(
   }
   const row = {
     template_id: template.template_id, version, created_ms: nowMs,
-    doc: JSON.stringify({ createdBy: creator(account), description: description || null, data }),
+    doc: JSON.stringify({ createdBy: rootArn(account), description: description || null, data }),
   }
   await db.insertInto('launch_template_versions').values(row).execute()
   return row

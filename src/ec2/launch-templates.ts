@@ -5,6 +5,7 @@ import type {
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { launchTemplateToWire } from '../model/launch-template.ts'
+import { rootArn } from '../model/principal.ts'
 import type { LaunchTemplateTable } from '../store/schema.ts'
 import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
@@ -37,17 +38,12 @@ export async function createLaunchTemplate(
   if (existing) throw new ApiError('InvalidLaunchTemplateName.AlreadyExistsException', 'Launch template name already in use.')
   const row: LaunchTemplateTable = {
     template_id: id, account_id: account, name, default_version: 1, latest_version: 1, next_version: 2, created_ms: nowMs,
-    doc: JSON.stringify({ createdBy: creator(account) }),
+    doc: JSON.stringify({ createdBy: rootArn(account) }),
   }
   await db.insertInto('launch_templates').values(row).execute()
   await insertTags(db, account, 'launch-template', id, tags)
   await insertVersion(context, row, { version: 1, description: input.VersionDescription, data: input.LaunchTemplateData })
   return { LaunchTemplate: await answer(context, row) }
-}
-
-/** Who makes what an account's keys make: there are no users. */
-export function creator(account: string): string {
-  return `arn:aws:iam::${account}:root`
 }
 
 async function answer({ db }: Context, row: LaunchTemplateTable) {
