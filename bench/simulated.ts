@@ -5,6 +5,7 @@ import { silentLogger } from '../src/core/logger.ts'
 import { systemRandom } from '../src/core/random.ts'
 import { DEFAULT_ACCOUNT } from '../src/model/account.ts'
 import { sign } from '../src/protocol/sigv4.ts'
+import { zonesOf } from '../src/model/zone.ts'
 import { publicPoolOf, readSettings } from '../src/settings.ts'
 import { createSimAgent, createSimHost, INSTANT } from '../src/sim-host.ts'
 import { openSqlite } from '../src/store/sqlite.ts'
@@ -57,7 +58,7 @@ async function measureInProcess(instances: number): Promise<number> {
   })
   const credentials = { accessKeyId: 'AKIABENCHBENCHBENCHB', secretAccessKey: 'bench', accountId: DEFAULT_ACCOUNT }
   const api = await createApi({
-    ...ambient, store, credentials, region: settings.region, auth: 'strict', publicPool: publicPoolOf(settings, '0000'),
+    ...ambient, store, credentials, region: settings.region, zones: zonesOf(settings), placement: 'spread', auth: 'strict', publicPool: publicPoolOf(settings, '0000'),
     settle: () => agent.settled(SETTLE_HORIZON_MS),
   })
   await agent.start()

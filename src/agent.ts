@@ -116,7 +116,7 @@ export function createAgent(options: AgentOptions): Agent {
     await resyncs.run()
     running.start()
     checks = createStatusChecks({
-      ...common, hostId: host.hostId, intervalMs: options.checkIntervalMs ?? CHECK_INTERVAL_MS,
+      ...common, hostId: host.hostId, nodeId: host.nodeId, intervalMs: options.checkIntervalMs ?? CHECK_INTERVAL_MS,
       onError: reporting('the status checks failed'),
     })
     checks.start()

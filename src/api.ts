@@ -2,7 +2,7 @@ import type { Clock } from './core/clock.ts'
 import type { Cidr } from './core/cidr.ts'
 import type { Logger } from './core/logger.ts'
 import type { Random } from './core/random.ts'
-import { createDispatch, supports } from './dispatch.ts'
+import { createDispatch, supports, type DispatchOptions } from './dispatch.ts'
 import { DEFAULT_ACCOUNT, ensureAccount } from './model/account.ts'
 import { ensureVpcObjects } from './model/vpc-objects.ts'
 import type { Credentials } from './credentials.ts'
@@ -16,6 +16,9 @@ export interface ApiOptions {
   random: Random
   log: Logger
   region: string
+  /** Names of the region's zones. */
+  zones: readonly string[]
+  placement: DispatchOptions['placement']
   publicPool: Cidr
   auth: 'strict' | 'permissive'
   /** The home's own key, which is good in strict mode. */
@@ -27,9 +30,9 @@ export interface ApiOptions {
 
 /** The API of the cloud: makes the default account if need be, and serves all services. */
 export async function createApi(options: ApiOptions): Promise<ApiServer> {
-  const { store, clock, random, log, region, credentials } = options
+  const { store, clock, random, log, zones, credentials } = options
   await store.transaction('api.start', async (db) => {
-    await ensureAccount(db, { clock, random, region }, { accountId: DEFAULT_ACCOUNT, name: 'default' })
+    await ensureAccount(db, { clock, random, zones }, { accountId: DEFAULT_ACCOUNT, name: 'default' })
     // VPCs of a home that an earlier version made have no route tables yet.
     for (const vpc of await db.selectFrom('vpcs').selectAll().execute()) {
       await ensureVpcObjects({ db, random, nowMs: clock.now() }, vpc)

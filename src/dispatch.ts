@@ -18,6 +18,8 @@ export interface DispatchOptions {
   clock: Clock
   random: Random
   region: string
+  zones: readonly string[]
+  placement: Context['placement']
   publicPool: Cidr
   /** `--instant`: waits until what a call started has settled. The only place that knows of it. */
   settle?: () => Promise<void>
@@ -54,10 +56,10 @@ function inDatabase(
   call: ApiCall,
   { nowMs, prepared }: { nowMs: number; prepared: unknown },
 ): Promise<object | void> {
-  const { store, random, region, publicPool } = options
+  const { store, random, region, zones, placement, publicPool } = options
   const isDryRun = 'DryRun' in call.input && call.input.DryRun === true
   const ambient: Omit<Context, 'db'> = {
-    account: call.account, region, nowMs, random, requestId: call.requestId, accessKeyId: call.accessKeyId, publicPool,
+    account: call.account, region, zones, placement, nowMs, random, requestId: call.requestId, accessKeyId: call.accessKeyId, publicPool,
     ...(call.remark ? { remark: call.remark } : {}),
   }
   const judge = (output: object | void) => {

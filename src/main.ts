@@ -24,6 +24,7 @@ import { createDatabaseServices } from './imds/services.ts'
 import { listBuiltImages } from './images/build.ts'
 import { DEFAULT_ACCOUNT } from './model/account.ts'
 import { CHECK_INTERVAL_MS } from './model/status-check.ts'
+import { zonesOf } from './model/zone.ts'
 import { createLinuxNetwork } from './network/linux/index.ts'
 import { createVpcServices } from './network/services/index.ts'
 import type { Network } from './network/driver.ts'
@@ -31,7 +32,7 @@ import { ensureHostKey } from './serial-console/host-key.ts'
 import { createSerialConsole, type SerialConsole, type SerialConsoleOptions } from './serial-console/server.ts'
 import type { ApiServer } from './protocol/server.ts'
 import type { ImageSource } from './reconcile/images.ts'
-import { registration, type Engine } from './registration.ts'
+import { registration, wholeNode, type Engine } from './registration.ts'
 import { describeDatabase, importFolderOf, publicPoolOf, type Settings } from './settings.ts'
 import { formatCidr } from './core/cidr.ts'
 import { withCommitCrashPoints } from './store/crash-points.ts'
@@ -128,7 +129,8 @@ export async function startApi(settings: Settings): Promise<{ api: ApiServer; po
   const store = withCommitCrashPoints(await openStore(settings), crashPoints)
   const credentials = await ensureCredentials(homePaths(settings.home).credentials, systemRandom, DEFAULT_ACCOUNT)
   const api = await createApi({
-    store, clock: systemClock, random: systemRandom, log, region: settings.region, credentials, auth: settings.auth,
+    store, clock: systemClock, random: systemRandom, log, region: settings.region, zones: zonesOf(settings),
+    placement: settings.placement, credentials, auth: settings.auth,
     publicPool: publicPoolOf(settings, homeIdOf(settings.home)), allowedHosts: [settings.host],
   })
   return { api, port: await api.listen(settings.port, settings.host), store }
@@ -161,7 +163,7 @@ export async function startAgent(
     keys: createKeyService(path.join(homePaths(settings.home).keys, 'master.key')),
     images: builtImages(settings),
     imports: createImportFolder(importFolderOf(settings)),
-    host: registration(hostId, settings, engine, {
+    host: registration(wholeNode(hostId), settings, engine, {
       cpus: limits.vcpus, memoryMib: Math.floor(totalmem() / 2 ** 20), guestLimits: limits, architectures: bootableArchitectures(),
     }),
   })

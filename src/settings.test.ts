@@ -75,7 +75,7 @@ test('disks are not left to a database that knows nothing of their host', async 
   writeFileSync(path.join(home, 'layers', 'lay-2.qcow2'), '')
   await store.transaction('host', (db) =>
     db.insertInto('hosts').values({
-      host_id: 'h-1', epoch: 1, region: 'r', vcpus: 1, memory_mib: 1, vcpus_used: 0, memory_mib_used: 0, heartbeat_ms: 0, doc: '{}',
+      host_id: 'h-1', node_id: 'h-1', zone_revision: 0, epoch: 1, region: 'r', vcpus: 1, memory_mib: 1, vcpus_used: 0, memory_mib_used: 0, heartbeat_ms: 0, doc: '{}',
     }).execute())
   await checkOwnDatabase(store, settings, 'h-1')
   await store.close()

@@ -16,6 +16,12 @@ export interface Settings {
   /** Simulator only: a call answers when what it started has settled. */
   instant: boolean
   region: string
+  /** Letters of the region's zones: a, b and c are us-east-1a, us-east-1b and us-east-1c. */
+  zones: string[]
+  /** Shares of each zone that count as hosts of their own: what a spread placement group spreads over. */
+  hostsPerZone: number
+  /** How instances are placed on zones and hosts that would do: over all of them, or on as few as possible. */
+  placement: 'spread' | 'pack'
   /** `hearth up` launches one instance in a new home. */
   firstInstance: boolean
   /** URL of a PostgreSQL database, which may hold a password: never shown. Null is SQLite in the home. */
@@ -53,6 +59,15 @@ export const SETTING_OPTIONS: Record<keyof Settings, SettingOption> = {
   auth: { flag: '--auth <mode>', variable: 'HEARTH_AUTH', description: 'strict, or permissive: any key is good (default strict)' },
   instant: { flag: '--instant', variable: 'HEARTH_INSTANT', description: 'sim only: calls answer when what they started has settled' },
   region: { flag: '--region <name>', variable: 'HEARTH_REGION', description: 'region of this cloud (default us-east-1)' },
+  zones: { flag: '--zones <letters>', variable: 'HEARTH_ZONES', description: 'its Availability Zones, by their letters (default a,b,c)' },
+  hostsPerZone: {
+    flag: '--hosts-per-zone <number>', variable: 'HEARTH_HOSTS_PER_ZONE',
+    description: 'into how many hosts the share of a zone is divided (default 1)',
+  },
+  placement: {
+    flag: '--placement <strategy>', variable: 'HEARTH_PLACEMENT',
+    description: 'spread instances over zones and hosts, or pack them on as few as possible (default spread)',
+  },
   firstInstance: {
     flag: '--no-first-instance', variable: 'HEARTH_FIRST_INSTANCE', description: 'launch no instance in a new home',
   },
@@ -115,6 +130,9 @@ export function readSettings(flags: Given, environment: Record<string, string | 
     auth: oneOf('auth', value('auth') ?? 'strict', ['strict', 'permissive']),
     instant: yesOrNo('instant', value('instant') ?? 'false'),
     region: value('region') ?? 'us-east-1',
+    zones: zoneLetters(value('zones') ?? 'a,b,c'),
+    hostsPerZone: wholeNumber('hostsPerZone', value('hostsPerZone') ?? '1', 1, 16),
+    placement: oneOf('placement', value('placement') ?? 'spread', ['spread', 'pack']),
     // Commander turns --no-first-instance into firstInstance: false and its absence into true, so
     // only a flag of false says anything.
     firstInstance: flags.firstInstance === false ? false : yesOrNo('firstInstance', environment.HEARTH_FIRST_INSTANCE || 'true'),
@@ -207,6 +225,15 @@ function wholeNumber(name: keyof Settings, value: string, least: number, most: n
     throw new Error(`${flagOf(name)} must be a whole number from ${least} to ${most}, not ${value}`)
   }
   return number
+}
+
+/** In order, each once; six at most, as no region of AWS has more. */
+function zoneLetters(value: string): string[] {
+  const letters = value.split(',').map((letter) => letter.trim())
+  if (letters.length > 6 || new Set(letters).size < letters.length || !letters.every((letter) => /^[a-z]$/.test(letter))) {
+    throw new Error(`--zones must be up to six different letters, such as a,b,c, not ${value}`)
+  }
+  return letters.toSorted()
 }
 
 function factor(name: keyof Settings, value: string): number {

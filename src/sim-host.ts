@@ -10,7 +10,7 @@ import type { BuiltImage } from './images/build.ts'
 import { createMemoryKeys } from './keys/memory-keys.ts'
 import { createSimNetwork, createSimNetworkWorld, type SimNetworkWorld } from './network/sim.ts'
 import type { ImageSource } from './reconcile/images.ts'
-import { registration } from './registration.ts'
+import { registration, wholeNode } from './registration.ts'
 import { importFolderOf, type Settings } from './settings.ts'
 import type { Store } from './store/store.ts'
 import { createSimVolumes } from './volumes/sim.ts'
@@ -99,7 +99,7 @@ export function createSimAgent(options: SimAgentOptions): { agent: Agent; hyperv
     images: simImages,
     // Simulated disks have no content, but files that are imported are judged as they are.
     imports: options.imports ?? createImportFolder(importFolderOf(settings)),
-    host: registration(options.hostId ?? 'h-sim', settings, { engine: 'sim', accelerator: 'sim', reason: 'simulated' }, {
+    host: registration(wholeNode(options.hostId ?? 'h-sim'), settings, { engine: 'sim', accelerator: 'sim', reason: 'simulated' }, {
       ...capacity, architectures: ['x86_64', 'arm64'],
     }),
     limits: capacity.guestLimits,

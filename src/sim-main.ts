@@ -10,6 +10,7 @@ import { createMemoryKeys } from './keys/memory-keys.ts'
 import { openSerialConsole, openStore, processLogger } from './main.ts'
 import { DEFAULT_ACCOUNT } from './model/account.ts'
 import { instanceDoc } from './model/instance.ts'
+import { zonesOf } from './model/zone.ts'
 import { diskSpecs, keyOf } from './reconcile/disks.ts'
 import { nicSpecs } from './reconcile/interfaces.ts'
 import { publicPoolOf, type Settings } from './settings.ts'
@@ -38,7 +39,8 @@ export async function startSimulated(
   const { agent, hypervisor } = createSimAgent({ hostId, settings, store, clock, random, log, host, delays, onFatal })
   const credentials = await ensureCredentials(homePaths(settings.home).credentials, random, DEFAULT_ACCOUNT)
   const api = await createApi({
-    store, clock, random, log, region: settings.region, credentials, auth: settings.auth,
+    store, clock, random, log, region: settings.region, zones: zonesOf(settings), placement: settings.placement, credentials,
+    auth: settings.auth,
     publicPool: publicPoolOf({ ...settings, engine: 'sim' }, homeIdOf(settings.home)), allowedHosts: [settings.host],
     ...(settings.instant ? { settle: () => agent.settled(SETTLE_HORIZON_MS) } : {}),
   })

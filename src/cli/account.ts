@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { systemClock } from '../core/clock.ts'
+import { zonesOf } from '../model/zone.ts'
 import { systemRandom } from '../core/random.ts'
 import { ensureHome } from '../home.ts'
 import { openStore } from '../main.ts'
@@ -42,8 +43,7 @@ async function createHere(settings: Settings, name: string): Promise<Credentials
   await ensureHome(settings.home)
   const store = await openStore(settings)
   try {
-    const { region } = settingsInForce(settings)
-    return await createAccount(store, { clock: systemClock, random: systemRandom, region }, settings.home, name)
+    return await createAccount(store, { clock: systemClock, random: systemRandom, zones: zonesOf(settingsInForce(settings)) }, settings.home, name)
   } finally {
     await store.close()
   }

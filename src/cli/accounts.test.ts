@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs
 import os from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { fixedClock, REGION } from '../../test/support/rows.ts'
+import { fixedClock, ZONES } from '../../test/support/rows.ts'
 import { seededRandom } from '../core/random.ts'
 import { ensureHome } from '../home.ts'
 import { openStore } from '../main.ts'
@@ -26,7 +26,7 @@ afterEach(async () => {
 })
 
 const create = (name: string, seed = 1) =>
-  createAccount(store, { clock: fixedClock, random: seededRandom(seed), region: REGION }, home, name)
+  createAccount(store, { clock: fixedClock, random: seededRandom(seed), zones: ZONES }, home, name)
 
 test('an account has a number, a default VPC and a key that is kept for its owner alone', async () => {
   const made = await create('team-b')

@@ -30,7 +30,7 @@ export interface AccountView {
  */
 export async function createAccount(
   store: Store,
-  ambient: { clock: Clock; random: Random; region: string },
+  ambient: { clock: Clock; random: Random; zones: readonly string[] },
   home: string,
   name: string,
 ): Promise<Credentials> {

@@ -1,5 +1,6 @@
 import type { Cidr } from '../core/cidr.ts'
 import type { Random } from '../core/random.ts'
+import type { Settings } from '../settings.ts'
 import type { Db } from '../store/store.ts'
 
 /**
@@ -11,6 +12,10 @@ export interface Context {
   db: Db
   account: string
   region: string
+  /** The region's Availability Zones by name, in order. */
+  zones: readonly string[]
+  /** Over which of the zones and hosts that would do instances go: over all, or over as few as possible. */
+  placement: Settings['placement']
   /** When the call began, milliseconds since the epoch. */
   nowMs: number
   random: Random

@@ -5,7 +5,7 @@ import { usableAddresses } from '../model/address.ts'
 import { insertSubnet } from '../model/new-vpc.ts'
 import { subnetToWire } from '../model/subnet-wire.ts'
 import { invalidRange, parseNetworkCidr } from '../model/vpc-cidr.ts'
-import { zoneIdOf, zonesOf } from '../model/zone.ts'
+import { zoneIdOf } from '../model/zone.ts'
 import type { VpcTable } from '../store/schema.ts'
 import { cidrsOf } from '../vpc/load-routing.ts'
 import type { Context } from './context.ts'
@@ -19,7 +19,7 @@ const MAX_SUBNETS = 200
 
 /** CreateSubnet: a part of the VPC in one zone, the first one unless another is named. */
 export async function createSubnet(context: Context, input: CreateSubnetRequest): Promise<CreateSubnetResult> {
-  const { db, account, region, nowMs } = context
+  const { db, account, zones, nowMs } = context
   refuseParameters(input, [
     'Ipv6CidrBlock', 'OutpostArn', 'Ipv6Native', 'Ipv4IpamPoolId', 'Ipv4NetmaskLength', 'Ipv6IpamPoolId', 'Ipv6NetmaskLength',
   ])
@@ -27,7 +27,7 @@ export async function createSubnet(context: Context, input: CreateSubnetRequest)
   const vpc = await requireVpc(context, input.VpcId)
   if (!input.CidrBlock) throw missingParameter('cidrBlock')
   const cidr = parseNetworkCidr(input.CidrBlock, 'InvalidSubnet.Range')
-  const [firstZone = ''] = zonesOf(region)
+  const [firstZone = ''] = zones
   const zone = chosenZone(context, input) ?? firstZone
   await checkPlace(context, vpc, cidr)
   const row = await insertSubnet(context, {
@@ -44,7 +44,7 @@ export async function createSubnet(context: Context, input: CreateSubnetRequest)
  * @throws ApiError InvalidParameterCombination, InvalidParameterValue.
  */
 export function chosenZone(
-  { region }: Context,
+  { zones }: Context,
   input: { AvailabilityZone?: string | undefined; AvailabilityZoneId?: string | undefined },
   what = 'Subnets',
 ): string | undefined {
@@ -53,7 +53,6 @@ export function chosenZone(
     throw new ApiError('InvalidParameterCombination', 'AvailabilityZone and AvailabilityZoneId cannot both be specified.')
   }
   if (!name && !id) return undefined
-  const zones = zonesOf(region)
   const found = zones.find((zone) => (name ? zone === name : zoneIdOf(zone) === id))
   if (found !== undefined) return found
   const known = zones.map((zone) => (name ? zone : zoneIdOf(zone))).join(', ')

@@ -23,12 +23,12 @@ export async function createDefaultVpc(
   context: Context,
   _input: CreateDefaultVpcRequest,
 ): Promise<CreateDefaultVpcResult> {
-  const { account, region } = context
+  const { account, zones } = context
   if (await defaultVpcOf(context)) {
     throw new ApiError('DefaultVpcAlreadyExists', 'A Default VPC already exists for this account in this region.')
   }
   await checkVpcCount(context)
-  const vpc = await insertDefaultVpc(context, account, region)
+  const vpc = await insertDefaultVpc(context, account, zones)
   return { Vpc: vpcToWire({ ...vpc, state: 'pending' }, [], []) }
 }
 

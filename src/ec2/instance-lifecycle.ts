@@ -14,8 +14,8 @@ import { giveAutomaticAddress } from './automatic-address.ts'
 import type { Context } from './context.ts'
 import { checkHibernationConfigured, checkReadyToHibernate } from './hibernation.ts'
 import { incorrectState, requireInstances } from './instance-rows.ts'
+import { takePlaceAgain } from './launch-placement.ts'
 import { refuseParameters } from './parameters.ts'
-import { takeCapacity } from './run-instances.ts'
 import { canBeEbsOptimized } from './run-instances-options.ts'
 
 /**
@@ -36,11 +36,10 @@ export async function startInstances(context: Context, input: StartInstancesRequ
       )
     }
     await requireRoot(context, row)
-    const type = { name: row.instance_type, vcpus: row.vcpus, memoryMib: row.memory_mib }
-    await takeCapacity(context, row.host_id, { type }, 1)
+    const place = await takePlaceAgain(context, row)
     await wantInterfaces(context, row)
     await context.db
-      .updateTable('instances').set({ launch_ms: context.nowMs, holds_capacity: 1 }).where('instance_id', '=', row.instance_id).execute()
+      .updateTable('instances').set({ launch_ms: context.nowMs, holds_capacity: 1, ...place }).where('instance_id', '=', row.instance_id).execute()
     return mustMove(context, row, 'pending', {
       stateReason: null, stateTransitionReason: '', startFailures: 0, force: false, hibernate: false, skipOsShutdown: false,
     })
@@ -67,7 +66,7 @@ async function wantInterfaces(context: Context, row: InstanceTable): Promise<voi
     .updateTable('interfaces').set((eb) => ({ wanted: 1, ready: 0, revision: eb('revision', '+', 1) }))
     .where('instance_id', '=', row.instance_id).execute()
   await giveAutomaticAddress(context, row.instance_id)
-  await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.host_id }, nowMs)
+  await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.node_id }, nowMs)
 }
 
 /**

@@ -2,7 +2,7 @@ import type {
   DescribeInstanceTypeOfferingsRequest, DescribeInstanceTypeOfferingsResult, InstanceTypeOffering, _InstanceType,
 } from '@aws-sdk/client-ec2'
 import { instanceTypeNames } from '../catalogue/instance-types.ts'
-import { zoneIdOf, zonesOf } from '../model/zone.ts'
+import { zoneIdOf } from '../model/zone.ts'
 import type { Context } from './context.ts'
 import { compileFilters, type FilterFields } from './filters.ts'
 import { paginate } from './pagination.ts'
@@ -13,13 +13,13 @@ const PAGE_SIZE = 1000
 
 /** DescribeInstanceTypeOfferings, by type and location: every type of the catalogue, in every zone. */
 export async function describeInstanceTypeOfferings(
-  { region }: Context,
+  context: Context,
   input: DescribeInstanceTypeOfferingsRequest,
 ): Promise<DescribeInstanceTypeOfferingsResult> {
   const locationType =
     checkEnum('LocationType', input.LocationType, ['region', 'availability-zone', 'availability-zone-id', 'outpost']) ?? 'region'
   const matches = compileFilters(input.Filters, FIELDS)
-  const locations = locationsOf(region, locationType)
+  const locations = locationsOf(context, locationType)
   const offerings = instanceTypeNames().flatMap((name) =>
     locations.map((location): InstanceTypeOffering => ({
       InstanceType: name as _InstanceType, Location: location, LocationType: locationType,
@@ -31,14 +31,14 @@ export async function describeInstanceTypeOfferings(
   return { InstanceTypeOfferings: page, NextToken: nextToken }
 }
 
-function locationsOf(region: string, locationType: 'region' | 'availability-zone' | 'availability-zone-id' | 'outpost'): string[] {
+function locationsOf({ region, zones }: Context, locationType: 'region' | 'availability-zone' | 'availability-zone-id' | 'outpost'): string[] {
   switch (locationType) {
     case 'region':
       return [region]
     case 'availability-zone':
-      return zonesOf(region)
+      return [...zones]
     case 'availability-zone-id':
-      return zonesOf(region).map(zoneIdOf)
+      return zones.map(zoneIdOf)
     case 'outpost':
       // There are none.
       return []

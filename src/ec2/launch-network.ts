@@ -1,6 +1,6 @@
 import type { RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
-import { zoneIdOf, zonesOf } from '../model/zone.ts'
+import { zoneIdOf } from '../model/zone.ts'
 import { prepared } from '../store/prepared.ts'
 import type { InterfaceTable, SubnetTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
@@ -140,7 +140,7 @@ function checkZone(context: Context, subnet: SubnetTable, placement: LaunchInput
 }
 
 /** The zone that Placement names, by its name or its id. */
-function placementZone({ region }: Context, placement: LaunchInput['Placement']): string | undefined {
+function placementZone({ zones }: Context, placement: LaunchInput['Placement']): string | undefined {
   const zoneId = placement?.AvailabilityZoneId || undefined
   const zone = placement?.AvailabilityZone || undefined
   if (zoneId === undefined) return zone
@@ -149,7 +149,7 @@ function placementZone({ region }: Context, placement: LaunchInput['Placement'])
       'InvalidParameterCombination', 'You may specify an Availability Zone or an Availability Zone ID, but not both.',
     )
   }
-  const found = zonesOf(region).find((each) => zoneIdOf(each) === zoneId)
+  const found = zones.find((each) => zoneIdOf(each) === zoneId)
   if (found === undefined) throw invalidValue('Placement.AvailabilityZoneId', zoneId)
   return found
 }
@@ -174,7 +174,7 @@ async function findSubnet(
   const defaults = await defaultSubnets(db, account)
   const found = zone ? defaults.find((subnet) => subnet.zone === zone) : defaults[0]
   if (found) return found
-  if (zone && (defaults.length > 0 || !zonesOf(context.region).includes(zone))) {
+  if (zone && (defaults.length > 0 || !context.zones.includes(zone))) {
     throw new ApiError('InvalidParameterValue', `Invalid availability zone: [${zone}]`)
   }
   throw new ApiError('MissingInput', 'No subnets found for the default VPC; name one with SubnetId.')

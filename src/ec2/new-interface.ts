@@ -78,9 +78,9 @@ export async function attachedColumns(
 ): Promise<AttachedColumns> {
   const isStopped = instance.state === 'stopped'
   return {
-    instance_id: instance.instance_id, host_id: instance.host_id,
+    instance_id: instance.instance_id, host_id: instance.node_id,
     // The primary one has its instance's slot.
-    slot: deviceIndex === 0 ? instance.slot : await ensureSlot(db, random, instance.host_id, 'machine', interfaceId),
+    slot: deviceIndex === 0 ? instance.slot : await ensureSlot(db, random, instance.node_id, 'machine', interfaceId),
     device_index: deviceIndex, status: isStopped ? 'in-use' : 'pending', wanted: isStopped ? 0 : 1,
     delete_on_termination: deleteOnTermination ? 1 : 0,
     doc: docText({ description, attachmentId: newId(random, 'eni-attach'), attachMs: nowMs, assignPublicIp }),

@@ -1,12 +1,11 @@
 import type { Reservation, RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
-import { hostDoc } from '../model/host.ts'
 import { ARCHITECTURES, imageDoc } from '../model/image.ts'
 import type { InstanceDoc } from '../model/instance.ts'
+import { ANYWHERE, type Place, type PlacementWish } from '../model/placement.ts'
 import { ensureSlot } from '../model/slot.ts'
 import { isSameDevice } from '../model/volume-device.ts'
-import { place } from '../scheduler/place.ts'
 import { insertRow, prepared } from '../store/prepared.ts'
 import type { ImageTable, InstanceTable } from '../store/schema.ts'
 import { resolveImageId } from '../ssm/resolve-image.ts'
@@ -17,6 +16,7 @@ import { requireVisibleImage } from './image-rows.ts'
 import { checkTokensEnforced, metadataDefaults } from './instance-metadata-defaults.ts'
 import { attach } from './attach-network-interface.ts'
 import { requestedHibernation } from './launch-hibernation.ts'
+import { placeOf, requestedPlacement, takePlaces } from './launch-placement.ts'
 import { requestedNetwork, type LaunchNetwork } from './launch-network.ts'
 import { insertInterface } from './new-interface.ts'
 import { toReservations } from '../model/instance-wire.ts'
@@ -36,6 +36,7 @@ interface Launch {
   image: ImageTable
   type: { name: string; vcpus: number; memoryMib: number }
   network: LaunchNetwork
+  wish: PlacementWish
   volumes: VolumeRequest[]
   keyName: string | null
   clientToken: string | null
@@ -56,22 +57,17 @@ export async function runInstances(context: Context, asked: RunInstancesRequest)
   const { minCount, maxCount } = checkRunInstances(input)
   const launch = await prepareLaunch(context, input, reservationId)
   launch.tags.set('instance', [...(launch.tags.get('instance') ?? []), ...templateTags(template)])
-  const hosts = await context.db.selectFrom('hosts').selectAll().where('region', '=', context.region).execute()
-  const placements = place(
-    hosts.map((host) => ({
-      hostId: host.host_id, vcpus: host.vcpus, memoryMib: host.memory_mib,
-      vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: hostDoc(host).architectures,
-    })),
-    {
-      instanceType: launch.type.name, zone: launch.network.subnet.zone, architecture: launch.image.architecture,
-      vcpus: launch.type.vcpus, memoryMib: launch.type.memoryMib, minCount, maxCount,
-    },
-  )
+  const { subnet } = launch.network
+  const placements = await takePlaces(context, {
+    instanceType: launch.type.name, zone: subnet.zone, architecture: launch.image.architecture, vcpus: launch.type.vcpus,
+    memoryMib: launch.type.memoryMib, minCount, maxCount, wish: launch.wish,
+  })
   let launchIndex = 0
-  for (const { hostId, count } of placements) {
-    await takeCapacity(context, hostId, launch, count)
-    for (let each = 0; each < count; each++) await insertInstance(context, launch, hostId, launchIndex++)
-    await enqueue(context.db, { kind: 'ports', id: launch.network.subnet.vpc_id, hostId }, context.nowMs)
+  for (const placement of placements) {
+    for (let each = 0; each < placement.count; each++) await insertInstance(context, launch, placeOf(placement), launchIndex++)
+  }
+  for (const nodeId of new Set(placements.map((each) => each.nodeId))) {
+    await enqueue(context.db, { kind: 'ports', id: subnet.vpc_id, hostId: nodeId }, context.nowMs)
   }
   return answer(context, launch.reservationId)
 }
@@ -97,11 +93,13 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
   const options = requestedOptions(input, type.name)
   const root = volumes.find((each) => isSameDevice(each.deviceName, image.root_device_name))
   const hibernation = requestedHibernation(input, type.name, root)
+  const wish = await requestedPlacement(context, input)
   return {
     reservationId,
     image,
     type,
     network: await requestedNetwork(context, input, type.name),
+    wish,
     volumes,
     keyName: input.KeyName || null,
     clientToken: input.ClientToken || null,
@@ -129,6 +127,7 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
       contactMs: null,
       outOfSpaceSinceMs: null,
       ...(hibernation ? { hibernation } : {}),
+      ...(wish === ANYWHERE ? {} : { placement: wish }),
       ...(options.disableApiTermination ? { wasProtected: true } : {}),
       options,
     },
@@ -166,43 +165,17 @@ async function findPublicKey({ db, account }: Context, keyName: string | undefin
   return key.public_key
 }
 
-/** Counts what the type promises against the host; the guard holds however many callers there are. */
-export async function takeCapacity(
-  { db }: Pick<Context, 'db'>,
-  hostId: string,
-  launch: { type: { name: string; vcpus: number; memoryMib: number } },
-  count: number,
-): Promise<void> {
-  const { name, vcpus, memoryMib } = launch.type
-  const taken = await db
-    .updateTable('hosts')
-    .set((eb) => ({
-      vcpus_used: eb('vcpus_used', '+', vcpus * count),
-      memory_mib_used: eb('memory_mib_used', '+', memoryMib * count),
-    }))
-    .where('host_id', '=', hostId)
-    .where((eb) => eb(eb('vcpus_used', '+', vcpus * count), '<=', eb.ref('vcpus')))
-    .where((eb) => eb(eb('memory_mib_used', '+', memoryMib * count), '<=', eb.ref('memory_mib')))
-    .executeTakeFirst()
-  if (taken.numUpdatedRows === 0n) {
-    throw new ApiError(
-      'InsufficientInstanceCapacity',
-      `We currently do not have sufficient ${name} capacity. Terminate or stop instances, or choose a smaller type; ` +
-        '"hearth status" shows what is free.',
-    )
-  }
-}
-
-async function insertInstance(context: Context, launch: Launch, hostId: string, launchIndex: number): Promise<void> {
+async function insertInstance(context: Context, launch: Launch, place: Place, launchIndex: number): Promise<void> {
   const { db, account, random, nowMs } = context
   const { network } = launch
   const instanceId = newId(random, 'i')
-  const slot = await ensureSlot(db, random, hostId, 'machine', instanceId)
+  const slot = await ensureSlot(db, random, place.node_id, 'machine', instanceId)
   const row: InstanceTable = {
     instance_id: instanceId, account_id: account, reservation_id: launch.reservationId, launch_index: launchIndex,
     client_token: launch.clientToken, state: 'pending', instance_type: launch.type.name,
     image_id: launch.image.image_id, key_name: launch.keyName, vpc_id: network.subnet.vpc_id,
-    subnet_id: network.subnet.subnet_id, zone: network.subnet.zone, host_id: hostId, slot,
+    subnet_id: network.subnet.subnet_id, zone: network.subnet.zone, slot,
+    ...place, placement_group_id: launch.wish.placementGroupId,
     vcpus: launch.type.vcpus, memory_mib: launch.type.memoryMib, holds_capacity: 1, reboot_requested: 0, reboot_completed: 0,
     state_ms: nowMs, launch_ms: nowMs, created_ms: nowMs, doc: JSON.stringify({ ...launch.doc, uuid: machineUuid(random) }),
   }

@@ -3,7 +3,7 @@ import type {
   DescribeRegionsResult, Region,
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
-import { zoneIdOf, zonesOf } from '../model/zone.ts'
+import { zoneIdOf } from '../model/zone.ts'
 import type { Context } from './context.ts'
 import { compileFilters, withoutValue, type FilterFields } from './filters.ts'
 
@@ -12,17 +12,17 @@ import { compileFilters, withoutValue, type FilterFields } from './filters.ts'
  * that one has to opt in to, of which there are none.
  */
 export async function describeAvailabilityZones(
-  { region }: Context,
+  { region, zones: names }: Context,
   input: DescribeAvailabilityZonesRequest,
 ): Promise<DescribeAvailabilityZonesResult> {
   const matches = compileFilters(input.Filters, ZONE_FIELDS)
-  const zones = zonesOf(region).map((zone, index) => zoneToWire(region, zone, index))
-  const names = input.ZoneNames ?? []
+  const zones = names.map((zone, index) => zoneToWire(region, zone, index))
+  const askedNames = input.ZoneNames ?? []
   const ids = input.ZoneIds ?? []
-  requireKnown('Invalid availability zone', names, zones.map((zone) => zone.ZoneName))
+  requireKnown('Invalid availability zone', askedNames, zones.map((zone) => zone.ZoneName))
   requireKnown('Invalid availability zone-id', ids, zones.map((zone) => zone.ZoneId))
   const isAskedFor = (zone: AvailabilityZone) =>
-    (names.length === 0 || names.includes(zone.ZoneName ?? '')) && (ids.length === 0 || ids.includes(zone.ZoneId ?? ''))
+    (askedNames.length === 0 || askedNames.includes(zone.ZoneName ?? '')) && (ids.length === 0 || ids.includes(zone.ZoneId ?? ''))
   return { AvailabilityZones: zones.filter((zone) => isAskedFor(zone) && matches(zone)) }
 }
 

@@ -12,7 +12,7 @@ export const PROVIDER_ACCOUNT = '137112412989'
 /** Makes the account with its default VPC, subnets and security group, unless it is there. */
 export async function ensureAccount(
   db: Db,
-  ambient: { clock: Clock; random: Random; region: string },
+  ambient: { clock: Clock; random: Random; zones: readonly string[] },
   account: { accountId: string; name: string },
 ): Promise<void> {
   const existing = await db
@@ -23,5 +23,5 @@ export async function ensureAccount(
     .insertInto('accounts')
     .values({ account_id: account.accountId, name: account.name, created_ms: createdMs })
     .execute()
-  await createDefaultVpc({ db, random: ambient.random, nowMs: createdMs }, account.accountId, ambient.region)
+  await createDefaultVpc({ db, random: ambient.random, nowMs: createdMs }, account.accountId, ambient.zones)
 }

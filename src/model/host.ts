@@ -5,6 +5,10 @@ import { enqueue } from '../store/work.ts'
 /** What an agent says of the host it runs on. */
 export interface HostRegistration {
   hostId: string
+  /** The computer that it is, or is a share of. */
+  nodeId: string
+  /** Null for the computer itself. */
+  zone: string | null
   region: string
   /** Nominal capacity, overcommit included. */
   vcpus: number
@@ -56,11 +60,11 @@ export function registerHost(store: Store, host: HostRegistration, nowMs: number
     if (lastBootId !== undefined && lastBootId !== host.doc.bootId) await losePorts(db, host.hostId, nowMs)
     const epoch = (row?.epoch ?? 0) + 1
     const values = {
-      epoch, region: host.region, vcpus: host.vcpus, memory_mib: host.memoryMib, heartbeat_ms: nowMs,
+      epoch, node_id: host.nodeId, zone: host.zone, region: host.region, vcpus: host.vcpus, memory_mib: host.memoryMib, heartbeat_ms: nowMs,
       doc: JSON.stringify(host.doc),
     }
     if (row) await db.updateTable('hosts').set(values).where('host_id', '=', host.hostId).execute()
-    else await db.insertInto('hosts').values({ host_id: host.hostId, vcpus_used: 0, memory_mib_used: 0, ...values }).execute()
+    else await db.insertInto('hosts').values({ host_id: host.hostId, vcpus_used: 0, memory_mib_used: 0, zone_revision: 0, ...values }).execute()
     return epoch
   })
 }

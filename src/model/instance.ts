@@ -4,6 +4,8 @@ import type { InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { bootModeInForce, type Architecture, type BootMode } from './image.ts'
 import type { InterruptRequest } from './interrupt.ts'
+import { giveCapacityBack } from './capacity.ts'
+import type { PlacementWish } from './placement.ts'
 
 /** EC2's instance states and their codes (the low byte of what DescribeInstances answers). */
 export const STATE_CODES = {
@@ -104,6 +106,8 @@ export interface InstanceDoc {
   statusReports?: StatusReport[]
   /** The last diagnostic interrupt that was asked for. */
   interrupt?: InterruptRequest
+  /** What it asks for of its place; absent for nothing. */
+  placement?: PlacementWish
   options: InstanceOptions
 }
 
@@ -292,17 +296,18 @@ export async function moveInstance(
   const doc = JSON.stringify({ ...instanceDoc(current), ...change })
   const holdsCapacity = WITHOUT_MACHINE.includes(to) ? 0 : current.holds_capacity
   await setState(db, to, nowMs, holdsCapacity, doc, row.instance_id)
-  if (current.holds_capacity === 1 && holdsCapacity === 0) {
-    await db
-      .updateTable('hosts')
-      .set((eb) => ({
-        vcpus_used: eb('vcpus_used', '-', current.vcpus),
-        memory_mib_used: eb('memory_mib_used', '-', current.memory_mib),
-      }))
-      .where('host_id', '=', row.host_id)
-      .execute()
-  }
-  return { ...current, state: to, state_ms: nowMs, holds_capacity: holdsCapacity, doc }
+  const after = { ...current, state: to, state_ms: nowMs, holds_capacity: holdsCapacity, doc }
+  if (current.holds_capacity === 0 || holdsCapacity === 1) return after
+  await giveCapacityBack(db, current)
+  return { ...after, ...await leaveRoom(db, current) }
+}
+
+/** An instance without a machine is in nobody's room; what it asked for is in its doc. */
+async function leaveRoom(db: Db, row: InstanceTable) {
+  const nowhere = { dedicated_host_id: null, capacity_reservation_id: null }
+  if (row.dedicated_host_id === null && row.capacity_reservation_id === null) return nowhere
+  await db.updateTable('instances').set(nowhere).where('instance_id', '=', row.instance_id).execute()
+  return nowhere
 }
 
 /** Rewrites parts of an instance's doc, as it is in this transaction. */

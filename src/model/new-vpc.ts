@@ -5,7 +5,6 @@ import { ensureDefaultDhcpOptions } from './dhcp-options.ts'
 import { insertDefaultGroup } from './security-group.ts'
 import { associateAcl, ensureVpcObjects, type Making } from './vpc-objects.ts'
 import type { VpcDoc } from './vpc-wire.ts'
-import { zonesOf } from './zone.ts'
 
 /** What every AWS account starts with in a region: 172.31.0.0/16 and a /20 in each zone. */
 export const DEFAULT_VPC_CIDR = '172.31.0.0/16'
@@ -49,9 +48,9 @@ export async function insertSubnet(
  * The default VPC of an account: publicly reachable, with a default subnet in each zone.
  * https://docs.aws.amazon.com/vpc/latest/userguide/default-vpc.html
  */
-export async function createDefaultVpc(making: Making, accountId: string, region: string): Promise<VpcTable> {
+export async function createDefaultVpc(making: Making, accountId: string, zones: readonly string[]): Promise<VpcTable> {
   const vpc = await insertVpc(making, { accountId, cidr: DEFAULT_VPC_CIDR, isDefault: true })
-  for (const zone of zonesOf(region)) await insertDefaultSubnet(making, vpc, zone)
+  for (const zone of zones) await insertDefaultSubnet(making, vpc, zone)
   return vpc
 }
 

@@ -105,6 +105,12 @@ const AT_REST = {
   startFailures: 0, outOfSpaceSinceMs: null, hibernate: false, memory: null, checks: undefined,
 } as const satisfies Partial<InstanceDoc>
 
+/** What the row of an instance did not have when an earlier version backed it up. */
+const OF_EARLIER_VERSIONS = { placement_group_id: null, partition_number: null } as const
+
+/** Its next start finds it a place. */
+const NOWHERE = { dedicated_host_id: null, capacity_reservation_id: null } as const
+
 /** An instance that is still shown as terminated. */
 async function bringBack(ambient: Ambient, row: InstanceTable, subnet: SubnetTable): Promise<PlacedInstance> {
   const { db, random, nowMs } = ambient
@@ -112,7 +118,7 @@ async function bringBack(ambient: Ambient, row: InstanceTable, subnet: SubnetTab
   if (!moved) throw new Error(`${row.instance_id} left ${row.state} inside a transaction`)
   const place = {
     vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id,
-    slot: await ensureSlot(db, random, row.host_id, 'machine', row.instance_id),
+    slot: await ensureSlot(db, random, row.node_id, 'machine', row.instance_id),
   }
   await db.updateTable('instances').set(place).where('instance_id', '=', row.instance_id).execute()
   return { ...moved, ...place }
@@ -122,9 +128,12 @@ async function bringBack(ambient: Ambient, row: InstanceTable, subnet: SubnetTab
 async function insertAgain(ambient: Ambient, doc: InstanceBackupDoc, subnet: SubnetTable): Promise<PlacedInstance> {
   const { db, random, nowMs } = ambient
   const id = doc.instance.instance_id
+  // A backup of an earlier version has no node, when a host was one.
+  const nodeId = doc.instance.node_id || doc.instance.host_id
   const row = {
-    ...doc.instance, state: 'stopped', state_ms: nowMs, holds_capacity: 0, vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id,
-    slot: await ensureSlot(db, random, doc.instance.host_id, 'machine', id),
+    ...OF_EARLIER_VERSIONS, ...doc.instance, ...NOWHERE, node_id: nodeId, state: 'stopped', state_ms: nowMs, holds_capacity: 0,
+    vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id,
+    slot: await ensureSlot(db, random, nodeId, 'machine', id),
     doc: JSON.stringify({ ...instanceDoc(doc.instance), ...AT_REST }),
   } as const satisfies InstanceTable
   await insertRow(db, 'instances', { ...row })

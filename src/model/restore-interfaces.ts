@@ -75,9 +75,9 @@ function isFree(row: InterfaceTable): boolean {
 /** What an interface of the instance has while that is stopped. */
 async function attachedColumns({ db, random, instance }: Restoring, saved: InterfaceTable, interfaceId: string) {
   return {
-    instance_id: instance.instance_id, host_id: instance.host_id,
+    instance_id: instance.instance_id, host_id: instance.node_id,
     // The primary one has its instance's slot.
-    slot: saved.device_index === 0 ? instance.slot : await ensureSlot(db, random, instance.host_id, 'machine', interfaceId),
+    slot: saved.device_index === 0 ? instance.slot : await ensureSlot(db, random, instance.node_id, 'machine', interfaceId),
     device_index: saved.device_index, status: 'in-use', wanted: 0, ready: 0, delete_on_termination: saved.delete_on_termination,
   } as const
 }
@@ -93,7 +93,7 @@ async function takeBack(restoring: Restoring, saved: BackedUpInterface, now: Int
   await db
     .updateTable('interfaces').set((eb) => ({ ...columns, doc, revision: eb('revision', '+', 1) }))
     .where('interface_id', '=', id).execute()
-  await enqueue(db, { kind: 'ports', id: vpcId, hostId: instance.host_id }, nowMs)
+  await enqueue(db, { kind: 'ports', id: vpcId, hostId: instance.node_id }, nowMs)
   if (now.status === 'removing') noteElasticIps(notices, saved)
 }
 

@@ -1,6 +1,6 @@
-/** Zones of a region, in order: us-east-1a, us-east-1b, us-east-1c. */
-export function zonesOf(region: string): string[] {
-  return ['a', 'b', 'c'].map((letter) => region + letter)
+/** Zones of a region by their letters, in order: us-east-1a, us-east-1b, us-east-1c. */
+export function zonesOf({ region, zones }: { region: string; zones: readonly string[] }): string[] {
+  return zones.map((letter) => region + letter)
 }
 
 /** Short forms that AWS uses of the words in a region's name. */

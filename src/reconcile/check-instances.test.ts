@@ -42,7 +42,7 @@ function check(...ids: string[]) {
   const clock = new VirtualClock(lab.random, NOW_MS + 1000)
   const failing = { failures: 1, sinceMs: NOW_MS }
   return checkInstances({
-    store: lab.store, clock, log: silentLogger, hostId: HOST_ID,
+    store: lab.store, clock, log: silentLogger, hostId: HOST_ID, nodeId: HOST_ID,
     hypervisor: { health: async () => health, observe: async () => ({ status: 'running', pid: 7, startedAtMs: 0 }) },
     network: {
       async askPorts(vpc, ports) {
@@ -125,7 +125,7 @@ describe('A round of status checks', () => {
     health = 'silent'
     const clock = new VirtualClock(lab.random, NOW_MS)
     const options = {
-      store: lab.store, clock, log: silentLogger, hostId: HOST_ID, network: { askPorts: async () => new Map() },
+      store: lab.store, clock, log: silentLogger, hostId: HOST_ID, nodeId: HOST_ID, network: { askPorts: async () => new Map() },
       hypervisor: { health: async () => health, observe: async () => ({ status: 'running', pid: 7, startedAtMs: 0 } as const) },
     }
     await checkInstances(options, [id], () => ({ system: { failures: 4, sinceMs: NOW_MS }, instance: null }))

@@ -23,6 +23,8 @@ export interface CheckOptions {
   hypervisor: Pick<Hypervisor, 'health' | 'observe'>
   network: Pick<Network, 'askPorts'>
   hostId: string
+  /** Whose network the ports are in. */
+  nodeId: string
 }
 
 /** An instance as it was when its checks began. */
@@ -70,14 +72,14 @@ const instancesIn = preparedIn((db, ids) =>
     .whereRef('reboot_requested', '=', 'reboot_completed'))
 const portsOf = preparedIn((db, ids) =>
   db.selectFrom('interfaces').selectAll().where('instance_id', 'in', ids).where('device_index', '=', 0).where('ready', '=', 1))
-const vpcSlotsOf = preparedIn((db, ids, hostId: string) =>
-  db.selectFrom('slots').select(['owner_id', 'slot']).where('host_id', '=', hostId).where('kind', '=', 'vpc').where('owner_id', 'in', ids))
+const vpcSlotsOf = preparedIn((db, ids, nodeId: string) =>
+  db.selectFrom('slots').select(['owner_id', 'slot']).where('host_id', '=', nodeId).where('kind', '=', 'vpc').where('owner_id', 'in', ids))
 
-async function load({ store, hostId }: CheckOptions, ids: readonly string[]): Promise<Checked[]> {
+async function load({ store, nodeId }: CheckOptions, ids: readonly string[]): Promise<Checked[]> {
   return store.read(async (db) => {
     const interfaces = new Map((await portsOf(db, ids)).map((each) => [each.instance_id, each]))
     const vpcIds = [...interfaces.values()].map((each) => each.vpc_id)
-    const vpcSlots = new Map((await vpcSlotsOf(db, vpcIds, hostId)).map((each) => [each.owner_id, each.slot]))
+    const vpcSlots = new Map((await vpcSlotsOf(db, vpcIds, nodeId)).map((each) => [each.owner_id, each.slot]))
     return (await instancesIn(db, ids)).flatMap((row) => {
       const doc = instanceDoc(row)
       if (doc.recovery) return []

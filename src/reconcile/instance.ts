@@ -200,6 +200,6 @@ async function purge({ clock, hypervisor }: InstanceReconcilerOptions, row: Inst
   if (leftMs > 0) return again(leftMs)
   await hypervisor.remove(row.instance_id)
   return recording('instance.purge', async (db) => {
-    if (await purgeInstance(db, row.instance_id)) await releaseSlot(db, row.host_id, 'machine', row.instance_id)
+    if (await purgeInstance(db, row.instance_id)) await releaseSlot(db, row.node_id, 'machine', row.instance_id)
   })
 }

@@ -57,7 +57,7 @@ const vpcSlotOf = prepared((db, hostId: string, vpcId: string) =>
 export async function loadInstance(db: Db, instanceId: string): Promise<LoadedInstance | undefined> {
   const [row] = await instanceOf(db, instanceId)
   if (!row) return undefined
-  const [slot] = row.vpc_id === null ? [] : await vpcSlotOf(db, row.host_id, row.vpc_id)
+  const [slot] = row.vpc_id === null ? [] : await vpcSlotOf(db, row.node_id, row.vpc_id)
   const doc = instanceDoc(row)
   return {
     row,

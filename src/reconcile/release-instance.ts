@@ -33,7 +33,7 @@ export async function releaseAttachments(ambient: Ambient, row: InstanceTable): 
     else if (each.delete_on_termination === 1) await removeInterface({ db, nowMs }, each)
     else await freeInterface({ db, nowMs }, each)
   }
-  await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.host_id }, nowMs)
+  await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.node_id }, nowMs)
   await settleAtRest(ambient, row.instance_id)
   await wakeEvents(db, row, nowMs)
   if (row.state === 'terminated') await releaseSubnetAndVolumes(ambient, row, retentionMs)

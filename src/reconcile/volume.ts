@@ -137,7 +137,7 @@ async function makeHead(options: VolumeReconcilerOptions, { row, head, base }: L
         // Its launch brings the rest into force.
         : { ready: 1, state: 'in-use', attach_state: 'attached', synced_revision: row.revision })
       .where('volume_id', '=', row.volume_id).execute()
-    if (now.instance_id !== null) await enqueueEquipped(db, now.instance_id, now.host_id, clock.now())
+    if (now.instance_id !== null) await enqueueEquipped(db, now.instance_id, clock.now())
   }, row.next_layer_id === null ? DONE : again(0))
 }
 

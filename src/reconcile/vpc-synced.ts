@@ -51,7 +51,7 @@ async function recordInterface(db: Db, { hostId, nowMs }: Options, each: Interfa
     const status = await isForRunningGuest(db, each) ? 'pending' : 'in-use'
     const updated = await portInForce(db, each.interface_id, each.revision, status)
     if (updated.length === 0 || each.ready === 1) return
-    if (each.instance_id !== null) await enqueueEquipped(db, each.instance_id, hostId, nowMs())
+    if (each.instance_id !== null) await enqueueEquipped(db, each.instance_id, nowMs())
     if (each.requester_id !== null) {
       await db.updateTable('nat_gateways').set({ state: 'available' })
         .where('nat_gateway_id', '=', each.requester_id).where('state', '=', 'pending').execute()

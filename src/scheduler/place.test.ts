@@ -1,19 +1,25 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { place, type HostCapacity } from './place.ts'
+import { ANYWHERE } from '../model/placement.ts'
+import { place, type HostCapacity, type Placement, type PlacementRequest } from './place.ts'
 
 const host = (hostId: string, free: number): HostCapacity =>
-  ({ hostId, vcpus: free, memoryMib: free * 1024, vcpusUsed: 0, memoryMibUsed: 0 })
-const request = { instanceType: 't', zone: 'us-east-1a', architecture: 'x86_64', vcpus: 1, memoryMib: 1024, minCount: 1, maxCount: 1 }
+  ({ hostId, nodeId: hostId, zone: null, vcpus: free, memoryMib: free * 1024, vcpusUsed: 0, memoryMibUsed: 0 })
+const request: PlacementRequest = {
+  accountId: '1', instanceType: 't', zone: 'us-east-1a', architecture: 'x86_64', vcpus: 1, memoryMib: 1024, minCount: 1, maxCount: 1,
+  wish: ANYWHERE, group: null, strategy: 'spread',
+}
+const placed = (hostId: string, count: number): Placement =>
+  ({ hostId, nodeId: hostId, count, dedicatedHostId: null, capacityReservationId: null, partitionNumber: null })
 
 describe('placement', () => {
   test('takes the host with the most free memory first, and goes on to the next when it is full', () => {
     expect(place([host('small', 1), host('large', 3)], { ...request, maxCount: 4 })).toEqual([
-      { hostId: 'large', count: 3 }, { hostId: 'small', count: 1 },
+      placed('large', 3), placed('small', 1),
     ])
   })
   test('gives as many as fit between the least and the most asked for', () => {
-    expect(place([host('a', 2)], { ...request, minCount: 1, maxCount: 5 })).toEqual([{ hostId: 'a', count: 2 }])
+    expect(place([host('a', 2)], { ...request, minCount: 1, maxCount: 5 })).toEqual([placed('a', 2)])
   })
   test('is refused when fewer than the least fit', () => {
     expect(() => place([host('a', 2)], { ...request, minCount: 3, maxCount: 5 })).toThrow(/sufficient t capacity/)
@@ -22,8 +28,8 @@ describe('placement', () => {
   test('looks only at hosts that can boot the image', () => {
     const arm = { ...host('arm', 1), architectures: ['x86_64', 'arm64'] }
     const hosts = [host('plain', 8), arm]
-    expect(place(hosts, { ...request, architecture: 'arm64' })).toEqual([{ hostId: 'arm', count: 1 }])
-    expect(place(hosts, { ...request, architecture: 'i386' })).toEqual([{ hostId: 'plain', count: 1 }])
+    expect(place(hosts, { ...request, architecture: 'arm64' })).toEqual([placed('arm', 1)])
+    expect(place(hosts, { ...request, architecture: 'i386' })).toEqual([placed('plain', 1)])
     expect(() => place([host('plain', 8)], { ...request, architecture: 'arm64' })).toThrow(/qemu-system-arm/)
     expect(() => place([arm], { ...request, architecture: 'arm64', minCount: 2, maxCount: 2 })).toThrow(/sufficient t capacity/)
   })
@@ -32,7 +38,7 @@ describe('placement', () => {
     fc.assert(fc.property(hosts, fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 8192 }), fc.integer({ min: 1, max: 9 }), fc.nat(9),
       (given, vcpus, memoryMib, minCount, more) => {
         const all = given.map((each, index) => ({
-          hostId: String(index), vcpus: each.vcpus, memoryMib: each.memoryMib, vcpusUsed: each.used, memoryMibUsed: each.used * 64,
+          hostId: String(index), nodeId: '', zone: null, vcpus: each.vcpus, memoryMib: each.memoryMib, vcpusUsed: each.used, memoryMibUsed: each.used * 64,
         }))
         const asked = { ...request, vcpus, memoryMib, minCount, maxCount: minCount + more }
         let placements

@@ -8,6 +8,7 @@ import { VirtualClock } from '../core/virtual-clock.ts'
 import { createDispatch } from '../dispatch.ts'
 import { DEFAULT_ACCOUNT, ensureAccount } from '../model/account.ts'
 import type { ApiCall, Dispatch } from '../protocol/server.ts'
+import { zonesOf } from '../model/zone.ts'
 import { readSettings, type Settings } from '../settings.ts'
 import { createSimAgent, createSimHost, type SimDelays, type SimHost } from '../sim-host.ts'
 import { withCommitCrashPoints } from '../store/crash-points.ts'
@@ -93,7 +94,7 @@ export class SimulatedCloud {
   /** Over an empty store: SQLite in memory unless another is given, which is closed with the cloud. */
   static async create(seed: number, store?: Store, { checkIntervalMs = CHECK_INTERVAL_MS } = {}): Promise<SimulatedCloud> {
     const cloud = new SimulatedCloud(seed, store ?? (await openSqlite({ file: ':memory:', durability: 'normal' })), checkIntervalMs)
-    const ambient = { clock: cloud.clock, random: cloud.random, region: cloud.settings.region }
+    const ambient = { clock: cloud.clock, random: cloud.random, zones: zonesOf(cloud.settings) }
     await cloud.store.transaction('setup', (db) => ensureAccount(db, ambient, { accountId: DEFAULT_ACCOUNT, name: 'default' }))
     cloud.startAgent()
     await cloud.converge()
@@ -146,7 +147,7 @@ export class SimulatedCloud {
     const own = new MortalProcess(this.random, () => this.mayCrash)
     const dispatch: Dispatch = createDispatch({
       store: withCommitCrashPoints(this.store, own), clock: this.clock, random: this.random,
-      region: this.settings.region, publicPool: parseCidr('198.18.0.0/24') ?? { base: 0, prefix: 0 },
+      region: this.settings.region, zones: zonesOf(this.settings), placement: this.settings.placement, publicPool: parseCidr('198.18.0.0/24') ?? { base: 0, prefix: 0 },
     })
     const call: ApiCall = {
       service, action, input, account: DEFAULT_ACCOUNT, accessKeyId: null, region: null, requestId: 'simulated',

@@ -3,9 +3,15 @@ import type {
 } from './schema-disks.ts'
 import type { InstanceBackupTable, InstanceEventTable, PushedKeyTable } from './schema-life.ts'
 import type { LaunchTemplateTable, LaunchTemplateVersionTable } from './schema-templates.ts'
+import type {
+  CapacityReservationHostTable, CapacityReservationTable, DedicatedHostTable, FleetTable, PlacementGroupTable, ZoneTable,
+} from './schema-zones.ts'
 
 export type { InstanceBackupTable, InstanceEventTable, PushedKeyTable } from './schema-life.ts'
 export type { LaunchTemplateTable, LaunchTemplateVersionTable } from './schema-templates.ts'
+export type {
+  CapacityReservationHostTable, CapacityReservationTable, DedicatedHostTable, FleetTable, PlacementGroupTable, ZoneTable,
+} from './schema-zones.ts'
 export type {
   ImageTable, ImportTaskTable, LayerTable, RecycleRuleTable, SnapshotTable, VolumeModificationTable, VolumeTable,
 } from './schema-disks.ts'
@@ -66,6 +72,12 @@ export interface Database {
   pushed_keys: PushedKeyTable
   launch_templates: LaunchTemplateTable
   launch_template_versions: LaunchTemplateVersionTable
+  zones: ZoneTable
+  placement_groups: PlacementGroupTable
+  dedicated_hosts: DedicatedHostTable
+  capacity_reservations: CapacityReservationTable
+  capacity_reservation_hosts: CapacityReservationHostTable
+  fleets: FleetTable
   tags: { account_id: string; resource_type: string; resource_id: string; key: string; value: string }
   client_tokens: ClientTokenTable
   console_outputs: { instance_id: string; captured_ms: number; output: string }
@@ -85,8 +97,19 @@ export interface AccessKeyTable {
   principal: string | null
 }
 
+/**
+ * Each row is somebody who acts: a node (a computer), which carries its network, or a host, which is a share of a node in one
+ * zone and runs instances. `host_id` of work, volumes and instances names either; of slots, interfaces and NAT gateways
+ * it is a node's, for names of kernel objects must differ on all of it.
+ */
 export interface HostTable {
   host_id: string
+  /** The computer that it is, or is a share of. */
+  node_id: string
+  /** Null for a node. */
+  zone: string | null
+  /** Of the zone's state: which one is in force here. */
+  zone_revision: number
   /** Raised by each agent that takes the host over; only the holder of the newest may write. */
   epoch: number
   region: string
@@ -371,8 +394,17 @@ export interface InstanceTable {
   subnet_id: string | null
   zone: string
   host_id: string
+  /** The computer that its host is a share of: its network and its slot are there. */
+  node_id: string
   slot: number | null
-  /** What the type promises; counted against the host while the instance holds capacity. */
+  placement_group_id: string | null
+  /** Of a partition group; counted from 1. */
+  partition_number: number | null
+  /** While it holds capacity there, and not on the host as a whole. */
+  dedicated_host_id: string | null
+  /** While it is in one. */
+  capacity_reservation_id: string | null
+  /** What the type promises; counted while the instance holds capacity: in its reservation, its dedicated host, or the host. */
   vcpus: number
   memory_mib: number
   holds_capacity: number

@@ -20,7 +20,7 @@ beforeAll(async () => {
   cloud = await startTestCloud()
   home = mkdtempSync(path.join(os.tmpdir(), 'hearth-two-accounts-'))
   const { accountId, ...credentials } = await createAccount(
-    cloud.store, { clock: systemClock, random: systemRandom, region: 'us-east-1' }, home, 'other')
+    cloud.store, { clock: systemClock, random: systemRandom, zones: ['us-east-1a'] }, home, 'other')
   otherId = accountId
   other = cloud.client({ credentials })
   sts = new STSClient({ endpoint: cloud.endpoint, region: 'us-east-1', credentials, maxAttempts: 1 })

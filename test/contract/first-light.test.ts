@@ -15,6 +15,7 @@ import { silentLogger } from '../../src/core/logger.ts'
 import { systemRandom } from '../../src/core/random.ts'
 import { openStore } from '../../src/main.ts'
 import { DEFAULT_ACCOUNT } from '../../src/model/account.ts'
+import { zonesOf } from '../../src/model/zone.ts'
 import { publicPoolOf, readSettings, type Settings } from '../../src/settings.ts'
 import { startSimulated } from '../../src/sim-main.ts'
 import { migrate } from '../../src/store/migrations.ts'
@@ -89,7 +90,7 @@ describe.each(kinds)('a cloud of the first version, on $name', ({ restore }) => 
   test('is described as before', async () => {
     const store = await openStore(settings)
     const api = await createApi({
-      store, clock: systemClock, random: systemRandom, log: silentLogger, region: settings.region, auth: 'strict',
+      store, clock: systemClock, random: systemRandom, log: silentLogger, region: settings.region, zones: zonesOf(settings), placement: 'spread', auth: 'strict',
       publicPool: publicPoolOf(settings, '0000'), credentials: { ...TEST_KEY, accountId: DEFAULT_ACCOUNT },
     })
     await withClient(await api.listen(0, '127.0.0.1'), async (ec2) => {

@@ -41,7 +41,7 @@ describe.each(kinds)('calls from several processes on $name', ({ name, database 
     const random = seededRandom(1)
     await store.transaction('setup', async (db) => {
       for (const accountId of [DEFAULT_ACCOUNT, PROVIDER_ACCOUNT]) {
-        await ensureAccount(db, { clock: fixedClock, random, region: REGION }, { accountId, name: accountId })
+        await ensureAccount(db, { clock: fixedClock, random, zones: [`${REGION}a`, `${REGION}b`, `${REGION}c`] }, { accountId, name: accountId })
       }
       await insertHost(db)
       const context = testContext(db, random)

@@ -106,7 +106,7 @@ describe.runIf(hasPostgres())('hearth with its state in PostgreSQL', () => {
     const store = await openTestPostgres(database)
     await store.transaction('other', (db) =>
       db.insertInto('hosts').values({
-        host_id: 'h-other', epoch: 1, region: 'us-east-1', vcpus: 1, memory_mib: 1, vcpus_used: 0, memory_mib_used: 0,
+        host_id: 'h-other', node_id: 'h-other', zone_revision: 0, epoch: 1, region: 'us-east-1', vcpus: 1, memory_mib: 1, vcpus_used: 0, memory_mib_used: 0,
         heartbeat_ms: 0, doc: '{}',
       }).execute())
     const refused = await run('reset', '--yes')

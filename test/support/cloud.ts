@@ -7,6 +7,7 @@ import { silentLogger } from '../../src/core/logger.ts'
 import { systemRandom } from '../../src/core/random.ts'
 import type { ImportFiles } from '../../src/disk-formats/import-folder.ts'
 import { DEFAULT_ACCOUNT, ensureAccount } from '../../src/model/account.ts'
+import { zonesOf } from '../../src/model/zone.ts'
 import { readSettings } from '../../src/settings.ts'
 import { createSimAgent, createSimHost, INSTANT, type SimHost } from '../../src/sim-host.ts'
 import { openSqlite } from '../../src/store/sqlite.ts'
@@ -63,7 +64,7 @@ export async function startTestCloud(options: TestCloudOptions = {}): Promise<Te
     if (fatal.length > 0) throw fatal[0]
   }
   const api = await createApi({
-    ...ambient, store, region: settings.region, auth: options.auth ?? 'strict', settle,
+    ...ambient, store, region: settings.region, zones: zonesOf(settings), placement: settings.placement, auth: options.auth ?? 'strict', settle,
     publicPool: parseCidr('198.18.0.0/15') ?? { base: 0, prefix: 0 },
     credentials: { ...TEST_KEY, accountId: DEFAULT_ACCOUNT },
   })
@@ -72,7 +73,7 @@ export async function startTestCloud(options: TestCloudOptions = {}): Promise<Te
   const endpoint = `http://127.0.0.1:${await api.listen(0, '127.0.0.1')}`
   let added: Promise<void> | undefined
   const otherKey = async () => {
-    await (added ??= addOtherAccount(store, settings.region))
+    await (added ??= addOtherAccount(store, zonesOf(settings)))
     return OTHER_KEY
   }
   const client: TestCloud['client'] = ({ account, ...overrides } = {}) =>
@@ -93,8 +94,8 @@ export async function startTestCloud(options: TestCloudOptions = {}): Promise<Te
   }
 }
 
-async function addOtherAccount(store: Store, region: string): Promise<void> {
-  const ambient = { clock: systemClock, random: systemRandom, region }
+async function addOtherAccount(store: Store, zones: readonly string[]): Promise<void> {
+  const ambient = { clock: systemClock, random: systemRandom, zones }
   await store.transaction('test.account', async (db) => {
     await ensureAccount(db, ambient, { accountId: OTHER_ACCOUNT, name: 'second' })
     await db

@@ -18,6 +18,7 @@ import type { Clock } from '../../src/core/clock.ts'
 /** When everything in these tests happens: 2026-01-01T00:00:00Z. */
 export const NOW_MS = Date.UTC(2026, 0, 1)
 export const REGION = 'us-east-1'
+export const ZONES = ['a', 'b', 'c'].map((letter) => REGION + letter)
 export const HOST_ID = 'host-1'
 export const OTHER_ACCOUNT = '210987654321'
 
@@ -46,7 +47,7 @@ export async function openTestStore(seed = 1): Promise<TestStore> {
   const random = seededRandom(seed)
   await store.transaction('test', async (db) => {
     for (const accountId of [DEFAULT_ACCOUNT, OTHER_ACCOUNT, PROVIDER_ACCOUNT]) {
-      await ensureAccount(db, { clock: fixedClock, random, region: REGION }, { accountId, name: accountId })
+      await ensureAccount(db, { clock: fixedClock, random, zones: ZONES }, { accountId, name: accountId })
     }
     await insertHost(db)
   })
@@ -60,7 +61,7 @@ export async function openTestStore(seed = 1): Promise<TestStore> {
 /** A context as the dispatcher would make it. */
 export function testContext(db: Db, random: Random, account = DEFAULT_ACCOUNT): Context {
   return {
-    db, account, region: REGION, nowMs: NOW_MS, random, requestId: 'request-1', accessKeyId: 'AKIATEST',
+    db, account, region: REGION, zones: ZONES, placement: 'spread', nowMs: NOW_MS, random, requestId: 'request-1', accessKeyId: 'AKIATEST',
     publicPool: parseCidr('198.18.0.0/24') ?? { base: 0, prefix: 24 },
   }
 }
@@ -69,7 +70,7 @@ export async function insertHost(db: Db): Promise<void> {
   await db
     .insertInto('hosts')
     .values({
-      host_id: HOST_ID, epoch: 1, region: REGION, vcpus: 64, memory_mib: 65536, vcpus_used: 0, memory_mib_used: 0,
+      host_id: HOST_ID, node_id: HOST_ID, zone: null, zone_revision: 0, epoch: 1, region: REGION, vcpus: 64, memory_mib: 65536, vcpus_used: 0, memory_mib_used: 0,
       heartbeat_ms: NOW_MS, doc: '{}',
     })
     .execute()
@@ -130,9 +131,9 @@ export async function insertInstance(
   const row: PlacedInstance = {
     instance_id: newId(random, 'i'), account_id: account, reservation_id: newId(random, 'r'), launch_index: 0,
     client_token: null, state: 'running', instance_type: 't3.micro', image_id: 'ami-00000000000000000', key_name: null,
-    vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id, zone: subnet.zone, host_id: HOST_ID, slot: null, vcpus: 2,
+    vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id, zone: subnet.zone, host_id: HOST_ID, node_id: HOST_ID, slot: null, vcpus: 2,
     memory_mib: 1024, holds_capacity: 1, reboot_requested: 0, reboot_completed: 0, state_ms: NOW_MS, launch_ms: NOW_MS,
-    created_ms: NOW_MS,
+    created_ms: NOW_MS, placement_group_id: null, partition_number: null, dedicated_host_id: null, capacity_reservation_id: null,
     doc: JSON.stringify({ ...defaultInstanceDoc(), ...doc }),
     ...change,
   }
