@@ -2,6 +2,7 @@ import type {
   GetLaunchTemplateDataRequest, GetLaunchTemplateDataResult, Instance, ResponseLaunchTemplateData,
 } from '@aws-sdk/client-ec2'
 import { instanceDoc, type InstanceDoc } from '../model/instance.ts'
+import { kmsKeyArn } from '../model/kms-key.ts'
 import type { VolumeTable } from '../store/schema.ts'
 import { volumeDoc } from '../model/volume.ts'
 import type { Context } from './context.ts'
@@ -20,10 +21,10 @@ export async function getLaunchTemplateData(
   const [instance] = await loadInstances(context.db, context.region, [row])
   if (!instance) throw new Error(`${row.instance_id}: its wire form is missing`)
   const volumes = await context.db.selectFrom('volumes').selectAll().where('instance_id', '=', row.instance_id).execute()
-  return { LaunchTemplateData: dataOf(instance, instanceDoc(row), volumes) }
+  return { LaunchTemplateData: dataOf(instance, instanceDoc(row), volumes, context.region) }
 }
 
-function dataOf(instance: Instance, doc: InstanceDoc, volumes: readonly VolumeTable[]): ResponseLaunchTemplateData {
+function dataOf(instance: Instance, doc: InstanceDoc, volumes: readonly VolumeTable[], region: string): ResponseLaunchTemplateData {
   const tags = (instance.Tags ?? []).filter(({ Key: key }) => !key?.startsWith('aws:'))
   return {
     ImageId: instance.ImageId, InstanceType: instance.InstanceType, KeyName: instance.KeyName,
@@ -33,7 +34,7 @@ function dataOf(instance: Instance, doc: InstanceDoc, volumes: readonly VolumeTa
     InstanceInitiatedShutdownBehavior: doc.shutdownBehavior, UserData: doc.userData ?? undefined,
     BlockDeviceMappings: (instance.BlockDeviceMappings ?? []).flatMap(({ DeviceName, Ebs }) => {
       const volume = volumes.find((each) => each.volume_id === Ebs?.VolumeId)
-      return volume ? [{ DeviceName, Ebs: ebsOf(volume) }] : []
+      return volume ? [{ DeviceName, Ebs: ebsOf(volume, region) }] : []
     }),
     NetworkInterfaces: (instance.NetworkInterfaces ?? []).map((each) => ({
       DeviceIndex: each.Attachment?.DeviceIndex, SubnetId: each.SubnetId, Description: each.Description,
@@ -57,11 +58,13 @@ function dataOf(instance: Instance, doc: InstanceDoc, volumes: readonly VolumeTa
 /** Types whose performance is asked for; that of others follows from their size. */
 const PROVISIONED = ['gp3', 'io1', 'io2']
 
-function ebsOf(volume: VolumeTable) {
+function ebsOf(volume: VolumeTable, region: string) {
+  const { kmsKeyId } = volumeDoc(volume)
   const { iops, throughputMibps } = PROVISIONED.includes(volume.volume_type) ? volumeDoc(volume) : { iops: null, throughputMibps: null }
   return {
     VolumeSize: volume.size_gib, VolumeType: volume.volume_type as 'gp3', Encrypted: volume.encrypted === 1,
     DeleteOnTermination: volume.delete_on_termination === 1, SnapshotId: volume.snapshot_id ?? undefined,
     Iops: iops ?? undefined, Throughput: throughputMibps ?? undefined,
+    KmsKeyId: kmsKeyId === undefined ? undefined : kmsKeyArn(region, volume.account_id, kmsKeyId),
   }
 }

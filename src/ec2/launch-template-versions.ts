@@ -5,7 +5,7 @@ import type {
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { launchTemplateVersionToWire, versionDoc } from '../model/launch-template.ts'
-import { rootArn } from '../model/principal.ts'
+import { principalOf } from '../model/principal.ts'
 import { resolveImageId } from '../ssm/resolve-image.ts'
 import type { LaunchTemplateTable, LaunchTemplateVersionTable } from '../store/schema.ts'
 import { claimToken } from './client-token.ts'
@@ -27,16 +27,17 @@ interface NewVersion {
 
 /** Writes a version's row. */
 export async function insertVersion(
-  { db, account, nowMs }: Context,
+  { db, account, accessKeyId, nowMs }: Context,
   template: LaunchTemplateTable,
   { version, description, data }: NewVersion,
 ): Promise<LaunchTemplateVersionTable> {
   if ((description ?? '').length > MAX_DESCRIPTION_LENGTH) {
     throw new ApiError('InvalidParameterValue', `The version description may have at most ${MAX_DESCRIPTION_LENGTH} characters.`)
   }
+  const { arn } = await principalOf(db, account, accessKeyId)
   const row = {
     template_id: template.template_id, version, created_ms: nowMs,
-    doc: JSON.stringify({ createdBy: rootArn(account), description: description || null, data }),
+    doc: JSON.stringify({ createdBy: arn, description: description || null, data }),
   }
   await db.insertInto('launch_template_versions').values(row).execute()
   return row

@@ -5,7 +5,7 @@ import type {
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { launchTemplateToWire } from '../model/launch-template.ts'
-import { rootArn } from '../model/principal.ts'
+import { principalOf } from '../model/principal.ts'
 import type { LaunchTemplateTable } from '../store/schema.ts'
 import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
@@ -36,9 +36,10 @@ export async function createLaunchTemplate(
   const existing = await db
     .selectFrom('launch_templates').select('template_id').where('account_id', '=', account).where('name', '=', name).executeTakeFirst()
   if (existing) throw new ApiError('InvalidLaunchTemplateName.AlreadyExistsException', 'Launch template name already in use.')
+  const { arn } = await principalOf(db, account, context.accessKeyId)
   const row: LaunchTemplateTable = {
     template_id: id, account_id: account, name, default_version: 1, latest_version: 1, next_version: 2, created_ms: nowMs,
-    doc: JSON.stringify({ createdBy: rootArn(account) }),
+    doc: JSON.stringify({ createdBy: arn }),
   }
   await db.insertInto('launch_templates').values(row).execute()
   await insertTags(db, account, 'launch-template', id, tags)

@@ -1,9 +1,10 @@
 import {
   CreateLaunchTemplateCommand, CreateLaunchTemplateVersionCommand, DeleteLaunchTemplateCommand,
   DeleteLaunchTemplateVersionsCommand, DescribeInstancesCommand, DescribeLaunchTemplatesCommand,
-  DescribeLaunchTemplateVersionsCommand, GetLaunchTemplateDataCommand, ModifyLaunchTemplateCommand, RunInstancesCommand,
+  DescribeLaunchTemplateVersionsCommand, DescribeVolumesCommand, GetLaunchTemplateDataCommand, ModifyLaunchTemplateCommand, RunInstancesCommand,
   type DescribeLaunchTemplateVersionsRequest, type RequestLaunchTemplateData, type RunInstancesRequest,
 } from '@aws-sdk/client-ec2'
+import { AssumeRoleCommand } from '@aws-sdk/client-sts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { OTHER_ACCOUNT } from '../support/rows.ts'
 import { startTestCloud, tinyImageId, type TestCloud } from '../support/cloud.ts'
@@ -51,6 +52,20 @@ describe('a launch template', () => {
     expect(await versions({ Versions: ['$Latest'] })).toMatchObject([{ LaunchTemplateName: 'web', VersionNumber: 3 }])
     expect(await versions({ LaunchTemplateId: id, MinVersion: '2', MaxVersion: '2' })).toMatchObject([{ VersionNumber: 2 }])
     expect(await versions({ LaunchTemplateId: id, Filters: [{ Name: 'instance-type', Values: ['t3.nano'] }] })).toMatchObject([{ VersionNumber: 3 }])
+  })
+
+  test('is by whoever made it: also a session of a role', async () => {
+    const { Credentials: key } = await cloud.sts.send(new AssumeRoleCommand({
+      RoleArn: 'arn:aws:iam::123456789012:role/baker', RoleSessionName: 'monday',
+    }))
+    const session = cloud.client({ credentials: {
+      accessKeyId: key?.AccessKeyId ?? '', secretAccessKey: key?.SecretAccessKey ?? '', sessionToken: key?.SessionToken ?? '',
+    } })
+    const made = await session.send(new CreateLaunchTemplateCommand({ LaunchTemplateName: 'baked', LaunchTemplateData: { InstanceType: 't3.nano' } }))
+    session.destroy()
+    const CreatedBy = 'arn:aws:sts::123456789012:assumed-role/baker/monday'
+    expect(made.LaunchTemplate).toMatchObject({ CreatedBy })
+    expect(await versions({ LaunchTemplateName: 'baked' })).toMatchObject([{ CreatedBy }])
   })
 
   test('is made once for one client token, and its name is nobody else\'s in the account', async () => {
@@ -140,6 +155,21 @@ describe('a launch from a template', () => {
     const first = await run(input)
     await cloud.ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateId: id }))
     expect((await run(input))?.InstanceId).toBe(first?.InstanceId)
+  })
+
+  test('encrypts a copy with the key that the volume of the first one has', async () => {
+    const first = await run({
+      ImageId: imageId, InstanceType: 't3.nano',
+      BlockDeviceMappings: [{ DeviceName: '/dev/sdf', Ebs: { VolumeSize: 1, Encrypted: true, KmsKeyId: 'alias/aws/ebs' } }],
+    })
+    const { LaunchTemplateData } = await cloud.ec2.send(new GetLaunchTemplateDataCommand({ InstanceId: first?.InstanceId ?? '' }))
+    const said = LaunchTemplateData?.BlockDeviceMappings?.find((each) => each.DeviceName === '/dev/sdf')
+    expect(said?.Ebs).toMatchObject({ Encrypted: true, KmsKeyId: expect.stringMatching(/^arn:aws:kms:us-east-1:123456789012:key\//) })
+    const id = await create('encrypted', LaunchTemplateData as RequestLaunchTemplateData)
+    const copy = await run({ LaunchTemplate: { LaunchTemplateId: id } })
+    const volumeId = copy?.BlockDeviceMappings?.find((each) => each.DeviceName === '/dev/sdf')?.Ebs?.VolumeId ?? ''
+    const { Volumes } = await cloud.ec2.send(new DescribeVolumesCommand({ VolumeIds: [volumeId] }))
+    expect(Volumes).toMatchObject([{ Encrypted: true, KmsKeyId: said?.Ebs?.KmsKeyId }])
   })
 
   test('is possible from what is said of an instance of any type', async () => {
