@@ -16,6 +16,7 @@ import { createLayerReconciler } from './reconcile/layer.ts'
 import { isFatal, ReconcileLoop } from './reconcile/loop.ts'
 import { createPushedKeyReconciler } from './reconcile/pushed-key.ts'
 import { createRecycleReconciler } from './reconcile/recycle.ts'
+import { createReservationReconciler } from './reconcile/reservation.ts'
 import { resync } from './reconcile/resync.ts'
 import { createResyncTimer, type ResyncTimer } from './reconcile/resync-timer.ts'
 import type { HostLimits } from './reconcile/shrink.ts'
@@ -93,6 +94,7 @@ export function createAgent(options: AgentOptions): Agent {
         console: createConsoleReconciler(common),
         screenshot: createScreenshotReconciler(common),
         event: createEventReconciler(common),
+        reservation: createReservationReconciler(common),
         interrupt: createInterruptReconciler(common),
         'pushed-key': createPushedKeyReconciler(common),
         images: createImagesReconciler({ ...common, images: options.images, hostId: host.hostId }),

@@ -9,6 +9,11 @@ import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screensh
 import { copyImage } from './copy-image.ts'
 import { createImage, finishCreateImage } from './create-image.ts'
 import { copySnapshot } from './copy-snapshot.ts'
+import { cancelCapacityReservation, describeCapacityReservations, getCapacityReservationUsage } from './capacity-reservations.ts'
+import { createCapacityReservation } from './capacity-reservations-create.ts'
+import { modifyInstanceCapacityReservationAttributes } from './capacity-reservations-instance.ts'
+import { modifyCapacityReservation } from './capacity-reservations-modify.ts'
+import { createCapacityReservationBySplitting, moveCapacityReservationInstances } from './capacity-reservations-split.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
 import {
@@ -146,10 +151,13 @@ export const operations: Record<string, Operation> = {
   AttachVolume: mutation(attachVolume),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
+  CancelCapacityReservation: mutation(cancelCapacityReservation),
   CancelImageLaunchPermission: mutation(cancelImageLaunchPermission),
   CancelImportTask: mutation(cancelImportTask),
   CopyImage: mutation(copyImage),
   CopySnapshot: mutation(copySnapshot),
+  CreateCapacityReservation: mutation(createCapacityReservation),
+  CreateCapacityReservationBySplitting: mutation(createCapacityReservationBySplitting),
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
@@ -201,6 +209,7 @@ export const operations: Record<string, Operation> = {
   DescribeAddresses: query(describeAddresses),
   DescribeAddressesAttribute: query(describeAddressesAttribute),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
+  DescribeCapacityReservations: query(describeCapacityReservations),
   DescribeDhcpOptions: query(describeDhcpOptions),
   DescribeImageAttribute: query(describeImageAttribute),
   DescribeImages: query(describeImages),
@@ -264,6 +273,7 @@ export const operations: Record<string, Operation> = {
   EnableSerialConsoleAccess: mutation(enableSerialConsoleAccess),
   EnableSnapshotBlockPublicAccess: mutation(enableSnapshotBlockPublicAccess),
   EnableVolumeIO: mutation(enableVolumeIO),
+  GetCapacityReservationUsage: query(getCapacityReservationUsage),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetEbsDefaultKmsKeyId: query(getEbsDefaultKmsKeyId),
@@ -282,9 +292,11 @@ export const operations: Record<string, Operation> = {
   ListSnapshotsInRecycleBin: query(listSnapshotsInRecycleBin),
   ListVolumesInRecycleBin: query(listVolumesInRecycleBin),
   LockSnapshot: mutation(lockSnapshot),
+  ModifyCapacityReservation: mutation(modifyCapacityReservation),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
   ModifyImageAttribute: mutation(modifyImageAttribute),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
+  ModifyInstanceCapacityReservationAttributes: mutation(modifyInstanceCapacityReservationAttributes),
   ModifyInstanceCpuOptions: mutation(modifyInstanceCpuOptions),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
   ModifyInstanceEventStartTime: mutation(modifyInstanceEventStartTime),
@@ -303,6 +315,7 @@ export const operations: Record<string, Operation> = {
   ModifyVpcPeeringConnectionOptions: mutation(modifyVpcPeeringConnectionOptions),
   ModifyVpcTenancy: mutation(modifyVpcTenancy),
   MonitorInstances: mutation(monitorInstances),
+  MoveCapacityReservationInstances: mutation(moveCapacityReservationInstances),
   RebootInstances: mutation(rebootInstances),
   RegisterImage: mutation(registerImage),
   RejectVpcPeeringConnection: mutation(rejectVpcPeeringConnection),

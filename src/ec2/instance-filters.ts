@@ -21,8 +21,7 @@ export const INSTANCE_FIELDS: FilterFields<InstanceItem> = {
   ...blockDeviceFields(),
   ...interfaceFields(),
   ...withoutValue(
-    'affinity', 'capacity-reservation-id',
-    'capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id',
+    'affinity',
     'capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn',
     'host-id', 'iam-instance-profile.arn', 'iam-instance-profile.id', 'instance-lifecycle', 'ipv6-address', 'kernel-id',
     'network-interface.addresses.association.carrier-ip', 'network-interface.addresses.association.customer-owned-ip',
@@ -92,6 +91,9 @@ function platformFields(): FilterFields<InstanceItem> {
 
 function optionFields(): FilterFields<InstanceItem> {
   return {
+    'capacity-reservation-id': ({ instance }) => instance.CapacityReservationId,
+    'capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id': ({ instance }) =>
+      instance.CapacityReservationSpecification?.CapacityReservationTarget?.CapacityReservationId,
     'capacity-reservation-specification.capacity-reservation-preference': ({ instance }) =>
       instance.CapacityReservationSpecification?.CapacityReservationPreference,
     'enclave-options.enabled': ({ instance }) => text(instance.EnclaveOptions?.Enabled),

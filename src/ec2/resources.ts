@@ -79,6 +79,15 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidLaunchTemplateId.Malformed', notFoundCode: 'InvalidLaunchTemplateId.NotFound',
     notFound: (ids, isOne) => `The specified launch template${isOne ? '' : 's'}, with template ID ${ids}, ${isOne ? 'does' : 'do'} not exist.`,
   },
+  capacityReservation: {
+    type: 'capacity-reservation', prefix: 'cr', table: 'capacity_reservations', idColumn: 'capacity_reservation_id',
+    malformedCode: 'InvalidCapacityReservationId.Malformed', notFoundCode: 'InvalidCapacityReservationId.NotFound',
+    notFound: idDoesNotExist('capacity reservation'),
+  },
+  dedicatedHost: {
+    type: 'dedicated-host', prefix: 'h', table: 'dedicated_hosts', idColumn: 'dedicated_host_id',
+    malformedCode: 'InvalidHostID.Malformed', notFoundCode: 'InvalidHostID.NotFound', notFound: idDoesNotExist('dedicated host'),
+  },
   vpc: {
     type: 'vpc', prefix: 'vpc', table: 'vpcs', idColumn: 'vpc_id',
     malformedCode: 'InvalidVpcID.Malformed', notFoundCode: 'InvalidVpcID.NotFound', notFound: idDoesNotExist('vpc'),

@@ -1,9 +1,11 @@
 import type {
-  CpuOptions, Instance, InstanceBlockDeviceMapping, InstanceMetadataOptionsResponse, InstanceMetadataOptionsState, InstanceNetworkInterface,
+  CapacityReservationSpecificationResponse, CpuOptions, Instance, InstanceBlockDeviceMapping, InstanceMetadataOptionsResponse, InstanceMetadataOptionsState, InstanceNetworkInterface,
   InstanceTypeInfo, Reservation, Tag, _InstanceType,
 } from '@aws-sdk/client-ec2'
 import type { InstanceTable, VolumeTable } from '../store/schema.ts'
+import { reservationWishOf } from './capacity-reservation.ts'
 import { currentBootMode, instanceDoc, STATE_CODES, type InstanceDoc, type MetadataOptions } from './instance.ts'
+import type { ReservationWish } from './placement.ts'
 import { inDiskOrder } from './volume.ts'
 import { isAttached, volumeToInstanceWire } from './volume-wire.ts'
 import { zoneIdOf } from './zone.ts'
@@ -41,6 +43,7 @@ function blockDevicesToWire(doc: InstanceDoc, { volumes }: InstanceRelated): Ins
 function identityToWire(row: InstanceTable, doc: InstanceDoc): Instance {
   return {
     AmiLaunchIndex: row.launch_index,
+    CapacityReservationId: row.capacity_reservation_id ?? undefined,
     ClientToken: row.client_token ?? '',
     ImageId: row.image_id,
     InstanceId: row.instance_id,
@@ -97,13 +100,20 @@ function platformToWire(doc: InstanceDoc): Instance {
   }
 }
 
-function optionsToWire(row: InstanceTable, { options }: InstanceDoc): Instance {
+function optionsToWire(row: InstanceTable, doc: InstanceDoc): Instance {
+  const { options } = doc
   const monitored = row.state === 'pending' ? 'pending' : 'enabled'
   return {
-    CapacityReservationSpecification: { CapacityReservationPreference: options.capacityReservationPreference },
+    CapacityReservationSpecification: reservationWishToWire(reservationWishOf(doc)),
     MaintenanceOptions: { AutoRecovery: options.autoRecovery, RebootMigration: options.rebootMigration },
     Monitoring: { State: options.monitoring === 'enabled' ? monitored : 'disabled' },
   }
+}
+
+/** With a target EC2 shows that alone: the preference is what the target makes it. */
+function reservationWishToWire({ preference, targetId }: ReservationWish): CapacityReservationSpecificationResponse {
+  if (targetId !== null) return { CapacityReservationTarget: { CapacityReservationId: targetId } }
+  return { CapacityReservationPreference: preference }
 }
 
 function cpuOptions(row: InstanceTable, { options }: InstanceDoc, type: InstanceTypeInfo | undefined): CpuOptions {

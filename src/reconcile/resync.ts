@@ -33,6 +33,7 @@ export async function resync(options: {
     // What exists without a row is garbage, unless it turns up below.
     instance: new Set(machines), volume: new Set(), layer: new Set(layers), vpc: new Set(vpcs), images: new Set(['built']),
     recycle: new Set([RECYCLE_BIN]), event: new Set(await scheduledEvents(store, hostId)),
+    reservation: new Set(await endingReservations(store, hostId)),
   }
   for await (const page of inPages({ store, clock }, (db, after, limit) =>
     db.selectFrom('instances').select(['instance_id', 'host_id', 'vpc_id', 'state'])
@@ -82,6 +83,17 @@ async function scheduledEvents(store: Store, hostId: string): Promise<string[]> 
   return rows.map((row) => row.event_id)
 }
 
+/** Capacity reservations with an end that have room on this node: whoever writes their end down first does it for all. */
+async function endingReservations(store: Store, hostId: string): Promise<string[]> {
+  const rows = await store.read((db) => db
+    .selectFrom('capacity_reservations as reservations')
+    .innerJoin('capacity_reservation_hosts as slots', 'slots.capacity_reservation_id', 'reservations.capacity_reservation_id')
+    .innerJoin('hosts', 'hosts.host_id', 'slots.host_id')
+    .select('reservations.capacity_reservation_id as id').distinct()
+    .where('state', '=', 'active').where('end_ms', 'is not', null).where('node_id', '=', hostId).execute())
+  return rows.map((row) => row.id)
+}
+
 const UNSETTLED_LAYERS: readonly LayerTable['state'][] = ['filling', 'sealing', 'deleting']
 
 /** Instances are looked at in any case, and with them what is to be done in their machines. */
@@ -93,7 +105,7 @@ function isVolumeUnsettled(
   return row.instance_id === null && row.revision !== row.synced_revision
 }
 
-type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images' | 'recycle' | 'event', Set<string>>
+type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images' | 'recycle' | 'event' | 'reservation', Set<string>>
 
 /** Marks everything due, some at a time. */
 async function enqueueAll({ store, clock, hostId }: { store: Store; clock: Clock; hostId: string }, due: Due): Promise<void> {
