@@ -14,6 +14,8 @@ import { createCapacityReservation } from './capacity-reservations-create.ts'
 import { modifyInstanceCapacityReservationAttributes } from './capacity-reservations-instance.ts'
 import { modifyCapacityReservation } from './capacity-reservations-modify.ts'
 import { createCapacityReservationBySplitting, moveCapacityReservationInstances } from './capacity-reservations-split.ts'
+import { describeHosts, modifyHosts, releaseHosts } from './dedicated-hosts.ts'
+import { allocateHosts } from './dedicated-hosts-allocate.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
 import {
@@ -141,6 +143,7 @@ import { describeAvailabilityZones, describeRegions } from './zones.ts'
 export const operations: Record<string, Operation> = {
   AcceptVpcPeeringConnection: mutation(acceptVpcPeeringConnection),
   AllocateAddress: mutation(allocateAddress),
+  AllocateHosts: mutation(allocateHosts),
   AssignPrivateIpAddresses: mutation(assignPrivateIpAddresses),
   AssociateAddress: mutation(associateAddress),
   AssociateDhcpOptions: mutation(associateDhcpOptions),
@@ -211,6 +214,7 @@ export const operations: Record<string, Operation> = {
   DescribeAvailabilityZones: query(describeAvailabilityZones),
   DescribeCapacityReservations: query(describeCapacityReservations),
   DescribeDhcpOptions: query(describeDhcpOptions),
+  DescribeHosts: query(describeHosts),
   DescribeImageAttribute: query(describeImageAttribute),
   DescribeImages: query(describeImages),
   DescribeImportImageTasks: query(describeImportImageTasks),
@@ -294,6 +298,7 @@ export const operations: Record<string, Operation> = {
   LockSnapshot: mutation(lockSnapshot),
   ModifyCapacityReservation: mutation(modifyCapacityReservation),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
+  ModifyHosts: mutation(modifyHosts),
   ModifyImageAttribute: mutation(modifyImageAttribute),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCapacityReservationAttributes: mutation(modifyInstanceCapacityReservationAttributes),
@@ -320,6 +325,7 @@ export const operations: Record<string, Operation> = {
   RegisterImage: mutation(registerImage),
   RejectVpcPeeringConnection: mutation(rejectVpcPeeringConnection),
   ReleaseAddress: mutation(releaseAddress),
+  ReleaseHosts: mutation(releaseHosts),
   ReplaceNetworkAclAssociation: mutation(replaceNetworkAclAssociation),
   ReplaceNetworkAclEntry: mutation(replaceNetworkAclEntry),
   ReplaceRoute: mutation(replaceRoute),
