@@ -79,6 +79,11 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidLaunchTemplateId.Malformed', notFoundCode: 'InvalidLaunchTemplateId.NotFound',
     notFound: (ids, isOne) => `The specified launch template${isOne ? '' : 's'}, with template ID ${ids}, ${isOne ? 'does' : 'do'} not exist.`,
   },
+  placementGroup: {
+    type: 'placement-group', prefix: 'pg', table: 'placement_groups', idColumn: 'group_id',
+    malformedCode: 'InvalidPlacementGroupId.Malformed', notFoundCode: 'InvalidPlacementGroup.Unknown',
+    notFound: (ids, isOne) => (isOne ? `The Placement Group '${ids}' is unknown.` : `The Placement Groups '${ids}' are unknown.`),
+  },
   vpc: {
     type: 'vpc', prefix: 'vpc', table: 'vpcs', idColumn: 'vpc_id',
     malformedCode: 'InvalidVpcID.Malformed', notFoundCode: 'InvalidVpcID.NotFound', notFound: idDoesNotExist('vpc'),
