@@ -1,7 +1,6 @@
-import { capacityReservationDoc, reservationWishOf } from '../model/capacity-reservation.ts'
+import { capacityReservationDoc } from '../model/capacity-reservation.ts'
 import { adoptInstance } from '../model/capacity-reservation-room.ts'
-import { instanceDoc } from '../model/instance.ts'
-import { ANYWHERE } from '../model/placement.ts'
+import { instanceDoc, placementWish } from '../model/instance.ts'
 import type { CapacityReservationTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 
@@ -19,14 +18,13 @@ export async function adoptMatching(context: Context, row: CapacityReservationTa
     .selectFrom('instances').selectAll()
     .where('account_id', '=', account).where('zone', '=', row.zone).where('instance_type', '=', row.instance_type)
     .where('state', 'in', ['pending', 'running']).where('holds_capacity', '=', 1)
-    .where('capacity_reservation_id', 'is', null).where('dedicated_host_id', 'is', null)
+    .where('tenancy', '=', tenancy).where('capacity_reservation_id', 'is', null).where('dedicated_host_id', 'is', null)
     .orderBy('launch_ms').orderBy('instance_id').execute()
   let adopted = 0
   for (const instance of instances) {
     if (adopted === limit) break
-    const doc = instanceDoc(instance)
-    const { preference, targetId } = reservationWishOf(doc)
-    if (preference !== 'open' || targetId !== null || (doc.placement ?? ANYWHERE).tenancy !== tenancy) continue
+    const { preference, targetId } = placementWish(instanceDoc(instance)).reservation
+    if (preference !== 'open' || targetId !== null) continue
     if (await adoptInstance(db, row, instance)) adopted++
   }
   return adopted

@@ -1,58 +1,25 @@
 import type {
-  CapacityReservationSpecification, ModifyInstanceCapacityReservationAttributesRequest, ModifyInstanceCapacityReservationAttributesResult,
+  ModifyInstanceCapacityReservationAttributesRequest, ModifyInstanceCapacityReservationAttributesResult,
 } from '@aws-sdk/client-ec2'
-import { ApiError } from '../core/errors.ts'
-import { changeInstanceDoc, instanceDoc } from '../model/instance.ts'
-import { ANYWHERE, type ReservationWish } from '../model/placement.ts'
-import { requireReservation } from './capacity-reservation-rows.ts'
+import { changeInstanceDoc, instanceDoc, placementWish } from '../model/instance.ts'
 import type { Context } from './context.ts'
 import { requireLivingInstance, requireStopped } from './instance-rows.ts'
-import { checkEnum, missingParameter, unsupportedParameter } from './parameters.ts'
-
-const NAME = 'CapacityReservationSpecification'
-
-/**
- * What is asked of capacity reservations; undefined where nothing is.
- *
- * @throws ApiError InvalidCapacityReservationId.NotFound; UnsupportedOperation for a resource group;
- *   InvalidParameterCombination for a target and a preference that forbids it.
- */
-export async function requestedReservationWish(
-  context: Context,
-  asked: CapacityReservationSpecification | undefined,
-): Promise<ReservationWish | undefined> {
-  const target = asked?.CapacityReservationTarget
-  if (target?.CapacityReservationResourceGroupArn) {
-    throw unsupportedParameter(`${NAME}.CapacityReservationTarget.CapacityReservationResourceGroupArn`)
-  }
-  const preference =
-    checkEnum(`${NAME}.CapacityReservationPreference`, asked?.CapacityReservationPreference, ['open', 'none', 'capacity-reservations-only'])
-  if (target?.CapacityReservationId) {
-    if (preference === 'open' || preference === 'none') {
-      throw new ApiError(
-        'InvalidParameterCombination',
-        `A CapacityReservationTarget cannot be specified with the CapacityReservationPreference ${preference}.`,
-      )
-    }
-    await requireReservation(context, target.CapacityReservationId)
-    return { preference: 'capacity-reservations-only', targetId: target.CapacityReservationId }
-  }
-  return preference === undefined ? undefined : { preference, targetId: null }
-}
+import { missingParameter } from './parameters.ts'
+import { requestedReservation } from './requested-placement.ts'
 
 /**
  * ModifyInstanceCapacityReservationAttributes: which reservations a stopped instance may use, from its next start on.
  *
- * @throws ApiError IncorrectInstanceState, MissingParameter, and what `requestedReservationWish` throws.
+ * @throws ApiError IncorrectInstanceState, MissingParameter, and what `requestedReservation` throws.
  */
 export async function modifyInstanceCapacityReservationAttributes(
   context: Context,
-  input: ModifyInstanceCapacityReservationAttributesRequest,
+  { InstanceId: id, CapacityReservationSpecification: asked }: ModifyInstanceCapacityReservationAttributesRequest,
 ): Promise<ModifyInstanceCapacityReservationAttributesResult> {
-  const row = await requireLivingInstance(context, input.InstanceId)
-  const reservation = await requestedReservationWish(context, input.CapacityReservationSpecification)
-  if (reservation === undefined) throw missingParameter(NAME)
+  const row = await requireLivingInstance(context, id)
+  if (!asked?.CapacityReservationPreference && !asked?.CapacityReservationTarget) throw missingParameter('CapacityReservationSpecification')
+  const reservation = await requestedReservation(context, asked, row.tenancy)
   requireStopped(row)
-  await changeInstanceDoc(context.db, row.instance_id, { placement: { ...ANYWHERE, ...instanceDoc(row).placement, reservation } })
+  await changeInstanceDoc(context.db, row.instance_id, { placement: { ...placementWish(instanceDoc(row)), reservation } })
   return { Return: true }
 }

@@ -86,7 +86,12 @@ export const RESOURCE_KINDS = {
   },
   dedicatedHost: {
     type: 'dedicated-host', prefix: 'h', table: 'dedicated_hosts', idColumn: 'dedicated_host_id',
-    malformedCode: 'InvalidHostID.Malformed', notFoundCode: 'InvalidHostID.NotFound', notFound: idDoesNotExist('dedicated host'),
+    malformedCode: 'InvalidHostID.Malformed', notFoundCode: 'InvalidHostID.NotFound', notFound: idDoesNotExist('host'),
+  },
+  placementGroup: {
+    type: 'placement-group', prefix: 'pg', table: 'placement_groups', idColumn: 'group_id',
+    malformedCode: 'InvalidPlacementGroupId.Malformed', notFoundCode: 'InvalidPlacementGroup.Unknown',
+    notFound: (ids, isOne) => (isOne ? `The Placement Group '${ids}' is unknown.` : `The Placement Groups '${ids}' are unknown.`),
   },
   vpc: {
     type: 'vpc', prefix: 'vpc', table: 'vpcs', idColumn: 'vpc_id',

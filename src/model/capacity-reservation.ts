@@ -1,8 +1,7 @@
 import type { CapacityReservationTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
-import type { InstanceDoc } from './instance.ts'
-import { ANYWHERE, type ReservationWish, type Size } from './placement.ts'
+import type { Size } from './placement.ts'
 
 /** How long a reservation that has ended is still shown. */
 const SHOWN_FOR_MS = 3_600_000
@@ -46,9 +45,4 @@ export async function wakeReservation(db: Db, row: Pick<CapacityReservationTable
     .selectFrom('capacity_reservation_hosts').innerJoin('hosts', 'hosts.host_id', 'capacity_reservation_hosts.host_id')
     .select('node_id').where('capacity_reservation_id', '=', row.capacity_reservation_id).orderBy('node_id').executeTakeFirst()
   if (at) await enqueue(db, { kind: 'reservation', id: row.capacity_reservation_id, hostId: at.node_id }, row.end_ms)
-}
-
-/** What an instance wants of capacity reservations; of one of an earlier version, as its options say. */
-export function reservationWishOf({ placement, options }: Pick<InstanceDoc, 'placement' | 'options'>): ReservationWish {
-  return placement?.reservation ?? { ...ANYWHERE.reservation, preference: options.capacityReservationPreference }
 }

@@ -3,8 +3,7 @@ import type {
   InstanceTypeInfo, Reservation, Tag, _InstanceType,
 } from '@aws-sdk/client-ec2'
 import type { InstanceTable, VolumeTable } from '../store/schema.ts'
-import { reservationWishOf } from './capacity-reservation.ts'
-import { currentBootMode, instanceDoc, STATE_CODES, type InstanceDoc, type MetadataOptions } from './instance.ts'
+import { currentBootMode, instanceDoc, placementWish, STATE_CODES, type InstanceDoc, type MetadataOptions } from './instance.ts'
 import type { ReservationWish } from './placement.ts'
 import { inDiskOrder } from './volume.ts'
 import { isAttached, volumeToInstanceWire } from './volume-wire.ts'
@@ -104,7 +103,7 @@ function optionsToWire(row: InstanceTable, doc: InstanceDoc): Instance {
   const { options } = doc
   const monitored = row.state === 'pending' ? 'pending' : 'enabled'
   return {
-    CapacityReservationSpecification: reservationWishToWire(reservationWishOf(doc)),
+    CapacityReservationSpecification: reservationWishToWire(placementWish(doc).reservation),
     MaintenanceOptions: { AutoRecovery: options.autoRecovery, RebootMigration: options.rebootMigration },
     Monitoring: { State: options.monitoring === 'enabled' ? monitored : 'disabled' },
   }
