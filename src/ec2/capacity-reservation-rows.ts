@@ -1,9 +1,8 @@
 import type { CapacityReservation } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { capacityReservationDoc, isReservationShown, stateOfReservation } from '../model/capacity-reservation.ts'
-import type { HostRoom } from '../model/capacity-reservation-room.ts'
 import { capacityReservationToWire } from '../model/capacity-reservation-wire.ts'
-import type { HostTenant, ReservedCapacity } from '../scheduler/place.ts'
+import type { ReservedCapacity } from '../scheduler/place.ts'
 import { groupBy, inBatches } from '../store/batch.ts'
 import type { CapacityReservationTable } from '../store/schema.ts'
 import { forgetTokensOf } from './client-token.ts'
@@ -35,19 +34,6 @@ export async function loadReservations(
     capacityReservationId: row.capacity_reservation_id, matchCriteria: row.match_criteria,
     tenancy: capacityReservationDoc(row).tenancy, free: row.reserved - row.used, createdMs: row.created_ms,
   }))]))
-}
-
-/**
- * Whose instances may come to which hosts by reservations, of all accounts: a host that has room reserved for one account is
- * not there for another's instances of tenancy `dedicated`, nor the other way about.
- */
-export async function reservationTenants({ db }: Pick<Context, 'db'>): Promise<Map<string, HostTenant[]>> {
-  const rows = await db
-    .selectFrom('capacity_reservation_hosts as slots')
-    .innerJoin('capacity_reservations as reservations', 'reservations.capacity_reservation_id', 'slots.capacity_reservation_id')
-    .select(['host_id', 'account_id', 'doc']).where('state', '=', 'active').execute()
-  return new Map([...groupBy(rows, (row) => row.host_id)].map(([hostId, slots]) =>
-    [hostId, slots.map((row): HostTenant => ({ accountId: row.account_id, tenancy: capacityReservationDoc(row).tenancy }))]))
 }
 
 /** The account's reservations that are shown, or those of the ids. */
@@ -132,17 +118,4 @@ export async function forgetEndedReservations(context: Context): Promise<void> {
   await deleteTagsOf(db, ids)
   for (const id of ids) await forgetTokensOf(context, id)
   await inBatches(ids, (batch) => db.deleteFrom('capacity_reservations').where('capacity_reservation_id', 'in', batch).execute())
-}
-
-/** The hosts of a zone that can have room for something of this account and tenancy. */
-export async function hostsFor(
-  { db, region, account }: Context,
-  { zone, tenancy }: { zone: string; tenancy: 'default' | 'dedicated' },
-  tenants: ReadonlyMap<string, readonly HostTenant[]>,
-): Promise<HostRoom[]> {
-  const rows = await db.selectFrom('hosts').selectAll().where('region', '=', region).execute()
-  return rows.filter((host) => (host.zone ?? zone) === zone).filter((host) => {
-    const strangers = (tenants.get(host.host_id) ?? []).filter((each) => each.accountId !== account)
-    return tenancy === 'dedicated' ? strangers.length === 0 : strangers.every((each) => each.tenancy === 'default')
-  })
 }

@@ -3,14 +3,15 @@ import { instanceType, suggestType } from '../catalogue/instance-types.ts'
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { capacityReservationDoc, wakeReservation, type CapacityReservationDoc } from '../model/capacity-reservation.ts'
-import { reserveRoom } from '../model/capacity-reservation-room.ts'
+import { reserveRoom, type HostRoom } from '../model/capacity-reservation-room.ts'
 import { insertRow } from '../store/prepared.ts'
 import type { CapacityReservationTable } from '../store/schema.ts'
 import { adoptMatching } from './capacity-reservation-matches.ts'
-import { forgetEndedReservations, hostsFor, loadReservationToWire, reservationTenants } from './capacity-reservation-rows.ts'
+import { forgetEndedReservations, loadReservationToWire } from './capacity-reservation-rows.ts'
 import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
 import { chosenZone } from './create-subnet.ts'
+import { loadTenants } from './launch-placement.ts'
 import { checkEnum, invalidValue, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { canBeEbsOptimized } from './run-instances-options.ts'
 import { sizeOf } from './run-instances-input.ts'
@@ -132,7 +133,7 @@ export function requestedEnd(
 export async function addRoom(context: Context, row: CapacityReservationTable, count: number): Promise<void> {
   const adopted = await adoptMatching(context, row, count)
   const { tenancy } = capacityReservationDoc(row)
-  const hosts = await hostsFor(context, { zone: row.zone, tenancy }, await reservationTenants(context))
+  const hosts = await hostsFor(context, row.zone, tenancy)
   if (await reserveRoom(context.db, row, hosts, count - adopted)) return
   throw new ApiError(
     'InsufficientInstanceCapacity',
@@ -140,4 +141,15 @@ export async function addRoom(context: Context, row: CapacityReservationTable, c
       `for a capacity reservation of ${row.total} instances. Terminate or stop instances, or reserve for fewer; ` +
       '"hearth status" shows what is free.',
   )
+}
+
+/** The hosts of a zone that instances of this account and tenancy may be on. */
+async function hostsFor(context: Context, zone: string, tenancy: 'default' | 'dedicated'): Promise<HostRoom[]> {
+  const { db, region } = context
+  const rows = await db.selectFrom('hosts').selectAll().where('region', '=', region).orderBy('host_id').execute()
+  const tenants = await loadTenants(context, tenancy)
+  return rows.filter((host) => (host.zone ?? zone) === zone).filter((host) => {
+    const others = tenants.get(host.host_id) ?? []
+    return tenancy === 'dedicated' ? others.length === 0 : others.every((each) => each.tenancy === 'default')
+  })
 }

@@ -108,7 +108,7 @@ const reservationsOfOthers = prepared((db, account: string) =>
     .select(['at.host_id', 'of.account_id', 'of.doc']).where('of.state', '=', 'active').where('of.account_id', '<>', account))
 
 /** Other accounts' instances and reservations by host, as far as they forbid anything to one of that tenancy. */
-async function loadTenants({ db, account }: Context, tenancy: 'default' | 'dedicated'): Promise<Map<string, HostTenant[]>> {
+export async function loadTenants({ db, account }: Context, tenancy: 'default' | 'dedicated'): Promise<Map<string, HostTenant[]>> {
   const tenants = new Map<string, HostTenant[]>()
   const add = (hostId: string, tenant: HostTenant) => {
     tenants.set(hostId, [...(tenants.get(hostId) ?? []), tenant])

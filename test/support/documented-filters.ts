@@ -188,4 +188,11 @@ export const DOCUMENTED_FILTERS = {
   DescribeNetworkInsightsAnalyses: `
     path-found status
   `.trim().split(/\s+/),
+  DescribeCapacityReservations: `
+    availability-zone end-date end-date-type instance-match-criteria instance-platform instance-type outpost-arn owner-id
+    placement-group-arn start-date state tenancy
+  `.trim().split(/\s+/),
+  DescribeHosts: `
+    auto-placement availability-zone client-token host-reservation-id instance-type state
+  `.trim().split(/\s+/),
 }
