@@ -57,6 +57,7 @@ import { describeInstanceImageMetadata } from './instance-image-metadata.ts'
 import { modifyInstanceCpuOptions, modifyInstanceMaintenanceOptions } from './instance-options.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
+import { modifyInstancePlacement } from './modify-instance-placement.ts'
 import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
 import { describeInstanceStatus } from './instance-status.ts'
 import { describeInstanceTypeOfferings } from './instance-type-offerings.ts'
@@ -97,6 +98,7 @@ import {
 } from './network-interface-attributes.ts'
 import { describeNetworkInterfaces } from './network-interfaces.ts'
 import { mutation, type Operation, pagedQuery, query } from './operation.ts'
+import { createPlacementGroup, deletePlacementGroup, describePlacementGroups } from './placement-groups.ts'
 import {
   describePrefixLists, getManagedPrefixListAssociations, getManagedPrefixListEntries,
 } from './prefix-list-contents.ts'
@@ -176,6 +178,7 @@ export const operations: Record<string, Operation> = {
   CreateNetworkAclEntry: mutation(createNetworkAclEntry),
   CreateNetworkInsightsPath: mutation(createNetworkInsightsPath),
   CreateNetworkInterface: mutation(createNetworkInterface),
+  CreatePlacementGroup: mutation(createPlacementGroup),
   CreateRoute: mutation(createRoute),
   CreateRouteTable: mutation(createRouteTable),
   CreateSecurityGroup: mutation(createSecurityGroup),
@@ -198,6 +201,7 @@ export const operations: Record<string, Operation> = {
   DeleteNetworkInsightsAnalysis: mutation(deleteNetworkInsightsAnalysis),
   DeleteNetworkInsightsPath: mutation(deleteNetworkInsightsPath),
   DeleteNetworkInterface: mutation(deleteNetworkInterface),
+  DeletePlacementGroup: mutation(deletePlacementGroup),
   DeleteRoute: mutation(deleteRoute),
   DeleteRouteTable: mutation(deleteRouteTable),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
@@ -238,6 +242,7 @@ export const operations: Record<string, Operation> = {
   DescribeNetworkInsightsPaths: query(describeNetworkInsightsPaths),
   DescribeNetworkInterfaceAttribute: query(describeNetworkInterfaceAttribute),
   DescribeNetworkInterfaces: query(describeNetworkInterfaces),
+  DescribePlacementGroups: query(describePlacementGroups),
   DescribePrefixLists: query(describePrefixLists),
   DescribeRegions: query(describeRegions),
   DescribeRouteTables: query(describeRouteTables),
@@ -308,6 +313,7 @@ export const operations: Record<string, Operation> = {
   ModifyInstanceMaintenanceOptions: mutation(modifyInstanceMaintenanceOptions),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
   ModifyInstanceMetadataOptions: mutation(modifyInstanceMetadataOptions),
+  ModifyInstancePlacement: mutation(modifyInstancePlacement),
   ModifyLaunchTemplate: mutation(modifyLaunchTemplate),
   ModifyManagedPrefixList: mutation(modifyManagedPrefixList),
   ModifyNetworkInterfaceAttribute: mutation(modifyNetworkInterfaceAttribute),

@@ -166,6 +166,9 @@ export const DOCUMENTED_FILTERS = {
   DescribeNatGateways: `
     nat-gateway-id state subnet-id vpc-id
   `.trim().split(/\s+/),
+  DescribePlacementGroups: `
+    group-name group-arn spread-level state strategy
+  `.trim().split(/\s+/),
   DescribeRouteTables: `
     association.gateway-id association.route-table-association-id association.route-table-id association.subnet-id
     association.main owner-id route-table-id route.destination-cidr-block route.destination-ipv6-cidr-block
