@@ -14,13 +14,10 @@ import { deleteTagsOf, tagsOf, toWireTags } from './tags.ts'
 /**
  * What each host has free in reservations of this account for a type, oldest first: for the scheduler. Those whose time is
  * over have nothing, whether they have been ended or not.
- *
- * @param zone narrows to it; hosts of one zone need not say so.
  */
 export async function loadReservations(
   { db, account, nowMs }: Pick<Context, 'db' | 'account' | 'nowMs'>,
   instanceType: string,
-  zone?: string,
 ): Promise<Map<string, ReservedCapacity[]>> {
   const rows = await db
     .selectFrom('capacity_reservation_hosts as slots')
@@ -29,7 +26,7 @@ export async function loadReservations(
     .where('account_id', '=', account).where('instance_type', '=', instanceType).where('state', '=', 'active')
     .where((eb) => eb('reserved', '>', eb.ref('used')))
     .orderBy('created_ms').orderBy('reservations.capacity_reservation_id').execute()
-  const open = rows.filter((row) => stateOfReservation(row, nowMs) === 'active' && (zone === undefined || row.zone === zone))
+  const open = rows.filter((row) => stateOfReservation(row, nowMs) === 'active')
   return new Map([...groupBy(open, (row) => row.host_id)].map(([hostId, slots]) => [hostId, slots.map((row): ReservedCapacity => ({
     capacityReservationId: row.capacity_reservation_id, matchCriteria: row.match_criteria,
     tenancy: capacityReservationDoc(row).tenancy, free: row.reserved - row.used, createdMs: row.created_ms,

@@ -8,20 +8,12 @@ import { forgetTokensOf } from './client-token.ts'
 import type { Context } from './context.ts'
 import { deleteTagsOf, tagsOf, toWireTags } from './tags.ts'
 
-/**
- * The account's dedicated hosts, by the hosts that they are parts of, oldest first: for the scheduler.
- *
- * @param zone narrows to it; hosts of one zone need not say so.
- */
-export async function loadDedicatedHosts(
-  { db, account }: Pick<Context, 'db' | 'account'>,
-  zone?: string,
-): Promise<Map<string, DedicatedHostCapacity[]>> {
+/** The account's dedicated hosts, by the hosts that they are parts of, oldest first: for the scheduler. */
+export async function loadDedicatedHosts({ db, account }: Pick<Context, 'db' | 'account'>): Promise<Map<string, DedicatedHostCapacity[]>> {
   const rows = await db
     .selectFrom('dedicated_hosts').selectAll().where('account_id', '=', account).where('state', '=', 'available')
     .orderBy('created_ms').orderBy('dedicated_host_id').execute()
-  const there = rows.filter((row) => zone === undefined || row.zone === zone)
-  return new Map([...groupBy(there, (row) => row.host_id)].map(([hostId, parts]) => [hostId, parts.map(toCapacity)]))
+  return new Map([...groupBy(rows, (row) => row.host_id)].map(([hostId, parts]) => [hostId, parts.map(toCapacity)]))
 }
 
 function toCapacity(row: DedicatedHostTable): DedicatedHostCapacity {

@@ -14,7 +14,6 @@ const ZONE = 'us-east-1a'
 let cloud: TestCloud
 let imageId: string
 beforeAll(async () => {
-  // In whichever zone: a third of it is four instances of t3.medium.
   cloud = await startTestCloud({ capacity: { cpus: 24, memoryMib: 49_152, guestLimits: { vcpus: 24, memoryMib: 49_152 } } })
   imageId = await tinyImageId(cloud)
 })
@@ -34,6 +33,12 @@ const launch = (change: Partial<RunInstancesCommandInput> = {}) => cloud.ec2.sen
 }))
 async function launchOne(change: Partial<RunInstancesCommandInput> = {}): Promise<string> {
   return (await launch(change)).Instances?.[0]?.InstanceId ?? ''
+}
+/** How many instances of t3.medium the zone has room for: 2 vCPUs and 4 GiB. */
+async function placesInZone(): Promise<number> {
+  const hosts = await cloud.store.read((db) => db.selectFrom('hosts').selectAll().execute())
+  return hosts.filter((host) => (host.zone ?? ZONE) === ZONE)
+    .reduce((sum, host) => sum + Math.min(Math.floor(host.vcpus / 2), Math.floor(host.memory_mib / 4096)), 0)
 }
 async function instance(id: string) {
   const { Reservations } = await cloud.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }))
@@ -86,9 +91,10 @@ describe('a capacity reservation', () => {
   })
 
   test('keeps others out, until it is cancelled', async () => {
-    const id = await reserve({ InstanceCount: 12, InstanceMatchCriteria: 'targeted' }).catch(() => reserve({ InstanceCount: 4, InstanceMatchCriteria: 'targeted' }))
+    const places = await placesInZone()
+    const id = await reserve({ InstanceCount: places, InstanceMatchCriteria: 'targeted' })
     await expect(launch()).rejects.toMatchObject({ name: 'InsufficientInstanceCapacity' })
-    await expect(cloud.ec2.send(new ModifyCapacityReservationCommand({ CapacityReservationId: id, InstanceCount: 13 }))).rejects.toMatchObject({
+    await expect(cloud.ec2.send(new ModifyCapacityReservationCommand({ CapacityReservationId: id, InstanceCount: places + 1 }))).rejects.toMatchObject({
       name: 'InsufficientInstanceCapacity',
     })
     await cancel(id)
@@ -105,6 +111,20 @@ describe('a capacity reservation', () => {
     const rows = await cloud.store.read((db) => db.selectFrom('capacity_reservation_hosts').selectAll().execute())
     expect(rows.filter((row) => row.capacity_reservation_id === id)).toEqual([])
     await terminate(launched)
+  })
+
+  test('and launches that come at once never promise more than there is', async () => {
+    const places = await placesInZone()
+    const calls = Array.from({ length: places + 4 }, (_, each) => (each % 2 === 0
+      ? launchOne({ CapacityReservationSpecification: { CapacityReservationPreference: 'none' } })
+      : reserve({ InstanceCount: 1, InstanceMatchCriteria: 'targeted' })))
+    const outcomes = await Promise.allSettled(calls)
+    const made = outcomes.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
+    const refused = outcomes.flatMap((each) => (each.status === 'rejected' ? [(each.reason as Error).name] : []))
+    expect([made.length, new Set(refused)]).toEqual([places, new Set(['InsufficientInstanceCapacity'])])
+    expect(await cloud.store.read(capacityProblems)).toEqual([])
+    await terminate(...made.filter((id) => id.startsWith('i-')))
+    for (const id of made.filter((each) => each.startsWith('cr-'))) await cancel(id)
   })
 
   test('can be tried without being made', async () => {
