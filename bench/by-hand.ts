@@ -157,6 +157,7 @@ function metadataOf(publicKey: string): InstanceMetadata {
   return {
     region: 'us-east-1', accountId: '123456789012', instanceId: INSTANCE_ID, instanceType: 't3.micro', imageId: 'ami-byhand',
     reservationId: 'r-byhand', launchIndex: 0, launchMs: systemClock.now(), architecture: 'x86_64', zone: 'us-east-1a',
+    placementGroup: null, partitionNumber: null, dedicatedHostId: null,
     options: { httpTokens: 'optional', httpPutResponseHopLimit: 1, httpEndpoint: 'enabled', instanceMetadataTags: 'disabled' },
     monitoring: 'disabled', hibernation: false,
     userData: null, keyName: 'bench', publicKey, rootDeviceName: '/dev/xvda', hostDomain: 'ec2.internal',

@@ -24,6 +24,7 @@ const HTTP_STATUS: Record<string, number> = {
   AuthFailure: 401,
   UnauthorizedOperation: 403,
   DryRunOperation: 412,
+  InsufficientHostCapacity: 500,
   InsufficientInstanceCapacity: 500,
   InternalError: 500,
   RequestLimitExceeded: 503,

@@ -4,7 +4,8 @@ import type { Random } from './random.ts'
 export type IdPrefix =
   | 'i' | 'r' | 'vol' | 'snap' | 'ami' | 'eni' | 'eni-attach' | 'vpc' | 'subnet' | 'sg' | 'sgr' | 'key'
   | 'igw' | 'rtb' | 'rtbassoc' | 'acl' | 'aclassoc' | 'dopt' | 'eipalloc' | 'eipassoc' | 'nat' | 'pcx' | 'pl'
-  | 'vpc-cidr-assoc' | 'nip' | 'nia' | 'lay' | 'mem' | 'pk' | 'import-ami' | 'import-snap' | 'retention' | 'instance-event' | 'lt'
+  | 'vpc-cidr-assoc' | 'nip' | 'nia' | 'lay' | 'mem' | 'pk' | 'import-ami' | 'import-snap' | 'retention' | 'instance-event' | 'lt' | 'pg'
+  | 'cr' | 'h'
 
 /** A new id: the prefix and 17 hexadecimal digits, as EC2 has made them since 2016. */
 export function newId(random: Random, prefix: IdPrefix): string {

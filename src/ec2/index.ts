@@ -9,6 +9,13 @@ import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screensh
 import { copyImage } from './copy-image.ts'
 import { createImage, finishCreateImage } from './create-image.ts'
 import { copySnapshot } from './copy-snapshot.ts'
+import { cancelCapacityReservation, describeCapacityReservations, getCapacityReservationUsage } from './capacity-reservations.ts'
+import { createCapacityReservation } from './capacity-reservations-create.ts'
+import { modifyInstanceCapacityReservationAttributes } from './capacity-reservations-instance.ts'
+import { modifyCapacityReservation } from './capacity-reservations-modify.ts'
+import { createCapacityReservationBySplitting, moveCapacityReservationInstances } from './capacity-reservations-split.ts'
+import { describeHosts, modifyHosts, releaseHosts } from './dedicated-hosts.ts'
+import { allocateHosts } from './dedicated-hosts-allocate.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
 import {
@@ -50,6 +57,7 @@ import { describeInstanceImageMetadata } from './instance-image-metadata.ts'
 import { modifyInstanceCpuOptions, modifyInstanceMaintenanceOptions } from './instance-options.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
+import { modifyInstancePlacement } from './modify-instance-placement.ts'
 import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
 import { describeInstanceStatus } from './instance-status.ts'
 import { describeInstanceTypeOfferings } from './instance-type-offerings.ts'
@@ -90,6 +98,7 @@ import {
 } from './network-interface-attributes.ts'
 import { describeNetworkInterfaces } from './network-interfaces.ts'
 import { mutation, type Operation, pagedQuery, query } from './operation.ts'
+import { createPlacementGroup, deletePlacementGroup, describePlacementGroups } from './placement-groups.ts'
 import {
   describePrefixLists, getManagedPrefixListAssociations, getManagedPrefixListEntries,
 } from './prefix-list-contents.ts'
@@ -136,6 +145,7 @@ import { describeAvailabilityZones, describeRegions } from './zones.ts'
 export const operations: Record<string, Operation> = {
   AcceptVpcPeeringConnection: mutation(acceptVpcPeeringConnection),
   AllocateAddress: mutation(allocateAddress),
+  AllocateHosts: mutation(allocateHosts),
   AssignPrivateIpAddresses: mutation(assignPrivateIpAddresses),
   AssociateAddress: mutation(associateAddress),
   AssociateDhcpOptions: mutation(associateDhcpOptions),
@@ -146,10 +156,13 @@ export const operations: Record<string, Operation> = {
   AttachVolume: mutation(attachVolume),
   AuthorizeSecurityGroupEgress: mutation(authorizeSecurityGroupEgress),
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
+  CancelCapacityReservation: mutation(cancelCapacityReservation),
   CancelImageLaunchPermission: mutation(cancelImageLaunchPermission),
   CancelImportTask: mutation(cancelImportTask),
   CopyImage: mutation(copyImage),
   CopySnapshot: mutation(copySnapshot),
+  CreateCapacityReservation: mutation(createCapacityReservation),
+  CreateCapacityReservationBySplitting: mutation(createCapacityReservationBySplitting),
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
@@ -165,6 +178,7 @@ export const operations: Record<string, Operation> = {
   CreateNetworkAclEntry: mutation(createNetworkAclEntry),
   CreateNetworkInsightsPath: mutation(createNetworkInsightsPath),
   CreateNetworkInterface: mutation(createNetworkInterface),
+  CreatePlacementGroup: mutation(createPlacementGroup),
   CreateRoute: mutation(createRoute),
   CreateRouteTable: mutation(createRouteTable),
   CreateSecurityGroup: mutation(createSecurityGroup),
@@ -187,6 +201,7 @@ export const operations: Record<string, Operation> = {
   DeleteNetworkInsightsAnalysis: mutation(deleteNetworkInsightsAnalysis),
   DeleteNetworkInsightsPath: mutation(deleteNetworkInsightsPath),
   DeleteNetworkInterface: mutation(deleteNetworkInterface),
+  DeletePlacementGroup: mutation(deletePlacementGroup),
   DeleteRoute: mutation(deleteRoute),
   DeleteRouteTable: mutation(deleteRouteTable),
   DeleteSecurityGroup: mutation(deleteSecurityGroup),
@@ -201,7 +216,9 @@ export const operations: Record<string, Operation> = {
   DescribeAddresses: query(describeAddresses),
   DescribeAddressesAttribute: query(describeAddressesAttribute),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
+  DescribeCapacityReservations: query(describeCapacityReservations),
   DescribeDhcpOptions: query(describeDhcpOptions),
+  DescribeHosts: query(describeHosts),
   DescribeImageAttribute: query(describeImageAttribute),
   DescribeImages: query(describeImages),
   DescribeImportImageTasks: query(describeImportImageTasks),
@@ -225,6 +242,7 @@ export const operations: Record<string, Operation> = {
   DescribeNetworkInsightsPaths: query(describeNetworkInsightsPaths),
   DescribeNetworkInterfaceAttribute: query(describeNetworkInterfaceAttribute),
   DescribeNetworkInterfaces: query(describeNetworkInterfaces),
+  DescribePlacementGroups: query(describePlacementGroups),
   DescribePrefixLists: query(describePrefixLists),
   DescribeRegions: query(describeRegions),
   DescribeRouteTables: query(describeRouteTables),
@@ -264,6 +282,7 @@ export const operations: Record<string, Operation> = {
   EnableSerialConsoleAccess: mutation(enableSerialConsoleAccess),
   EnableSnapshotBlockPublicAccess: mutation(enableSnapshotBlockPublicAccess),
   EnableVolumeIO: mutation(enableVolumeIO),
+  GetCapacityReservationUsage: query(getCapacityReservationUsage),
   GetConsoleOutput: mutation(getConsoleOutput, undefined, awaitConsoleOutput),
   GetConsoleScreenshot: mutation(getConsoleScreenshot, undefined, awaitConsoleScreenshot),
   GetEbsDefaultKmsKeyId: query(getEbsDefaultKmsKeyId),
@@ -282,15 +301,19 @@ export const operations: Record<string, Operation> = {
   ListSnapshotsInRecycleBin: query(listSnapshotsInRecycleBin),
   ListVolumesInRecycleBin: query(listVolumesInRecycleBin),
   LockSnapshot: mutation(lockSnapshot),
+  ModifyCapacityReservation: mutation(modifyCapacityReservation),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
+  ModifyHosts: mutation(modifyHosts),
   ModifyImageAttribute: mutation(modifyImageAttribute),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
+  ModifyInstanceCapacityReservationAttributes: mutation(modifyInstanceCapacityReservationAttributes),
   ModifyInstanceCpuOptions: mutation(modifyInstanceCpuOptions),
   ModifyInstanceCreditSpecification: mutation(modifyInstanceCreditSpecification),
   ModifyInstanceEventStartTime: mutation(modifyInstanceEventStartTime),
   ModifyInstanceMaintenanceOptions: mutation(modifyInstanceMaintenanceOptions),
   ModifyInstanceMetadataDefaults: mutation(modifyInstanceMetadataDefaults),
   ModifyInstanceMetadataOptions: mutation(modifyInstanceMetadataOptions),
+  ModifyInstancePlacement: mutation(modifyInstancePlacement),
   ModifyLaunchTemplate: mutation(modifyLaunchTemplate),
   ModifyManagedPrefixList: mutation(modifyManagedPrefixList),
   ModifyNetworkInterfaceAttribute: mutation(modifyNetworkInterfaceAttribute),
@@ -303,10 +326,12 @@ export const operations: Record<string, Operation> = {
   ModifyVpcPeeringConnectionOptions: mutation(modifyVpcPeeringConnectionOptions),
   ModifyVpcTenancy: mutation(modifyVpcTenancy),
   MonitorInstances: mutation(monitorInstances),
+  MoveCapacityReservationInstances: mutation(moveCapacityReservationInstances),
   RebootInstances: mutation(rebootInstances),
   RegisterImage: mutation(registerImage),
   RejectVpcPeeringConnection: mutation(rejectVpcPeeringConnection),
   ReleaseAddress: mutation(releaseAddress),
+  ReleaseHosts: mutation(releaseHosts),
   ReplaceNetworkAclAssociation: mutation(replaceNetworkAclAssociation),
   ReplaceNetworkAclEntry: mutation(replaceNetworkAclEntry),
   ReplaceRoute: mutation(replaceRoute),

@@ -21,10 +21,8 @@ export const INSTANCE_FIELDS: FilterFields<InstanceItem> = {
   ...blockDeviceFields(),
   ...interfaceFields(),
   ...withoutValue(
-    'affinity', 'capacity-reservation-id',
-    'capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id',
     'capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn',
-    'host-id', 'iam-instance-profile.arn', 'iam-instance-profile.id', 'instance-lifecycle', 'ipv6-address', 'kernel-id',
+    'iam-instance-profile.arn', 'iam-instance-profile.id', 'instance-lifecycle', 'ipv6-address', 'kernel-id',
     'network-interface.addresses.association.carrier-ip', 'network-interface.addresses.association.customer-owned-ip',
     'network-interface.association.carrier-ip', 'network-interface.association.customer-owned-ip',
     'network-interface.deny-all-igw-traffic', 'network-interface.ipv4-prefixes.ipv4-prefix',
@@ -32,13 +30,17 @@ export const INSTANCE_FIELDS: FilterFields<InstanceItem> = {
     'network-interface.ipv6-addresses.is-primary-ipv6', 'network-interface.ipv6-native',
     'network-interface.ipv6-prefixes.ipv6-prefix', 'network-interface.operator.principal',
     'network-interface.outpost-arn', 'network-interface.requester-id', 'operator.principal', 'outpost-arn',
-    'placement-group-name', 'placement-partition-number', 'platform', 'product-code', 'product-code.type', 'ramdisk-id',
+    'platform', 'product-code', 'product-code.type', 'ramdisk-id',
     'requester-id', 'spot-instance-request-id', 'tpm-support',
   ),
 }
 
 function placementFields(): FilterFields<InstanceItem> {
   return {
+    affinity: ({ instance }) => instance.Placement?.Affinity,
+    'host-id': ({ instance }) => instance.Placement?.HostId,
+    'placement-group-name': ({ instance }) => text(instance.Placement?.GroupName),
+    'placement-partition-number': ({ instance }) => text(instance.Placement?.PartitionNumber),
     'availability-zone': ({ instance }) => instance.Placement?.AvailabilityZone,
     'availability-zone-id': ({ instance }) => instance.Placement?.AvailabilityZoneId,
     'dns-name': ({ instance }) => text(instance.PublicDnsName),
@@ -92,6 +94,9 @@ function platformFields(): FilterFields<InstanceItem> {
 
 function optionFields(): FilterFields<InstanceItem> {
   return {
+    'capacity-reservation-id': ({ instance }) => instance.CapacityReservationId,
+    'capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id': ({ instance }) =>
+      instance.CapacityReservationSpecification?.CapacityReservationTarget?.CapacityReservationId,
     'capacity-reservation-specification.capacity-reservation-preference': ({ instance }) =>
       instance.CapacityReservationSpecification?.CapacityReservationPreference,
     'enclave-options.enabled': ({ instance }) => text(instance.EnclaveOptions?.Enabled),

@@ -1,4 +1,5 @@
 import type { RunInstancesRequest } from '@aws-sdk/client-ec2'
+import { contains, parseCidr, parseIpv4 } from '../core/cidr.ts'
 import { ApiError } from '../core/errors.ts'
 import { zoneIdOf } from '../model/zone.ts'
 import { prepared } from '../store/prepared.ts'
@@ -18,6 +19,10 @@ export interface LaunchNetwork {
   subnet: SubnetTable
   /** In the order of their device indexes, the primary one first. */
   interfaces: LaunchInterface[]
+  /** The zones that it may be in: several where the launch leaves that to us, each with a default subnet. */
+  zones: string[]
+  /** The default subnets of those zones, for `networkIn`. */
+  subnets: readonly SubnetTable[]
 }
 
 /** One interface of each instance: a new one, or (for one instance only) one that is there. */
@@ -29,6 +34,8 @@ export interface LaunchInterface {
   groupIds: string[]
   description: string
   addresses: AddressRequest
+  /** As it was asked for; undefined leaves it to the subnet. */
+  associatePublicIp: boolean | undefined
   assignPublicIp: boolean
 }
 
@@ -62,7 +69,36 @@ export async function requestedNetwork(context: Context, input: LaunchInput, typ
   if (!primary) throw new Error('a launch without interfaces')
   for (const { subnet } of interfaces) checkTogether(primary.subnet, subnet)
   checkZone(context, primary.subnet, input.Placement)
-  return { subnet: primary.subnet, interfaces }
+  const subnets = await otherSubnets(context, input, requests)
+  const zones = subnets.length > 0 ? subnets.map((each) => each.zone) : [primary.subnet.zone]
+  return { subnet: primary.subnet, interfaces, zones, subnets }
+}
+
+/** The default subnets, where a launch says nothing of where it is to be; those that have the addresses it asks for. */
+async function otherSubnets(context: Context, input: LaunchInput, requests: readonly InterfaceRequest[]): Promise<SubnetTable[]> {
+  if (placementZone(context, input.Placement) !== undefined) return []
+  if (requests.some((each) => each.interfaceId !== null || each.subnetId)) return []
+  const addresses = requests.flatMap(({ addresses: { primary, secondary } }) => [primary ?? [], secondary].flat())
+  return (await defaultSubnets(context.db, context.account)).filter((subnet) => addresses.every((each) => isWithin(each, subnet.cidr)))
+}
+
+function isWithin(address: string, cidr: string): boolean {
+  const block = parseCidr(cidr)
+  const value = parseIpv4(address)
+  return block !== undefined && value !== undefined && contains(block, value)
+}
+
+/** The same network in the zone that was chosen for it. */
+export function networkIn(network: LaunchNetwork, zone: string | undefined): LaunchNetwork {
+  const subnet = network.subnets.find((each) => each.zone === zone)
+  if (!subnet) return network
+  const isOnly = network.interfaces.length === 1
+  return {
+    ...network, subnet,
+    interfaces: network.interfaces.map((each) => ({
+      ...each, subnet, assignPublicIp: isOnly && (each.associatePublicIp ?? subnet.map_public_ip === 1),
+    })),
+  }
 }
 
 /** The zone that a launch names, itself or by its subnet or interface; undefined when it leaves that to us. */
@@ -102,6 +138,7 @@ async function newInterface(
     groupIds: await findGroups(context, subnet, request.groupIds, names),
     description: request.description,
     addresses: request.addresses,
+    associatePublicIp: request.associatePublicIp,
     // An instance with several interfaces gets no automatic address:
     // https://docs.aws.amazon.com/vpc/latest/userguide/vpc-ip-addressing.html
     assignPublicIp: isOnly && (request.associatePublicIp ?? subnet.map_public_ip === 1),
@@ -123,7 +160,7 @@ async function existingInterface(
   checkAddressCount(typeName, 1 + secondary.length)
   return {
     deviceIndex: request.deviceIndex, deleteOnTermination: false, existing, subnet, groupIds: [], description: '',
-    addresses: request.addresses, assignPublicIp: false,
+    addresses: request.addresses, associatePublicIp: undefined, assignPublicIp: false,
   }
 }
 

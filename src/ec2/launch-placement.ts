@@ -1,29 +1,30 @@
-import type { RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { takeCapacity } from '../model/capacity.ts'
 import { hostDoc } from '../model/host.ts'
-import { instanceDoc } from '../model/instance.ts'
-import { ANYWHERE, type Place, type PlacementWish } from '../model/placement.ts'
-import { place, type HostCapacity, type Placement, type PlacementRequest } from '../scheduler/place.ts'
+import { changeInstanceDoc, instanceDoc, placementWish } from '../model/instance.ts'
+import type { Place, PlacementWish } from '../model/placement.ts'
+import { place, type HostCapacity, type HostTenant, type Placement, type PlacementRequest } from '../scheduler/place.ts'
+import { prepared } from '../store/prepared.ts'
 import type { InstanceTable } from '../store/schema.ts'
+import { loadReservations } from './capacity-reservation-rows.ts'
 import type { Context } from './context.ts'
-
-/** What a launch asks of the place of its instances. */
-export async function requestedPlacement(_context: Context, _input: RunInstancesRequest): Promise<PlacementWish> {
-  return ANYWHERE
-}
+import { loadDedicatedHosts } from './dedicated-host-rows.ts'
+import { loadGroupPlacement } from './placement-group-rows.ts'
 
 /** What of a request for places its caller knows. */
 export type PlaceRequest = Omit<PlacementRequest, 'accountId' | 'group' | 'strategy'>
 
 /**
- * Decides where instances go, and counts them against what is there.
+ * Decides where instances go, and counts them against what is there. What it reads is of the same transaction, which the
+ * store lets through only where nobody else has changed it.
  *
  * @throws ApiError InsufficientInstanceCapacity, and what `place` throws.
  */
 export async function takePlaces(context: Context, request: PlaceRequest): Promise<Placement[]> {
-  const hosts = await loadHosts(context)
-  const placements = place(hosts, { ...request, accountId: context.account, group: null, strategy: context.placement })
+  const { wish } = request
+  const hosts = await loadHosts(context, request)
+  const group = wish.placementGroupId === null ? null : await loadGroupPlacement(context.db, wish.placementGroupId)
+  const placements = place(hosts, { ...request, accountId: context.account, group, strategy: context.placement })
   for (const each of placements) {
     if (await takeCapacity(context.db, placeOf(each), request, each.count)) continue
     throw new ApiError('InsufficientInstanceCapacity', `There is no room for ${request.instanceType} on ${each.hostId} any more.`)
@@ -32,18 +33,30 @@ export async function takePlaces(context: Context, request: PlaceRequest): Promi
 }
 
 /**
- * A place for a stopped instance: where it was, or wherever else in its zone there is room.
+ * A place for a stopped instance: where it was, or wherever else in its zone there is room. It stays in its partition; with
+ * affinity it stays on its dedicated host, and one that is on none yet stays from now on.
  *
  * @returns the columns of its row that say so.
  */
 export async function takePlaceAgain(context: Context, row: InstanceTable): Promise<Place> {
-  const { placement: wish = ANYWHERE, architecture } = instanceDoc(row)
+  const doc = instanceDoc(row)
+  const wish = placementWish(doc)
+  const isBound = wish.affinity === 'host'
   const [found] = await takePlaces(context, {
-    instanceType: row.instance_type, zone: row.zone, architecture, vcpus: row.vcpus, memoryMib: row.memory_mib,
-    minCount: 1, maxCount: 1, wish, preferredHostId: row.host_id,
+    instanceType: row.instance_type, zones: [row.zone], architecture: doc.architecture, vcpus: row.vcpus, memoryMib: row.memory_mib,
+    minCount: 1, maxCount: 1, preferredHostId: row.host_id, preferredDedicatedHostId: wish.dedicatedHostId,
+    wish: {
+      ...wish, dedicatedHostId: isBound ? wish.dedicatedHostId : null, partitionNumber: row.partition_number ?? wish.partitionNumber,
+    },
   })
   if (!found) throw new Error(`no place for ${row.instance_id}, and no error either`)
+  if (isBound) await changeInstanceDoc(context.db, row.instance_id, { placement: boundTo(wish, found) })
   return placeOf(found)
+}
+
+/** What an instance wishes for once it is there: with affinity, to stay on its dedicated host. */
+export function boundTo(wish: PlacementWish, { dedicatedHostId }: Pick<Placement, 'dedicatedHostId'>): PlacementWish {
+  return wish.affinity === 'host' ? { ...wish, dedicatedHostId } : wish
 }
 
 /** The columns of an instance that say where it is. */
@@ -54,10 +67,58 @@ export function placeOf({ hostId, nodeId, dedicatedHostId, capacityReservationId
   }
 }
 
-async function loadHosts({ db, region }: Context): Promise<HostCapacity[]> {
-  const rows = await db.selectFrom('hosts').selectAll().where('region', '=', region).execute()
+const hostsOf = prepared((db, region: string) =>
+  db
+    .selectFrom('hosts')
+    .select(['host_id', 'node_id', 'zone', 'vcpus', 'memory_mib', 'vcpus_used', 'memory_mib_used', 'doc'])
+    .where('region', '=', region).orderBy('host_id'))
+
+/** Hosts of the region, with what of them matters for the request. */
+async function loadHosts(context: Context, { wish, instanceType }: PlaceRequest): Promise<HostCapacity[]> {
+  const rows = await hostsOf(context.db, context.region)
+  const { tenancy } = wish
+  const dedicatedHosts = tenancy === 'host' ? await loadDedicatedHosts(context) : undefined
+  const mayBeReserved = tenancy !== 'host' && (wish.reservation.preference !== 'none' || wish.reservation.targetId !== null)
+  const reservations = mayBeReserved ? await loadReservations(context, instanceType) : undefined
+  const tenants = tenancy === 'host' ? undefined : await loadTenants(context, tenancy)
   return rows.map((host) => ({
     hostId: host.host_id, nodeId: host.node_id, zone: host.zone, vcpus: host.vcpus, memoryMib: host.memory_mib,
     vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: hostDoc(host).architectures,
+    tenants: tenants?.get(host.host_id) ?? [],
+    dedicatedHosts: dedicatedHosts?.get(host.host_id) ?? [],
+    reservations: reservations?.get(host.host_id) ?? [],
   }))
+}
+
+/** An index of its own: most clouds have none of these. */
+const dedicatedOfOthers = prepared((db, account: string) =>
+  db
+    .selectFrom('instances').select(['host_id', 'account_id', 'tenancy'])
+    .where('tenancy', '=', 'dedicated').where('holds_capacity', '=', 1).where('account_id', '<>', account))
+
+const allOfOthers = prepared((db, account: string) =>
+  db
+    .selectFrom('instances').select(['host_id', 'account_id', 'tenancy']).distinct()
+    .where('tenancy', '<>', 'host').where('holds_capacity', '=', 1).where('account_id', '<>', account))
+
+const reservationsOfOthers = prepared((db, account: string) =>
+  db
+    .selectFrom('capacity_reservation_hosts as at')
+    .innerJoin('capacity_reservations as of', 'of.capacity_reservation_id', 'at.capacity_reservation_id')
+    .select(['at.host_id', 'of.account_id', 'of.doc']).where('of.state', '=', 'active').where('of.account_id', '<>', account))
+
+/** Other accounts' instances and reservations by host, as far as they forbid anything to one of that tenancy. */
+export async function loadTenants({ db, account }: Context, tenancy: 'default' | 'dedicated'): Promise<Map<string, HostTenant[]>> {
+  const tenants = new Map<string, HostTenant[]>()
+  const add = (hostId: string, tenant: HostTenant) => {
+    tenants.set(hostId, [...(tenants.get(hostId) ?? []), tenant])
+  }
+  for (const row of await (tenancy === 'dedicated' ? allOfOthers : dedicatedOfOthers)(db, account)) {
+    add(row.host_id, { accountId: row.account_id, tenancy: row.tenancy === 'dedicated' ? 'dedicated' : 'default' })
+  }
+  for (const row of await reservationsOfOthers(db, account)) {
+    const doc = JSON.parse(row.doc) as { tenancy?: HostTenant['tenancy'] }
+    add(row.host_id, { accountId: row.account_id, tenancy: doc.tenancy ?? 'default' })
+  }
+  return tenants
 }

@@ -29,7 +29,7 @@ function dataOf(instance: Instance, doc: InstanceDoc, volumes: readonly VolumeTa
   return {
     ImageId: instance.ImageId, InstanceType: instance.InstanceType, KeyName: instance.KeyName,
     EbsOptimized: instance.EbsOptimized, Monitoring: { Enabled: doc.options.monitoring === 'enabled' },
-    Placement: { AvailabilityZone: instance.Placement?.AvailabilityZone, GroupName: '', Tenancy: 'default' },
+    Placement: placementOf(instance),
     DisableApiTermination: doc.options.disableApiTermination, DisableApiStop: doc.options.disableApiStop,
     InstanceInitiatedShutdownBehavior: doc.shutdownBehavior, UserData: doc.userData ?? undefined,
     BlockDeviceMappings: (instance.BlockDeviceMappings ?? []).flatMap(({ DeviceName, Ebs }) => {
@@ -50,9 +50,15 @@ function dataOf(instance: Instance, doc: InstanceDoc, volumes: readonly VolumeTa
     ...(doc.options.cpu === null ? {} : { CpuOptions: instance.CpuOptions }),
     HibernationOptions: { Configured: instance.HibernationOptions?.Configured ?? false },
     MaintenanceOptions: { AutoRecovery: doc.options.autoRecovery },
-    CapacityReservationSpecification: { CapacityReservationPreference: doc.options.capacityReservationPreference },
+    CapacityReservationSpecification: instance.CapacityReservationSpecification,
     ...(tags.length === 0 ? {} : { TagSpecifications: [{ ResourceType: 'instance', Tags: tags }] }),
   }
+}
+
+function placementOf({ Placement: placement = {} }: Instance): ResponseLaunchTemplateData['Placement'] {
+  // A group by its name, as EC2 shows it; both would be one too many for a launch.
+  const { GroupId: _groupId, AvailabilityZoneId: _zoneId, ...rest } = placement
+  return rest as ResponseLaunchTemplateData['Placement']
 }
 
 /** Types whose performance is asked for; that of others follows from their size. */

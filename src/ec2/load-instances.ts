@@ -20,6 +20,7 @@ export async function loadInstances(db: Db, region: string, rows: readonly Insta
   const interfaces = await interfacesOf(db, ids)
   const volumes = await volumesOf(db, ids)
   const related = await loadRelated(db, region, interfaces)
+  const groupNames = await groupNamesOf(db, rows)
   const interfacesById = groupBy(interfaces, (each) => each.instance_id)
   const volumesById = groupBy(volumes, (each) => each.instance_id)
   return rows.map((row) =>
@@ -27,10 +28,20 @@ export async function loadInstances(db: Db, region: string, rows: readonly Insta
       interfaces: (interfacesById.get(row.instance_id) ?? []).map((each) => interfaceToInstanceWire(each, related(each))),
       volumes: volumesById.get(row.instance_id) ?? [],
       tags: toWireTags(tags.get(row.instance_id)),
+      groupName: row.placement_group_id === null ? undefined : groupNames.get(row.placement_group_id),
       type: instanceType(row.instance_type),
     }),
   )
 }
+
+/** Names of placement groups, by id. */
+async function groupNamesOf(db: Db, rows: readonly InstanceTable[]): Promise<Map<string, string>> {
+  const ids = rows.flatMap((row) => row.placement_group_id ?? [])
+  if (ids.length === 0) return new Map()
+  return new Map((await groupsOf(db, ids)).map((each) => [each.group_id, each.name]))
+}
+
+const groupsOf = preparedIn((db, ids) => db.selectFrom('placement_groups').select(['group_id', 'name']).where('group_id', 'in', ids))
 
 const tagsOf = preparedIn((db, ids) =>
   db

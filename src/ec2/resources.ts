@@ -79,6 +79,20 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidLaunchTemplateId.Malformed', notFoundCode: 'InvalidLaunchTemplateId.NotFound',
     notFound: (ids, isOne) => `The specified launch template${isOne ? '' : 's'}, with template ID ${ids}, ${isOne ? 'does' : 'do'} not exist.`,
   },
+  capacityReservation: {
+    type: 'capacity-reservation', prefix: 'cr', table: 'capacity_reservations', idColumn: 'capacity_reservation_id',
+    malformedCode: 'InvalidCapacityReservationId.Malformed', notFoundCode: 'InvalidCapacityReservationId.NotFound',
+    notFound: idDoesNotExist('capacity reservation'),
+  },
+  dedicatedHost: {
+    type: 'dedicated-host', prefix: 'h', table: 'dedicated_hosts', idColumn: 'dedicated_host_id',
+    malformedCode: 'InvalidHostID.Malformed', notFoundCode: 'InvalidHostID.NotFound', notFound: idDoesNotExist('host'),
+  },
+  placementGroup: {
+    type: 'placement-group', prefix: 'pg', table: 'placement_groups', idColumn: 'group_id',
+    malformedCode: 'InvalidPlacementGroupId.Malformed', notFoundCode: 'InvalidPlacementGroup.Unknown',
+    notFound: (ids, isOne) => (isOne ? `The Placement Group '${ids}' is unknown.` : `The Placement Groups '${ids}' are unknown.`),
+  },
   vpc: {
     type: 'vpc', prefix: 'vpc', table: 'vpcs', idColumn: 'vpc_id',
     malformedCode: 'InvalidVpcID.Malformed', notFoundCode: 'InvalidVpcID.NotFound', notFound: idDoesNotExist('vpc'),

@@ -25,11 +25,6 @@ const REFUSED = [
 /** Checks what can be checked without the database. */
 export function checkRunInstances(input: RunInstancesRequest): { minCount: number; maxCount: number } {
   refuseParameters(input, REFUSED.filter((name) => !asksForNothing(input[name])))
-  const placement = input.Placement ?? {}
-  for (const name of ['Affinity', 'GroupName', 'GroupId', 'HostId', 'HostResourceGroupArn', 'PartitionNumber', 'SpreadDomain'] as const) {
-    if (placement[name]) throw unsupportedParameter(`Placement.${name}`)
-  }
-  if (placement.Tenancy && placement.Tenancy !== 'default') throw unsupportedParameter(`Placement.Tenancy=${placement.Tenancy}`)
   if (!input.ImageId) throw missingParameter('ImageId')
   if (input.MinCount === undefined) throw missingParameter('MinCount')
   if (input.MaxCount === undefined) throw missingParameter('MaxCount')

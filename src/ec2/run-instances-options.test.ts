@@ -46,10 +46,6 @@ describe('the options of a launch', () => {
     [/^EBS-optimized instances are not supported/, { InstanceType: 't2.micro', EbsOptimized: true }],
     [/HostnameType=resource-name is not supported/, { PrivateDnsNameOptions: { HostnameType: 'resource-name' } }],
     [/EnableResourceNameDnsARecord is not supported/, { PrivateDnsNameOptions: { EnableResourceNameDnsARecord: true } }],
-    [/capacity-reservations-only is not supported/,
-      { CapacityReservationSpecification: { CapacityReservationPreference: 'capacity-reservations-only' } }],
-    [/CapacityReservationTarget is not supported/,
-      { CapacityReservationSpecification: { CapacityReservationTarget: { CapacityReservationId: 'cr-1' } } }],
     [/LicenseSpecifications is not supported/, { LicenseSpecifications: [{ LicenseConfigurationArn: 'x' }] }],
   ])('are refused with %s', (message, change) => {
     expect(() => options(change)).toThrow(message)

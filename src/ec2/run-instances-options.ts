@@ -24,7 +24,7 @@ export function requestedOptions(input: RunInstancesRequest, typeName: string): 
     autoRecovery:
       checkEnum('MaintenanceOptions.AutoRecovery', input.MaintenanceOptions?.AutoRecovery, ['default', 'disabled']) ?? 'default',
     rebootMigration: 'default',
-    capacityReservationPreference: requestedReservation(input.CapacityReservationSpecification),
+    capacityReservationPreference: input.CapacityReservationSpecification?.CapacityReservationPreference === 'none' ? 'none' : 'open',
     cpu: requestedCpu(input, instanceType(typeName)),
   }
 }
@@ -87,19 +87,6 @@ export function checkEbsOptimized(typeName: string): void {
 /** Whether the catalogue lists EBS optimization for a type, by default or on demand. */
 export function canBeEbsOptimized(typeName: string): boolean {
   return ['supported', 'default'].includes(instanceType(typeName)?.EbsInfo?.EbsOptimizedSupport ?? 'unsupported')
-}
-
-/** There are no capacity reservations: `open` and `none` come to the same, others cannot be met. */
-function requestedReservation(asked: RunInstancesRequest['CapacityReservationSpecification']): 'open' | 'none' {
-  const target = asked?.CapacityReservationTarget
-  if (target?.CapacityReservationId || target?.CapacityReservationResourceGroupArn) {
-    throw unsupportedParameter('CapacityReservationSpecification.CapacityReservationTarget')
-  }
-  const name = 'CapacityReservationSpecification.CapacityReservationPreference'
-  const preference =
-    checkEnum(name, asked?.CapacityReservationPreference, ['open', 'none', 'capacity-reservations-only']) ?? 'open'
-  if (preference === 'capacity-reservations-only') throw unsupportedParameter(`${name}=${preference}`)
-  return preference
 }
 
 /** Private names are made of addresses here, so that only these can be asked for. */

@@ -3,9 +3,10 @@ import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { ARCHITECTURES, imageDoc } from '../model/image.ts'
 import type { InstanceDoc } from '../model/instance.ts'
-import { ANYWHERE, type Place, type PlacementWish } from '../model/placement.ts'
+import { ANYWHERE, type PlacementWish } from '../model/placement.ts'
 import { ensureSlot } from '../model/slot.ts'
 import { isSameDevice } from '../model/volume-device.ts'
+import type { Placement } from '../scheduler/place.ts'
 import { insertRow, prepared } from '../store/prepared.ts'
 import type { ImageTable, InstanceTable } from '../store/schema.ts'
 import { resolveImageId } from '../ssm/resolve-image.ts'
@@ -16,14 +17,15 @@ import { requireVisibleImage } from './image-rows.ts'
 import { checkTokensEnforced, metadataDefaults } from './instance-metadata-defaults.ts'
 import { attach } from './attach-network-interface.ts'
 import { requestedHibernation } from './launch-hibernation.ts'
-import { placeOf, requestedPlacement, takePlaces } from './launch-placement.ts'
-import { requestedNetwork, type LaunchNetwork } from './launch-network.ts'
+import { boundTo, placeOf, takePlaces } from './launch-placement.ts'
+import { networkIn, requestedNetwork, type LaunchNetwork } from './launch-network.ts'
 import { insertInterface } from './new-interface.ts'
 import { toReservations } from '../model/instance-wire.ts'
 import { checkEnum, unsupportedParameter } from './parameters.ts'
 import {
   checkRunInstances, requestedMetadataOptions, requestedType, requestedUserData,
 } from './run-instances-input.ts'
+import { requestedPlacement } from './requested-placement.ts'
 import { requestedOptions } from './run-instances-options.ts'
 import { withLaunchTemplate, type UsedTemplate } from './run-instances-template.ts'
 import { claimLaunchToken } from './run-instances-token.ts'
@@ -57,17 +59,17 @@ export async function runInstances(context: Context, asked: RunInstancesRequest)
   const { minCount, maxCount } = checkRunInstances(input)
   const launch = await prepareLaunch(context, input, reservationId)
   launch.tags.set('instance', [...(launch.tags.get('instance') ?? []), ...templateTags(template)])
-  const { subnet } = launch.network
   const placements = await takePlaces(context, {
-    instanceType: launch.type.name, zone: subnet.zone, architecture: launch.image.architecture, vcpus: launch.type.vcpus,
+    instanceType: launch.type.name, zones: launch.network.zones, architecture: launch.image.architecture, vcpus: launch.type.vcpus,
     memoryMib: launch.type.memoryMib, minCount, maxCount, wish: launch.wish,
   })
+  const network = networkIn(launch.network, placements[0]?.zone)
   let launchIndex = 0
   for (const placement of placements) {
-    for (let each = 0; each < placement.count; each++) await insertInstance(context, launch, placeOf(placement), launchIndex++)
+    for (let each = 0; each < placement.count; each++) await insertInstance(context, { ...launch, network }, placement, launchIndex++)
   }
   for (const nodeId of new Set(placements.map((each) => each.nodeId))) {
-    await enqueue(context.db, { kind: 'ports', id: subnet.vpc_id, hostId: nodeId }, context.nowMs)
+    await enqueue(context.db, { kind: 'ports', id: network.subnet.vpc_id, hostId: nodeId }, context.nowMs)
   }
   return answer(context, launch.reservationId)
 }
@@ -93,7 +95,7 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
   const options = requestedOptions(input, type.name)
   const root = volumes.find((each) => isSameDevice(each.deviceName, image.root_device_name))
   const hibernation = requestedHibernation(input, type.name, root)
-  const wish = await requestedPlacement(context, input)
+  const wish = await requestedPlacement(context, input, type.name)
   return {
     reservationId,
     image,
@@ -127,7 +129,6 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
       contactMs: null,
       outOfSpaceSinceMs: null,
       ...(hibernation ? { hibernation } : {}),
-      ...(wish === ANYWHERE ? {} : { placement: wish }),
       ...(options.disableApiTermination ? { wasProtected: true } : {}),
       options,
     },
@@ -165,9 +166,10 @@ async function findPublicKey({ db, account }: Context, keyName: string | undefin
   return key.public_key
 }
 
-async function insertInstance(context: Context, launch: Launch, place: Place, launchIndex: number): Promise<void> {
+async function insertInstance(context: Context, launch: Launch, placement: Placement, launchIndex: number): Promise<void> {
   const { db, account, random, nowMs } = context
-  const { network } = launch
+  const { network, wish } = launch
+  const place = placeOf(placement)
   const instanceId = newId(random, 'i')
   const slot = await ensureSlot(db, random, place.node_id, 'machine', instanceId)
   const row: InstanceTable = {
@@ -175,9 +177,10 @@ async function insertInstance(context: Context, launch: Launch, place: Place, la
     client_token: launch.clientToken, state: 'pending', instance_type: launch.type.name,
     image_id: launch.image.image_id, key_name: launch.keyName, vpc_id: network.subnet.vpc_id,
     subnet_id: network.subnet.subnet_id, zone: network.subnet.zone, slot,
-    ...place, placement_group_id: launch.wish.placementGroupId,
+    ...place, tenancy: wish.tenancy, placement_group_id: wish.placementGroupId,
     vcpus: launch.type.vcpus, memory_mib: launch.type.memoryMib, holds_capacity: 1, reboot_requested: 0, reboot_completed: 0,
-    state_ms: nowMs, launch_ms: nowMs, created_ms: nowMs, doc: JSON.stringify({ ...launch.doc, uuid: machineUuid(random) }),
+    state_ms: nowMs, launch_ms: nowMs, created_ms: nowMs,
+    doc: JSON.stringify({ ...launch.doc, uuid: machineUuid(random), ...(wish === ANYWHERE ? {} : { placement: boundTo(wish, placement) }) }),
   }
   await insertRow(db, 'instances', { ...row })
   await insertTags(db, account, 'instance', instanceId, launch.tags.get('instance') ?? [])

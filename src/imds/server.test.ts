@@ -24,6 +24,7 @@ function view(
   return {
     region: 'us-east-1', accountId: '123456789012', instanceId: 'i-1', instanceType: 't3.micro', imageId: 'ami-1',
     reservationId: 'r-1', launchIndex: 0, launchMs: NOW_MS + 123, architecture: 'x86_64', zone: 'us-east-1a',
+    placementGroup: null, partitionNumber: null, dedicatedHostId: null,
     options: {
       httpTokens: 'optional', httpPutResponseHopLimit: 1, httpEndpoint: 'enabled', instanceMetadataTags: 'disabled',
       ...options,
@@ -214,6 +215,13 @@ describe('the metadata service', () => {
 
   it('tells whether the instance can be hibernated', () => {
     expect(meta('hibernation/configured', view({ hibernation: true })).text).toBe('true')
+  })
+
+  it('tells the placement group, the partition and the dedicated host of an instance that has them', () => {
+    const placed = view({ placementGroup: 'racks', partitionNumber: 3, dedicatedHostId: 'h-1' })
+    expect(meta('placement/', placed).text.split('\n')).toEqual(
+      ['availability-zone', 'availability-zone-id', 'group-name', 'host-id', 'partition-number', 'region'])
+    expect(['group-name', 'host-id', 'partition-number'].map((each) => meta(`placement/${each}`, placed).text)).toEqual(['racks', 'h-1', '3'])
   })
 
   it('has every interface and every volume', () => {

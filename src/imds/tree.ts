@@ -15,6 +15,10 @@ export interface InstanceMetadata {
   launchMs: number
   architecture: string
   zone: string
+  /** Null for what it is in, or on, none of. */
+  placementGroup: string | null
+  partitionNumber: number | null
+  dedicatedHostId: string | null
   options: MetadataOptions
   monitoring: InstanceOptions['monitoring']
   /** Whether it was launched so that it can be hibernated. */
@@ -118,6 +122,9 @@ function metaData(view: InstanceMetadata): Directory {
     placement: directory({
       'availability-zone': view.zone,
       'availability-zone-id': zoneIdOf(view.zone),
+      'group-name': view.placementGroup ?? undefined,
+      'host-id': view.dedicatedHostId ?? undefined,
+      'partition-number': view.partitionNumber === null ? undefined : String(view.partitionNumber),
       region: view.region,
     }),
     profile: 'default-hvm',

@@ -11,7 +11,7 @@ import type { InstanceMetadata, InterfaceMetadata, MaintenanceEvent } from './tr
 /**
  * What the metadata service tells the instance that has `privateIp` in the VPC, as the primary or a
  * secondary address of any of its interfaces; undefined when none has. A guest asks for a hundred
- * paths as it boots: eleven queries at most, whatever the number of interfaces.
+ * paths as it boots: twelve queries at most, whatever the number of interfaces.
  */
 export async function loadInstanceMetadata(
   db: Db,
@@ -27,6 +27,8 @@ export async function loadInstanceMetadata(
     region, accountId: instance.account_id, instanceId, instanceType: instance.instance_type,
     imageId: instance.image_id, reservationId: instance.reservation_id, launchIndex: instance.launch_index,
     launchMs: instance.launch_ms, architecture: doc.architecture, zone: instance.zone, options: doc.metadataOptions,
+    placementGroup: await loadGroupName(db, instance.placement_group_id),
+    partitionNumber: instance.partition_number, dedicatedHostId: instance.dedicated_host_id,
     monitoring: doc.options.monitoring, hibernation: doc.hibernation ?? false,
     userData: doc.userData === null ? null : Buffer.from(doc.userData, 'base64'),
     keyName: instance.key_name, publicKey: doc.publicKey, rootDeviceName: doc.rootDeviceName,
@@ -36,6 +38,12 @@ export async function loadInstanceMetadata(
     tags: doc.metadataOptions.instanceMetadataTags === 'enabled' ? await loadTags(db, instance) : [],
     events: await loadEvents(db, instanceId),
   }
+}
+
+async function loadGroupName(db: Db, groupId: string | null): Promise<string | null> {
+  if (groupId === null) return null
+  const group = await db.selectFrom('placement_groups').select('name').where('group_id', '=', groupId).executeTakeFirst()
+  return group?.name ?? null
 }
 
 async function findInstance(db: Db, vpcId: string, privateIp: string): Promise<InstanceTable | undefined> {

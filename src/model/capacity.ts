@@ -64,8 +64,13 @@ export async function giveCapacityBack(db: Db, row: InstanceTable): Promise<void
       .where('dedicated_host_id', '=', row.dedicated_host_id).execute()
     return
   }
+  await giveHostRoomBack(db, row.host_id, { vcpus: row.vcpus, memoryMib: row.memory_mib })
+}
+
+/** Gives back what of a host's room was counted for something that is there no more. */
+export async function giveHostRoomBack(db: Db, hostId: string, { vcpus, memoryMib }: Size): Promise<void> {
   await db
     .updateTable('hosts')
-    .set((eb) => ({ vcpus_used: eb('vcpus_used', '-', row.vcpus), memory_mib_used: eb('memory_mib_used', '-', row.memory_mib) }))
-    .where('host_id', '=', row.host_id).execute()
+    .set((eb) => ({ vcpus_used: eb('vcpus_used', '-', vcpus), memory_mib_used: eb('memory_mib_used', '-', memoryMib) }))
+    .where('host_id', '=', hostId).execute()
 }

@@ -5,7 +5,7 @@ import type { Db } from '../store/store.ts'
 import { bootModeInForce, type Architecture, type BootMode } from './image.ts'
 import type { InterruptRequest } from './interrupt.ts'
 import { giveCapacityBack } from './capacity.ts'
-import type { PlacementWish } from './placement.ts'
+import { ANYWHERE, type PlacementWish } from './placement.ts'
 
 /** EC2's instance states and their codes (the low byte of what DescribeInstances answers). */
 export const STATE_CODES = {
@@ -106,6 +106,8 @@ export interface InstanceDoc {
   statusReports?: StatusReport[]
   /** The last diagnostic interrupt that was asked for. */
   interrupt?: InterruptRequest
+  /** The host that it was on before, whose agent may be at work on it still; null, or absent, once that has handed it over. */
+  movedFrom?: string | null
   /** What it asks for of its place; absent for nothing. */
   placement?: PlacementWish
   options: InstanceOptions
@@ -166,6 +168,7 @@ export interface InstanceOptions {
   autoRecovery: 'default' | 'disabled'
   /** Whether a reboot may be done in place of a planned one. */
   rebootMigration: 'default' | 'disabled'
+  /** As it was before there was `placement` in the doc, which says it for newer instances. */
   capacityReservationPreference: 'open' | 'none'
   /** As asked for; null means the default of the type. */
   cpu: { coreCount: number; threadsPerCore: number } | null
@@ -193,6 +196,13 @@ export function instanceDoc(row: { doc: string }): InstanceDoc {
     ...doc, contactMs: doc.contactMs ?? null, outOfSpaceSinceMs: doc.outOfSpaceSinceMs ?? null,
     options: { ...DEFAULT_INSTANCE_OPTIONS, ...doc.options },
   }
+}
+
+/** What it asks for of its place; of earlier versions, which knew no reservations, some said that they wanted none. */
+export function placementWish({ placement, options }: Pick<InstanceDoc, 'placement' | 'options'>): PlacementWish {
+  if (placement) return placement
+  const { capacityReservationPreference: preference } = options
+  return preference === 'open' ? ANYWHERE : { ...ANYWHERE, reservation: { preference, targetId: null } }
 }
 
 /** When its guest last began to boot, or to go on: by a launch, a start, a reboot or a recovery. */

@@ -7,7 +7,7 @@ export interface PlacementWish {
   placementGroupId: string | null
   /** Of a partition group, from 1; null leaves it to the scheduler, once: a start later keeps what it chose. */
   partitionNumber: number | null
-  /** With tenancy `host`: the one to be on; null for any of the account with auto-placement. */
+  /** With tenancy `host`: the one to be launched on; null for any of the account with auto-placement. */
   dedicatedHostId: string | null
   /** `host`: a start later goes to the same dedicated host or fails. */
   affinity: 'default' | 'host'

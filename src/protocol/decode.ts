@@ -41,7 +41,7 @@ class Decoder {
     for (const { name, queryName, required, shape } of structure.members) {
       names.add(queryName)
       const child = node.children?.get(queryName)
-      const value = child && this.#value(shape, child, join(path, queryName), isTagValue(structure, name))
+      const value = child && this.#value(shape, child, join(path, queryName), meansSomethingEmpty(structure, name))
       if (value !== undefined) result[name] = value
       else if (required) throw missing(join(path, queryName))
     }
@@ -130,9 +130,13 @@ const VERSIONED_NAMES: Record<ServiceModel['service'], string> = {
   ec2: 'AmazonEC2', 'ec2-instance-connect': 'AWSEC2InstanceConnectService', iam: 'AWSIdentityManagement', rbin: 'AmazonRecycleBin', ssm: 'AmazonSSM', sts: 'AWSSecurityTokenService',
 }
 
-/** A tag's value may be empty, and then is not the same as none: DeleteTags tells them apart. */
-function isTagValue({ members }: StructureShape, name: string): boolean {
-  return name === 'Value' && members.length === 2 && members.some((each) => each.name === 'Key')
+/**
+ * A tag's value may be empty, and then is not the same as none: DeleteTags tells them apart. By an empty name
+ * ModifyInstancePlacement takes an instance out of its group.
+ */
+function meansSomethingEmpty({ members }: StructureShape, name: string): boolean {
+  const has = (other: string) => members.some((each) => each.name === other)
+  return (name === 'Value' && members.length === 2 && has('Key')) || (name === 'GroupName' && has('InstanceId') && has('Affinity'))
 }
 
 function join(path: string, key: string): string {

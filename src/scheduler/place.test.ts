@@ -6,11 +6,11 @@ import { place, type HostCapacity, type Placement, type PlacementRequest } from 
 const host = (hostId: string, free: number): HostCapacity =>
   ({ hostId, nodeId: hostId, zone: null, vcpus: free, memoryMib: free * 1024, vcpusUsed: 0, memoryMibUsed: 0 })
 const request: PlacementRequest = {
-  accountId: '1', instanceType: 't', zone: 'us-east-1a', architecture: 'x86_64', vcpus: 1, memoryMib: 1024, minCount: 1, maxCount: 1,
+  accountId: '1', instanceType: 't', zones: ['us-east-1a'], architecture: 'x86_64', vcpus: 1, memoryMib: 1024, minCount: 1, maxCount: 1,
   wish: ANYWHERE, group: null, strategy: 'spread',
 }
 const placed = (hostId: string, count: number): Placement =>
-  ({ hostId, nodeId: hostId, count, dedicatedHostId: null, capacityReservationId: null, partitionNumber: null })
+  ({ hostId, nodeId: hostId, zone: 'us-east-1a', count, dedicatedHostId: null, capacityReservationId: null, partitionNumber: null })
 
 describe('placement', () => {
   test('takes the host with the most free memory first, and goes on to the next when it is full', () => {

@@ -1,5 +1,6 @@
-import { ApiError } from '../core/errors.ts'
 import type { PlacementWish } from '../model/placement.ts'
+import { countOf, fillZone, freeMemoryMib } from './fill-zone.ts'
+import { noRoom } from './no-room.ts'
 
 /** What the scheduler knows of a host: nominal capacity, overcommit included, and what is promised. */
 export interface HostCapacity {
@@ -13,7 +14,10 @@ export interface HostCapacity {
   memoryMibUsed: number
   /** What guests can boot there; x86_64 ones unless told otherwise. */
   architectures?: readonly string[] | undefined
-  /** Whose instances are there, dedicated hosts and those of terminated or stopped instances not counted. */
+  /**
+   * Whose instances and reservations are there, those of terminated or stopped instances and those on dedicated hosts not
+   * counted. Other accounts' dedicated ones suffice for a request of tenancy `default`.
+   */
   tenants?: readonly HostTenant[]
   /** The dedicated hosts of the request's account that are parts of it. */
   dedicatedHosts?: readonly DedicatedHostCapacity[]
@@ -51,16 +55,24 @@ export interface ReservedCapacity {
 /** The group that instances are to be in, and who is in it. */
 export interface GroupPlacement {
   groupId: string
+  name: string
   strategy: 'cluster' | 'spread' | 'partition'
   partitionCount: number
   /** Instances that hold capacity, in this zone and others. */
-  members: readonly { hostId: string; zone: string; partitionNumber: number | null }[]
+  members: readonly GroupMember[]
+}
+
+export interface GroupMember {
+  hostId: string
+  zone: string
+  partitionNumber: number | null
 }
 
 export interface PlacementRequest {
   accountId: string
   instanceType: string
-  zone: string
+  /** The zones that would do, by name; the one that was asked for, where one was. All instances come to be in the same. */
+  zones: readonly string[]
   /** Of the image. */
   architecture: string
   vcpus: number
@@ -73,12 +85,15 @@ export interface PlacementRequest {
   strategy: 'spread' | 'pack'
   /** Where to stay if that will do: the host of an instance that is started again. */
   preferredHostId?: string
+  /** The dedicated host to stay on if that will do, whether or not it takes instances that name none. */
+  preferredDedicatedHostId?: string | null
 }
 
 /** How many instances go where. */
 export interface Placement {
   hostId: string
   nodeId: string
+  zone: string
   count: number
   dedicatedHostId: string | null
   capacityReservationId: string | null
@@ -86,51 +101,30 @@ export interface Placement {
 }
 
 /**
- * Decides where instances go: as many as possible up to `maxCount`, hosts with the most free
- * memory first. Pure.
+ * Decides where the instances of one call go: all into one zone, as many as possible up to `maxCount`. Zones with more free
+ * memory come first (with `pack` those with less), names decide between equals, and a zone that cannot take `minCount` is
+ * passed over. Pure: the same hosts and request give the same places.
  *
- * @throws ApiError InsufficientInstanceCapacity when fewer than `minCount` fit.
+ * @throws ApiError InsufficientInstanceCapacity where no zone takes `minCount`; Unsupported where no host can boot the
+ *   image; InsufficientCapacityOnHost and InsufficientHostCapacity of dedicated hosts; ReservationCapacityExceeded;
+ *   InvalidPlacementGroup.InUse for a cluster that is in another zone.
  */
 export function place(hosts: readonly HostCapacity[], request: PlacementRequest): Placement[] {
-  const inZone = hosts.filter((host) => host.zone === null || host.zone === request.zone)
-  const able = inZone.filter((host) => canBoot(host, request.architecture))
-  if (able.length === 0 && inZone.length > 0) throw cannotBoot(request.architecture)
-  const placements: Placement[] = []
-  let left = request.maxCount
-  for (const host of byFreeMemory(able)) {
-    const count = Math.min(left, roomFor(host, request))
-    if (count > 0) placements.push({
-      hostId: host.hostId, nodeId: host.nodeId, count, dedicatedHostId: null, capacityReservationId: null, partitionNumber: null,
-    })
-    left -= Math.max(0, count)
+  for (const zone of inOrder(hosts, request)) {
+    const placements = fillZone(hosts, request, zone)
+    if (countOf(placements) >= request.minCount) return placements
   }
-  if (request.maxCount - left < request.minCount) {
-    throw new ApiError(
-      'InsufficientInstanceCapacity',
-      `We currently do not have sufficient ${request.instanceType} capacity in the Availability Zone you requested ` +
-        `(${request.zone}). Terminate or stop instances, or choose a smaller type; "hearth status" shows what is free.`,
-    )
-  }
-  return placements
+  throw noRoom(hosts, request)
+}
+
+function inOrder(hosts: readonly HostCapacity[], request: PlacementRequest): readonly string[] {
+  if (request.zones.length < 2) return request.zones
+  const free = new Map(request.zones.map((zone) => [zone, freeMemoryMib(hosts, request, zone)]))
+  const direction = request.strategy === 'spread' ? -1 : 1
+  return request.zones.toSorted((a, b) => direction * ((free.get(a) ?? 0) - (free.get(b) ?? 0)) || (a < b ? -1 : 1))
 }
 
 /** The hosts with the most free memory first. */
 export function byFreeMemory<Host extends Pick<HostCapacity, 'memoryMib' | 'memoryMibUsed'>>(hosts: readonly Host[]): Host[] {
   return hosts.toSorted((a, b) => b.memoryMib - b.memoryMibUsed - (a.memoryMib - a.memoryMibUsed))
-}
-
-/** i386 guests run on x86_64 hosts. */
-function canBoot({ architectures = ['x86_64'] }: HostCapacity, architecture: string): boolean {
-  return architectures.includes(architecture === 'i386' ? 'x86_64' : architecture)
-}
-
-function cannotBoot(architecture: string): ApiError {
-  const remedy = architecture === 'arm64' ? 'sudo apt-get install qemu-system-arm qemu-efi-aarch64' : 'sudo apt-get install qemu-system-x86'
-  return new ApiError('Unsupported', `No host can boot images of architecture ${architecture}: run "${remedy}" there, then start Hearth again.`)
-}
-
-function roomFor(host: HostCapacity, request: PlacementRequest): number {
-  const byVcpus = Math.floor((host.vcpus - host.vcpusUsed) / request.vcpus)
-  const byMemory = Math.floor((host.memoryMib - host.memoryMibUsed) / request.memoryMib)
-  return Math.max(0, Math.min(byVcpus, byMemory))
 }

@@ -1,26 +1,13 @@
 import type { SimWorld } from '../hypervisor/sim-world.ts'
+import { capacityProblems } from '../model/capacity-audit.ts'
 import { interfaceDoc } from '../model/interface.ts'
 import type { AddressTable, InstanceTable, InterfaceAddressTable, InterfaceTable } from '../store/schema.ts'
 import type { SimulatedCloud } from './simulator.ts'
 
 /** What must hold at any moment, whatever crashed. */
 export async function checkAlways(cloud: SimulatedCloud): Promise<string[]> {
-  const { hosts, used } = await cloud.store.read(async (db) => ({
-    hosts: await db.selectFrom('hosts').selectAll().execute(),
-    used: await db
-      .selectFrom('instances')
-      .select((eb) => [eb.fn.sum<number>('vcpus').as('vcpus'), eb.fn.sum<number>('memory_mib').as('memory')])
-      .where('holds_capacity', '=', 1).executeTakeFirstOrThrow(),
-  }))
-  // What happened to guests that must not.
-  const problems = cloud.host.world.harm.splice(0)
-  for (const host of hosts) {
-    if (host.vcpus_used !== (used.vcpus ?? 0) || host.memory_mib_used !== (used.memory ?? 0)) {
-      problems.push(`capacity leaked: ${host.vcpus_used} vCPUs counted, ${used.vcpus ?? 0} in use`)
-    }
-    if (host.vcpus_used > host.vcpus || host.memory_mib_used > host.memory_mib) problems.push('capacity oversold')
-  }
-  return problems
+  // What happened to guests that must not, and what has been promised wrongly.
+  return [...cloud.host.world.harm.splice(0), ...await cloud.store.read(capacityProblems)]
 }
 
 /** What must hold once everything has settled: the world is what the rows say, no more and no less. */

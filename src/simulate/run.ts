@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Reservation } from '@aws-sdk/client-ec2'
 import { pick } from '../core/random.ts'
 import type { Store } from '../store/store.ts'
+import { checkReservations, drawCapacityCall } from './capacity-calls.ts'
 import { drawDiskCall } from './disk-calls.ts'
 import { DiskExpectations } from './disk-expectations.ts'
 import { checkDisks, SealedLayers } from './disk-invariants.ts'
@@ -78,7 +79,7 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
       if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
         await cloud.converge()
         problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await checkDisks(cloud)))
-        problems.push(...(await checkImports(cloud)), ...(await checkBin(cloud)), ...(await checkEvents(cloud)))
+        problems.push(...(await checkImports(cloud)), ...(await checkBin(cloud)), ...(await checkEvents(cloud)), ...(await checkReservations(cloud)))
         problems.push(...(await run.checkExpectations()), ...(await run.disks.check()), ...(await run.memory.check()))
       }
       if (problems.length > 0) throw new SimulationError(seed, step, problems)
@@ -139,6 +140,7 @@ class Run {
     else if (dice < 0.955) await this.#callAbout(await drawRecycleCall(this.#cloud))
     else if (dice < 0.975) await this.#callAbout(await drawImportCall(this.#cloud))
     else if (dice < 0.985) await this.#undo()
+    else if (dice < 0.99) await this.#callAbout(await drawCapacityCall(this.#cloud))
     else await clock.advance(random.int(4000))
   }
 

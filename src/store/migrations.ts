@@ -358,11 +358,13 @@ export const migrations: { name: string; statements: (string | DialectStatements
       `create table zones (zone text primary key, state text not null, revision integer not null, power_cuts integer not null,
         since_ms bigint not null, doc text not null)`,
       `alter table instances add column node_id text not null default ''`,
+      `alter table instances add column tenancy text not null default 'default'`,
       `alter table instances add column placement_group_id text`,
       `alter table instances add column partition_number integer`,
       `alter table instances add column dedicated_host_id text`,
       `alter table instances add column capacity_reservation_id text`,
       `update instances set node_id = host_id`,
+      `create index instances_of_own_hardware on instances (account_id) where tenancy = 'dedicated'`,
       `create index instances_by_placement_group on instances (placement_group_id) where placement_group_id is not null`,
       `create index instances_by_dedicated_host on instances (dedicated_host_id) where dedicated_host_id is not null`,
       `create index instances_by_reservation_of_capacity on instances (capacity_reservation_id)

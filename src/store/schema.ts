@@ -397,6 +397,8 @@ export interface InstanceTable {
   /** The computer that its host is a share of: its network and its slot are there. */
   node_id: string
   slot: number | null
+  /** What its placement wish says, for whoever looks for hosts without `dedicated` instances of others. */
+  tenancy: 'default' | 'dedicated' | 'host'
   placement_group_id: string | null
   /** Of a partition group; counted from 1. */
   partition_number: number | null
@@ -443,4 +445,4 @@ export interface WorkTable {
 /** Each kind of work has one reconciler. */
 export type WorkKind =
   | 'instance' | 'volume' | 'layer' | 'vpc' | 'ports' | 'console' | 'screenshot' | 'images' | 'import' | 'recycle' | 'event' | 'interrupt'
-  | 'pushed-key'
+  | 'pushed-key' | 'reservation'

@@ -166,6 +166,9 @@ export const DOCUMENTED_FILTERS = {
   DescribeNatGateways: `
     nat-gateway-id state subnet-id vpc-id
   `.trim().split(/\s+/),
+  DescribePlacementGroups: `
+    group-name group-arn spread-level state strategy
+  `.trim().split(/\s+/),
   DescribeRouteTables: `
     association.gateway-id association.route-table-association-id association.route-table-id association.subnet-id
     association.main owner-id route-table-id route.destination-cidr-block route.destination-ipv6-cidr-block
@@ -187,5 +190,12 @@ export const DOCUMENTED_FILTERS = {
   `.trim().split(/\s+/),
   DescribeNetworkInsightsAnalyses: `
     path-found status
+  `.trim().split(/\s+/),
+  DescribeCapacityReservations: `
+    availability-zone end-date end-date-type instance-match-criteria instance-platform instance-type outpost-arn owner-id
+    placement-group-arn start-date state tenancy
+  `.trim().split(/\s+/),
+  DescribeHosts: `
+    auto-placement availability-zone client-token host-reservation-id instance-type state
   `.trim().split(/\s+/),
 }

@@ -10,6 +10,8 @@ export interface MemoryAccount {
   store: Store
   /** Runs a handler in a transaction, as the dispatcher does. */
   call<Input, Output>(handler: (context: Context, input: Input) => Promise<Output>, input: Input): Promise<Output>
+  /** The same as another account. */
+  callAs<Input, Output>(account: string, handler: (context: Context, input: Input) => Promise<Output>, input: Input): Promise<Output>
   /** "Code: message" of the ApiError that the handler ends in. */
   failure<Input>(handler: (context: Context, input: Input) => Promise<unknown>, input: Input): Promise<string>
   query<T>(body: (db: Db) => Promise<T>): Promise<T>
@@ -28,10 +30,11 @@ export async function openMemoryAccount(seed = 1): Promise<MemoryAccount> {
   let nowMs = NOW_MS
   const query = <T>(body: (db: Db) => Promise<T>) => run(({ db }) => body(db))
   const call: MemoryAccount['call'] = (handler, input) => run((context) => handler({ ...context, nowMs }, input))
+  const callAs: MemoryAccount['callAs'] = (account, handler, input) => run((context) => handler({ ...context, nowMs }, input), account)
   const { vpc_id: defaultVpcId } = await query((db) =>
     db.selectFrom('vpcs').select('vpc_id').where('account_id', '=', DEFAULT_ACCOUNT).executeTakeFirstOrThrow())
   return {
-    store, call, query, defaultVpcId,
+    store, call, callAs, query, defaultVpcId,
     failure: (handler, input) => call(handler, input).then(() => 'no failure', apiErrorText),
     pass: (ms) => void (nowMs += ms),
     addVpc: (vpcId) => query(async (db) => {

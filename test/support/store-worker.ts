@@ -16,6 +16,8 @@ export interface WorkerCall {
   id: number
   action: string
   input: object
+  /** Whose call it is; the default account's by default. */
+  account?: string
 }
 
 /** What the handler answered, or "Code: sentence" of what it refused with. */
@@ -28,11 +30,11 @@ function openDatabase(database: string): Promise<Store> {
 
 const store = await openDatabase(process.argv[2] ?? '')
 
-async function run({ id, action, input }: WorkerCall): Promise<WorkerAnswer> {
+async function run({ id, action, input, account = DEFAULT_ACCOUNT }: WorkerCall): Promise<WorkerAnswer> {
   const operation = operations[action]
   if (!operation) throw new Error(`no such action: ${action}`)
   const context: Omit<Context, 'db'> = {
-    account: DEFAULT_ACCOUNT, region: 'us-east-1', zones: ['us-east-1a'], placement: 'spread', nowMs: systemClock.now(), random: systemRandom, requestId: `request-${id}`,
+    account, region: 'us-east-1', zones: ['us-east-1a'], placement: 'spread', nowMs: systemClock.now(), random: systemRandom, requestId: `request-${id}`,
     accessKeyId: null, publicPool: parseCidr('198.18.0.0/20') ?? { base: 0, prefix: 0 },
   }
   try {

@@ -7,7 +7,7 @@ import type { WorkerAnswer, WorkerCall } from './store-worker.ts'
 /** Several processes that call handlers on one database. */
 export interface StoreWorkers {
   /** One call per process, all at the same moment; answers in the order of the calls. */
-  callAll: (calls: { action: string; input: object }[]) => Promise<WorkerAnswer[]>
+  callAll: (calls: Omit<WorkerCall, 'id'>[]) => Promise<WorkerAnswer[]>
   close: () => Promise<void>
 }
 
@@ -23,11 +23,11 @@ export async function startStoreWorkers(database: string, count: number): Promis
   await Promise.all(workers.map((worker) => nextMessage(worker)))
   let lastId = 0
   return {
-    callAll: (calls) => Promise.all(calls.map(({ action, input }, index) => {
+    callAll: (calls) => Promise.all(calls.map((call, index) => {
       const worker = workers[index]
       if (!worker) throw new Error(`there are ${count} processes only`)
       const answer = nextMessage(worker)
-      worker.send({ id: ++lastId, action, input } satisfies WorkerCall)
+      worker.send({ id: ++lastId, ...call } satisfies WorkerCall)
       return answer as Promise<WorkerAnswer>
     })),
     async close() {

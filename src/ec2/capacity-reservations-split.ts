@@ -1,0 +1,108 @@
+import type {
+  CreateCapacityReservationBySplittingRequest, CreateCapacityReservationBySplittingResult, MoveCapacityReservationInstancesRequest,
+  MoveCapacityReservationInstancesResult,
+} from '@aws-sdk/client-ec2'
+import { ApiError } from '../core/errors.ts'
+import { newId } from '../core/ids.ts'
+import { capacityReservationDoc, wakeReservation } from '../model/capacity-reservation.ts'
+import { endReservation, handOverSlots } from '../model/capacity-reservation-room.ts'
+import { insertRow } from '../store/prepared.ts'
+import type { CapacityReservationTable } from '../store/schema.ts'
+import { forgetEndedReservations, loadReservationToWire, requireActiveReservation, usedOf } from './capacity-reservation-rows.ts'
+import { checkCount } from './capacity-reservations-create.ts'
+import { change } from './capacity-reservations-modify.ts'
+import { claimToken } from './client-token.ts'
+import type { Context } from './context.ts'
+import { invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
+import { insertTags, parseTagSpecifications } from './tags.ts'
+
+/**
+ * CreateCapacityReservationBySplitting: some of the free places of a reservation become one of their own, alike but for
+ * its tags.
+ *
+ * @throws ApiError InvalidParameterValue for all of it or more, UnsupportedOperation for more than is free.
+ */
+export async function createCapacityReservationBySplitting(
+  context: Context,
+  input: CreateCapacityReservationBySplittingRequest,
+): Promise<CreateCapacityReservationBySplittingResult> {
+  const { db, account, nowMs } = context
+  await forgetEndedReservations(context)
+  const tags = parseTagSpecifications(input.TagSpecifications, ['capacity-reservation']).get('capacity-reservation') ?? []
+  const count = requiredCount(input)
+  const id = newId(context.random, 'cr')
+  const earlier = await claimToken(context, 'CreateCapacityReservationBySplitting', input, id)
+  if (earlier === undefined) {
+    const source = await requireActiveReservation(context, input.SourceCapacityReservationId, 'SourceCapacityReservationId')
+    if (count >= source.total) throw invalidValue('InstanceCount', count, `The source is for ${source.total} instances.`)
+    await checkFree(context, source, count)
+    const row = { ...source, capacity_reservation_id: id, total: count, created_ms: nowMs }
+    await insertRow(db, 'capacity_reservations', row)
+    await handOverSlots(db, source, row, count)
+    await change(context, source, { total: source.total - count })
+    await insertTags(db, account, 'capacity-reservation', id, tags)
+    await wakeReservation(db, row)
+  }
+  return {
+    SourceCapacityReservation: await loadReservationToWire(context, input.SourceCapacityReservationId ?? ''),
+    DestinationCapacityReservation: await loadReservationToWire(context, earlier ?? id), InstanceCount: count,
+  }
+}
+
+/**
+ * MoveCapacityReservationInstances: free places of one reservation become another's. One that has none left is cancelled, as
+ * in EC2.
+ *
+ * @throws ApiError InvalidParameterCombination where the two differ in more than EC2 allows, UnsupportedOperation for more than
+ *   is free: instances are not moved.
+ */
+export async function moveCapacityReservationInstances(
+  context: Context,
+  input: MoveCapacityReservationInstancesRequest,
+): Promise<MoveCapacityReservationInstancesResult> {
+  const { db, nowMs } = context
+  const count = requiredCount(input)
+  const { SourceCapacityReservationId: sourceId = '', DestinationCapacityReservationId: destinationId = '' } = input
+  const earlier = await claimToken(context, 'MoveCapacityReservationInstances', input, destinationId)
+  if (earlier === undefined) {
+    const source = await requireActiveReservation(context, sourceId, 'SourceCapacityReservationId')
+    const destination = await requireActiveReservation(context, destinationId, 'DestinationCapacityReservationId')
+    checkAlike(source, destination)
+    await checkFree(context, source, count)
+    await handOverSlots(db, source, destination, count)
+    await change(context, destination, { total: destination.total + count })
+    await wakeReservation(db, destination)
+    if (count === source.total) await endReservation(db, await change(context, source, { total: 0 }), 'cancelled', nowMs)
+    else await change(context, source, { total: source.total - count })
+  }
+  return {
+    SourceCapacityReservation: await loadReservationToWire(context, sourceId),
+    DestinationCapacityReservation: await loadReservationToWire(context, destinationId), InstanceCount: count,
+  }
+}
+
+function requiredCount({ InstanceCount: count }: { InstanceCount?: number | undefined }): number {
+  if (count === undefined) throw missingParameter('InstanceCount')
+  return checkCount(count)
+}
+
+/** EC2 would move instances along with their places where too few are free. */
+async function checkFree(context: Context, source: CapacityReservationTable, count: number): Promise<void> {
+  if (count > source.total) throw invalidValue('InstanceCount', count, `The source is for ${source.total} instances.`)
+  const used = (await usedOf(context, [source.capacity_reservation_id])).get(source.capacity_reservation_id) ?? 0
+  if (count > source.total - used) throw unsupportedParameter('InstanceCount beyond what is available in the source')
+}
+
+/** https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/capacity-reservations-move.html */
+function checkAlike(source: CapacityReservationTable, destination: CapacityReservationTable): void {
+  const signature = (row: CapacityReservationTable) => {
+    const { platform, tenancy } = capacityReservationDoc(row)
+    return JSON.stringify([row.instance_type, row.zone, row.end_ms, platform, tenancy])
+  }
+  if (source.capacity_reservation_id !== destination.capacity_reservation_id && signature(source) === signature(destination)) return
+  throw new ApiError(
+    'InvalidParameterCombination',
+    'The source and the destination must be two capacity reservations of the same instance type, platform, Availability Zone, ' +
+      'tenancy and end time.',
+  )
+}

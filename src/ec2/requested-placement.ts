@@ -1,0 +1,139 @@
+import type { Placement, RunInstancesRequest } from '@aws-sdk/client-ec2'
+import { instanceType } from '../catalogue/instance-types.ts'
+import { ApiError } from '../core/errors.ts'
+import { ANYWHERE, type PlacementWish, type ReservationWish } from '../model/placement.ts'
+import type { PlacementGroupTable } from '../store/schema.ts'
+import type { Context } from './context.ts'
+import { checkEnum, invalidValue, refuseParameters, unsupportedParameter } from './parameters.ts'
+import { findPlacementGroup } from './placement-group-rows.ts'
+
+/** What decides where an instance may be, of RunInstances' Placement and of ModifyInstancePlacement alike. */
+export type PlacementInput = Pick<Placement, 'Affinity' | 'GroupId' | 'GroupName' | 'HostId' | 'PartitionNumber' | 'Tenancy'>
+
+/**
+ * What a launch asks of the place of its instances.
+ *
+ * @throws ApiError InvalidPlacementGroup.Unknown, InvalidHostID.NotFound, InvalidCapacityReservationId.NotFound,
+ *   InvalidParameterCombination for what cannot be had together, UnsupportedOperation for what Hearth does not honour.
+ */
+export async function requestedPlacement(
+  context: Context,
+  { Placement: placement = {}, CapacityReservationSpecification: reservation }: Pick<RunInstancesRequest, 'Placement' | 'CapacityReservationSpecification'>,
+  typeName: string,
+): Promise<PlacementWish> {
+  if (placement.HostResourceGroupArn) throw unsupportedParameter('Placement.HostResourceGroupArn')
+  if (placement.SpreadDomain) throw unsupportedParameter('Placement.SpreadDomain')
+  const tenancy = checkEnum('Placement.Tenancy', placement.Tenancy, ['default', 'dedicated', 'host']) ?? 'default'
+  const group = await findPlacementGroup(context, placement)
+  const wish: PlacementWish = {
+    tenancy,
+    placementGroupId: group?.group_id ?? null,
+    partitionNumber: placement.PartitionNumber ?? null,
+    dedicatedHostId: placement.HostId || null,
+    affinity: checkAffinity(placement.Affinity, tenancy),
+    reservation: await requestedReservation(context, reservation, tenancy),
+  }
+  await checkPlacement(context, wish, group, typeName)
+  return isAnywhere(wish) ? ANYWHERE : wish
+}
+
+function isAnywhere({ reservation, ...wish }: PlacementWish): boolean {
+  return wish.tenancy === 'default' && wish.placementGroupId === null && wish.partitionNumber === null
+    && wish.dedicatedHostId === null && reservation.preference === 'open' && reservation.targetId === null
+}
+
+function checkAffinity(affinity: string | undefined, tenancy: PlacementWish['tenancy']): PlacementWish['affinity'] {
+  if (affinity && tenancy !== 'host') throw onlyOnDedicatedHosts('affinity')
+  return checkEnum('Placement.Affinity', affinity, ['default', 'host']) ?? 'default'
+}
+
+function onlyOnDedicatedHosts(parameter: string): ApiError {
+  return new ApiError('InvalidParameterCombination', `The parameter ${parameter} cannot be used without specifying a tenancy of 'host'`)
+}
+
+/**
+ * Checks a wish as a whole: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/limitations-placement-groups.html
+ *
+ * @throws ApiError as of `requestedPlacement`.
+ */
+export async function checkPlacement(
+  context: Context,
+  { tenancy, dedicatedHostId, partitionNumber }: PlacementWish,
+  group: PlacementGroupTable | null,
+  typeName: string,
+): Promise<void> {
+  if (dedicatedHostId !== null) {
+    if (tenancy !== 'host') throw onlyOnDedicatedHosts('hostId')
+    await requireDedicatedHost(context, dedicatedHostId)
+  }
+  if (partitionNumber !== null) checkPartition(partitionNumber, group)
+  if (group === null) return
+  if (tenancy === 'host' || (tenancy === 'dedicated' && group.strategy === 'spread')) {
+    const kind = tenancy === 'host' ? 'placement group' : 'spread placement group'
+    throw new ApiError(
+      'InvalidParameterCombination',
+      `You cannot launch an instance with a tenancy of '${tenancy}' into a ${kind}. Either remove the placement group from the request, ` +
+        'or specify a different tenancy.',
+    )
+  }
+  const strategies = instanceType(typeName)?.PlacementGroupInfo?.SupportedStrategies ?? []
+  if (strategies.some((each) => each === group.strategy)) return
+  const strategy = group.strategy.charAt(0).toUpperCase() + group.strategy.slice(1)
+  throw new ApiError(
+    'InvalidParameterCombination',
+    `${strategy} placement groups are not supported by the '${typeName}' instance type. Specify a supported instance type or change the ` +
+      'placement group strategy, and try again.',
+  )
+}
+
+function checkPartition(partitionNumber: number, group: PlacementGroupTable | null): void {
+  if (group?.strategy !== 'partition') {
+    throw new ApiError(
+      'InvalidParameterCombination', "The parameter PartitionNumber can only be used with a placement group whose strategy is 'partition'.",
+    )
+  }
+  if (partitionNumber >= 1 && partitionNumber <= group.partition_count) return
+  throw invalidValue('PartitionNumber', partitionNumber, `The placement group '${group.name}' has partitions 1 to ${group.partition_count}.`)
+}
+
+async function requireDedicatedHost({ db, account }: Context, dedicatedHostId: string): Promise<void> {
+  const found = await db
+    .selectFrom('dedicated_hosts').select('dedicated_host_id')
+    .where('dedicated_host_id', '=', dedicatedHostId).where('account_id', '=', account).where('state', '=', 'available')
+    .executeTakeFirst()
+  if (!found) throw new ApiError('InvalidHostID.NotFound', `The host ID '${dedicatedHostId}' does not exist`)
+}
+
+/**
+ * Which reservations a call says may be used. It says so by a preference or by a target.
+ *
+ * @throws ApiError InvalidParameterCombination, InvalidCapacityReservationId.NotFound, UnsupportedOperation for resource groups.
+ */
+export async function requestedReservation(
+  { db, account }: Context,
+  asked: RunInstancesRequest['CapacityReservationSpecification'],
+  tenancy: PlacementWish['tenancy'],
+): Promise<ReservationWish> {
+  const target = asked?.CapacityReservationTarget ?? {}
+  const name = 'CapacityReservationSpecification.CapacityReservationPreference'
+  const preference = checkEnum(name, asked?.CapacityReservationPreference, ['open', 'none', 'capacity-reservations-only'])
+  refuseParameters(target, ['CapacityReservationResourceGroupArn'])
+  const targetId = target.CapacityReservationId || null
+  if (targetId !== null && preference !== undefined) {
+    throw new ApiError(
+      'InvalidParameterCombination', 'The parameters CapacityReservationPreference and CapacityReservationTarget cannot be used together.',
+    )
+  }
+  if (tenancy === 'host' && (targetId !== null || preference === 'capacity-reservations-only')) {
+    throw new ApiError('InvalidParameterCombination', "Capacity Reservations cannot be used with a tenancy of 'host'.")
+  }
+  if (targetId !== null) {
+    const found = await db
+      .selectFrom('capacity_reservations').select('capacity_reservation_id')
+      .where('capacity_reservation_id', '=', targetId).where('account_id', '=', account).executeTakeFirst()
+    if (!found) {
+      throw new ApiError('InvalidCapacityReservationId.NotFound', `The capacity reservation ID '${targetId}' does not exist`)
+    }
+  }
+  return { preference: preference ?? 'open', targetId }
+}
