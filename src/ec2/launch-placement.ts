@@ -12,7 +12,10 @@ import { loadDedicatedHosts } from './dedicated-host-rows.ts'
 import { loadGroupPlacement } from './placement-group-rows.ts'
 
 /** What of a request for places its caller knows. */
-export type PlaceRequest = Omit<PlacementRequest, 'accountId' | 'group' | 'strategy'>
+export interface PlaceRequest extends Omit<PlacementRequest, 'accountId' | 'group' | 'strategy'> {
+  /** The node that it has to be on: its data are there. Any unless given. */
+  nodeId?: string
+}
 
 /**
  * Decides where instances go, and counts them against what is there. What it reads is of the same transaction, which the
@@ -21,8 +24,8 @@ export type PlaceRequest = Omit<PlacementRequest, 'accountId' | 'group' | 'strat
  * @throws ApiError InsufficientInstanceCapacity, and what `place` throws.
  */
 export async function takePlaces(context: Context, request: PlaceRequest): Promise<Placement[]> {
-  const { wish } = request
-  const hosts = await loadHosts(context, request)
+  const { wish, nodeId } = request
+  const hosts = (await loadHosts(context, request)).filter((host) => nodeId === undefined || host.nodeId === nodeId)
   const group = wish.placementGroupId === null ? null : await loadGroupPlacement(context.db, wish.placementGroupId)
   const placements = place(hosts, { ...request, accountId: context.account, group, strategy: context.placement })
   for (const each of placements) {
@@ -33,8 +36,8 @@ export async function takePlaces(context: Context, request: PlaceRequest): Promi
 }
 
 /**
- * A place for a stopped instance: where it was, or wherever else in its zone there is room. It stays in its partition; with
- * affinity it stays on its dedicated host, and one that is on none yet stays from now on.
+ * A place for a stopped instance: where it was, or wherever else in its zone there is room on the node that its data are on. It
+ * stays in its partition; with affinity it stays on its dedicated host, and one that is on none yet stays from now on.
  *
  * @returns the columns of its row that say so.
  */
@@ -44,7 +47,7 @@ export async function takePlaceAgain(context: Context, row: InstanceTable): Prom
   const isBound = wish.affinity === 'host'
   const [found] = await takePlaces(context, {
     instanceType: row.instance_type, zones: [row.zone], architecture: doc.architecture, vcpus: row.vcpus, memoryMib: row.memory_mib,
-    minCount: 1, maxCount: 1, preferredHostId: row.host_id, preferredDedicatedHostId: wish.dedicatedHostId,
+    minCount: 1, maxCount: 1, preferredHostId: row.host_id, preferredDedicatedHostId: wish.dedicatedHostId, nodeId: row.node_id,
     wish: {
       ...wish, dedicatedHostId: isBound ? wish.dedicatedHostId : null, partitionNumber: row.partition_number ?? wish.partitionNumber,
     },
