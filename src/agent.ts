@@ -13,6 +13,7 @@ import { createImportReconciler } from './reconcile/import.ts'
 import { createInstanceReconciler } from './reconcile/instance.ts'
 import { createInterruptReconciler } from './reconcile/interrupt.ts'
 import { createLayerReconciler } from './reconcile/layer.ts'
+import { Gate } from './reconcile/gate.ts'
 import { isFatal, ReconcileLoop } from './reconcile/loop.ts'
 import { createPushedKeyReconciler } from './reconcile/pushed-key.ts'
 import { createRecycleReconciler } from './reconcile/recycle.ts'
@@ -24,8 +25,10 @@ import { createStatusChecks, type StatusChecks } from './reconcile/status-checks
 import { createScreenshotReconciler } from './reconcile/screenshot.ts'
 import { createVolumeReconciler } from './reconcile/volume.ts'
 import { createVpcReconcilers } from './reconcile/vpc.ts'
+import { createZoneReconciler } from './reconcile/zone.ts'
 import { fenced, registerHost, type HostRegistration } from './model/host.ts'
 import { CHECK_INTERVAL_MS } from './model/status-check.ts'
+import { hostZone } from './model/zone.ts'
 import type { Store } from './store/store.ts'
 import { enqueue } from './store/work.ts'
 import type { Volumes } from './volumes/driver.ts'
@@ -43,7 +46,7 @@ export interface AgentOptions {
   imports: ImportFiles
   host: HostRegistration
   limits: HostLimits
-  /** Which run of the host this is: another one after each restart, in which nothing that ran before is there any more. */
+  /** Which run of the node this is: another one after each restart, in which nothing that ran before is there any more. */
   hostBootId: string
   /** How often running instances are checked, milliseconds. */
   checkIntervalMs?: number
@@ -79,22 +82,30 @@ export function createAgent(options: AgentOptions): Agent {
     const store = fenced(options.store, host.hostId, epoch)
     await network.ensureHost()
     const common = { store, clock, log, hypervisor, network, volumes, keys }
+    const gate = new Gate()
+    gate.begin(await store.read((db) => hostZone(db, host.hostId)))
+    const vpcs = createVpcReconcilers({ ...common, random, hostId: host.hostId })
+    const resyncHost = () => resync({ ...common, hostId: host.hostId })
     const running = new ReconcileLoop({
-      store, clock, log, hostId: host.hostId, onFatal,
+      store, clock, log, hostId: host.hostId, gate, onFatal,
       reconcilers: {
         instance: createInstanceReconciler({
-          ...common, random, hostBootId, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0,
+          ...common, random, hostBootId, limits: options.limits,
+          awakeSinceMs: () => Math.max(gate.openSinceMs, sleep?.awakeSinceMs() ?? 0),
         }),
         volume: createVolumeReconciler({ ...common, random }),
         layer: createLayerReconciler({ ...common, random }),
         import: createImportReconciler({ ...common, random, imports: options.imports }),
         recycle: createRecycleReconciler({ ...common, hostId: host.hostId, budgetGib: options.recycleBudgetGib }),
-        ...createVpcReconcilers({ ...common, random, hostId: host.hostId }),
+        ...vpcs,
         console: createConsoleReconciler(common),
         screenshot: createScreenshotReconciler(common),
         event: createEventReconciler(common),
         interrupt: createInterruptReconciler(common),
         'pushed-key': createPushedKeyReconciler(common),
+        zone: createZoneReconciler({
+          ...common, host, gate, vpc: vpcs.vpc, instancesInWork: () => loop?.runsOf('instance') ?? 0, resync: resyncHost,
+        }),
         images: createImagesReconciler({ ...common, images: options.images, hostId: host.hostId }),
       },
     })
@@ -111,12 +122,12 @@ export function createAgent(options: AgentOptions): Agent {
         .catch(report)
     })
     resyncs = createResyncTimer({
-      store, clock, hostId: host.hostId, onError: report, resync: () => resync({ ...common, hostId: host.hostId }),
+      store, clock, hostId: host.hostId, onError: report, resync: resyncHost,
     })
     await resyncs.run()
     running.start()
     checks = createStatusChecks({
-      ...common, hostId: host.hostId, nodeId: host.nodeId, intervalMs: options.checkIntervalMs ?? CHECK_INTERVAL_MS,
+      ...common, hostId: host.hostId, nodeId: host.nodeId, gate, intervalMs: options.checkIntervalMs ?? CHECK_INTERVAL_MS,
       onError: reporting('the status checks failed'),
     })
     checks.start()

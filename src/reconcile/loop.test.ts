@@ -34,7 +34,7 @@ beforeEach(async () => {
     reconcilers: {
       instance: reconciler, volume: reconciler, vpc: reconciler, ports: reconciler, console: reconciler,
       screenshot: reconciler, images: reconciler, layer: reconciler, import: reconciler, recycle: reconciler, event: reconciler,
-      interrupt: reconciler, 'pushed-key': reconciler,
+      interrupt: reconciler, 'pushed-key': reconciler, zone: reconciler,
     },
   })
 })

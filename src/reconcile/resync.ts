@@ -33,6 +33,7 @@ export async function resync(options: {
     // What exists without a row is garbage, unless it turns up below.
     instance: new Set(machines), volume: new Set(), layer: new Set(layers), vpc: new Set(vpcs), images: new Set(['built']),
     recycle: new Set([RECYCLE_BIN]), event: new Set(await scheduledEvents(store, hostId)),
+    zone: new Set(await zonesOf(store, hostId)),
   }
   for await (const page of inPages({ store, clock }, (db, after, limit) =>
     db.selectFrom('instances').select(['instance_id', 'host_id', 'vpc_id', 'state'])
@@ -82,6 +83,14 @@ async function scheduledEvents(store: Store, hostId: string): Promise<string[]> 
   return rows.map((row) => row.event_id)
 }
 
+/** Zones that something has befallen: the host's own, or all of them for a node. */
+async function zonesOf(store: Store, hostId: string): Promise<string[]> {
+  const rows = await store.read((db) => db
+    .selectFrom('zones').innerJoin('hosts', (join) => join.on((eb) => eb.or([eb('hosts.zone', 'is', null), eb('hosts.zone', '=', eb.ref('zones.zone'))])))
+    .select('zones.zone').where('host_id', '=', hostId).orderBy('zones.zone').execute())
+  return rows.map((row) => row.zone)
+}
+
 const UNSETTLED_LAYERS: readonly LayerTable['state'][] = ['filling', 'sealing', 'deleting']
 
 /** Instances are looked at in any case, and with them what is to be done in their machines. */
@@ -93,7 +102,7 @@ function isVolumeUnsettled(
   return row.instance_id === null && row.revision !== row.synced_revision
 }
 
-type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images' | 'recycle' | 'event', Set<string>>
+type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images' | 'recycle' | 'event' | 'zone', Set<string>>
 
 /** Marks everything due, some at a time. */
 async function enqueueAll({ store, clock, hostId }: { store: Store; clock: Clock; hostId: string }, due: Due): Promise<void> {
