@@ -84,7 +84,8 @@ export type MachineObservation =
   | { status: 'absent' }
   /**
    * The guest runs (or is about to). `startedAtMs` is when its process began. With `outOfSpace` it
-   * stands still: it wrote to a disk that has no room on this host.
+   * stands still: it wrote to a disk that has no room on this host. A process that does not answer, since it hangs
+   * or was frozen, is seen as running whatever its guest was doing: only `health` tells it from others.
    */
   | { status: 'running'; pid: number; startedAtMs: number; outOfSpace?: true }
   /**
@@ -96,7 +97,7 @@ export type MachineObservation =
   | { status: 'shutdown'; pid: number }
 
 /**
- * `silent`: there is a process that does not answer, while it hangs or was stopped; `still`: it answers, and its guest does
+ * `silent`: there is a process that does not answer, while it hangs or was frozen; `still`: it answers, and its guest does
  * not run (it is paused, has no space, or has powered itself off).
  */
 export type MachineHealth = 'absent' | 'silent' | 'still' | 'running'
@@ -194,6 +195,18 @@ export interface Hypervisor {
   /** Ends the machine's process, hard, and waits until it is gone. */
   ensureStopped(instanceId: string): Promise<void>
   observe(instanceId: string): Promise<MachineObservation>
+  /**
+   * Freezes the machine as it is: its guest stands still and its process answers nobody, as of a computer that hangs, until
+   * it is thawed or ended; `ensureStopped` and `remove` end it all the same, everything else that has to ask it fails.
+   * It stays so whatever becomes of this driver. No effect without a process, which may be started later.
+   */
+  ensureFrozen(instanceId: string): Promise<void>
+  /**
+   * Has a frozen machine go on where it was, and sets its guest's clock, where the guest runs and something in it listens.
+   * No effect on one that is not frozen: a guest stands still as before that has been loaded and not released, is being
+   * saved, or has no space.
+   */
+  ensureThawed(instanceId: string): Promise<void>
   /** How the machine does, asked of it now; takes two seconds at most, or a few where there is no connection to it yet. */
   health(instanceId: string): Promise<MachineHealth>
   /** Ids of every machine that has a process or a folder on this host. */

@@ -13,6 +13,8 @@ export interface SimProcess {
   outOfSpace?: boolean
   /** What does nothing any more: the guest inside, or the whole process. */
   hangs?: 'guest' | 'process'
+  /** Since when nothing of it does anything, whatever its status is, until it is thawed. */
+  frozenMs?: number | undefined
   memory: SimMemory
   /** What its memory was loaded from, until the guest goes on. */
   loaded: { memoryId: string; saved: SavedGuest } | null

@@ -115,9 +115,36 @@ export class SimWorld {
   /** The guest computes something, and keeps it in its memory. @returns whether it runs. */
   guestComputes(instanceId: string): boolean {
     const process = this.machines.get(instanceId)?.process
-    if (process?.status !== 'running' || process.outOfSpace || process.hangs) return false
+    if (!process || !doesWork(process)) return false
     process.memory.counter += 1
     return true
+  }
+
+  /** Stops the process as it is: nothing of it does anything. */
+  freeze(instanceId: string): void {
+    const machine = this.machines.get(instanceId)
+    const process = machine?.process
+    if (!process || process.frozenMs !== undefined) return
+    process.frozenMs = this.#clock.now()
+    process.held.push(...[...machine.tasks].map((task) => task.run))
+    this.#rest(machine)
+    for (const stream of process.disks.streams.values()) stream.timer?.cancel()
+  }
+
+  /** Has a process that was frozen go on where it was. */
+  thaw(instanceId: string): void {
+    const process = this.machines.get(instanceId)?.process
+    if (process?.frozenMs === undefined) return
+    const nowMs = this.#clock.now()
+    const stoodMs = nowMs - process.frozenMs
+    process.frozenMs = undefined
+    for (const [volumeId, stream] of process.disks.streams) {
+      stream.beganMs += stoodMs
+      stream.endsMs += stoodMs
+      stream.timer = this.#clock.after(stream.endsMs - nowMs, () => this.#streamed(instanceId, process, volumeId))
+    }
+    if (process.status === 'running') for (const run of process.held.splice(0)) run()
+    this.#changed(instanceId)
   }
 
   /** Has the guest stand still. */
@@ -188,7 +215,7 @@ export class SimWorld {
     if (!machine?.process) return 'absent'
     if (machine.serial) return 'busy'
     const serial = new SimSerial((typed) => {
-      if (machine.process?.status === 'running') print(machine, typed.replaceAll('\r', '\nsimulated login: '))
+      if (machine.process?.status === 'running' && machine.process.frozenMs === undefined) print(machine, typed.replaceAll('\r', '\nsimulated login: '))
     })
     machine.serial = serial
     serial.once('close', () => {
@@ -217,7 +244,7 @@ export class SimWorld {
   /** The guest switches itself off; its process stays, as QEMU's does with shutdown=pause. */
   guestPowersOff(instanceId: string): void {
     const machine = this.machines.get(instanceId)
-    if (machine?.process?.status !== 'running' || machine.process.hangs) return
+    if (machine?.process?.status !== 'running' || machine.process.hangs || machine.process.frozenMs !== undefined) return
     print(machine, 'The simulated guest is down.\n')
     machine.process.status = 'shutdown'
     this.#rest(machine)
@@ -233,7 +260,7 @@ export class SimWorld {
   guestWrites(instanceId: string, volumeId?: string, value = 0, block = 0): boolean {
     const process = this.machines.get(instanceId)?.process
     const disk = process?.disks.all.get(volumeId ?? process.disks.rootId ?? '')
-    if (process?.status !== 'running' || process.outOfSpace || process.hangs || !disk) return false
+    if (!process || !disk || !doesWork(process)) return false
     process.memory.counter += 1
     const write = { volumeId: disk.spec.volumeId, block, value }
     if (!this.isDiskFull) return this.#write(process, write)
@@ -269,7 +296,7 @@ export class SimWorld {
   /** Of these interfaces, those behind which a guest answers. */
   answering(interfaceIds: ReadonlySet<string>): Set<string> {
     return new Set([...this.machines.values()].flatMap(({ process }) =>
-      (process?.status === 'running' && !process.outOfSpace && !process.hangs ? [...process.nics.values()] : [])
+      (process && doesWork(process) ? [...process.nics.values()] : [])
         .flatMap(({ spec, hasLink }) => (hasLink && interfaceIds.has(spec.interfaceId) ? spec.interfaceId : []))))
   }
 
@@ -321,17 +348,19 @@ export class SimWorld {
 
   /** Begins the job that brings a disk's layers above `baseId` together, unless it is at work. */
   beginStream(instanceId: string, volumeId: string, baseId: string | null): void {
-    const disks = this.machines.get(instanceId)?.process?.disks
-    if (!disks || disks.streams.has(volumeId)) return
+    const process = this.machines.get(instanceId)?.process
+    if (!process || process.disks.streams.has(volumeId)) return
     const beganMs = this.#clock.now()
     const tookMs = draw(this.#random, this.#delays.streamMs ?? [0, 0])
-    const finish = () => {
-      disks.finishStream(volumeId)
-      this.#changed(instanceId)
-    }
+    const finish = () => this.#streamed(instanceId, process, volumeId)
     const stream = { baseId, beganMs, endsMs: beganMs + tookMs, timer: tookMs === 0 ? null : this.#clock.after(tookMs, finish) }
-    disks.streams.set(volumeId, stream)
+    process.disks.streams.set(volumeId, stream)
     if (tookMs === 0) finish()
+  }
+
+  #streamed(instanceId: string, { disks }: SimProcess, volumeId: string): void {
+    disks.finishStream(volumeId)
+    this.#changed(instanceId)
   }
 
   /** With what the layers `from` (from the top) show, or empty. */
@@ -390,7 +419,7 @@ export class SimWorld {
     const delayMs = draw(this.#random, range)
     // A guest that hangs never does it.
     if (machine.process?.hangs) return
-    if (machine.process?.status === 'paused') machine.process.held.push(run)
+    if (machine.process?.status === 'paused' || machine.process?.frozenMs !== undefined) machine.process.held.push(run)
     else if (delayMs === 0) run()
     else {
       const timer = this.#clock.after(delayMs, () => {
@@ -417,6 +446,11 @@ export class SimWorld {
   #changed(instanceId: string): void {
     for (const watcher of this.#watchers) watcher(instanceId)
   }
+}
+
+/** Whether a guest can do anything. */
+function doesWork(process: SimProcess): boolean {
+  return process.status === 'running' && !process.outOfSpace && !process.hangs && process.frozenMs === undefined
 }
 
 /** An empty simulated host. */

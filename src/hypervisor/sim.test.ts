@@ -176,3 +176,38 @@ describe('disks of simulated machines', () => {
     expect(shows(layerId)).toEqual({ 0: 5 })
   })
 })
+
+describe('simulated machines that are frozen', () => {
+  test('do nothing until they are thawed, and then what they were about to', async () => {
+    const driver = hypervisor()
+    await driver.ensureRunning(spec)
+    await clock.advance(1000)
+    await driver.ensureFrozen(ID)
+    await clock.advance(60_000)
+    expect([world.guestComputes(ID), world.guestWrites(ID)]).toEqual([false, false])
+    world.guestPowersOff(ID)
+    await expect(driver.requestShutdown(ID)).rejects.toThrow('does not answer')
+    expect((await driver.consoleOutput(ID, 9999)).toString()).not.toContain('login:')
+    await driver.ensureThawed(ID)
+    expect((await driver.consoleOutput(ID, 9999)).toString()).toContain('login:')
+    expect(world.guestWrites(ID, undefined, 4)).toBe(true)
+    expect((await driver.observe(ID)).status).toBe('running')
+  })
+
+  test('go on with what their disks were busy with', async () => {
+    const lower = 'lay-00000000000000001'
+    const top = 'lay-00000000000000002'
+    await volumes().ensureLayer({ layerId: lower, sizeGib: 1, parentId: layerId, key: null })
+    await volumes().ensureLayer({ layerId: top, sizeGib: 1, parentId: lower, key: null })
+    const driver = hypervisor()
+    await driver.ensureRunning({ ...spec, disks: [{ ...disk, layers: [top, lower, layerId].map((each) => ({ layerId: each, path: '', key: null })) }] })
+    await driver.ensureShortened(ID, volumeId, layerId)
+    await clock.advance(400)
+    await driver.ensureFrozen(ID)
+    await clock.advance(5000)
+    await driver.ensureThawed(ID)
+    expect(await driver.ensureShortened(ID, volumeId, layerId)).toEqual({ state: 'running', percent: 40 })
+    await clock.advance(600)
+    expect(await driver.ensureShortened(ID, volumeId, layerId)).toEqual({ state: 'done' })
+  })
+})

@@ -62,10 +62,11 @@ class SimHypervisor implements Hypervisor {
 
   async ensureRunning(spec: MachineSpec): Promise<void> {
     checkId(spec.instanceId)
-    if (this.#statusOf(spec.instanceId) === 'running') return
+    const isUp = () => this.#statusOf(spec.instanceId) === 'running' || this.#isFrozen(spec.instanceId)
+    if (isUp()) return
     await this.#pauses.pause(this.#delays.startMs)
     // Another call may have started it in the pause, and its guest may have powered off since.
-    if (this.#statusOf(spec.instanceId) !== 'running') this.#world.processDies(spec.instanceId)
+    if (!isUp()) this.#world.processDies(spec.instanceId)
     this.#world.start(spec)
   }
 
@@ -81,6 +82,7 @@ class SimHypervisor implements Hypervisor {
       await this.#pauses.pause(this.#delays.saveMs ?? [0, 0], signal).catch((error: unknown) => {
         if (error !== signal?.reason) throw error
       })
+      this.#checkAnswers(instanceId)
       if (signal?.aborted || this.#world.hibernationFails || this.#world.isDiskFull) {
         this.#world.forgetMemory(instanceId)
         this.#world.letGo(instanceId)
@@ -100,6 +102,7 @@ class SimHypervisor implements Hypervisor {
     if (!found?.saved) return 'missing'
     if (this.#statusOf(id) === 'running') throw new Error(`${id} runs, and cannot be given its memory`)
     const saved = checkImage(found, image, spec)
+    this.#checkAnswers(id)
     if (this.#isLoaded(id, image)) return 'loaded'
     await this.#pauses.pause(this.#delays.loadMs ?? [0, 0])
     if (this.#world.loadingFails) throw new MemoryImageError('this host has another processor')
@@ -109,7 +112,7 @@ class SimHypervisor implements Hypervisor {
   }
 
   async ensureReleased(instanceId: string): Promise<void> {
-    checkId(instanceId)
+    await this.#reach(instanceId)
     this.#world.forgetMemory(instanceId)
     await this.#pauses.pause(this.#delays.stopMs)
     await this.#reach(instanceId)
@@ -138,9 +141,21 @@ class SimHypervisor implements Hypervisor {
     checkId(instanceId)
     const process = this.#world.machines.get(instanceId)?.process
     if (!process) return { status: 'absent' }
-    if (process.status !== 'running') return { status: process.status, pid: process.pid }
-    const outOfSpace = process.outOfSpace ? { outOfSpace: true as const } : {}
+    if (process.status !== 'running' && process.frozenMs === undefined) return { status: process.status, pid: process.pid }
+    const outOfSpace = process.outOfSpace && process.frozenMs === undefined ? { outOfSpace: true as const } : {}
     return { status: 'running', pid: process.pid, startedAtMs: process.startedAtMs, ...outOfSpace }
+  }
+
+  async ensureFrozen(instanceId: string): Promise<void> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    this.#world.freeze(instanceId)
+  }
+
+  async ensureThawed(instanceId: string): Promise<void> {
+    checkId(instanceId)
+    await this.#pauses.pause([0, 0])
+    this.#world.thaw(instanceId)
   }
 
   async health(instanceId: string): Promise<MachineHealth> {
@@ -148,7 +163,7 @@ class SimHypervisor implements Hypervisor {
     await this.#pauses.pause([0, 0])
     const process = this.#world.machines.get(instanceId)?.process
     if (!process) return 'absent'
-    if (process.hangs === 'process') return 'silent'
+    if (process.hangs === 'process' || process.frozenMs !== undefined) return 'silent'
     return process.status === 'running' && !process.outOfSpace ? 'running' : 'still'
   }
 
@@ -168,22 +183,19 @@ class SimHypervisor implements Hypervisor {
   }
 
   async channels(instanceId: string): Promise<MachineChannels | undefined> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     const machine = this.#world.machines.get(instanceId)
     if (machine?.process?.status !== 'running') return undefined
     return { hasGuestAgent: this.#world.takesKeys, isSerialTaken: machine.serial !== null }
   }
 
   async openSerial(instanceId: string): Promise<Duplex | 'busy' | 'absent'> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     return this.#world.openSerial(instanceId)
   }
 
   async changeAuthorizedKeys(instanceId: string, { osUser, add, remove }: KeyChange): Promise<'done' | 'unreachable'> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     const machine = this.#world.machines.get(instanceId)
     if (machine?.process?.status !== 'running' || !this.#world.takesKeys) return 'unreachable'
     if (osUser === NOBODY) throw new GuestRefusedError(`failed to lookup user '${osUser}'`)
@@ -197,6 +209,7 @@ class SimHypervisor implements Hypervisor {
   async screenshot(instanceId: string): Promise<Buffer> {
     checkId(instanceId)
     if (this.#statusOf(instanceId) === undefined) throw new Error(`${instanceId} has no process and no screen`)
+    this.#checkAnswers(instanceId)
     return plainPpm(...TEXT_SCREEN, [0, 0, 0])
   }
 
@@ -210,8 +223,7 @@ class SimHypervisor implements Hypervisor {
   }
 
   async interrupt(instanceId: string): Promise<void> {
-    checkId(instanceId)
-    await this.#pauses.pause([0, 0])
+    await this.#reach(instanceId)
     if (this.#statusOf(instanceId) === undefined) throw new Error(`${instanceId} has no process to interrupt`)
     this.#world.interrupt(instanceId)
   }
@@ -296,7 +308,16 @@ class SimHypervisor implements Hypervisor {
   async #reach(instanceId: string): Promise<void> {
     checkId(instanceId)
     await this.#pauses.pause([0, 0])
-    if (this.#world.machines.get(instanceId)?.process?.hangs === 'process') throw new Error(`${instanceId} does not answer`)
+    this.#checkAnswers(instanceId)
+  }
+
+  #checkAnswers(instanceId: string): void {
+    const isSilent = this.#world.machines.get(instanceId)?.process?.hangs === 'process' || this.#isFrozen(instanceId)
+    if (isSilent) throw new Error(`${instanceId} does not answer`)
+  }
+
+  #isFrozen(instanceId: string): boolean {
+    return this.#world.machines.get(instanceId)?.process?.frozenMs !== undefined
   }
 
   #statusOf(instanceId: string): SimProcess['status'] | undefined {

@@ -119,6 +119,11 @@ export interface PortSpec {
   metadataHopLimit: number
   /** With false the port may send from, and gets packets for, addresses that are not its own. */
   sourceDestCheck: boolean
+  /**
+   * The port is there, and nothing passes: no packet in or out, whatever it is (ARP, DHCP, DNS and metadata too), and of
+   * connections that are there neither. Nothing else changes, so that all goes on when it is not set any more.
+   */
+  isCut?: true
 }
 
 /** A NAT gateway: hides what is routed to it behind its own address. */
@@ -132,6 +137,8 @@ export interface NatGatewaySpec {
   privateIp: string
   /** Null for a private NAT gateway, which reaches no internet gateway. */
   publicIp: string | null
+  /** As a port's: it is there, and nothing passes. */
+  isCut?: true
 }
 
 /** A link between two VPCs on this host; both specs name it, and it exists while both VPCs do. */
@@ -210,8 +217,8 @@ export interface Network {
    * Asks the guests behind ports of a VPC, all at once, whether they have their address (ARP), and waits some 3 seconds for
    * those that are silent. Packets pass meanwhile as before.
    *
-   * @returns whether each answered, by interface; ports that are not in force, or that a sync has changed meanwhile, are
-   * not in it.
+   * @returns whether each answered, by interface, which no guest behind a cut port does; ports that are not in force, or that
+   * a sync has changed meanwhile, are not in it.
    */
   askPorts(vpc: { vpcId: string; slot: number }, ports: readonly AskedPort[]): Promise<Map<string, boolean>>
   /** Removes the VPC and everything in it. */

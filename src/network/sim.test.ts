@@ -95,6 +95,18 @@ describe('the simulated network', () => {
     expect(await network.list()).toEqual([])
   })
 
+  it('has ports that are cut, behind which nobody answers until they are joined again', async () => {
+    const { network, world } = setUp()
+    const asked = [1, 2].map((slot) => ({ interfaceId: `eni-${slot}`, slot, mac: '', privateIp: '' }))
+    const ask = async () => Object.fromEntries(await network.askPorts({ vpcId: 'vpc-1', slot: 1 }, asked))
+    await network.syncVpc(vpc({ ports: [port(1, { isCut: true }), port(2)] }))
+    expect(world.ports().map((each) => each.isCut ?? false)).toEqual([true, false])
+    expect(await ask()).toEqual({ 'eni-1': false, 'eni-2': true })
+    const ports = [port(1), port(2, { isCut: true })]
+    await network.syncVpc(vpc({ ports }), { ports, removed: [], groups: [] })
+    expect(await ask()).toEqual({ 'eni-1': true, 'eni-2': false })
+  })
+
   it('has taps by name and no namespaces', () => {
     const { network } = setUp()
     expect(network.tapOf(7)).toBe('sim7')

@@ -11,6 +11,7 @@ export interface SimPort {
   privateIp: string
   publicIp: string | null
   groupIds: string[]
+  isCut?: true
 }
 
 /** A VPC in force, its ports by interface id. */
@@ -31,8 +32,8 @@ export class SimNetworkWorld {
   ports(): SimPort[] {
     return [...this.vpcs.values()]
       .flatMap(({ vpcId, ports }) =>
-        [...ports.values()].map(({ interfaceId, privateIp, publicIp, groupIds }) =>
-          ({ vpcId, interfaceId, privateIp, publicIp, groupIds: [...groupIds] })))
+        [...ports.values()].map(({ interfaceId, privateIp, publicIp, groupIds, isCut }) =>
+          ({ vpcId, interfaceId, privateIp, publicIp, groupIds: [...groupIds], ...(isCut && { isCut }) })))
       .toSorted((a, b) => compare(a.vpcId, b.vpcId) || compare(a.interfaceId, b.interfaceId))
   }
 }
@@ -72,9 +73,10 @@ export function createSimNetwork({ clock, random, delays, world, answering = (al
     },
     async askPorts({ vpcId }, ports) {
       await pauses.pause([0, 0])
-      const inForce = ports.map((port) => port.interfaceId).filter((id) => world.vpcs.get(vpcId)?.ports.has(id))
+      const known = world.vpcs.get(vpcId)?.ports
+      const inForce = ports.map((port) => port.interfaceId).filter((id) => known?.has(id))
       const answered = answering(new Set(inForce))
-      return new Map(inForce.map((id) => [id, answered.has(id)]))
+      return new Map(inForce.map((id) => [id, answered.has(id) && !known?.get(id)?.isCut]))
     },
     removeVpc: (vpcId) => serial(vpcId, async () => {
       await pauses.pause(world.vpcs.has(vpcId) ? syncMs : [0, 0])

@@ -2,12 +2,12 @@ import { instanceDoc } from '../model/instance.ts'
 import { vpcDoc } from '../model/vpc-wire.ts'
 import type { GroupSpec, NatGatewaySpec, PortSpec, RuleSpec, VpcSpec } from '../network/driver.ts'
 import { groupBy, inBatches } from '../store/batch.ts'
-import { preparedIn } from '../store/prepared.ts'
-import type { InterfaceTable, SecurityGroupRuleTable } from '../store/schema.ts'
+import { prepared, preparedIn } from '../store/prepared.ts'
+import type { InterfaceTable, SecurityGroupRuleTable, ZoneTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { loadAcls, loadPeerings, loadRouteTables } from './load-routing.ts'
 
-/** A VPC as its rows say it should be on one host, without its ports. */
+/** A VPC as its rows say it should be on one host, without its ports. NAT gateways of a zone that has failed are cut. */
 export async function loadVpcSpec(db: Db, vpcId: string, hostId: string, slot: number): Promise<Omit<VpcSpec, 'ports'>> {
   const vpc = await db.selectFrom('vpcs').selectAll().where('vpc_id', '=', vpcId).executeTakeFirstOrThrow()
   const more = await db.selectFrom('vpc_cidrs').select('cidr').where('vpc_id', '=', vpcId).orderBy('created_ms').execute()
@@ -54,14 +54,22 @@ async function loadSubnets(db: Db, vpcId: string): Promise<VpcSpec['subnets']> {
 async function loadNatGateways(db: Db, vpcId: string, hostId: string): Promise<NatGatewaySpec[]> {
   const rows = await db
     .selectFrom('nat_gateways').innerJoin('interfaces', 'interfaces.interface_id', 'nat_gateways.interface_id')
-    .select(['nat_gateway_id', 'interfaces.interface_id', 'interfaces.subnet_id', 'slot', 'mac', 'private_ip', 'public_ip'])
+    .select(['nat_gateway_id', 'interfaces.interface_id', 'interfaces.subnet_id', 'zone', 'slot', 'mac', 'private_ip', 'public_ip'])
     .where('nat_gateways.vpc_id', '=', vpcId).where('nat_gateways.host_id', '=', hostId)
     .where('nat_gateways.state', 'in', ['pending', 'available']).where('wanted', '=', 1)
     .orderBy('nat_gateway_id').execute()
+  const failed = rows.length > 0 ? await failedZones(db) : new Set()
   return rows.map((row) => ({
     natGatewayId: row.nat_gateway_id, interfaceId: row.interface_id, subnetId: row.subnet_id, slot: row.slot ?? 0,
-    mac: row.mac, privateIp: row.private_ip, publicIp: row.public_ip,
+    mac: row.mac, privateIp: row.private_ip, publicIp: row.public_ip, ...(failed.has(row.zone) && { isCut: true as const }),
   }))
+}
+
+const zonesThatAreNot = prepared((db, state: ZoneTable['state']) => db.selectFrom('zones').select('zone').where('state', '<>', state))
+
+/** Zones whose network is cut. */
+async function failedZones(db: Db): Promise<ReadonlySet<string>> {
+  return new Set((await zonesThatAreNot(db, 'available')).map((row) => row.zone))
 }
 
 const groupsOf = preparedIn((db, ids) =>
@@ -71,12 +79,13 @@ const instancesOf = preparedIn((db, ids) =>
 const secondaryOf = preparedIn((db, ids) =>
   db.selectFrom('interface_addresses').selectAll().where('interface_id', 'in', ids).orderBy('private_ip'))
 
-/** The ports of those interfaces that should have one; a NAT gateway's is not a port. */
+/** The ports of those interfaces that should have one, cut where their zone has failed; a NAT gateway's is not a port. */
 export async function loadPorts(db: Db, interfaces: readonly InterfaceTable[]): Promise<PortSpec[]> {
   const wanted = interfaces.filter((each) => each.wanted === 1 && each.slot !== null && each.requester_id === null)
   const ids = wanted.map((each) => each.interface_id)
   const groupIds = groupBy(await groupsOf(db, ids), (each) => each.interface_id)
   const secondary = groupBy(await secondaryOf(db, ids), (each) => each.interface_id)
+  const failed = await failedZones(db)
   const instances = new Map(
     (await instancesOf(db, wanted.flatMap((each) => each.instance_id ?? []))).map((row) => [row.instance_id, row]))
   return wanted.map((each): PortSpec => {
@@ -88,7 +97,7 @@ export async function loadPorts(db: Db, interfaces: readonly InterfaceTable[]): 
       secondary: (secondary.get(each.interface_id) ?? []).map((row) => ({ privateIp: row.private_ip, publicIp: row.public_ip })),
       groupIds: (groupIds.get(each.interface_id) ?? []).map((group) => group.group_id),
       metadataHopLimit: instance ? instanceDoc(instance).metadataOptions.httpPutResponseHopLimit : 1,
-      sourceDestCheck: each.source_dest_check === 1,
+      sourceDestCheck: each.source_dest_check === 1, ...(failed.has(each.zone) && { isCut: true as const }),
     }
   })
 }

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { defaultNetwork, insertInstance, insertInterface, NOW_MS, openTestStore, REGION, type TestStore } from '../../test/support/rows.ts'
+import { defaultNetwork, failZone, insertInstance, insertInterface, NOW_MS, openTestStore, REGION, type TestStore } from '../../test/support/rows.ts'
 import type { Context } from '../ec2/context.ts'
 import { ensureVpcObjects } from '../model/vpc-objects.ts'
 import { loadWorld, vpcOfPublicAddress, withPeers } from './load-world.ts'
@@ -53,6 +53,19 @@ describe('the VPCs that a packet may pass', () => {
       expect(verdict.forward.map((hop) => hop.kind)).toContain('peering')
       // Its interface is in a group of the other VPC, of which it knows nothing.
       expect(verdict.obstacles.map((each) => each.code)).toEqual(['ENI_SG_RULES_MISMATCH'])
+    })
+  })
+
+  it('are as they were when a zone fails, which says nothing of what the rules let pass', async () => {
+    await test.run(async (context) => {
+      const { vpcId, near } = await peered(context)
+      const judge = async () => {
+        const vpcs = await loadWorld(context.db, [vpcId, PEER])
+        return reach({ vpcs, publicPool: null }, { source: { interfaceId: near }, destination: '10.9.0.10', protocol: 6, destinationPort: 22 })
+      }
+      const before = await judge()
+      await failZone(context.db, `${REGION}a`)
+      expect(await judge()).toEqual(before)
     })
   })
 

@@ -5,8 +5,8 @@ import { cidrsOf, loadRouteTables } from './load-routing.ts'
 import { loadForeignGroups, loadPorts, loadVpcSpec } from './load-spec.ts'
 
 /**
- * VPCs as they would be if all their instances ran: whoever asks what a packet may do means the rules,
- * and not who is up. Peerings count whether or not both VPCs have a network on a host now.
+ * VPCs as they would be if all their instances ran, and no zone had failed: whoever asks what a packet may do means the
+ * rules, and not who is up. Peerings count whether or not both VPCs have a network on a host now.
  */
 export async function loadWorld(db: Db, vpcIds: readonly string[]): Promise<VpcSpec[]> {
   const specs: VpcSpec[] = []
@@ -25,15 +25,19 @@ async function loadAsIfRunning(db: Db, vpcId: string, slot: number): Promise<Vpc
   const peerings = await loadActivePeerings(db, vpcId)
   const interfaces = await db
     .selectFrom('interfaces').selectAll().where('vpc_id', '=', vpcId).where('instance_id', 'is not', null).orderBy('interface_id').execute()
+  const ports = await loadPorts(db, interfaces.map((row) => ({ ...row, wanted: 1, slot: row.slot ?? 0 })))
   return {
-    ...spec, peerings,
+    ...spec, peerings, natGateways: spec.natGateways.map(joined), ports: ports.map(joined),
     foreignGroups: await loadForeignGroups(db, spec.groups, peerings.map((each) => each.peerVpcId)),
     routeTables: await loadRouteTables(db, vpcId, {
       internetGatewayId: gateway?.internet_gateway_id,
       natGatewayIds: spec.natGateways.map((each) => each.natGatewayId), peeringIds: peerings.map((each) => each.peeringId),
     }),
-    ports: await loadPorts(db, interfaces.map((row) => ({ ...row, wanted: 1, slot: row.slot ?? 0 }))),
   }
+}
+
+function joined<Owner extends { isCut?: true }>({ isCut: _, ...owner }: Owner): Omit<Owner, 'isCut'> {
+  return owner
 }
 
 async function loadActivePeerings(db: Db, vpcId: string): Promise<PeeringSpec[]> {

@@ -18,6 +18,7 @@ import { QmpClient } from '../../src/hypervisor/qemu/qmp.ts'
 import { UID_BASE } from '../../src/core/machine-uid.ts'
 import { diskContract } from './hypervisor-disks.ts'
 import { qemuDisks } from './hypervisor-disks-qemu.ts'
+import { frozenContract } from './hypervisor-frozen.ts'
 import { memoryContract } from './hypervisor-memory.ts'
 import { qemuMemory } from './hypervisor-memory-qemu.ts'
 import { consoleShows, qemuHost, simHost, whyNoQemu, writeToSerial, type NicBench, type TestHost } from './hypervisor-hosts.ts'
@@ -357,6 +358,7 @@ function contract(makeHost: () => Promise<TestHost>): void {
 
   diskContract(() => ({ host, driver }), () => (driver = host.driver()))
   memoryContract(() => ({ host, driver }), () => (driver = host.driver()))
+  frozenContract(() => ({ host, driver }), () => (driver = host.driver()))
 
   test('remove stops the machine and leaves nothing of it', async () => {
     const { instanceId } = await started()

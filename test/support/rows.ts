@@ -9,7 +9,7 @@ import type { InterfaceDoc } from '../../src/model/interface.ts'
 import type { VolumeDoc } from '../../src/model/volume.ts'
 import type { SnapshotDoc } from '../../src/model/snapshot.ts'
 import type {
-  ImageTable, InstanceTable, InterfaceTable, LayerTable, SnapshotTable, SubnetTable, VolumeTable,
+  ImageTable, InstanceTable, InterfaceTable, LayerTable, SnapshotTable, SubnetTable, VolumeTable, ZoneTable,
 } from '../../src/store/schema.ts'
 import { openSqlite } from '../../src/store/sqlite.ts'
 import type { Db, Store } from '../../src/store/store.ts'
@@ -74,6 +74,13 @@ export async function insertHost(db: Db): Promise<void> {
       heartbeat_ms: NOW_MS, doc: '{}',
     })
     .execute()
+}
+
+/** Sets the state of a zone, as whoever fails or heals one does. */
+export async function failZone(db: Db, zone: string, state: ZoneTable['state'] = 'unavailable'): Promise<void> {
+  await db
+    .insertInto('zones').values({ zone, state, revision: 1, power_cuts: 0, since_ms: NOW_MS, doc: '{}' })
+    .onConflict((conflict) => conflict.column('zone').doUpdateSet({ state })).execute()
 }
 
 /** The account's default subnet of the zone, with its VPC and that VPC's default group. */

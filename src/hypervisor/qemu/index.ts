@@ -14,6 +14,7 @@ import { changeAuthorizedKeys, openSerial, readChannels } from './channels.ts'
 import type { Qemu } from './devices.ts'
 import { ensureDisks } from './disks.ts'
 import { ensureSharedFolders, MachineFolder, SCREEN_FILE } from './folder.ts'
+import { freeze, thaw } from './freeze.ts'
 import { setGuestClock } from './guest-clock.ts'
 import { KeyedLock } from './keyed-lock.ts'
 import { ensureLoaded } from './load.ts'
@@ -21,7 +22,7 @@ import { ensureReleased, ensureSaved, type Machine } from './memory.ts'
 import { deleteImages } from './memory-images.ts'
 import { Monitors } from './monitor.ts'
 import { ensureNics } from './nics.ts'
-import { findMachineIds, isAlive, startedAtMs } from './process.ts'
+import { findMachineIds, isAlive, isStopped, startedAtMs } from './process.ts'
 import { isPaused, QemuProcesses } from './processes.ts'
 import { ensureShortened, type Shortening } from './shorten.ts'
 import { switchDisks } from './switch.ts'
@@ -153,7 +154,7 @@ class QemuHypervisor implements Hypervisor {
     const found = this.#processes.locate(folder)
     if (!found) return { status: 'absent' }
     folder.boundLogs()
-    const status = await this.#processes.status(folder)
+    const status = isStopped(found) ? undefined : await this.#processes.status(folder)
     if (!isAlive(found)) return { status: 'absent' }
     if (status === 'shutdown') return { status: 'shutdown', pid: found.pid }
     if (status !== undefined && isPaused(status)) return { status: 'paused', pid: found.pid }
@@ -161,10 +162,24 @@ class QemuHypervisor implements Hypervisor {
     return { status: 'running', pid: found.pid, startedAtMs: startedAtMs(found), ...outOfSpace }
   }
 
+  /** Not in turn: what waits for an answer of the machine is not to be waited for. */
+  async ensureFrozen(instanceId: string): Promise<void> {
+    const found = this.#processes.locate(this.#folder(instanceId))
+    if (found) await freeze(found, this.#options.clock)
+  }
+
+  async ensureThawed(instanceId: string): Promise<void> {
+    const folder = this.#folder(instanceId)
+    const found = this.#processes.locate(folder)
+    if (!found || !thaw(found)) return
+    if ((await this.#processes.settledStatus(folder, found)) === 'running') this.#setGuestClock(instanceId)
+  }
+
   async health(instanceId: string): Promise<MachineHealth> {
     const folder = this.#folder(instanceId)
     const found = this.#processes.locate(folder)
     if (!found) return 'absent'
+    if (isStopped(found)) return 'silent'
     const status = await this.#monitors.status(instanceId, folder.path, HEALTH_TIMEOUT_MS).catch(() => undefined)
     if (!isAlive(found)) return 'absent'
     if (status === undefined) return 'silent'

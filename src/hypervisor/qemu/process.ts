@@ -28,6 +28,29 @@ export function isAlive(id: ProcessId): boolean {
   return processOf(id.pid)?.startTicks === id.startTicks
 }
 
+/** Whether a signal has stopped the process, and none has let it go on. */
+export function isStopped({ pid }: ProcessId): boolean {
+  return threadState(pid, String(pid)) === 'T'
+}
+
+/** Whether all of a process that was told to stop has; a thread that has just ended does nothing either. */
+export function areThreadsStopped({ pid }: ProcessId): boolean {
+  return threadsOf(pid).every((thread) => ['T', 'Z', 'X', undefined].includes(threadState(pid, thread)))
+}
+
+function threadState(pid: number, thread: string): string | undefined {
+  const stat = read(`/proc/${pid}/task/${thread}/stat`)
+  return stat?.slice(stat.lastIndexOf(')') + 2)[0]
+}
+
+function threadsOf(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`)
+  } catch {
+    return []
+  }
+}
+
 /** When the process began, in milliseconds since the epoch, to about a second. */
 export function startedAtMs(id: ProcessId): number {
   const bootSeconds = Number(/^btime (\d+)$/m.exec(read('/proc/stat') ?? '')?.[1] ?? 0)

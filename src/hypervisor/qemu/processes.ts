@@ -14,7 +14,7 @@ import type { QemuOptions } from './index.ts'
 import { ALREADY_RUNNING, giveLayers, isRoot, spawnQemu, type Launch } from './launch.ts'
 import type { Layout } from './layout.ts'
 import type { Monitors } from './monitor.ts'
-import { findMachine, isAlive, isMachine, processOf, type ProcessId } from './process.ts'
+import { findMachine, isAlive, isMachine, isStopped, processOf, type ProcessId } from './process.ts'
 import { closeMaster, forgetKeys, launchSecrets, openMaster } from './secrets.ts'
 import { ensureUefiVariables } from './uefi-variables.ts'
 
@@ -195,9 +195,7 @@ export class QemuProcesses {
   async stop(folder: MachineFolder, targets = findMachine(folder.instanceId, folder.path)): Promise<void> {
     for (const found of targets) {
       if (!isAlive(found)) continue
-      await this.#monitors.execute(folder.instanceId, folder.path, 'quit').catch(() => {})
-      const ended = await this.#waitUntilGone(found, QUIT_TIMEOUT_MS).catch(() => false)
-      if (ended) continue
+      if (!isStopped(found) && (await this.#quit(folder, found))) continue
       if (isAlive(found) && isMachine(found.pid, folder.instanceId, folder.path)) process.kill(found.pid, 'SIGKILL')
       await this.#waitUntilGone(found, KILL_TIMEOUT_MS)
     }
@@ -207,6 +205,12 @@ export class QemuProcesses {
     const { clock, log } = this.#options
     await waitFor(clock, 'its cgroups to empty', CGROUP_TIMEOUT_MS, () => cgroup.remove(), POLL_MS)
       .catch(() => log.warn('a machine\'s cgroups are left behind', { instanceId: folder.instanceId }))
+  }
+
+  /** Whether it has ended, as it was asked to. */
+  async #quit(folder: MachineFolder, found: ProcessId): Promise<boolean> {
+    await this.#monitors.execute(folder.instanceId, folder.path, 'quit').catch(() => {})
+    return this.#waitUntilGone(found, QUIT_TIMEOUT_MS).catch(() => false)
   }
 
   #waitUntilGone(found: ProcessId, timeoutMs: number): Promise<true> {
