@@ -4,6 +4,7 @@ import { takeCapacity } from '../model/capacity.ts'
 import { hostDoc } from '../model/host.ts'
 import { instanceDoc } from '../model/instance.ts'
 import { ANYWHERE, type Place, type PlacementWish } from '../model/placement.ts'
+import { zoneStates } from '../model/zone.ts'
 import { place, type HostCapacity, type Placement, type PlacementRequest } from '../scheduler/place.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
@@ -54,9 +55,12 @@ export function placeOf({ hostId, nodeId, dedicatedHostId, capacityReservationId
   }
 }
 
+/** The hosts of zones that have not failed. */
 async function loadHosts({ db, region }: Context): Promise<HostCapacity[]> {
   const rows = await db.selectFrom('hosts').selectAll().where('region', '=', region).execute()
-  return rows.map((host) => ({
+  const zones = await zoneStates(db)
+  const isUp = (zone: string | null) => zone === null || (zones.get(zone)?.state ?? 'available') === 'available'
+  return rows.filter((host) => isUp(host.zone)).map((host) => ({
     hostId: host.host_id, nodeId: host.node_id, zone: host.zone, vcpus: host.vcpus, memoryMib: host.memory_mib,
     vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: hostDoc(host).architectures,
   }))
