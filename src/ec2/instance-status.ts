@@ -22,7 +22,8 @@ const MAX_IDS = 100
  * System and instance are what the status checks found: `impaired` when the machine, or its guest, has not answered in two
  * rounds. Until the guest is first heard of (it asks for its address, or answers the checks) the instance is `initializing`,
  * and `impaired` when that takes more than ten minutes. Instance and volumes are `impaired` as well while the guest stands
- * still because the disk of its host is full, and all of them while its zone has failed, since that did. A simulated guest is up as soon as it runs.
+ * still because the disk of its host is full, and all of them while its zone has failed, since that did. A simulated guest is
+ * up as soon as it runs.
  */
 export async function describeInstanceStatus(
   context: Context,

@@ -18,7 +18,8 @@ import { incorrectVolumeState, requireVolume, requireVolumes } from './volume-ro
 /**
  * DescribeVolumeStatus, of all volumes, oldest first: `ok`; `insufficient-data` while a volume is being made;
  * `impaired` when it could not be made, or while its guest stands still because the disk of its host is full. While its zone
- * has failed it is `impaired` with an instance, and nothing is known of it without one. Nothing here ever disables the I/O of a volume, so that there are no actions to take.
+ * has failed it is `impaired` with an instance, and nothing is known of it without one. Nothing here ever disables the I/O of
+ * a volume, so that there are no actions to take.
  * https://docs.aws.amazon.com/ebs/latest/userguide/monitoring-volume-checks.html
  */
 export async function describeVolumeStatus(
@@ -100,7 +101,8 @@ function healthOf(row: VolumeTable, stalledSinceMs: number | undefined, zone: Zo
   }
   if (hasZoneFailed) return stalled(row, zone.sinceMs, `The Availability Zone ${zone.zone} is ${zone.state}.`)
   if (stalledSinceMs !== undefined && isAttached(row)) {
-    return stalled(row, stalledSinceMs, 'The disk of the host has no room for what the instance writes; it goes on as soon as there is some.')
+    const why = 'The disk of the host has no room for what the instance writes; it goes on as soon as there is some.'
+    return stalled(row, stalledSinceMs, why)
   }
   return { status: 'ok', enabled: 'passed', performance: isProvisioned(row) && isAttached(row) ? 'normal' : 'not-applicable' }
 }

@@ -86,7 +86,8 @@ async function scheduledEvents(store: Store, hostId: string): Promise<string[]> 
 /** Zones that something has befallen: the host's own, or all of them for a node. */
 async function zonesOf(store: Store, hostId: string): Promise<string[]> {
   const rows = await store.read((db) => db
-    .selectFrom('zones').innerJoin('hosts', (join) => join.on((eb) => eb.or([eb('hosts.zone', 'is', null), eb('hosts.zone', '=', eb.ref('zones.zone'))])))
+    .selectFrom('zones').innerJoin('hosts', (join) =>
+      join.on((eb) => eb.or([eb('hosts.zone', 'is', null), eb('hosts.zone', '=', eb.ref('zones.zone'))])))
     .select('zones.zone').where('host_id', '=', hostId).orderBy('zones.zone').execute())
   return rows.map((row) => row.zone)
 }

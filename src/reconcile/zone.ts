@@ -43,7 +43,8 @@ export function createZoneReconciler(options: ZoneReconcilerOptions): Reconciler
 
 async function onHost(options: ZoneReconcilerOptions, name: string): Promise<Outcome> {
   const { store, gate, log, host: { hostId } } = options
-  const { zone, inForce } = await store.read(async (db) => ({ zone: await zoneStatus(db, name), inForce: await revisionInForce(db, hostId) }))
+  const { zone, inForce } = await store.read(async (db) =>
+    ({ zone: await zoneStatus(db, name), inForce: await revisionInForce(db, hostId) }))
   const isNew = inForce < zone.revision
   const isDark = zone.state === 'unavailable' || inForce < zone.cutRevision
   if (zone.state === 'available' && !isNew) {
