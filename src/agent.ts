@@ -10,14 +10,15 @@ import { createEventReconciler } from './reconcile/event.ts'
 import type { Keys } from './keys/keys.ts'
 import { createImagesReconciler, type ImageSource } from './reconcile/images.ts'
 import { createImportReconciler } from './reconcile/import.ts'
+import { createNodeInstances, createNodeVolumes, forOwnInstances } from './reconcile/hand-over.ts'
 import { createInstanceReconciler } from './reconcile/instance.ts'
 import { createInterruptReconciler } from './reconcile/interrupt.ts'
 import { createLayerReconciler } from './reconcile/layer.ts'
 import { Gate } from './reconcile/gate.ts'
-import { isFatal, ReconcileLoop } from './reconcile/loop.ts'
+import { isFatal, ReconcileLoop, type Reconciler } from './reconcile/loop.ts'
 import { createPushedKeyReconciler } from './reconcile/pushed-key.ts'
 import { createRecycleReconciler } from './reconcile/recycle.ts'
-import { resync } from './reconcile/resync.ts'
+import { resync, type ResyncOptions } from './reconcile/resync.ts'
 import { createResyncTimer, type ResyncTimer } from './reconcile/resync-timer.ts'
 import type { HostLimits } from './reconcile/shrink.ts'
 import { watchSleep, type SleepWatch } from './reconcile/sleep.ts'
@@ -27,9 +28,12 @@ import { createVolumeReconciler } from './reconcile/volume.ts'
 import { createVpcReconcilers } from './reconcile/vpc.ts'
 import { createZoneReconciler } from './reconcile/zone.ts'
 import { fenced, registerHost, type HostRegistration } from './model/host.ts'
+import { instanceOfEvent } from './model/instance-event.ts'
+import { instanceOfPushedKey } from './model/pushed-key.ts'
+import { screenshotOrder } from './model/screenshot.ts'
 import { CHECK_INTERVAL_MS } from './model/status-check.ts'
 import { hostZone } from './model/zone.ts'
-import type { Store } from './store/store.ts'
+import type { Db, Store } from './store/store.ts'
 import { enqueue } from './store/work.ts'
 import type { Volumes } from './volumes/driver.ts'
 
@@ -44,12 +48,15 @@ export interface AgentOptions {
   keys: Keys
   images: ImageSource
   imports: ImportFiles
+  /** The host that it is the agent of, or the node. */
   host: HostRegistration
   limits: HostLimits
   /** Which run of the node this is: another one after each restart, in which nothing that ran before is there any more. */
   hostBootId: string
   /** How often running instances are checked, milliseconds. */
   checkIntervalMs?: number
+  /** Longest time without a look at what is due; only where every process that marks anything due is this one. */
+  scanIntervalMs?: number
   /** What the recycle bin may hold of the disk; null for the default. */
   recycleBudgetGib: number | null
   /** The agent cannot go on: a crash point, or another agent has taken the host. */
@@ -65,9 +72,14 @@ export interface Agent {
   abandon(): void
   /** Resolves when nothing is left to do within the next `horizonMs`. */
   settled(horizonMs: number): Promise<void>
+  /** Whether that is so now. */
+  isSettled(horizonMs: number): boolean
 }
 
-/** The agent of one host: everything a guest touches is its business, and nobody else's. */
+/**
+ * The agent of one host: everything that its guests touch is its business, and nobody else's. That of a node carries the
+ * network of all hosts of the node, and what is regional: images, imports, the recycle bin, and what is nobody's.
+ */
 export function createAgent(options: AgentOptions): Agent {
   const { clock, random, log, hypervisor, network, volumes, keys, host, onFatal } = options
   let loop: ReconcileLoop | undefined
@@ -80,33 +92,39 @@ export function createAgent(options: AgentOptions): Agent {
     const { hostBootId } = options
     const epoch = await registerHost(options.store, { ...host, doc: { ...host.doc, bootId: hostBootId } }, clock.now())
     const store = fenced(options.store, host.hostId, epoch)
-    await network.ensureHost()
-    const common = { store, clock, log, hypervisor, network, volumes, keys }
+    const isNode = host.zone === null
+    if (isNode) await network.ensureHost()
+    const { hostId, nodeId } = host
     const gate = new Gate()
-    gate.begin(await store.read((db) => hostZone(db, host.hostId)))
-    const vpcs = createVpcReconcilers({ ...common, random, hostId: host.hostId })
-    const resyncHost = () => resync({ ...common, hostId: host.hostId })
+    gate.begin(await store.read((db) => hostZone(db, hostId)))
+    const common = { store, clock, log, hypervisor, network, volumes, keys, hostId, isNode, gate }
+    const instances = createInstanceReconciler({
+      ...common, random, hostBootId, limits: options.limits,
+      awakeSinceMs: () => Math.max(gate.openSinceMs, sleep?.awakeSinceMs() ?? 0),
+    })
+    const known = new Set<string>()
+    const resyncHost = () => resyncAndForget(common, known)
+    const vpcs = createVpcReconcilers({ ...common, random })
     const running = new ReconcileLoop({
-      store, clock, log, hostId: host.hostId, gate, onFatal,
+      store, clock, log, hostId, gate, onFatal,
+      ...(options.scanIntervalMs === undefined ? {} : { scanIntervalMs: options.scanIntervalMs }),
       reconcilers: {
-        instance: createInstanceReconciler({
-          ...common, random, hostBootId, limits: options.limits,
-          awakeSinceMs: () => Math.max(gate.openSinceMs, sleep?.awakeSinceMs() ?? 0),
-        }),
-        volume: createVolumeReconciler({ ...common, random }),
+        instance: isNode ? createNodeInstances(common, instances) : remembering(known, instances),
+        volume: isNode ? createNodeVolumes(common) : createVolumeReconciler({ ...common, random }),
         layer: createLayerReconciler({ ...common, random }),
         import: createImportReconciler({ ...common, random, imports: options.imports }),
-        recycle: createRecycleReconciler({ ...common, hostId: host.hostId, budgetGib: options.recycleBudgetGib }),
+        recycle: createRecycleReconciler({ ...common, budgetGib: options.recycleBudgetGib }),
         ...vpcs,
-        console: createConsoleReconciler(common),
-        screenshot: createScreenshotReconciler(common),
-        event: createEventReconciler(common),
-        interrupt: createInterruptReconciler(common),
-        'pushed-key': createPushedKeyReconciler(common),
+        console: forOwnInstances(common, 'console', createConsoleReconciler(common)),
+        screenshot: forOwnInstances(
+          common, 'screenshot', createScreenshotReconciler(common), async (_db, id) => screenshotOrder(id).instanceId),
+        event: forOwnInstances(common, 'event', createEventReconciler(common), instanceOfEvent),
+        interrupt: forOwnInstances(common, 'interrupt', createInterruptReconciler(common)),
+        'pushed-key': forOwnInstances(common, 'pushed-key', createPushedKeyReconciler(common), instanceOfPushedKey),
         zone: createZoneReconciler({
-          ...common, host, gate, vpc: vpcs.vpc, instancesInWork: () => loop?.runsOf('instance') ?? 0, resync: resyncHost,
+          ...common, vpc: vpcs.vpc, instancesInWork: () => loop?.runsOf('instance') ?? 0, resync: resyncHost,
         }),
-        images: createImagesReconciler({ ...common, images: options.images, hostId: host.hostId }),
+        images: createImagesReconciler({ ...common, images: options.images }),
       },
     })
     loop = running
@@ -116,21 +134,19 @@ export function createAgent(options: AgentOptions): Agent {
     }
     const report = reporting('resync failed')
     hypervisor.onChange((instanceId) => {
-      if (isStopped) return
-      store
-        .transaction('hint', (db) => enqueue(db, { kind: 'instance', id: instanceId, hostId: host.hostId }, clock.now()))
-        .catch(report)
+      // A driver may see the machines of every host of the node.
+      if (isStopped || !known.has(instanceId)) return
+      store.transaction('hint', (db) => wakeOwn(db, { instanceId, hostId, nowMs: clock.now() })).catch(report)
     })
-    resyncs = createResyncTimer({
-      store, clock, hostId: host.hostId, onError: report, resync: resyncHost,
-    })
+    resyncs = createResyncTimer({ store, clock, hostId, onError: report, resync: resyncHost })
     await resyncs.run()
     running.start()
-    checks = createStatusChecks({
-      ...common, hostId: host.hostId, nodeId: host.nodeId, gate, intervalMs: options.checkIntervalMs ?? CHECK_INTERVAL_MS,
-      onError: reporting('the status checks failed'),
-    })
-    checks.start()
+    if (!isNode) {
+      checks = createStatusChecks({
+        ...common, nodeId, intervalMs: options.checkIntervalMs ?? CHECK_INTERVAL_MS, onError: reporting('the status checks failed'),
+      })
+      checks.start()
+    }
     sleep = watchSleep(clock, (sleptMs) => {
       log.warn('the machine slept; everything is looked at again', { sleptMs })
       void resyncs?.run()
@@ -159,5 +175,50 @@ export function createAgent(options: AgentOptions): Agent {
     async settled(horizonMs) {
       await loop?.settled(horizonMs)
     },
+    isSettled: (horizonMs) => loop?.isSettled(horizonMs) ?? true,
   }
+}
+
+/** Several agents of one process as one; those of hosts after that of their node. */
+export function combineAgents(agents: readonly Agent[]): Agent {
+  return {
+    async start() {
+      for (const agent of agents) await agent.start()
+    },
+    async stop() {
+      await Promise.all(agents.map((agent) => agent.stop()))
+    },
+    abandon() {
+      for (const agent of agents) agent.abandon()
+    },
+    async settled(horizonMs) {
+      // What one does may give another something to do.
+      while (!this.isSettled(horizonMs)) {
+        for (const agent of agents) if (!agent.isSettled(horizonMs)) await agent.settled(horizonMs)
+      }
+    },
+    isSettled: (horizonMs) => agents.every((agent) => agent.isSettled(horizonMs)),
+  }
+}
+
+/** Notes whose machines it has had to do with: of all others it wants no hints. */
+function remembering(known: Set<string>, instances: Reconciler): Reconciler {
+  return {
+    async reconcile(id) {
+      known.add(id)
+      return instances.reconcile(id)
+    },
+  }
+}
+
+/** What was remembered before, and is not there any more, needs no hints. */
+async function resyncAndForget(options: ResyncOptions, known: Set<string>): Promise<void> {
+  const before = [...known]
+  const living = await resync(options)
+  for (const id of before) if (!living.has(id)) known.delete(id)
+}
+
+async function wakeOwn(db: Db, { instanceId, hostId, nowMs }: { instanceId: string; hostId: string; nowMs: number }): Promise<void> {
+  const row = await db.selectFrom('instances').select('host_id').where('instance_id', '=', instanceId).executeTakeFirst()
+  if (!row || row.host_id === hostId) await enqueue(db, { kind: 'instance', id: instanceId, hostId }, nowMs)
 }

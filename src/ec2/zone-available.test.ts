@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { openMemoryAccount, type MemoryAccount } from '../../test/support/memory-account.ts'
-import { defaultNetwork, fixedClock, HOST_ID, insertImage, insertInstance, insertInterface, insertVolume, NOW_MS } from '../../test/support/rows.ts'
+import { defaultNetwork, fixedClock, insertImage, insertInstance, insertInterface, insertVolume, NOW_MS } from '../../test/support/rows.ts'
 import { openSshLine, parsePublicKey } from '../core/ssh-public-key.ts'
 import { sendSSHPublicKey } from '../ec2-instance-connect/send-ssh-public-key.ts'
 import { moveZone, type ZoneState } from '../model/zone.ts'
@@ -38,11 +38,6 @@ let image: string
 
 beforeEach(async () => {
   cloud = await openMemoryAccount()
-  await cloud.query(async (db) => {
-    await db.updateTable('hosts').set({ zone: HERE }).where('host_id', '=', HOST_ID).execute()
-    const host = await db.selectFrom('hosts').selectAll().where('host_id', '=', HOST_ID).executeTakeFirstOrThrow()
-    await db.insertInto('hosts').values({ ...host, host_id: 'host-2', zone: ELSEWHERE }).execute()
-  })
   await cloud.call(async (context: Context) => {
     const add = async (state: 'running' | 'stopped') => {
       const instance = await insertInstance(context, { state, holds_capacity: state === 'running' ? 1 : 0 }, { contactMs: NOW_MS })

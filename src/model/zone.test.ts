@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { HOST_ID, NOW_MS, openTestStore, type TestStore } from '../../test/support/rows.ts'
+import { HOST_ID, hostOf, NOW_MS, openTestStore, type TestStore } from '../../test/support/rows.ts'
 import { hostBootIdOf, hostZone, moveZone, ZONE_MOVES, zoneStates, zoneStatus, type ZoneState } from './zone.ts'
 
 let test: TestStore
@@ -10,10 +10,6 @@ afterEach(() => test.store.close())
 
 const ZONE = 'us-east-1b'
 const move = (to: ZoneState, nowMs = NOW_MS) => test.run(({ db }) => moveZone({ db, nowMs }, ZONE, to))
-const addHost = (hostId: string, zone: string | null) => test.run(({ db }) => db.insertInto('hosts').values({
-  host_id: hostId, node_id: HOST_ID, zone, zone_revision: 0, epoch: 1, region: 'us-east-1', vcpus: 1, memory_mib: 1, vcpus_used: 0,
-  memory_mib_used: 0, heartbeat_ms: NOW_MS, doc: '{}',
-}).execute())
 const work = async () => (await test.store.read((db) => db.selectFrom('work').selectAll().where('kind', '=', 'zone').orderBy('host_id').execute()))
 const inForce = (revision: number, hostId: string) => test.run(({ db }) =>
   db.updateTable('hosts').set({ zone_revision: revision }).where('host_id', '=', hostId).execute())
@@ -48,31 +44,27 @@ describe('The state of a zone', () => {
   })
 
   it('is for its hosts and for every node to put in force, before all else; once', async () => {
-    await addHost('host-b', ZONE)
-    await addHost('host-c', 'us-east-1c')
     await move('impaired')
     await move('impaired')
     expect((await work()).map(({ host_id: hostId, id, due_ms: dueMs, generation }) => [hostId, id, dueMs, generation])).toEqual(
-      [[HOST_ID, ZONE, 0, 1], ['host-b', ZONE, 0, 1]])
+      [[HOST_ID, ZONE, 0, 1], [hostOf(ZONE), ZONE, 0, 1]])
   })
 })
 
 describe('A host', () => {
   it('is in another run after each loss of power, as soon as that is in force on it', async () => {
-    await addHost('host-b', ZONE)
-    expect(await onHost('host-b')).toMatchObject({ powerCuts: 0, isSettled: true })
+    expect(await onHost(hostOf(ZONE))).toMatchObject({ powerCuts: 0, isSettled: true })
     await move('unavailable')
-    expect(await onHost('host-b')).toMatchObject({ powerCuts: 0, isSettled: false })
+    expect(await onHost(hostOf(ZONE))).toMatchObject({ powerCuts: 0, isSettled: false })
     await move('available')
-    expect(await onHost('host-b')).toMatchObject({ powerCuts: 0, isSettled: false })
-    await inForce(2, 'host-b')
-    expect(await onHost('host-b')).toMatchObject({ powerCuts: 1, isSettled: true })
+    expect(await onHost(hostOf(ZONE))).toMatchObject({ powerCuts: 0, isSettled: false })
+    await inForce(2, hostOf(ZONE))
+    expect(await onHost(hostOf(ZONE))).toMatchObject({ powerCuts: 1, isSettled: true })
     expect([hostBootIdOf('run-1', 0), hostBootIdOf('run-1', 1)]).toEqual(['run-1', 'run-1/1'])
   })
 
   it('notices nothing of other zones, and a node of none', async () => {
-    await addHost('host-c', 'us-east-1c')
     await move('unavailable')
-    for (const hostId of [HOST_ID, 'host-c']) expect(await onHost(hostId)).toMatchObject({ powerCuts: 0, isSettled: true })
+    for (const hostId of [HOST_ID, hostOf('us-east-1c')]) expect(await onHost(hostId)).toMatchObject({ powerCuts: 0, isSettled: true })
   })
 })

@@ -44,12 +44,13 @@ export interface LoopOptions {
   /** Called when the loop met an error that it must not survive: a crash point, or a lost host. */
   onFatal: (error: unknown) => void
   concurrency?: number
+  /** Longest time without a look at the table, hint or not; a second unless given. */
+  scanIntervalMs?: number
 }
 
 /** What goes on behind a closed gate, and beside everything else that is under way. */
 const GATE_KIND: WorkKind = 'zone'
 
-/** Longest time without a look at the table, hint or not. */
 const SCAN_INTERVAL_MS = 1000
 const BACKOFF_MS = { first: 200, most: 30_000 }
 
@@ -76,8 +77,11 @@ export class ReconcileLoop {
   }
 
   start(): void {
-    this.#options.store.onCommit(() => this.hint())
-    this.#options.gate?.onOpen(() => this.hint())
+    const { store, hostId, gate } = this.#options
+    store.onCommit((hostIds) => {
+      if (!hostIds || hostIds.has(hostId)) this.hint()
+    })
+    gate?.onOpen(() => this.hint())
     this.hint()
   }
 
@@ -127,14 +131,17 @@ export class ReconcileLoop {
 
   /** Resolves when nothing runs and nothing is due within `horizonMs`; what waits behind a closed gate is not due. */
   async settled(horizonMs: number): Promise<void> {
-    const { clock } = this.#options
-    this.hint()
-    while (!this.#stopped) {
-      // Nothing was committed since that scan: it would have been a hint.
-      if (this.#isIdle() && (this.#nextDueMs === undefined || this.#nextDueMs > clock.now() + horizonMs)) return
-      // Every scan and every run wakes the waiters, and a scan comes at least once a second.
+    while (!this.isSettled(horizonMs)) {
+      // Every scan and every run wakes the waiters, and a scan comes when the next is due.
       await new Promise<void>((resolve) => this.#idleWaiters.push(resolve))
     }
+  }
+
+  /** Whether nothing runs and nothing is due within `horizonMs`. */
+  isSettled(horizonMs: number): boolean {
+    if (this.#stopped) return true
+    // Nothing was committed since the last scan: it would have been a hint.
+    return this.#isIdle() && (this.#nextDueMs === undefined || this.#nextDueMs > this.#options.clock.now() + horizonMs)
   }
 
   #isIdle(): boolean {
@@ -155,7 +162,7 @@ export class ReconcileLoop {
   }
 
   async #scan(): Promise<void> {
-    const { store, clock, hostId, gate, concurrency = 16 } = this.#options
+    const { store, clock, hostId, gate, concurrency = 16, scanIntervalMs = SCAN_INTERVAL_MS } = this.#options
     this.#timer?.cancel()
     const limit = concurrency + this.#inFlight.size
     this.#endedSinceScan.clear()
@@ -182,7 +189,7 @@ export class ReconcileLoop {
     this.#nextDueMs = next[0]?.due_ms
     // What is due and was not taken is taken when a run ends; only what is not due yet needs the clock.
     const nextMs = due.length > 0 ? undefined : next[0]?.due_ms
-    const delayMs = nextMs === undefined ? SCAN_INTERVAL_MS : Math.min(SCAN_INTERVAL_MS, nextMs - nowMs)
+    const delayMs = nextMs === undefined ? scanIntervalMs : Math.min(scanIntervalMs, nextMs - nowMs)
     this.#timer?.cancel()
     this.#timer = clock.after(Math.max(0, delayMs), () => this.hint())
   }

@@ -21,8 +21,8 @@ export interface ZoneReconcilerOptions {
   clock: Clock
   log: Logger
   hypervisor: Pick<Hypervisor, 'ensureStopped' | 'ensureFrozen' | 'ensureThawed'>
-  /** Its zone is null for a node. */
-  host: { hostId: string; zone: string | null }
+  hostId: string
+  isNode: boolean
   gate: Gate
   /** How many instances are being worked on: any of that may start a machine. */
   instancesInWork: () => number
@@ -38,11 +38,11 @@ export interface ZoneReconcilerOptions {
  */
 export function createZoneReconciler(options: ZoneReconcilerOptions): Reconciler {
   const known = new Map<string, number>()
-  return { reconcile: (zone) => (options.host.zone === null ? onNode(options, known) : onHost(options, zone)) }
+  return { reconcile: (zone) => (options.isNode ? onNode(options, known) : onHost(options, zone)) }
 }
 
 async function onHost(options: ZoneReconcilerOptions, name: string): Promise<Outcome> {
-  const { store, gate, log, host: { hostId } } = options
+  const { store, gate, log, hostId } = options
   const { zone, inForce } = await store.read(async (db) =>
     ({ zone: await zoneStatus(db, name), inForce: await revisionInForce(db, hostId) }))
   const isNew = inForce < zone.revision
@@ -76,7 +76,7 @@ async function revisionInForce(db: Db, hostId: string): Promise<number> {
 }
 
 /** Whatever may have a machine; in pages, as there may be many. */
-async function instancesOf({ store, clock, host: { hostId } }: ZoneReconcilerOptions): Promise<string[]> {
+async function instancesOf({ store, clock, hostId }: ZoneReconcilerOptions): Promise<string[]> {
   const ids: string[] = []
   for await (const page of inPages({ store, clock }, (db, after, limit) =>
     db.selectFrom('instances').select('instance_id').where('host_id', '=', hostId).where('state', '<>', 'terminated')
@@ -99,7 +99,7 @@ async function thaw({ hypervisor, log }: ZoneReconcilerOptions, ids: readonly st
 }
 
 /** Machines that have ended with the power fail their checks until they are started again, also when the zone is healed before. */
-async function noteLost({ store, clock, host: { hostId } }: ZoneReconcilerOptions, sinceMs: number): Promise<void> {
+async function noteLost({ store, clock, hostId }: ZoneReconcilerOptions, sinceMs: number): Promise<void> {
   for await (const page of inPages({ store, clock }, (db, after, limit) =>
     db.selectFrom('instances').select('instance_id').where('host_id', '=', hostId).where('state', '=', 'running')
       .where('instance_id', '>', after).orderBy('instance_id').limit(limit).execute(), (row) => row.instance_id)) {
@@ -113,7 +113,7 @@ async function noteLost({ store, clock, host: { hostId } }: ZoneReconcilerOption
 }
 
 /** @returns false when the zone has changed meanwhile. */
-async function putInForce({ store, host: { hostId } }: ZoneReconcilerOptions, zone: ZoneStatus): Promise<boolean> {
+async function putInForce({ store, hostId }: ZoneReconcilerOptions, zone: ZoneStatus): Promise<boolean> {
   return store.transaction('zone.in-force', async (db) => {
     if ((await zoneStatus(db, zone.zone)).revision !== zone.revision) return false
     await db.updateTable('hosts').set({ zone_revision: zone.revision }).where('host_id', '=', hostId).execute()
@@ -123,7 +123,7 @@ async function putInForce({ store, host: { hostId } }: ZoneReconcilerOptions, zo
 
 /** `known`: which changes of zones all VPCs of this node have seen since its agent began. */
 async function onNode(options: ZoneReconcilerOptions, known: Map<string, number>): Promise<Outcome> {
-  const { store, vpc, host: { hostId } } = options
+  const { store, vpc, hostId } = options
   const zones = [...(await store.read(zoneStates)).values()]
   const changed = zones.filter(({ zone, revision }) => known.get(zone) !== revision)
   const vpcIds = new Set(await store.read((db) => vpcsIn(db, hostId, changed.map(({ zone }) => zone))))

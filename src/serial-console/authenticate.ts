@@ -11,6 +11,7 @@ const USER = /^(i-[0-9a-f]{8,17})\.port0$/
 export interface Authority {
   store: Store
   clock: Clock
+  /** The node: machines of all its hosts can be reached from it. */
   hostId: string
 }
 
@@ -41,7 +42,7 @@ function keysFor({ store, clock, hostId }: Authority, instanceId: string): Promi
   return store.read(async (db) => {
     const instance = await db
       .selectFrom('instances').select(['account_id']).where('instance_id', '=', instanceId)
-      .where('host_id', '=', hostId).where('state', '=', 'running').executeTakeFirst()
+      .where('node_id', '=', hostId).where('state', '=', 'running').executeTakeFirst()
     if (!instance || (await accountSetting(db, instance.account_id, SERIAL_CONSOLE_ACCESS)) !== 'true') return []
     const rows = await db
       .selectFrom('pushed_keys').select('public_key').where('instance_id', '=', instanceId).where('kind', '=', 'serial')

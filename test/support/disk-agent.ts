@@ -73,7 +73,7 @@ export async function openDiskAgent(fate = new Fate()) {
     const network = createSimNetwork({ clock, random, world: createSimNetworkWorld(), delays: { syncMs: [0, 0] } } as never)
     const own = withCommitCrashPoints(store, fate)
     const common = {
-      store: own, clock, random, log: silentLogger, network, keys: createMemoryKeys(),
+      store: own, clock, random, log: silentLogger, network, keys: createMemoryKeys(), hostId: HOST_ID,
       hypervisor: withCrashPoints('hypervisor', hypervisor, fate), volumes: withCrashPoints('volumes', volumes, fate),
     }
     return {
@@ -83,7 +83,7 @@ export async function openDiskAgent(fate = new Fate()) {
       layer: createLayerReconciler(common),
       zone: {
         reconcile: (id) => createZoneReconciler({
-          ...common, host: { hostId: HOST_ID, zone: id }, gate, instancesInWork: () => 0, vpc: { reconcile: async () => DONE },
+          ...common, hostId: HOST_ID, isNode: false, gate, instancesInWork: () => 0, vpc: { reconcile: async () => DONE },
           resync: () => own.transaction('resync', enqueueInstances),
         }).reconcile(id),
       },
