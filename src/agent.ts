@@ -14,6 +14,7 @@ import { createNodeInstances, createNodeVolumes, forOwnInstances } from './recon
 import { createInstanceReconciler } from './reconcile/instance.ts'
 import { createInterruptReconciler } from './reconcile/interrupt.ts'
 import { createLayerReconciler } from './reconcile/layer.ts'
+import { Gate } from './reconcile/gate.ts'
 import { isFatal, ReconcileLoop, type Reconciler } from './reconcile/loop.ts'
 import { createPushedKeyReconciler } from './reconcile/pushed-key.ts'
 import { createRecycleReconciler } from './reconcile/recycle.ts'
@@ -26,11 +27,13 @@ import { createStatusChecks, type StatusChecks } from './reconcile/status-checks
 import { createScreenshotReconciler } from './reconcile/screenshot.ts'
 import { createVolumeReconciler } from './reconcile/volume.ts'
 import { createVpcReconcilers } from './reconcile/vpc.ts'
+import { createZoneReconciler } from './reconcile/zone.ts'
 import { fenced, registerHost, type HostRegistration } from './model/host.ts'
 import { instanceOfEvent } from './model/instance-event.ts'
 import { instanceOfPushedKey } from './model/pushed-key.ts'
 import { screenshotOrder } from './model/screenshot.ts'
 import { CHECK_INTERVAL_MS } from './model/status-check.ts'
+import { hostZone } from './model/zone.ts'
 import type { Db, Store } from './store/store.ts'
 import { enqueue } from './store/work.ts'
 import type { Volumes } from './volumes/driver.ts'
@@ -49,7 +52,7 @@ export interface AgentOptions {
   /** The host that it is the agent of, or the node. */
   host: HostRegistration
   limits: HostLimits
-  /** Which run of the host this is: another one after each restart, in which nothing that ran before is there any more. */
+  /** Which run of the node this is: another one after each restart, in which nothing that ran before is there any more. */
   hostBootId: string
   /** How often running instances are checked, milliseconds. */
   checkIntervalMs?: number
@@ -93,13 +96,18 @@ export function createAgent(options: AgentOptions): Agent {
     const isNode = host.zone === null
     if (isNode) await network.ensureHost()
     const { hostId, nodeId } = host
-    const common = { store, clock, log, hypervisor, network, volumes, keys, hostId, isNode }
+    const gate = new Gate()
+    gate.begin(await store.read((db) => hostZone(db, hostId)))
+    const common = { store, clock, log, hypervisor, network, volumes, keys, hostId, isNode, gate }
     const instances = createInstanceReconciler({
-      ...common, random, hostBootId, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0,
+      ...common, random, hostBootId, limits: options.limits,
+      awakeSinceMs: () => Math.max(gate.openSinceMs, sleep?.awakeSinceMs() ?? 0),
     })
     const known = new Set<string>()
+    const resyncHost = () => resyncAndForget(common, known)
+    const vpcs = createVpcReconcilers({ ...common, random })
     const running = new ReconcileLoop({
-      store, clock, log, hostId, onFatal,
+      store, clock, log, hostId, gate, onFatal,
       ...(options.scanIntervalMs === undefined ? {} : { scanIntervalMs: options.scanIntervalMs }),
       reconcilers: {
         instance: isNode ? createNodeInstances(common, instances) : remembering(known, instances),
@@ -107,7 +115,7 @@ export function createAgent(options: AgentOptions): Agent {
         layer: createLayerReconciler({ ...common, random }),
         import: createImportReconciler({ ...common, random, imports: options.imports }),
         recycle: createRecycleReconciler({ ...common, budgetGib: options.recycleBudgetGib }),
-        ...createVpcReconcilers({ ...common, random }),
+        ...vpcs,
         console: forOwnInstances(common, 'console', createConsoleReconciler(common)),
         screenshot: forOwnInstances(
           common, 'screenshot', createScreenshotReconciler(common), async (_db, id) => screenshotOrder(id).instanceId),
@@ -115,6 +123,9 @@ export function createAgent(options: AgentOptions): Agent {
         reservation: createReservationReconciler(common),
         interrupt: forOwnInstances(common, 'interrupt', createInterruptReconciler(common)),
         'pushed-key': forOwnInstances(common, 'pushed-key', createPushedKeyReconciler(common), instanceOfPushedKey),
+        zone: createZoneReconciler({
+          ...common, vpc: vpcs.vpc, instancesInWork: () => loop?.runsOf('instance') ?? 0, resync: resyncHost,
+        }),
         images: createImagesReconciler({ ...common, images: options.images }),
       },
     })
@@ -129,7 +140,7 @@ export function createAgent(options: AgentOptions): Agent {
       if (isStopped || !known.has(instanceId)) return
       store.transaction('hint', (db) => wakeOwn(db, { instanceId, hostId, nowMs: clock.now() })).catch(report)
     })
-    resyncs = createResyncTimer({ store, clock, hostId, onError: report, resync: () => resyncAndForget(common, known) })
+    resyncs = createResyncTimer({ store, clock, hostId, onError: report, resync: resyncHost })
     await resyncs.run()
     running.start()
     if (!isNode) {

@@ -21,6 +21,7 @@ import { addStatus } from './status.ts'
 import type { Terminal } from './terminal.ts'
 import { addUp } from './up.ts'
 import { addWhyNot } from './why-not.ts'
+import { addZone } from './zone.ts'
 
 /** The command line of Hearth. Failures come as exceptions; of the command line's own, commander has told. */
 export function createProgram(terminal: Terminal): Command {
@@ -37,7 +38,7 @@ export function createProgram(terminal: Terminal): Command {
     .addHelpText('after', '\nExamples:\n  hearth up\n  eval "$(hearth env)"\n  hearth ssh first\n  hearth down')
   const commands = [
     addUp, addDown, addStatus, addEnv, addStart, addStop, addSsh, addConsole, addWhyNot, addImage, addDisk, addRestore, addRetention,
-    addEvent, addAccount, addKey, addCertificate, addDoctor, addReset,
+    addEvent, addZone, addAccount, addKey, addCertificate, addDoctor, addReset,
   ]
   for (const add of commands) add(program, terminal)
   return program

@@ -8,7 +8,8 @@ import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { listInstances, type InstanceView } from './instances.ts'
 import { readRoom, recycleWarnings, roomWarnings, type Room } from './room.ts'
 import { formatDuration, formatMib, formatTable, type Terminal } from './terminal.ts'
-import { describeSerialConsole, endpointOf, readUpRecord, serialConsoleOf, type SerialConsoleDoor } from './up-record.ts'
+import { describeSerialConsole, endpointOf, readUpRecord, serialConsoleOf, settingsInForce, type SerialConsoleDoor } from './up-record.ts'
+import { listZones } from './zones.ts'
 
 /** What `hearth status --json` prints. */
 export interface Status {
@@ -20,6 +21,8 @@ export interface Status {
   /** Pids of `hearth up` and its children; null while one is down. */
   processes: Record<string, number | null>
   region: string
+  /** Zones that are not available. */
+  failedZones: { zone: string; state: string; since: string | null }[]
   host: {
     engine: string
     accelerator: string
@@ -80,6 +83,8 @@ export function readStatus(settings: Settings): Promise<Status> {
       serialConsole: (up && isUp && serialConsoleOf({ ...settings, ...up.record.settings, home: settings.home })) || null,
       processes: up?.isRunning ? { up: up.record.supervisor.pid, ...up.record.children } : {},
       region: host?.region ?? settings.region,
+      failedZones: (await listZones(store, settingsInForce(settings)))
+        .filter(({ state }) => state !== 'available').map(({ zone, state, since }) => ({ zone, state, since })),
       host: doc && promised ? {
         engine: doc.engine, accelerator: doc.accelerator, acceleratorReason: doc.acceleratorReason,
         cpus: doc.cpus, memoryMib: doc.memoryMib, ...promised, guestLimits: doc.guestLimits,
@@ -111,7 +116,7 @@ export function formatStatus(status: Status, nowMs: number): string {
 }
 
 function cloudLines(status: Status): string[] {
-  const { home, isUp, endpoint, serialConsole, processes, region, host, room, recycleBin, restorable, warnings } = status
+  const { home, isUp, endpoint, serialConsole, processes, region, failedZones, host, room, recycleBin, restorable, warnings } = status
   const pids = Object.entries(processes).map(([name, pid]) => `${name} ${pid ?? 'down'}`).join(', ')
   const state = isUp ? `up at ${endpoint}` : Object.keys(processes).length > 0 ? 'starting' : 'down'
   const lines = [
@@ -125,6 +130,7 @@ function cloudLines(status: Status): string[] {
   }
   return [
     ...lines,
+    ...failedZones.map(({ zone, state }) => `zone      ${zone} is ${state}; hearth zone heal ${zone} brings it back`),
     `engine    ${engine}: ${host.acceleratorReason}`,
     `host      ${host.cpus} CPUs, ${formatMib(host.memoryMib)}; one guest gets at most ${host.guestLimits.vcpus} vCPUs, `
       + formatMib(host.guestLimits.memoryMib),

@@ -1,5 +1,6 @@
 import type { Context } from '../ec2/context.ts'
 import type { FinishAmbient } from '../ec2/operation.ts'
+import { isZoneUp } from '../ec2/zone-available.ts'
 import { accountSetting } from '../model/account-setting.ts'
 import { SERIAL_CONSOLE_ACCESS } from '../model/pushed-key.ts'
 import { Constraints } from '../protocol/constraints.ts'
@@ -19,7 +20,9 @@ export async function sendSerialConsoleSSHPublicKey(
   const publicKey = publicKeyOf(input)
   const isEnabled = (await accountSetting(context.db, context.account, SERIAL_CONSOLE_ACCESS)) === 'true'
   if (!isEnabled) throw serialConsoleAccessDisabled()
-  await push(context, await requireRunning(context, input), { kind: 'serial', os_user: '', public_key: publicKey })
+  const instance = await requireRunning(context, input)
+  if (!(await isZoneUp(context, instance.zone))) throw serialSessionUnavailable()
+  await push(context, instance, { kind: 'serial', os_user: '', public_key: publicKey })
   return { RequestId: context.requestId, Success: true }
 }
 

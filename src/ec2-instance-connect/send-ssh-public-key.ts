@@ -1,5 +1,6 @@
 import type { Context } from '../ec2/context.ts'
 import type { FinishAmbient } from '../ec2/operation.ts'
+import { isZoneUp } from '../ec2/zone-available.ts'
 import { Constraints } from '../protocol/constraints.ts'
 import { instanceNotFound, instanceUnavailable, invalidArgs } from './errors.ts'
 import { awaitKey, checkKeyRequest, publicKeyOf, push, requireRunning } from './push-key.ts'
@@ -22,6 +23,7 @@ export async function sendSSHPublicKey(context: Context, input: SendSSHPublicKey
   const publicKey = publicKeyOf(input)
   const instance = await requireRunning(context, input)
   if (zone !== undefined && zone !== instance.zone) throw instanceNotFound()
+  if (!(await isZoneUp(context, instance.zone))) throw instanceUnavailable('Wait a few minutes and try again.')
   await push(context, instance, { kind: 'ssh', os_user: osUser, public_key: publicKey })
   return { RequestId: context.requestId, Success: true }
 }

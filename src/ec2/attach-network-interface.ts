@@ -14,6 +14,7 @@ import { checkAddressCount, checkDeviceIndex, checkInterfaceCount } from './inte
 import { notInZone, requireAttached, requireAvailableInterface, severalVpcs } from './interface-rows.ts'
 import { attachedColumns, type Attachment } from './new-interface.ts'
 import { missingParameter, refuseParameters } from './parameters.ts'
+import { requireZone } from './zone-available.ts'
 
 /**
  * AttachNetworkInterface: of an available interface to an instance of its zone that is stopped, or up
@@ -21,7 +22,7 @@ import { missingParameter, refuseParameters } from './parameters.ts'
  *
  * @throws ApiError InvalidNetworkInterface.InUse, IncorrectInstanceState, AttachmentLimitExceeded,
  *   PrivateIpAddressLimitExceeded, InvalidParameterValue for a device index that is taken, UnsupportedOperation for an
- *   instance that is hibernated.
+ *   instance that is hibernated, Unavailable while its zone has failed.
  */
 export async function attachNetworkInterface(
   context: Context,
@@ -42,6 +43,7 @@ export async function attachNetworkInterface(
   if (row.vpc_id !== instance.vpc_id) throw severalVpcs()
   await checkRoom(context, instance, deviceIndex)
   checkAddressCount(instance.instance_type, await countAddresses(context, row))
+  await requireZone(context, row.zone)
   await attach(context, row, { instance, deviceIndex, deleteOnTermination: false, assignPublicIp: false })
   const after = await context.db
     .selectFrom('interfaces').selectAll().where('interface_id', '=', row.interface_id).executeTakeFirstOrThrow()

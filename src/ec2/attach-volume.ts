@@ -14,6 +14,7 @@ import { refuseHibernated } from './hibernation.ts'
 import { requireInstance } from './instance-rows.ts'
 import { missingParameter, refuseParameters } from './parameters.ts'
 import { incorrectVolumeState, requireVolume } from './volume-rows.ts'
+import { requireZone } from './zone-available.ts'
 
 /**
  * AttachVolume: of an available volume to an instance of its zone. A running guest gets the device
@@ -21,7 +22,7 @@ import { incorrectVolumeState, requireVolume } from './volume-rows.ts'
  *
  * @throws ApiError VolumeInUse, IncorrectState of the volume or the instance, InvalidVolume.ZoneMismatch,
  *   InvalidParameterValue for a device name that is none or taken, AttachmentLimitExceeded, UnsupportedOperation for an
- *   instance that is hibernated.
+ *   instance that is hibernated, Unavailable while its zone has failed.
  */
 export async function attachVolume(context: Context, input: AttachVolumeRequest): Promise<VolumeAttachment> {
   if (input.EbsCardIndex) refuseParameters(input, ['EbsCardIndex'])
@@ -37,6 +38,7 @@ export async function attachVolume(context: Context, input: AttachVolumeRequest)
   refuseHibernated(instance, 'what is attached to it')
   await checkPlace(context, row, instance)
   await checkRoom(context, instance, device)
+  await requireZone(context, row.zone)
   const isAtOnce = instance.state === 'stopped'
   const change = {
     state: 'in-use', instance_id: instance.instance_id, device, attach_state: isAtOnce ? 'attached' : 'attaching',

@@ -7,11 +7,13 @@ import { enqueue } from '../store/work.ts'
 import { awaitCapture } from './capture.ts'
 import type { Context } from './context.ts'
 import { incorrectState, requireInstance } from './instance-rows.ts'
+import { requireZone } from './zone-available.ts'
 
 /** Asks the agent for a picture of the instance's screen; the answer is read by `awaitConsoleScreenshot`. */
 export async function getConsoleScreenshot(context: Context, input: GetConsoleScreenshotRequest): Promise<void> {
   const row = await requireInstance(context, input.InstanceId)
   if (row.state !== 'running') throw notRunning(row.instance_id)
+  await requireZone(context, row.zone)
   const id = screenshotWorkId({ instanceId: row.instance_id, wakeUp: input.WakeUp ?? false })
   await enqueue(context.db, { kind: 'screenshot', id, hostId: row.host_id }, context.nowMs)
 }

@@ -21,6 +21,7 @@ import type { FinishAmbient } from './operation.ts'
 import { checkEnum, refuseParameters } from './parameters.ts'
 import { checkDescription } from './snapshot-rows.ts'
 import { insertTags, parseTagSpecifications, type TagInput } from './tags.ts'
+import { requireZone } from './zone-available.ts'
 
 /** An attached volume, and what of it the image would have. */
 interface Source {
@@ -34,7 +35,8 @@ interface Source {
  * agent. The image is available when all its snapshots are complete.
  *
  * @throws ApiError InvalidAMIName.Malformed and .Duplicate; InvalidParameterValue for an instance without a root
- * volume, or that has not come up yet or is on its way out; what `requestedMappings` throws.
+ * volume, or that has not come up yet or is on its way out; what `requestedMappings` throws;
+ * Unavailable while its zone has failed.
  */
 export async function createImage(context: Context, input: CreateImageRequest): Promise<CreateImageResult> {
   refuseParameters(input, ['SnapshotLocation'])
@@ -48,6 +50,7 @@ export async function createImage(context: Context, input: CreateImageRequest): 
   const mappings = await requestedMappings(
     context, { rootDeviceName, present: sources.map(({ mapping }) => mapping) }, input.BlockDeviceMappings,
   )
+  await requireZone(context, instance.zone)
   const imageId = newId(context.random, 'ami')
   const own = { ...(await inherited(context, instance)), ...bootModeOverride(input, instance) }
   const kept = sources.filter(({ mapping }) => mappings.some(({ snapshotId }) => snapshotId === mapping.snapshotId))

@@ -17,6 +17,7 @@ import { wakeVpc } from './security-group-lookup.ts'
 import { requireSubnet } from './subnet-lookup.ts'
 import { insertTags, parseTagSpecifications } from './tags.ts'
 import { checkQuota } from './vpc-lookup.ts'
+import { requireZone } from './zone-available.ts'
 
 /** In a zone: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html */
 const MAX_GATEWAYS_PER_ZONE = 5
@@ -45,6 +46,7 @@ export async function createNatGateway(context: Context, input: CreateNatGateway
   const earlier = await claimToken(context, 'CreateNatGateway', input, natGatewayId)
   if (!earlier) {
     await checkGatewayCount(context, request.subnet)
+    await requireZone(context, request.subnet.zone)
     await insertGateway(context, natGatewayId, request, input.PrivateIpAddress || undefined)
     await insertTags(db, account, 'natgateway', natGatewayId, tags)
     await wakeVpc(db, request.subnet.vpc_id, context.nowMs)

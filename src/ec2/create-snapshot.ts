@@ -20,6 +20,7 @@ import { checkIds, notFoundError, RESOURCE_KINDS } from './resources.ts'
 import { checkSnapshotLimits } from './snapshot-limits.ts'
 import { checkDescription } from './snapshot-rows.ts'
 import { checkTags, insertTags, parseTagSpecifications, tagsOf, toWireTags, type TagInput } from './tags.ts'
+import { requireZone } from './zone-available.ts'
 
 const TYPE = RESOURCE_KINDS.snapshot.type
 
@@ -31,7 +32,7 @@ const MAX_EXCLUDED = 40
  * writes any more into the file that it is of.
  *
  * @throws ApiError InvalidVolume.NotFound; IncorrectState for a volume that is being made or deleted;
- * ConcurrentSnapshotLimitExceeded, SnapshotCreationPerVolumeRateExceeded.
+ * ConcurrentSnapshotLimitExceeded, SnapshotCreationPerVolumeRateExceeded; Unavailable while its zone has failed.
  */
 export async function createSnapshot(context: Context, input: CreateSnapshotRequest): Promise<Snapshot> {
   checkInput(input)
@@ -147,6 +148,7 @@ async function snapshotVolumes(
 ): Promise<SnapshotInfo[]> {
   const { db, account, nowMs, random } = context
   for (const { volume } of wanted) checkState(volume)
+  for (const zone of new Set(wanted.map(({ volume }) => volume.zone))) await requireZone(context, zone)
   const volumes = wanted.map(({ volume }) => volume)
   await checkSnapshotLimits(context, volumes)
   const layerIds = await requestFreeze(context, volumes, 'crash')

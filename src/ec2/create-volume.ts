@@ -13,6 +13,7 @@ import { pickHost } from './pick-host.ts'
 import { parseTagSpecifications } from './tags.ts'
 import { requireSnapshotToUse } from './volume-rows.ts'
 import { loadVolumes } from './volumes.ts'
+import { requireZone } from './zone-available.ts'
 
 /** The type that the API gives to a volume that names none, and that no image asks for. */
 export const DEFAULT_VOLUME_TYPE: VolumeTypeName = 'gp2'
@@ -22,7 +23,7 @@ export const DEFAULT_VOLUME_TYPE: VolumeTypeName = 'gp2'
  * the file follows, and takes no time that depends on the snapshot's size.
  *
  * @throws ApiError MissingParameter, InvalidParameterValue, InvalidParameterCombination,
- *   InvalidSnapshot.NotFound, IncorrectState of a snapshot that is not complete, and those of `requestedKmsKey`.
+ *   InvalidSnapshot.NotFound, IncorrectState of a snapshot that is not complete, those of `requestedKmsKey`, and Unavailable.
  */
 export async function createVolume(context: Context, input: CreateVolumeRequest): Promise<Volume> {
   refuseParameters(input, ['MultiAttachEnabled', 'OutpostArn', 'VolumeInitializationRate'])
@@ -35,6 +36,7 @@ export async function createVolume(context: Context, input: CreateVolumeRequest)
   if (earlier) return repeated(context, earlier, input.ClientToken ?? '')
   const snapshot = input.SnapshotId ? await requireSnapshotToUse(context, input.SnapshotId) : undefined
   const volume = await requestedVolume(context, input, snapshot)
+  await requireZone(context, zone)
   await insertVolume(context, volume, { hostId: await hostFor(context, zone, snapshot), zone, attachment: null }, tags, volumeId)
   return wireOf(context, volumeId)
 }

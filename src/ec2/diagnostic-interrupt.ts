@@ -7,6 +7,7 @@ import { enqueue } from '../store/work.ts'
 import { awaitCapture } from './capture.ts'
 import type { Context } from './context.ts'
 import { incorrectState, requireInstance } from './instance-rows.ts'
+import { requireZone } from './zone-available.ts'
 
 /** Asks the agent to send the instance an interrupt that cannot be masked; `awaitDiagnosticInterrupt` waits for it. */
 export async function sendDiagnosticInterrupt(context: Context, input: SendDiagnosticInterruptRequest): Promise<void> {
@@ -17,6 +18,7 @@ export async function sendDiagnosticInterrupt(context: Context, input: SendDiagn
   if (architecture === 'arm64') {
     throw new ApiError('UnsupportedOperation', `The instance '${row.instance_id}' is arm64; Hearth cannot interrupt such a guest.`)
   }
+  await requireZone(context, row.zone)
   // Later than any other, so that its answer is told from theirs.
   const requestedMs = Math.max(nowMs, (interrupt?.requestedMs ?? 0) + 1)
   await changeInstanceDoc(db, row.instance_id, { interrupt: { requestedMs, isBegun: false, isSent: false } })

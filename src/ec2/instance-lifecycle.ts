@@ -17,6 +17,7 @@ import { incorrectState, requireInstances } from './instance-rows.ts'
 import { takePlaceAgain } from './launch-placement.ts'
 import { refuseParameters } from './parameters.ts'
 import { canBeEbsOptimized } from './run-instances-options.ts'
+import { requireZone } from './zone-available.ts'
 
 /**
  * StartInstances: stopped instances become pending, with a new public address where they have one. What was kept of a
@@ -175,7 +176,11 @@ function protectedFrom(verb: 'stopped' | 'terminated', attribute: string, row: I
   )
 }
 
-/** RebootInstances: one more requested generation; the agent completes it. */
+/**
+ * RebootInstances: one more requested generation; the agent completes it.
+ *
+ * @throws ApiError IncorrectInstanceState; Unavailable while the zone of one has failed.
+ */
 export async function rebootInstances(context: Context, input: RebootInstancesRequest): Promise<Record<string, never>> {
   for (const row of await requireInstances(context, input.InstanceIds)) {
     // EC2 ignores terminated instances here; what has not booted or is going down cannot be rebooted.
@@ -183,6 +188,7 @@ export async function rebootInstances(context: Context, input: RebootInstancesRe
     if (row.state !== 'running') {
       throw incorrectState(`The instance '${row.instance_id}' is not in the 'running' state.`)
     }
+    await requireZone(context, row.zone)
     await context.db
       .updateTable('instances')
       .set({ reboot_requested: row.reboot_requested + 1 })

@@ -3,6 +3,7 @@ import { takeCapacity } from '../model/capacity.ts'
 import { hostDoc } from '../model/host.ts'
 import { changeInstanceDoc, instanceDoc, placementWish } from '../model/instance.ts'
 import type { Place, PlacementWish } from '../model/placement.ts'
+import { zoneStates } from '../model/zone.ts'
 import { place, type HostCapacity, type HostTenant, type Placement, type PlacementRequest } from '../scheduler/place.ts'
 import { prepared } from '../store/prepared.ts'
 import type { InstanceTable } from '../store/schema.ts'
@@ -76,15 +77,17 @@ const hostsOf = prepared((db, region: string) =>
     .select(['host_id', 'node_id', 'zone', 'vcpus', 'memory_mib', 'vcpus_used', 'memory_mib_used', 'doc'])
     .where('region', '=', region).orderBy('host_id'))
 
-/** Hosts of the region, with what of them matters for the request. */
+/** Hosts of the region in zones that have not failed, with what of them matters for the request. */
 async function loadHosts(context: Context, { wish, instanceType }: PlaceRequest): Promise<HostCapacity[]> {
   const rows = await hostsOf(context.db, context.region)
+  const zones = await zoneStates(context.db)
+  const isUp = (zone: string | null) => zone === null || (zones.get(zone)?.state ?? 'available') === 'available'
   const { tenancy } = wish
   const dedicatedHosts = tenancy === 'host' ? await loadDedicatedHosts(context) : undefined
   const mayBeReserved = tenancy !== 'host' && (wish.reservation.preference !== 'none' || wish.reservation.targetId !== null)
   const reservations = mayBeReserved ? await loadReservations(context, instanceType) : undefined
   const tenants = tenancy === 'host' ? undefined : await loadTenants(context, tenancy)
-  return rows.map((host) => ({
+  return rows.filter((host) => isUp(host.zone)).map((host) => ({
     hostId: host.host_id, nodeId: host.node_id, zone: host.zone, vcpus: host.vcpus, memoryMib: host.memory_mib,
     vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: hostDoc(host).architectures,
     tenants: tenants?.get(host.host_id) ?? [],

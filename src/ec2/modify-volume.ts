@@ -15,6 +15,7 @@ import type { Context } from './context.ts'
 import { refuseHibernated } from './hibernation.ts'
 import { checkEnum, invalidValue, missingParameter, refuseParameters } from './parameters.ts'
 import { incorrectVolumeState, requireVolume } from './volume-rows.ts'
+import { requireZone } from './zone-available.ts'
 
 /**
  * How often a volume may be modified within a day; the next one may begin as soon as the one before is complete.
@@ -33,7 +34,8 @@ const DEFAULT_IOPS = 3000
  *
  * @throws ApiError IncorrectState, IncorrectModificationState while another one is under way,
  *   VolumeModificationRateExceeded, InvalidParameterValue for a smaller size, UnsupportedOperation for another size of a
- *   volume of a hibernated instance, and what `volumePerformance` throws.
+ *   volume of a hibernated instance, Unavailable while its zone has failed, and what
+ *   `volumePerformance` throws.
  */
 export async function modifyVolume(context: Context, input: ModifyVolumeRequest): Promise<ModifyVolumeResult> {
   const { db, nowMs } = context
@@ -46,6 +48,7 @@ export async function modifyVolume(context: Context, input: ModifyVolumeRequest)
   const recentMs = checkEarlier(row, earlier, nowMs)
   const original = shapeOf(row)
   const target = await requestedShape(context, row, original, input)
+  await requireZone(context, row.zone)
   await db
     .updateTable('volumes').set({ size_gib: target.sizeGib, volume_type: target.volumeType, revision: row.revision + 1 })
     .where('volume_id', '=', row.volume_id).execute()

@@ -6,7 +6,7 @@ import { instanceDoc } from '../model/instance.ts'
 import { volumeDoc } from '../model/volume.ts'
 import { isAttached } from '../model/volume-wire.ts'
 import { wakeInstance } from '../model/wake-instance.ts'
-import { zoneIdOf } from '../model/zone.ts'
+import { zoneIdOf, zoneStates, type ZoneStatus } from '../model/zone.ts'
 import { preparedIn } from '../store/prepared.ts'
 import type { VolumeTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
@@ -17,8 +17,9 @@ import { incorrectVolumeState, requireVolume, requireVolumes } from './volume-ro
 
 /**
  * DescribeVolumeStatus, of all volumes, oldest first: `ok`; `insufficient-data` while a volume is being made;
- * `impaired` when it could not be made, or while its guest stands still because the disk of its host is full. Nothing
- * here ever disables the I/O of a volume, so that there are no actions to take.
+ * `impaired` when it could not be made, or while its guest stands still because the disk of its host is full. While its zone
+ * has failed it is `impaired` with an instance, and nothing is known of it without one. Nothing here ever disables the I/O of
+ * a volume, so that there are no actions to take.
  * https://docs.aws.amazon.com/ebs/latest/userguide/monitoring-volume-checks.html
  */
 export async function describeVolumeStatus(
@@ -33,8 +34,9 @@ export async function describeVolumeStatus(
     ? await requireVolumes(context, ids)
     : await db.selectFrom('volumes').selectAll().where('account_id', '=', account).where('binned_ms', 'is', null).execute()
   const stalls = await stalledInstances(db, rows)
+  const zones = await zoneStates(db)
   const shown = rows
-    .map((row) => ({ row, status: statusToWire(row, stalls.get(row.instance_id ?? '')) }))
+    .map((row) => ({ row, status: statusToWire(row, healthOf(row, stalls.get(row.instance_id ?? ''), zones.get(row.zone))) }))
     .filter(({ status }) => matches(status))
   const { page, nextToken } = paginate(shown, {
     maxResults: input.MaxResults, nextToken: input.NextToken, operation: 'DescribeVolumeStatus',
@@ -55,8 +57,7 @@ async function stalledInstances(db: Db, rows: readonly VolumeTable[]): Promise<M
   }))
 }
 
-function statusToWire(row: VolumeTable, stalledSinceMs: number | undefined): VolumeStatusItem {
-  const health = healthOf(row, stalledSinceMs)
+function statusToWire(row: VolumeTable, health: Health): VolumeStatusItem {
   return {
     Actions: [],
     AttachmentStatuses: isAttached(row)
@@ -86,7 +87,7 @@ interface Health {
   event?: VolumeStatusEvent
 }
 
-function healthOf(row: VolumeTable, stalledSinceMs: number | undefined): Health {
+function healthOf(row: VolumeTable, stalledSinceMs: number | undefined, zone: ZoneStatus | undefined): Health {
   if (row.state === 'error') {
     const description = volumeDoc(row).errorMessage ?? 'The volume could not be made.'
     return {
@@ -94,17 +95,23 @@ function healthOf(row: VolumeTable, stalledSinceMs: number | undefined): Health 
       event: { ...eventOf(row, 'potential-data-inconsistency', row.created_ms), Description: description },
     }
   }
-  if (row.ready === 0) return { status: 'insufficient-data', enabled: 'insufficient-data', performance: 'insufficient-data' }
+  const hasZoneFailed = zone !== undefined && zone.state !== 'available'
+  if (row.ready === 0 || (hasZoneFailed && !isAttached(row))) {
+    return { status: 'insufficient-data', enabled: 'insufficient-data', performance: 'insufficient-data' }
+  }
+  if (hasZoneFailed) return stalled(row, zone.sinceMs, `The Availability Zone ${zone.zone} is ${zone.state}.`)
   if (stalledSinceMs !== undefined && isAttached(row)) {
-    return {
-      status: 'impaired', enabled: 'passed', performance: 'stalled',
-      event: {
-        ...eventOf(row, 'io-performance:stalled', stalledSinceMs), InstanceId: row.instance_id ?? undefined,
-        Description: 'The disk of the host has no room for what the instance writes; it goes on as soon as there is some.',
-      },
-    }
+    const why = 'The disk of the host has no room for what the instance writes; it goes on as soon as there is some.'
+    return stalled(row, stalledSinceMs, why)
   }
   return { status: 'ok', enabled: 'passed', performance: isProvisioned(row) && isAttached(row) ? 'normal' : 'not-applicable' }
+}
+
+function stalled(row: VolumeTable, sinceMs: number, description: string): Health {
+  return {
+    status: 'impaired', enabled: 'passed', performance: 'stalled',
+    event: { ...eventOf(row, 'io-performance:stalled', sinceMs), InstanceId: row.instance_id ?? undefined, Description: description },
+  }
 }
 
 /** Only of provisioned IOPS does EC2 tell whether they are had. */

@@ -3,20 +3,21 @@ import type {
   DescribeRegionsResult, Region,
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
-import { zoneIdOf } from '../model/zone.ts'
+import { zoneIdOf, zoneStates, type ZoneStatus } from '../model/zone.ts'
 import type { Context } from './context.ts'
 import { compileFilters, withoutValue, type FilterFields } from './filters.ts'
 
 /**
- * DescribeAvailabilityZones: the three zones of the region. AllAvailabilityZones would add zones
- * that one has to opt in to, of which there are none.
+ * DescribeAvailabilityZones: the zones of the region, with what `hearth zone` has done to them. AllAvailabilityZones would
+ * add zones that one has to opt in to, of which there are none.
  */
 export async function describeAvailabilityZones(
-  { region, zones: names }: Context,
+  { db, region, zones: names }: Context,
   input: DescribeAvailabilityZonesRequest,
 ): Promise<DescribeAvailabilityZonesResult> {
   const matches = compileFilters(input.Filters, ZONE_FIELDS)
-  const zones = names.map((zone, index) => zoneToWire(region, zone, index))
+  const states = await zoneStates(db)
+  const zones = names.map((zone, index) => zoneToWire(region, zone, { index, status: states.get(zone) }))
   const askedNames = input.ZoneNames ?? []
   const ids = input.ZoneIds ?? []
   requireKnown('Invalid availability zone', askedNames, zones.map((zone) => zone.ZoneName))
@@ -26,14 +27,15 @@ export async function describeAvailabilityZones(
   return { AvailabilityZones: zones.filter((zone) => isAskedFor(zone) && matches(zone)) }
 }
 
-function zoneToWire(region: string, zone: string, index: number): AvailabilityZone {
+function zoneToWire(region: string, zone: string, { index, status }: { index: number; status: ZoneStatus | undefined }): AvailabilityZone {
+  const message = status?.message ?? null
   return {
     GroupName: `${region}-zg-${index + 1}`,
-    Messages: [],
+    Messages: message === null ? [] : [{ Message: message }],
     NetworkBorderGroup: region,
     OptInStatus: 'opt-in-not-required',
     RegionName: region,
-    State: 'available',
+    State: status?.state ?? 'available',
     ZoneId: zoneIdOf(zone),
     ZoneName: zone,
     ZoneType: 'availability-zone',
@@ -42,13 +44,14 @@ function zoneToWire(region: string, zone: string, index: number): AvailabilityZo
 
 const ZONE_FIELDS: FilterFields<AvailabilityZone> = {
   'group-name': (zone) => zone.GroupName,
+  message: (zone) => zone.Messages?.map((each) => each.Message),
   'opt-in-status': (zone) => zone.OptInStatus,
   'region-name': (zone) => zone.RegionName,
   state: (zone) => zone.State,
   'zone-id': (zone) => zone.ZoneId,
   'zone-name': (zone) => zone.ZoneName,
   'zone-type': (zone) => zone.ZoneType,
-  ...withoutValue('group-long-name', 'message', 'parent-zone-id', 'parent-zone-name'),
+  ...withoutValue('group-long-name', 'parent-zone-id', 'parent-zone-name'),
 }
 
 /**

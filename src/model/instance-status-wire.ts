@@ -2,6 +2,7 @@ import type { InstanceStatusSummary } from '@aws-sdk/client-ec2'
 import type { InstanceTable } from '../store/schema.ts'
 import { hasContact, instanceDoc, lastStartMs, type InstanceDoc } from './instance.ts'
 import { BOOT_DEADLINE_MS, CHECK_INTERVAL_MS } from './status-check.ts'
+import type { ZoneStatus } from './zone.ts'
 
 type Row = Pick<InstanceTable, 'state' | 'launch_ms' | 'doc'>
 
@@ -11,10 +12,16 @@ const INITIALIZING = {
 } as const satisfies InstanceStatusSummary
 const NOT_APPLICABLE = { Status: 'not-applicable' } as const satisfies InstanceStatusSummary
 
-/** SystemStatus, InstanceStatus and AttachedEbsStatus of DescribeInstanceStatus. */
-export function instanceStatuses(row: Row, nowMs: number): Record<'SystemStatus' | 'InstanceStatus' | 'AttachedEbsStatus', InstanceStatusSummary> {
+type Statuses = Record<'SystemStatus' | 'InstanceStatus' | 'AttachedEbsStatus', InstanceStatusSummary>
+
+/** SystemStatus, InstanceStatus and AttachedEbsStatus of DescribeInstanceStatus; all have failed with the zone. */
+export function instanceStatuses(row: Row, nowMs: number, zone?: Pick<ZoneStatus, 'state' | 'sinceMs'>): Statuses {
   if (row.state !== 'running') {
     return { SystemStatus: NOT_APPLICABLE, InstanceStatus: NOT_APPLICABLE, AttachedEbsStatus: NOT_APPLICABLE }
+  }
+  if (zone && zone.state !== 'available') {
+    const failed = impaired(zone.sinceMs)
+    return { SystemStatus: failed, InstanceStatus: failed, AttachedEbsStatus: failed }
   }
   const doc = instanceDoc(row)
   const { outOfSpaceSinceMs } = doc

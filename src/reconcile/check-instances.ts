@@ -11,6 +11,7 @@ import { preparedIn } from '../store/prepared.ts'
 import type { InstanceTable, InterfaceTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
+import type { Gate } from './gate.ts'
 import { isFatal } from './loop.ts'
 
 const MACHINES_AT_ONCE = 16
@@ -25,6 +26,8 @@ export interface CheckOptions {
   hostId: string
   /** Whose network the ports are in. */
   nodeId: string
+  /** The zone has failed: nobody answers, and that says nothing of any machine. */
+  gate?: Pick<Gate, 'isClosed'>
 }
 
 /** An instance as it was when its checks began. */
@@ -56,6 +59,7 @@ export async function checkInstances(
     [each, await hypervisor.health(each.row.instance_id)] as const))
   // The guest of a machine that stands still for a good reason is not asked.
   const answers = await askGuests(options, checked.filter((each) => ['running', 'silent'].includes(health.get(each) ?? '')))
+  if (options.gate?.isClosed) return []
   const nowMs = clock.now()
   const findings: Finding[] = []
   for (const each of checked) {

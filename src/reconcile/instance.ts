@@ -2,6 +2,7 @@ import { messageOf } from '../core/errors.ts'
 import { changeInstanceDoc, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated } from '../model/instance.ts'
 import { wakeEvents } from '../model/instance-event.ts'
 import { releaseSlot } from '../model/slot.ts'
+import { hostZone } from '../model/zone.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { restWorkOf } from './attached-volumes.ts'
 import { attend, attentionOf } from './attend.ts'
@@ -24,6 +25,9 @@ const REBOOT_WAIT_MS = 1000
 
 /** When they cannot be made, as on a full disk, the reboot comes all the same, and the snapshots some time after it. */
 const MOST_REBOOT_WAIT_MS = 60_000
+
+/** How soon a machine is looked at again that may have ended with the power of its zone, unless that is put in force before. */
+const ZONE_WAIT_MS = 1000
 
 /** Owns the machine of an instance: the only caller of the hypervisor. */
 export function createInstanceReconciler(given: Omit<InstanceReconcilerOptions, 'memoryTurns'>): Reconciler {
@@ -98,7 +102,7 @@ async function take(options: InstanceReconcilerOptions, loaded: LoadedInstance, 
       options.log.info('a guest goes on: the disk has room again', { id })
       return recording('instance.resumed', (db) => changeInstanceDoc(db, id, { outOfSpaceSinceMs: null }))
     case 'record-shutdown':
-      return recordShutdown(options, row, step)
+      return recordShutdown(options, loaded, step)
     case 'purge':
       return purge(options, row)
   }
@@ -168,7 +172,7 @@ async function reboot(options: InstanceReconcilerOptions, loaded: LoadedInstance
   return recording('instance.rebooted', async (db) => {
     await db
       .updateTable('instances').set({ reboot_completed: row.reboot_requested }).where('instance_id', '=', id).execute()
-    await changeInstanceDoc(db, row.instance_id, { reboot: null, ...afterStart(options) })
+    await changeInstanceDoc(db, row.instance_id, { reboot: null, ...afterStart(options, loaded) })
     await wakeEvents(db, row, clock.now())
   }, again(0))
 }
@@ -184,19 +188,23 @@ async function resume(options: InstanceReconcilerOptions, { row, doc }: LoadedIn
     changeInstanceDoc(db, id, { outOfSpaceSinceMs: clock.now() }), again(afterMs))
 }
 
+/** A machine that ended with the power of its zone has not gone down: it is started again when that is healed. */
 function recordShutdown(
   { clock, log }: InstanceReconcilerOptions,
-  row: InstanceTable,
+  { row, zone }: LoadedInstance,
   step: Extract<InstanceStep, { step: 'record-shutdown' }>,
 ): Outcome {
+  if (!zone.isSettled) return again(ZONE_WAIT_MS)
   const reason = { guest: STATE_REASONS.guestShutdown, failure: STATE_REASONS.hostFailure, 'host-failure': STATE_REASONS.hostRestart }[step.cause]
   if (step.cause !== 'guest') log.warn('machine ended unexpectedly', { id: row.instance_id, cause: step.cause })
-  return recording('instance.guest-shutdown', (db) =>
-    moveInstance(db, row, step.to, clock.now(), {
+  return recording('instance.guest-shutdown', async (db) => {
+    if (!(await hostZone(db, row.host_id)).isSettled) return
+    await moveInstance(db, row, step.to, clock.now(), {
       recovery: null,
       stateReason: reason,
       stateTransitionReason: step.cause === 'guest' ? userInitiated(clock.now()) : reason.message,
-    }), again(0))
+    })
+  }, again(0))
 }
 
 async function purge({ clock, hypervisor }: InstanceReconcilerOptions, row: InstanceTable): Promise<Outcome> {

@@ -5,6 +5,7 @@ import type { Hypervisor } from '../hypervisor/driver.ts'
 import type { Keys } from '../keys/keys.ts'
 import { instanceDoc, type InstanceDoc } from '../model/instance.ts'
 import { inDiskOrder } from '../model/volume.ts'
+import { hostZone, type HostZone } from '../model/zone.ts'
 import type { Network } from '../network/driver.ts'
 import { prepared, preparedIn } from '../store/prepared.ts'
 import type { InstanceTable, InterfaceTable, VolumeTable } from '../store/schema.ts'
@@ -27,9 +28,9 @@ export interface InstanceReconcilerOptions {
   keys: Keys
   limits: HostLimits
   hostId: string
-  /** Which run of the host this is; machines of another one ended with it. */
+  /** Which run of the node this is; machines of another one ended with it. */
   hostBootId: string
-  /** When the machine last woke from sleep; deadlines of guests that were under way begin anew then. */
+  /** When the machine last woke from sleep, or its zone was healed; deadlines of guests that were under way begin anew then. */
   awakeSinceMs: () => number
   /** For what takes as long as memory is large. */
   memoryTurns: MemoryTurns
@@ -43,6 +44,8 @@ export interface LoadedInstance {
   /** In the order of its disks, the root first. */
   volumes: AttachedVolume[]
   vpcSlot: number | undefined
+  /** The zone of its host. */
+  zone: HostZone
 }
 
 const instanceOf = prepared((db, instanceId: string) =>
@@ -66,6 +69,7 @@ export async function loadInstance(db: Db, instanceId: string): Promise<LoadedIn
     interfaces: await interfacesOf(db, instanceId),
     volumes: await withLayers(db, inDiskOrder(await volumesOf(db, instanceId), doc.rootDeviceName)),
     vpcSlot: slot?.slot,
+    zone: await hostZone(db, row.host_id),
   }
 }
 

@@ -1,15 +1,17 @@
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { systemClock, waitFor } from '../core/clock.ts'
 import { silentLogger } from '../core/logger.ts'
 import { HOST_ID, openTestStore } from '../../test/support/rows.ts'
 import type { Db, Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
+import { Gate } from './gate.ts'
 import { again, DONE, ReconcileLoop, type Outcome, type Reconciler } from './loop.ts'
 
 const INSTANCE = 'i-00000000000000001'
 
 let store: Store
 let loop: ReconcileLoop
+let work: Gate
 /** What happens between a scan's read and its caller; other work goes on meanwhile. */
 let afterRead: () => Promise<void>
 /** What a run does, and how it ends. */
@@ -19,7 +21,9 @@ beforeEach(async () => {
   store = (await openTestStore()).store
   afterRead = async () => {}
   const reconciler: Reconciler = { reconcile: (id) => run(id) }
+  work = new Gate()
   loop = new ReconcileLoop({
+    gate: work,
     store: {
       transaction: (name, body) => store.transaction(name, body),
       read: async <T>(body: (db: Db) => Promise<T>) => {
@@ -34,7 +38,7 @@ beforeEach(async () => {
     reconcilers: {
       instance: reconciler, volume: reconciler, vpc: reconciler, ports: reconciler, console: reconciler,
       screenshot: reconciler, images: reconciler, layer: reconciler, import: reconciler, recycle: reconciler, event: reconciler,
-      interrupt: reconciler, 'pushed-key': reconciler, reservation: reconciler,
+      interrupt: reconciler, 'pushed-key': reconciler, reservation: reconciler, zone: reconciler,
     },
   })
 })
@@ -98,4 +102,58 @@ it('looks again when a run says so, and keeps what was asked for during a run', 
   loop.start()
   await loop.settled(10_000)
   expect(begun).toBe(3)
+})
+
+describe('Behind a closed gate', () => {
+  const due: string[] = []
+  const enqueueAs = (kind: 'zone' | 'instance', dueMs: number) =>
+    store.transaction('ask', (db) => enqueue(db, { kind, id: `${kind}-1`, hostId: HOST_ID }, dueMs))
+  beforeEach(() => {
+    due.length = 0
+    run = async (id) => {
+      due.push(id)
+      return DONE
+    }
+  })
+
+  it('only what may open it is done, and nobody waits for the rest', async () => {
+    work.close()
+    await enqueueAs('instance', 0)
+    await enqueueAs('zone', 0)
+    loop.start()
+    await loop.settled(10_000)
+    expect(due).toEqual(['zone-1'])
+    work.open(0)
+    await loop.settled(10_000)
+    expect(due).toEqual(['zone-1', 'instance-1'])
+  })
+
+  it('nothing is begun that was read before it closed', async () => {
+    await enqueueAs('instance', 0)
+    afterRead = async () => work.close()
+    loop.start()
+    await loop.settled(10_000)
+    expect(due).toEqual([])
+  })
+
+  it('what closes it does not wait for the runs that are under way', async () => {
+    const { open, opened } = gate()
+    run = async (id) => {
+      due.push(id)
+      if (id.startsWith('i-')) await opened
+      return DONE
+    }
+    await store.transaction('ask', async (db) => {
+      for (let each = 0; each < 20; each++) await enqueue(db, { kind: 'instance', id: `i-${each}`, hostId: HOST_ID }, 0)
+    })
+    loop.start()
+    await waitFor(systemClock, 'all runs to be taken', 5_000, () => loop.runsOf('instance') === 16)
+    await enqueueAs('zone', 0)
+    loop.hint()
+    await waitFor(systemClock, 'the zone', 5_000, () => due.includes('zone-1'))
+    expect(loop.runsOf('instance')).toBe(16)
+    open()
+    await loop.settled(10_000)
+    expect(due).toHaveLength(21)
+  })
 })

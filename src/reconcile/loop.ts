@@ -5,7 +5,8 @@ import { HostLostError } from '../model/host.ts'
 import type { WorkKind, WorkTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import type { Db } from '../store/store.ts'
-import { completeWork, nextWork, postponeWork } from '../store/work.ts'
+import { completeWork, nextWork, nextWorkOf, postponeWork } from '../store/work.ts'
+import type { Gate } from './gate.ts'
 
 /** What a run saw or did, to be written in the transaction that also ends its work. */
 export interface Observation {
@@ -38,12 +39,17 @@ export interface LoopOptions {
   log: Logger
   hostId: string
   reconcilers: Record<WorkKind, Reconciler>
+  /** While it is closed only what may open it is done; open unless given. */
+  gate?: Gate
   /** Called when the loop met an error that it must not survive: a crash point, or a lost host. */
   onFatal: (error: unknown) => void
   concurrency?: number
   /** Longest time without a look at the table, hint or not; a second unless given. */
   scanIntervalMs?: number
 }
+
+/** What goes on behind a closed gate, and beside everything else that is under way. */
+const GATE_KIND: WorkKind = 'zone'
 
 const SCAN_INTERVAL_MS = 1000
 const BACKOFF_MS = { first: 200, most: 30_000 }
@@ -71,11 +77,17 @@ export class ReconcileLoop {
   }
 
   start(): void {
-    const { store, hostId } = this.#options
+    const { store, hostId, gate } = this.#options
     store.onCommit((hostIds) => {
       if (!hostIds || hostIds.has(hostId)) this.hint()
     })
+    gate?.onOpen(() => this.hint())
     this.hint()
+  }
+
+  /** How many things of a kind are being worked on. */
+  runsOf(kind: WorkKind): number {
+    return [...this.#inFlight.keys()].filter((key) => key.startsWith(`${kind} `)).length
   }
 
   /** Something may be due: look soon. Hints that come before that look are one. */
@@ -117,7 +129,7 @@ export class ReconcileLoop {
     this.#timer?.cancel()
   }
 
-  /** Resolves when nothing runs and nothing is due within `horizonMs`. */
+  /** Resolves when nothing runs and nothing is due within `horizonMs`; what waits behind a closed gate is not due. */
   async settled(horizonMs: number): Promise<void> {
     while (!this.isSettled(horizonMs)) {
       // Every scan and every run wakes the waiters, and a scan comes when the next is due.
@@ -150,17 +162,19 @@ export class ReconcileLoop {
   }
 
   async #scan(): Promise<void> {
-    const { store, clock, hostId, concurrency = 16, scanIntervalMs = SCAN_INTERVAL_MS } = this.#options
+    const { store, clock, hostId, gate, concurrency = 16, scanIntervalMs = SCAN_INTERVAL_MS } = this.#options
     this.#timer?.cancel()
     const limit = concurrency + this.#inFlight.size
     this.#endedSinceScan.clear()
     const nowMs = clock.now()
-    const next = await store.read((db) => nextWork(db, hostId, nowMs, limit))
+    const next = await store.read((db) =>
+      (gate?.isClosed ? nextWorkOf(db, hostId, GATE_KIND, limit) : nextWork(db, hostId, nowMs, limit)))
     if (this.#stopped) return
     const due = next.filter((row) => row.due_ms <= nowMs)
     for (const row of due) {
       const key = `${row.kind} ${row.id}`
-      if (this.#inFlight.has(key) || this.#inFlight.size >= concurrency) continue
+      const isBusy = row.kind !== GATE_KIND && (gate?.isClosed || this.#inFlight.size >= concurrency)
+      if (isBusy || this.#inFlight.has(key)) continue
       // A row of before that run's end may be gone and asked for anew, with a generation that begins
       // anew too: a run for the old one would end the new one. The next scan, which is due, sees it.
       if (this.#endedSinceScan.has(key)) continue

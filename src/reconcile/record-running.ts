@@ -1,11 +1,15 @@
 import { moveInstance, type InstanceDoc } from '../model/instance.ts'
+import { hostBootIdOf } from '../model/zone.ts'
 import { attentionOf } from './attend.ts'
 import type { InstanceReconcilerOptions, LoadedInstance } from './load-instance.ts'
 import { again, DONE, recording, type Outcome } from './loop.ts'
 
 /** What is written of a machine that was seen to run after a start of whatever kind. */
-export function afterStart({ hostBootId }: Pick<InstanceReconcilerOptions, 'hostBootId'>): Partial<InstanceDoc> {
-  return { hostBootId, startFailures: 0, recovery: null }
+export function afterStart(
+  { hostBootId }: Pick<InstanceReconcilerOptions, 'hostBootId'>,
+  { zone }: Pick<LoadedInstance, 'zone'>,
+): Partial<InstanceDoc> {
+  return { hostBootId: hostBootIdOf(hostBootId, zone.powerCuts), startFailures: 0, recovery: null }
 }
 
 /**
@@ -17,7 +21,7 @@ export function recordRunning(options: InstanceReconcilerOptions, loaded: Loaded
   const isStillToReboot = row.reboot_requested > row.reboot_completed && loaded.doc.memory?.state === 'consumed'
   return recording('instance.running', async (db) => {
     const moved = await moveInstance(db, row, 'running', options.clock.now(), {
-      hasRun: true, reboot: null, hibernate: false, memory: null, checks: null, ...afterStart(options),
+      hasRun: true, reboot: null, hibernate: false, memory: null, checks: null, ...afterStart(options, loaded),
     })
     if (!moved || row.reboot_requested === row.reboot_completed || isStillToReboot) return
     await db

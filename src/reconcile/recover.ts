@@ -1,5 +1,6 @@
 import { changeInstanceDoc } from '../model/instance.ts'
 import { recentRecoveries } from '../model/status-check.ts'
+import { hostBootIdOf } from '../model/zone.ts'
 import { restWorkOf } from './attached-volumes.ts'
 import type { InstanceReconcilerOptions, LoadedInstance } from './load-instance.ts'
 import { again, isFatal, recording, type Outcome } from './loop.ts'
@@ -9,17 +10,17 @@ import { afterStart } from './record-running.ts'
 import { settleVolumes } from './settle-volumes.ts'
 
 /**
- * Whether the instance's machine was lost with its host, or hangs, and what is to become of that. A machine that ended by
+ * Whether the instance's machine was lost with its host (which was restarted, or lost its power with its zone), or hangs, and what is to become of that. A machine that ended by
  * itself, or was killed, is none of this: that is an instance that has stopped.
  */
 export function recoveryOf(
   { hostBootId }: Pick<InstanceReconcilerOptions, 'hostBootId'>,
-  { row, doc }: Pick<LoadedInstance, 'row' | 'doc'>,
+  { row, doc, zone }: Pick<LoadedInstance, 'row' | 'doc' | 'zone'>,
 ): Recovery {
   if (row.state !== 'running') return 'none'
   if (doc.recovery) return doc.recovery.cause
   // Rows of earlier versions do not say in which run of the host their machine was started.
-  if (doc.hostBootId === undefined || doc.hostBootId === hostBootId) return 'none'
+  if (doc.hostBootId === undefined || doc.hostBootId === hostBootIdOf(hostBootId, zone.powerCuts)) return 'none'
   return doc.options.autoRecovery === 'disabled' ? 'host-failure' : 'restart'
 }
 
@@ -45,7 +46,7 @@ export async function recover(options: InstanceReconcilerOptions, loaded: Loaded
     log.warn('a machine was started again', { id, because: recovery.cause === 'hang' ? 'it did not answer' : 'its host was restarted' })
   }
   const recoveredMs = recentRecoveries(doc.recoveredMs, clock.now()).concat(recovery.cause === 'hang' ? clock.now() : [])
-  return recording('instance.recovered', (db) => changeInstanceDoc(db, id, { ...afterStart(options), recoveredMs }), again(0))
+  return recording('instance.recovered', (db) => changeInstanceDoc(db, id, { ...afterStart(options, loaded), recoveredMs }), again(0))
 }
 
 async function startAgain(

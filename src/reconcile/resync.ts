@@ -32,7 +32,7 @@ export async function resync(options: ResyncOptions): Promise<ReadonlySet<string
   const { store, hostId, isNode } = options
   const due: Due = {
     instance: new Set(), volume: new Set(), layer: new Set(), vpc: new Set(), images: new Set(), recycle: new Set(),
-    event: new Set(await scheduledEvents(store, hostId)), reservation: new Set(),
+    event: new Set(await scheduledEvents(store, hostId)), reservation: new Set(), zone: new Set(await zonesOf(store, hostId)),
   }
   if (isNode) {
     // Listed before rows are read: whatever is listed and is not garbage has a row by then.
@@ -120,6 +120,15 @@ async function endingReservations(store: Store, hostId: string): Promise<string[
   return rows.map((row) => row.id)
 }
 
+/** Zones that something has befallen: the host's own, or all of them for a node. */
+async function zonesOf(store: Store, hostId: string): Promise<string[]> {
+  const rows = await store.read((db) => db
+    .selectFrom('zones').innerJoin('hosts', (join) =>
+      join.on((eb) => eb.or([eb('hosts.zone', 'is', null), eb('hosts.zone', '=', eb.ref('zones.zone'))])))
+    .select('zones.zone').where('host_id', '=', hostId).orderBy('zones.zone').execute())
+  return rows.map((row) => row.zone)
+}
+
 const UNSETTLED_LAYERS: readonly LayerTable['state'][] = ['filling', 'sealing', 'deleting']
 
 /** Instances are looked at in any case, and with them what is to be done in their machines. */
@@ -131,7 +140,7 @@ function isVolumeUnsettled(
   return row.instance_id === null && row.revision !== row.synced_revision
 }
 
-type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images' | 'recycle' | 'event' | 'reservation', Set<string>>
+type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images' | 'recycle' | 'event' | 'reservation' | 'zone', Set<string>>
 
 /** Marks everything due, some at a time. */
 async function enqueueAll({ store, clock, hostId }: { store: Store; clock: Clock; hostId: string }, due: Due): Promise<void> {

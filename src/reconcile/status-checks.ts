@@ -31,6 +31,7 @@ export function createStatusChecks(options: StatusChecksOptions): StatusChecks {
   let timer: Timer | undefined
 
   async function round(begunMs: number): Promise<void> {
+    if (options.gate?.isClosed) return
     const ids = await runningIds(options)
     const groups = Array.from({ length: Math.ceil(ids.length / GROUP_SIZE) }, (_, index) =>
       ids.slice(index * GROUP_SIZE, (index + 1) * GROUP_SIZE))

@@ -17,6 +17,7 @@ import { checkNetwork } from './network-invariants.ts'
 import { checkBin, drawRecycleCall, expireBin, undoSomething } from './recycle-calls.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
 import { drawNetworkCall } from './network-calls.ts'
+import { checkZones, ZoneCalls } from './zone-calls.ts'
 
 export interface SimulationReport {
   seed: number
@@ -75,8 +76,9 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
     cloud.mayCrash = true
     for (step = 1; step <= steps; step++) {
       await run.step()
-      const problems = [...(await checkAlways(cloud)), ...run.sealed.check(cloud)]
+      const problems = [...(await checkAlways(cloud)), ...(await checkZones(cloud)), ...run.sealed.check(cloud)]
       if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
+        await run.zones.healAll()
         await cloud.converge()
         problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await checkDisks(cloud)))
         problems.push(...(await checkImports(cloud)), ...(await checkBin(cloud)), ...(await checkEvents(cloud)), ...(await checkReservations(cloud)))
@@ -100,6 +102,7 @@ class Run {
   readonly disks: DiskExpectations
   readonly hostEvents: HostEvents
   readonly memory: MemoryExpectations
+  readonly zones: ZoneCalls
   readonly #cloud: SimulatedCloud
   readonly #digest = createHash('sha256')
 
@@ -108,6 +111,7 @@ class Run {
     this.disks = new DiskExpectations(cloud)
     this.memory = new MemoryExpectations(cloud)
     this.hostEvents = new HostEvents(cloud, this.memory)
+    this.zones = new ZoneCalls(cloud, this.memory)
   }
 
   trace(): string {
@@ -139,8 +143,9 @@ class Run {
     else if (dice < 0.94) await expireBin(this.#cloud)
     else if (dice < 0.955) await this.#callAbout(await drawRecycleCall(this.#cloud))
     else if (dice < 0.975) await this.#callAbout(await drawImportCall(this.#cloud))
-    else if (dice < 0.985) await this.#undo()
-    else if (dice < 0.99) await this.#callAbout(await drawCapacityCall(this.#cloud))
+    else if (dice < 0.983) await this.#undo()
+    else if (dice < 0.988) await this.#callAbout(await drawCapacityCall(this.#cloud))
+    else if (dice < 0.993) await this.zones.draw()
     else await clock.advance(random.int(4000))
   }
 

@@ -50,6 +50,10 @@ export const nextWork = prepared((db, hostId: string, nowMs: number, limit: numb
       }))
     .orderBy('due_ms').limit(limit))
 
+/** The host's work of one kind, most overdue first, whether it is due or not. */
+export const nextWorkOf = prepared((db, hostId: string, kind: WorkKind, limit: number) =>
+  db.selectFrom('work').selectAll().where('host_id', '=', hostId).where('kind', '=', kind).orderBy('due_ms').limit(limit))
+
 const deleteWork = prepared((db, hostId: string, kind: WorkKind, id: string, generation: number) =>
   db.deleteFrom('work')
     .where('host_id', '=', hostId).where('kind', '=', kind).where('id', '=', id).where('generation', '=', generation))

@@ -53,7 +53,7 @@ beforeAll(async () => {
     },
     reconcilers: {
       instance: nothing, volume: nothing, vpc: nothing, ports: nothing, console: nothing, screenshot: nothing, images: nothing, recycle: nothing,
-      event: nothing, interrupt: nothing, 'pushed-key': nothing, reservation: nothing,
+      event: nothing, interrupt: nothing, 'pushed-key': nothing, reservation: nothing, zone: nothing,
       layer: createLayerReconciler(common), import: createImportReconciler({ ...common, imports: createImportFolder(at('imports')) }),
     },
   })

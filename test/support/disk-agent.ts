@@ -9,15 +9,18 @@ import { createSimHypervisor } from '../../src/hypervisor/sim.ts'
 import { createMemoryKeys } from '../../src/keys/memory-keys.ts'
 import { chainOf, insertLayer, layerDoc } from '../../src/model/layer.ts'
 import { insertSnapshot } from '../../src/model/snapshot.ts'
+import { hostZone } from '../../src/model/zone.ts'
 import { createSimNetwork, createSimNetworkWorld } from '../../src/network/sim.ts'
+import { Gate } from '../../src/reconcile/gate.ts'
 import { createInstanceReconciler } from '../../src/reconcile/instance.ts'
 import { createLayerReconciler } from '../../src/reconcile/layer.ts'
-import type { Reconciler } from '../../src/reconcile/loop.ts'
+import { DONE, type Reconciler } from '../../src/reconcile/loop.ts'
 import { createVolumeReconciler } from '../../src/reconcile/volume.ts'
+import { createZoneReconciler } from '../../src/reconcile/zone.ts'
 import { withCommitCrashPoints } from '../../src/store/crash-points.ts'
 import type { InstanceTable, VolumeTable, WorkTable } from '../../src/store/schema.ts'
 import type { Db, Store } from '../../src/store/store.ts'
-import { completeWork, enqueue, nextWork, postponeWork } from '../../src/store/work.ts'
+import { completeWork, enqueue, nextWork, nextWorkOf, postponeWork } from '../../src/store/work.ts'
 import { createSimVolumes } from '../../src/volumes/sim.ts'
 import { HOST_ID, insertInstance, insertVolume, NOW_MS, openTestStore, testContext } from './rows.ts'
 import { DEFAULT_ACCOUNT } from '../../src/model/account.ts'
@@ -43,7 +46,7 @@ const RUNS_OF_ONE_AGENT = 15
 export type DiskAgent = Awaited<ReturnType<typeof openDiskAgent>>
 
 /**
- * The reconcilers of instances, volumes and layers over a simulated host, which work off what is due one
+ * The reconcilers of instances, volumes, layers and of the host's zone over a simulated host, which work off what is due one
  * after the other, and start anew where they die. Time passes as far as there is something to wait for.
  */
 export async function openDiskAgent(fate = new Fate()) {
@@ -58,6 +61,7 @@ export async function openDiskAgent(fate = new Fate()) {
     volumes?: (driver: ReturnType<typeof createSimVolumes>) => void
     atCrash?: () => void
   } = {}
+  let gate = new Gate()
   let reconcilers = startAgent()
 
   function startAgent(): Partial<Record<WorkTable['kind'], Reconciler>> & { store: Store } {
@@ -74,15 +78,33 @@ export async function openDiskAgent(fate = new Fate()) {
     }
     return {
       store: own,
-      instance: createInstanceReconciler({ ...common, limits: { vcpus: 2, memoryMib: 1024 }, hostBootId: 'run-1', awakeSinceMs: () => 0 }),
+      instance: createInstanceReconciler({ ...common, limits: { vcpus: 2, memoryMib: 1024 }, hostBootId: 'run-1', awakeSinceMs: () => gate.openSinceMs }),
       volume: createVolumeReconciler(common),
       layer: createLayerReconciler(common),
+      zone: {
+        reconcile: (id) => createZoneReconciler({
+          ...common, hostId: HOST_ID, isNode: false, gate, instancesInWork: () => 0, vpc: { reconcile: async () => DONE },
+          resync: () => own.transaction('resync', enqueueInstances),
+        }).reconcile(id),
+      },
     }
   }
 
   const query = <T>(body: (db: Db) => Promise<T>) => store.read(body)
   const run = <T>(body: (context: Context) => Promise<T>) =>
     store.transaction('test', (db) => body({ ...testContext(db, random), nowMs: clock.now() }))
+
+  async function enqueueInstances(db: Db): Promise<void> {
+    const rows = await db.selectFrom('instances').select('instance_id').where('state', '<>', 'terminated').execute()
+    for (const { instance_id: id } of rows) await enqueue(db, { kind: 'instance', id, hostId: HOST_ID }, clock.now())
+  }
+
+  /** As an agent that starts after it died. */
+  async function startAnew(): Promise<void> {
+    gate = new Gate()
+    gate.begin(await query((db) => hostZone(db, HOST_ID)))
+    reconcilers = startAgent()
+  }
 
   async function work(row: WorkTable): Promise<void> {
     try {
@@ -95,8 +117,7 @@ export async function openDiskAgent(fate = new Fate()) {
     } catch (error) {
       if (error instanceof CrashError) {
         wrapped.atCrash?.()
-        reconcilers = startAgent()
-        return
+        return startAnew()
       }
       failures.push(messageOf(error))
       await store.transaction('work', (db) => postponeWork(db, row, clock.now() + 1000, messageOf(error)))
@@ -106,7 +127,8 @@ export async function openDiskAgent(fate = new Fate()) {
   /** Until nothing is left to do within `horizonMs`, however long that takes. */
   async function settle(horizonMs = 60_000): Promise<void> {
     for (let runs = 0; runs < MOST_RUNS; runs++) {
-      const [next] = await query((db) => nextWork(db, HOST_ID, clock.now(), 1))
+      const [next] = await query((db) =>
+        (gate.isClosed ? nextWorkOf(db, HOST_ID, 'zone', 1) : nextWork(db, HOST_ID, clock.now(), 1)))
       const untilMs = clock.now() + horizonMs
       if (!next || next.due_ms > untilMs) {
         // A guest may be about to do something.

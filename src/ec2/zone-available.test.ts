@@ -1,0 +1,161 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { openMemoryAccount, type MemoryAccount } from '../../test/support/memory-account.ts'
+import { defaultNetwork, fixedClock, insertImage, insertInstance, insertInterface, insertVolume, NOW_MS } from '../../test/support/rows.ts'
+import { openSshLine, parsePublicKey } from '../core/ssh-public-key.ts'
+import { sendSSHPublicKey } from '../ec2-instance-connect/send-ssh-public-key.ts'
+import { moveZone, type ZoneState } from '../model/zone.ts'
+import { attachNetworkInterface } from './attach-network-interface.ts'
+import { attachVolume, detachVolume } from './attach-volume.ts'
+import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
+import { getConsoleScreenshot } from './console-screenshot.ts'
+import type { Context } from './context.ts'
+import { createImage } from './create-image.ts'
+import { createNatGateway } from './create-nat-gateway.ts'
+import { createNetworkInterface } from './create-network-interface.ts'
+import { createSnapshot, createSnapshots } from './create-snapshot.ts'
+import { createSubnet } from './create-subnet.ts'
+import { createVolume } from './create-volume.ts'
+import { describeInstances } from './describe-instances.ts'
+import { sendDiagnosticInterrupt } from './diagnostic-interrupt.ts'
+import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
+import { describeInstanceStatus } from './instance-status.ts'
+import { modifyVolume } from './modify-volume.ts'
+import { runInstances } from './run-instances.ts'
+import { describeVolumeStatus } from './volume-status.ts'
+import { describeAvailabilityZones } from './zones.ts'
+
+const [HERE, ELSEWHERE] = ['us-east-1a', 'us-east-1b'] as const
+
+let cloud: MemoryAccount
+/** A running and a stopped instance of the zone, with a root volume each, a data volume of the first, one of nobody, and an image. */
+let running: string
+let stopped: string
+let root: string
+let data: string
+let free: string
+let image: string
+
+beforeEach(async () => {
+  cloud = await openMemoryAccount()
+  await cloud.call(async (context: Context) => {
+    const add = async (state: 'running' | 'stopped') => {
+      const instance = await insertInstance(context, { state, holds_capacity: state === 'running' ? 1 : 0 }, { contactMs: NOW_MS })
+      await insertInterface(context, instance)
+      return { instance, volume: await insertVolume(context, instance) }
+    }
+    const up = await add('running')
+    const down = await add('stopped')
+    ;[running, stopped, root] = [up.instance.instance_id, down.instance.instance_id, up.volume.volume_id]
+    data = (await insertVolume(context, up.instance, { device: '/dev/sdf' })).volume_id
+    free = (await insertVolume(context, undefined)).volume_id
+    image = (await insertImage(context)).image_id
+  }, {})
+})
+
+const move = (to: ZoneState) => cloud.call(({ db, nowMs }: Context) => moveZone({ db, nowMs }, HERE, to), {})
+const subnetOf = async (zone: string) => (await cloud.call((context: Context) => defaultNetwork(context, zone), {})).subnet.subnet_id
+const stateOf = async (id: string) =>
+  (await cloud.call(describeInstances, { InstanceIds: [id] })).Reservations?.[0]?.Instances?.[0]?.State?.Name
+
+const UNAVAILABLE = 'Unavailable: The service is unavailable. Please try again shortly.'
+
+describe.each<ZoneState>(['unavailable', 'impaired'])('In a zone that is %s', (to) => {
+  it('nothing is launched or started, and the capacity of others is offered', async () => {
+    await move(to)
+    const launch = { ImageId: image, InstanceType: 't3.micro' as const, MinCount: 1, MaxCount: 1 }
+    expect(await cloud.failure(runInstances, { ...launch, Placement: { AvailabilityZone: HERE } })).toMatch(
+      /^InsufficientInstanceCapacity: We currently do not have sufficient t3.micro capacity in the Availability Zone you requested \(us-east-1a\)/)
+    expect(await cloud.failure(startInstances, { InstanceIds: [stopped] })).toMatch(/^InsufficientInstanceCapacity/)
+    const { Instances } = await cloud.call(runInstances, { ...launch, Placement: { AvailabilityZone: ELSEWHERE } })
+    expect(Instances?.[0]?.Placement?.AvailabilityZone).toBe(ELSEWHERE)
+  })
+
+  it('what its hosts would have to do at once is refused, and changes nothing', async () => {
+    const { NetworkInterface } = await cloud.call(createNetworkInterface, { SubnetId: await subnetOf(HERE) })
+    const before = await cloud.query((db) => db.selectFrom('work').selectAll().where('kind', '<>', 'zone').execute())
+    await move(to)
+    const failures = [
+      cloud.failure(rebootInstances, { InstanceIds: [running] }),
+      cloud.failure(createVolume, { AvailabilityZone: HERE, Size: 1 }),
+      cloud.failure(attachVolume, { VolumeId: free, InstanceId: running, Device: '/dev/sdg' }),
+      cloud.failure(attachNetworkInterface, { NetworkInterfaceId: NetworkInterface?.NetworkInterfaceId, InstanceId: running, DeviceIndex: 1 }),
+      cloud.failure(modifyVolume, { VolumeId: free, Size: 20 }),
+      cloud.failure(createSnapshot, { VolumeId: root }),
+      cloud.failure(createSnapshots, { InstanceSpecification: { InstanceId: running } }),
+      cloud.failure(createImage, { InstanceId: running, Name: 'an image' }),
+      cloud.failure(createNatGateway, { SubnetId: await subnetOf(HERE), ConnectivityType: 'private' }),
+      cloud.failure(getConsoleScreenshot, { InstanceId: running }),
+      cloud.failure(sendDiagnosticInterrupt, { InstanceId: running }),
+    ]
+    expect(await Promise.all(failures)).toEqual(failures.map(() => UNAVAILABLE))
+    expect(await cloud.query((db) => db.selectFrom('work').selectAll().where('kind', '<>', 'zone').execute())).toEqual(before)
+    await cloud.call(createVolume, { AvailabilityZone: ELSEWHERE, Size: 1 })
+  })
+
+  it('bad input is told of first', async () => {
+    await move(to)
+    expect(await cloud.failure(attachVolume, { VolumeId: root, InstanceId: running, Device: '/dev/sdf' })).toMatch(/^VolumeInUse/)
+    expect(await cloud.failure(rebootInstances, { InstanceIds: [stopped] })).toMatch(/^IncorrectInstanceState/)
+  })
+
+  it('a key cannot be pushed', async () => {
+    await move(to)
+    const pem = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' })
+    const key = openSshLine(parsePublicKey(Buffer.from(pem)))
+    expect(await cloud.failure(sendSSHPublicKey, { InstanceId: running, InstanceOSUser: 'admin', SSHPublicKey: key })).toBe(
+      'EC2InstanceUnavailableException: The instance is currently unavailable. Wait a few minutes and try again.')
+  })
+
+  it('instances may be stopped and terminated, volumes detached, and subnets made', async () => {
+    await move(to)
+    expect(await cloud.call(detachVolume, { VolumeId: data })).toMatchObject({ State: 'detaching' })
+    await cloud.call(stopInstances, { InstanceIds: [running] })
+    await cloud.call(terminateInstances, { InstanceIds: [stopped] })
+    expect([await stateOf(running), await stateOf(stopped)]).toEqual(['stopping', 'shutting-down'])
+    const { Subnet } = await cloud.call(createSubnet, { VpcId: cloud.defaultVpcId, CidrBlock: '172.31.128.0/24', AvailabilityZone: HERE })
+    expect(Subnet?.State).toBe('available')
+  })
+
+  it('the console shows what was captured last', async () => {
+    await cloud.query((db) => db.insertInto('console_outputs').values({ instance_id: running, captured_ms: NOW_MS - 1, output: 'b2xk' }).execute())
+    await move(to)
+    await cloud.call(getConsoleOutput, { InstanceId: running })
+    // This clock fails whoever waits.
+    expect(await awaitConsoleOutput({ store: cloud.store, clock: fixedClock }, NOW_MS, { InstanceId: running })).toMatchObject({ Output: 'b2xk' })
+  })
+
+  it('running instances fail their checks from that moment on, and no others', async () => {
+    cloud.pass(5000)
+    await move(to)
+    cloud.pass(5000)
+    const failed = { Status: 'impaired', Details: [{ Name: 'reachability', Status: 'failed', ImpairedSince: new Date(NOW_MS + 5000) }] }
+    const { InstanceStatuses } = await cloud.call(describeInstanceStatus, { IncludeAllInstances: true })
+    const statusOf = (id: string) => InstanceStatuses?.find((each) => each.InstanceId === id)
+    expect(statusOf(running)).toMatchObject({ SystemStatus: failed, InstanceStatus: failed, AttachedEbsStatus: failed, InstanceState: { Name: 'running' } })
+    expect(statusOf(stopped)).toMatchObject({ SystemStatus: { Status: 'not-applicable' } })
+    await move('available')
+    const after = await cloud.call(describeInstanceStatus, { Filters: [{ Name: 'system-status.status', Values: ['ok'] }] })
+    expect(after.InstanceStatuses?.map((each) => each.InstanceId)).toEqual([running])
+  })
+
+  it('volumes that are in use stand still, and of others nothing is known', async () => {
+    await move(to)
+    const { VolumeStatuses } = await cloud.call(describeVolumeStatus, {})
+    const statusOf = (id: string) => VolumeStatuses?.find((each) => each.VolumeId === id)
+    expect(statusOf(root)).toMatchObject({
+      VolumeStatus: { Status: 'impaired' }, AttachmentStatuses: [{ InstanceId: running, IoPerformance: 'stalled' }],
+      Events: [{ EventType: 'io-performance:stalled', NotBefore: new Date(NOW_MS), Description: `The Availability Zone us-east-1a is ${to}.` }],
+    })
+    expect(statusOf(free)).toMatchObject({ VolumeStatus: { Status: 'insufficient-data' }, Events: [] })
+  })
+
+  it('DescribeAvailabilityZones says so', async () => {
+    await move(to)
+    const zones = async (Name: string, ...Values: string[]) =>
+      (await cloud.call(describeAvailabilityZones, { Filters: [{ Name, Values }] })).AvailabilityZones
+    expect(await zones('state', to)).toMatchObject([{ ZoneName: HERE, State: to, Messages: [{ Message: expect.stringContaining(HERE) as string }] }])
+    expect(await zones('message', '*its network is cut*')).toMatchObject([{ ZoneName: HERE }])
+    expect((await zones('state', 'available'))?.map((zone) => [zone.ZoneName, zone.Messages])).toEqual([['us-east-1b', []], ['us-east-1c', []]])
+  })
+})
