@@ -16,7 +16,6 @@ import type { ApiServer } from './protocol/server.ts'
 import type { Engine } from './registration.ts'
 import { describeDatabase, publicPoolOf, type Settings } from './settings.ts'
 import { withCommitCrashPoints } from './store/crash-points.ts'
-import { emptyPostgres, openPostgres, probePostgres } from './store/postgres.ts'
 import { openSqlite } from './store/sqlite.ts'
 import type { Store } from './store/store.ts'
 import { relativePath } from './volumes/qcow2/files.ts'
@@ -30,11 +29,12 @@ export function processLogger(component: string): Logger {
 }
 
 /** The cloud's database: PostgreSQL where one is given, else SQLite in the home. */
-export function openStore(settings: Settings, durability: 'full' | 'normal' = 'full'): Promise<Store> {
+export async function openStore(settings: Settings, durability: 'full' | 'normal' = 'full'): Promise<Store> {
   if (settings.database === null) {
     const sharing = durability === 'full' ? { clock: systemClock } : {}
     return openSqlite({ file: homePaths(settings.home).database, durability, ...sharing })
   }
+  const { openPostgres } = await import('./store/postgres.ts')
   return openPostgres({ url: settings.database, durability, clock: systemClock, random: systemRandom })
 }
 
@@ -50,12 +50,16 @@ export function hasStore(settings: Settings): boolean {
 
 /** What answers where the database should be ("PostgreSQL 15.14"), looking only. @throws Error that says what is wrong. */
 export async function probeStore(settings: Settings): Promise<string> {
-  return settings.database === null ? 'SQLite' : probePostgres(settings.database)
+  if (settings.database === null) return 'SQLite'
+  const { probePostgres } = await import('./store/postgres.ts')
+  return probePostgres(settings.database)
 }
 
 /** Deletes the cloud's rows from a PostgreSQL; SQLite's go with the home's files. */
 export async function deleteStore(settings: Settings): Promise<void> {
-  if (settings.database !== null) await emptyPostgres(settings.database)
+  if (settings.database === null) return
+  const { emptyPostgres } = await import('./store/postgres.ts')
+  await emptyPostgres(settings.database)
 }
 
 /**
