@@ -3,7 +3,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { seededRandom } from './core/random.ts'
-import { ensureHome, ensureHostId, homeIdOf } from './home.ts'
+import { ensureHome, ensureHostId, homeIdOf, readHostId } from './home.ts'
 
 let folder: string
 beforeEach(async () => {
@@ -26,9 +26,11 @@ describe('a home', () => {
     const before = path.join(folder, 'before')
     const after = path.join(folder, 'after')
     await ensureHome(before)
+    expect(await readHostId(before)).toBeUndefined()
     const hostId = await ensureHostId(before, seededRandom(1))
     await rename(before, after)
     expect(await ensureHostId(after, seededRandom(2))).toBe(hostId)
+    expect(await readHostId(after)).toBe(hostId)
     expect(homeIdOf(before)).not.toBe(homeIdOf(after))
   })
 })

@@ -48,17 +48,27 @@ export function homeIdOf(home: string): string {
 }
 
 /**
- * The id of the host that this home makes of the machine. Kept in a file and not made of the path:
- * a home that is moved is still the same host, with the same instances and disks.
+ * The id of the node that this home makes of the machine; those of its hosts begin with it. Kept in a file and not made of the
+ * path: a home that is moved is still the same node, with the same instances and disks.
  */
 export async function ensureHostId(home: string, random: Random): Promise<string> {
-  const file = path.join(home, 'host.json')
-  try {
-    return (JSON.parse(await readFile(file, 'utf8')) as { hostId: string }).hostId
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-  }
+  const known = await readHostId(home)
+  if (known !== undefined) return known
   const hostId = `h-${random.bytes(9).toString('hex').slice(0, 17)}`
-  await writeDurably(file, `${JSON.stringify({ hostId })}\n`)
+  await writeDurably(hostFile(home), `${JSON.stringify({ hostId })}\n`)
   return hostId
+}
+
+/** The id that `ensureHostId` has made in that home; undefined before. */
+export async function readHostId(home: string): Promise<string | undefined> {
+  try {
+    return (JSON.parse(await readFile(hostFile(home), 'utf8')) as { hostId: string }).hostId
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+function hostFile(home: string): string {
+  return path.join(home, 'host.json')
 }
