@@ -32,7 +32,7 @@ async function run({ id, action, input }: WorkerCall): Promise<WorkerAnswer> {
   const operation = operations[action]
   if (!operation) throw new Error(`no such action: ${action}`)
   const context: Omit<Context, 'db'> = {
-    account: DEFAULT_ACCOUNT, region: 'us-east-1', zones: ['us-east-1a'], placement: 'spread', nowMs: systemClock.now(), random: systemRandom, requestId: `request-${id}`,
+    account: DEFAULT_ACCOUNT, region: 'us-east-1', regions: ['us-east-1'], zones: ['us-east-1a'], placement: 'spread', nowMs: systemClock.now(), random: systemRandom, requestId: `request-${id}`,
     accessKeyId: null, publicPool: parseCidr('198.18.0.0/20') ?? { base: 0, prefix: 0 },
   }
   try {
