@@ -7,6 +7,7 @@ import type { Hypervisor } from './hypervisor/driver.ts'
 import type { Network } from './network/driver.ts'
 import { createConsoleReconciler } from './reconcile/console.ts'
 import { createEventReconciler } from './reconcile/event.ts'
+import type { RegionSources } from './reconcile/fill-layer.ts'
 import type { Keys } from './keys/keys.ts'
 import { createImagesReconciler, type ImageSource } from './reconcile/images.ts'
 import { createImportReconciler } from './reconcile/import.ts'
@@ -47,6 +48,8 @@ export interface AgentOptions {
   hostBootId: string
   /** How often running instances are checked, milliseconds. */
   checkIntervalMs?: number
+  /** Other regions of this cloud, to copy snapshots from; none unless given. */
+  otherRegions?: RegionSources | undefined
   /** What the recycle bin may hold of the disk; null for the default. */
   recycleBudgetGib: number | null
   /** The agent cannot go on: a crash point, or another agent has taken the host. */
@@ -86,7 +89,7 @@ export function createAgent(options: AgentOptions): Agent {
           ...common, random, hostBootId, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0,
         }),
         volume: createVolumeReconciler({ ...common, random }),
-        layer: createLayerReconciler({ ...common, random }),
+        layer: createLayerReconciler({ ...common, random, otherRegions: options.otherRegions }),
         import: createImportReconciler({ ...common, random, imports: options.imports }),
         recycle: createRecycleReconciler({ ...common, hostId: host.hostId, budgetGib: options.recycleBudgetGib }),
         ...createVpcReconcilers({ ...common, random, hostId: host.hostId }),

@@ -6,9 +6,9 @@ import { attachVolume, detachVolume } from './attach-volume.ts'
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
-import { copyImage } from './copy-image.ts'
+import { copyImage, prepareCopyImage } from './copy-image.ts'
 import { createImage, finishCreateImage } from './create-image.ts'
-import { copySnapshot } from './copy-snapshot.ts'
+import { copySnapshot, prepareCopySnapshot } from './copy-snapshot.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
 import {
@@ -148,8 +148,8 @@ export const operations: Record<string, Operation> = {
   AuthorizeSecurityGroupIngress: mutation(authorizeSecurityGroupIngress),
   CancelImageLaunchPermission: mutation(cancelImageLaunchPermission),
   CancelImportTask: mutation(cancelImportTask),
-  CopyImage: mutation(copyImage),
-  CopySnapshot: mutation(copySnapshot),
+  CopyImage: mutation(copyImage, prepareCopyImage),
+  CopySnapshot: mutation(copySnapshot, prepareCopySnapshot),
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),

@@ -334,8 +334,8 @@ export class SimWorld {
     if (tookMs === 0) finish()
   }
 
-  /** With what the layers `from` (from the top) show, or empty. */
-  makeLayer(spec: LayerSpec, from: readonly string[] = []): void {
+  /** With what the data `from` (from the top) shows, or empty. */
+  makeLayer(spec: LayerSpec, from: readonly LayerData[] = []): void {
     this.#layers.make(spec, from)
   }
 
