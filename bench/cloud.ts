@@ -2,13 +2,17 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { CHILD_FLAGS, type ChildMessage } from '../src/child-process.ts'
+import { CHILD_FLAGS, childEnvironment, type ChildMessage } from '../src/child-process.ts'
 import { createApiClient, type ApiClient } from '../src/cli/api-client.ts'
+import { childrenOf, type Child } from '../src/cli/children.ts'
+import { prepareZones } from '../src/cli/prepare-zones.ts'
 import { textOf } from '../src/cli/xml.ts'
 import { systemClock, waitFor } from '../src/core/clock.ts'
-import { packageRoot } from '../src/core/package-root.ts'
+import { silentLogger } from '../src/core/logger.ts'
+import { systemRandom } from '../src/core/random.ts'
 import { readCredentials } from '../src/credentials.ts'
-import { homePaths } from '../src/home.ts'
+import { ensureHome, homePaths } from '../src/home.ts'
+import { chooseEngine, openStore } from '../src/main.ts'
 import { readSettings, type Settings } from '../src/settings.ts'
 
 const IMAGE_TIMEOUT_MS = 120_000
@@ -16,7 +20,7 @@ const IMAGE_TIMEOUT_MS = 120_000
 /** Processes of a cloud, started as `hearth up` starts them. */
 export interface Cloud {
   api: ApiClient
-  /** Name ("api", "agent", "sim") → pid. */
+  /** Name ("api", "agent", "us-east-1a", "sim") → pid. */
   pids: Record<string, number>
   imageId: string
   stop(): Promise<void>
@@ -25,8 +29,12 @@ export interface Cloud {
 /** Starts the processes of a home and waits until the tiny image is registered. */
 export async function startCloud(home: string, engine: 'qemu' | 'sim'): Promise<Cloud> {
   const settings = readSettings({ home, engine, instant: engine === 'sim', port: 0, firstInstance: false }, {})
-  const names = engine === 'sim' ? ['sim'] : ['api', 'agent']
-  const children = await Promise.all(names.map(async (name) => startChild(name, settings)))
+  await ensureHome(home)
+  const chosen = await chooseEngine(settings, { clock: systemClock, log: silentLogger })
+  const store = await openStore(settings)
+  await prepareZones(store, settings, { random: systemRandom, nowMs: systemClock.now() })
+  const children = await Promise.all(childrenOf(settings, chosen).map((child) => startChild(child, settings)))
+  await store.close()
   const port = children.find((child) => child.port !== undefined)?.port
   const credentials = await readCredentials(homePaths(home).credentials)
   if (port === undefined || !credentials) throw new Error(`the cloud in ${home} has no API`)
@@ -51,20 +59,21 @@ interface StartedChild {
   port: number | undefined
 }
 
-async function startChild(name: string, settings: Settings): Promise<StartedChild> {
+async function startChild(child: Child, settings: Settings): Promise<StartedChild> {
+  const { name, script, orders } = child
   const file = path.join(settings.home, `${name}.log`)
   const log = openSync(file, 'a')
   // The working directory is how the end of the benchmarks finds what must not be left behind.
-  const child = spawn(process.execPath, [...CHILD_FLAGS, path.join(packageRoot(), 'dist', `${name}-process.js`)], {
+  const started = spawn(process.execPath, [...CHILD_FLAGS, script], {
     cwd: settings.home, stdio: ['ignore', log, log, 'ipc'],
-    env: { ...process.env, HEARTH_SETTINGS: JSON.stringify(settings) },
+    env: { ...process.env, ...childEnvironment(settings, orders) },
   })
   closeSync(log)
   const message = await new Promise<ChildMessage>((resolve) => {
-    child.once('message', (said) => resolve(said as ChildMessage))
-    child.once('exit', (code) => resolve({ type: 'failed', message: `it ended with status ${code}` }))
+    started.once('message', (said) => resolve(said as ChildMessage))
+    started.once('exit', (code) => resolve({ type: 'failed', message: `it ended with status ${code}` }))
   })
-  if (message.type === 'ready') return { name, process: child, port: message.port }
+  if (message.type === 'ready') return { name, process: started, port: message.port }
   const tail = (await readFile(file, 'utf8')).trim().split('\n').slice(-5).join('\n')
   throw new Error(`the ${name} process did not start: ${message.message}\n${tail}`)
 }

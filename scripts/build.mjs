@@ -6,6 +6,6 @@ import { generateModels } from './generate-models.mjs'
 
 await generateModels()
 const entries = [
-  'src/cli/hearth.ts', 'src/api-process.ts', 'src/agent-process.ts', 'src/sim-process.ts', 'src/network/services/sockets-child.ts',
+  'src/cli/hearth.ts', 'src/api-process.ts', 'src/agent-process.ts', 'src/zone-process.ts', 'src/sim-process.ts', 'src/network/services/sockets-child.ts',
 ]
 await bundle(entries.map((file) => path.join(root, file)))

@@ -1,14 +1,7 @@
 import { runChild } from './child-process.ts'
-import { startAgent } from './main.ts'
+import { startNode } from './main-agents.ts'
 
-await runChild(async (settings, onFatal) => {
-  const { agent, serialConsole, serialConsolePort, store } = await startAgent(settings, onFatal)
-  return {
-    ports: { serialConsolePort },
-    async stop() {
-      await serialConsole.close()
-      await agent.stop()
-      await store.close()
-    },
-  }
+await runChild(async (settings, { engine }, onFatal) => {
+  const { serialConsolePort, stop } = await startNode({ settings, engine, onFatal })
+  return { ports: { serialConsolePort }, stop }
 })

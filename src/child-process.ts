@@ -1,5 +1,18 @@
 import { messageOf } from './core/errors.ts'
+import type { Engine } from './registration.ts'
 import type { Settings } from './settings.ts'
+
+/** What a child of `hearth up` is told beside the settings. */
+export interface ChildOrders {
+  engine: Engine
+  /** Whose process it is, of a zone's. */
+  zone?: string
+}
+
+/** The environment in which a child finds what it is told. */
+export function childEnvironment(settings: Settings, orders: ChildOrders): Record<string, string> {
+  return { HEARTH_SETTINGS: JSON.stringify(settings), HEARTH_ORDERS: JSON.stringify(orders) }
+}
 
 /** What a child of `hearth up` says over its channel. */
 export type ChildMessage = ({ type: 'ready' } & FoundPorts) | { type: 'failed'; message: string }
@@ -14,11 +27,12 @@ export type FoundPorts = Partial<Pick<Settings, 'port' | 'serialConsolePort'>>
 export const CHILD_FLAGS = ['--max-semi-space-size=4']
 
 /**
- * Runs one of the processes of `hearth up`: settings come in HEARTH_SETTINGS, readiness goes out
+ * Runs one of the processes of `hearth up`: what it is told comes in its environment, readiness goes out
  * over the channel. It ends cleanly on SIGTERM and when its supervisor is gone; machines go on.
  */
 export async function runChild(
-  start: (settings: Settings, onFatal: (error: unknown) => void) => Promise<{ ports?: FoundPorts; stop: () => Promise<void> }>,
+  start: (settings: Settings, orders: ChildOrders, onFatal: (error: unknown) => void) =>
+    Promise<{ ports?: FoundPorts; stop: () => Promise<void> }>,
 ): Promise<void> {
   const tell = (message: ChildMessage) => new Promise<void>((resolve) => {
     if (process.send) process.send(message, () => resolve())
@@ -33,7 +47,8 @@ export async function runChild(
   process.on('SIGINT', () => {})
   try {
     const settings = JSON.parse(process.env.HEARTH_SETTINGS ?? '') as Settings
-    const running = await start(settings, (error) => void die(error))
+    const orders = JSON.parse(process.env.HEARTH_ORDERS ?? '') as ChildOrders
+    const running = await start(settings, orders, (error) => void die(error))
     let isStopping = false
     const stop = () => {
       if (isStopping) return

@@ -7,7 +7,8 @@ import { ensureHome, ensureHostId, homeIdOf, homePaths } from './home.ts'
 import { MAX_NICS } from './hypervisor/driver.ts'
 import type { SimWorld } from './hypervisor/sim-world.ts'
 import { createMemoryKeys } from './keys/memory-keys.ts'
-import { openSerialConsole, openStore, processLogger } from './main.ts'
+import { openSerialConsole } from './main-agents.ts'
+import { openStore, processLogger } from './main.ts'
 import { DEFAULT_ACCOUNT } from './model/account.ts'
 import { instanceDoc } from './model/instance.ts'
 import { zonesOf } from './model/zone.ts'
@@ -48,7 +49,7 @@ export async function startSimulated(
   // The image is registered before anybody asks for it.
   await agent.settled(SETTLE_HORIZON_MS)
   const port = await api.listen(settings.port, settings.host)
-  const { serialConsole, serialConsolePort } = await openSerialConsole(settings, { store, hypervisor, hostId, log })
+  const { serialConsole, serialConsolePort } = await openSerialConsole(settings, { store, hypervisor, nodeId: hostId, log })
   return {
     ports: { port, serialConsolePort }, host,
     async stop() {

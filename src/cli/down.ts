@@ -1,18 +1,22 @@
 import type { Command } from 'commander'
 import { systemClock, waitFor } from '../core/clock.ts'
+import { silentLogger } from '../core/logger.ts'
 import { homePaths } from '../home.ts'
-import { hasStore, removeHostNetwork } from '../main.ts'
-import type { HostDoc } from '../model/host.ts'
+import { removeHostNetwork } from '../main-agents.ts'
+import { chooseEngine, hasStore } from '../main.ts'
+import { hostDoc } from '../model/host.ts'
 import { moveInstance, STATE_REASONS, userInitiated } from '../model/instance.ts'
 import type { Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
+import { childrenOf } from './children.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { countLive } from './instances.ts'
+import { nodeOfHome } from './node-of-home.ts'
 import { Supervisor } from './supervisor.ts'
 import { withProgress, type Terminal } from './terminal.ts'
 import { lockHome, readUpRecord, settingsInForce } from './up-record.ts'
-import { scriptsOf, waitUntilDown } from './up.ts'
+import { waitUntilDown } from './up.ts'
 
 /** A guest has two minutes to shut down; then the agent ends it. */
 const STOP_TIMEOUT_MS = 180_000
@@ -34,7 +38,7 @@ export async function down(asked: Settings, terminal: Terminal): Promise<void> {
     return
   }
   await withStore(settings, async (store) => {
-    const engine = await engineOf(store)
+    const engine = await engineOf(store, settings)
     const live = await countLive(store)
     if (live > 0) {
       terminal.say(`stopping ${live} machine${live === 1 ? '' : 's'}`)
@@ -48,14 +52,14 @@ export async function down(asked: Settings, terminal: Terminal): Promise<void> {
   })
 }
 
-async function engineOf(store: Store): Promise<'qemu' | 'sim'> {
-  const host = await store.read((db) => db.selectFrom('hosts').select('doc').executeTakeFirst())
-  return host ? (JSON.parse(host.doc) as HostDoc).engine : 'sim'
+async function engineOf(store: Store, { home }: Settings): Promise<'qemu' | 'sim'> {
+  const node = await store.read((db) => nodeOfHome(db, home))
+  return node ? hostDoc(node).engine : 'sim'
 }
 
 /** Asks for the stop of whatever runs, until nothing does; what is still pending is stopped once it runs. */
 async function stopAll(store: Store): Promise<void> {
-  const what = 'every machine to stop (try again, or see logs/agent.log in the home)'
+  const what = 'every machine to stop (try again, or see the logs in the home)'
   await waitFor(systemClock, what, STOP_TIMEOUT_MS, async () => {
     await requestStops(store)
     return (await countLive(store)) === 0
@@ -79,10 +83,10 @@ async function requestStops(store: Store): Promise<void> {
 async function withAgent(settings: Settings, terminal: Terminal, body: () => Promise<void>): Promise<void> {
   const unlock = lockHome(settings.home)
   if (!unlock) throw new Error('hearth up is starting for this home; try again in a moment')
-  const { api: _, ...scripts } = scriptsOf(settings.engine === 'sim' ? 'sim' : 'qemu')
+  const engine = await chooseEngine(settings, { clock: systemClock, log: silentLogger })
   const supervisor = new Supervisor({
     // Nobody is to find an API in the short life of the simulated cloud.
-    scripts, settings: { ...settings, port: 0, host: '127.0.0.1' },
+    children: childrenOf(settings, engine).filter(({ name }) => name !== 'api'), settings: { ...settings, port: 0, host: '127.0.0.1' },
     logFolder: homePaths(settings.home).logs, clock: systemClock, say: terminal.say,
   })
   try {

@@ -1,6 +1,7 @@
 import { hasStore, openStore } from '../main.ts'
-import type { HostDoc } from '../model/host.ts'
+import { hostDoc } from '../model/host.ts'
 import type { Settings } from '../settings.ts'
+import { nodeOfHome } from './node-of-home.ts'
 
 /**
  * The engine to choose from for this home: what its instances were made with, so long as there are
@@ -13,10 +14,10 @@ export async function engineOfHome(settings: Settings): Promise<Settings['engine
   const store = await openStore(settings)
   try {
     const found = await store.read(async (db) => {
-      const host = await db.selectFrom('hosts').select('doc').executeTakeFirst()
+      const node = await nodeOfHome(db, settings.home)
       const instances = await db
         .selectFrom('instances').select('instance_id').where('state', '!=', 'terminated').execute()
-      return { engine: host && (JSON.parse(host.doc) as HostDoc).engine, count: instances.length }
+      return { engine: node && hostDoc(node).engine, count: instances.length }
     })
     return reconcileEngines(settings, found)
   } finally {

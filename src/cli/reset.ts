@@ -49,7 +49,7 @@ async function checkAlone(settings: Settings): Promise<void> {
   if (settings.database === null || !hasStore(settings)) return
   const own = await ensureHostId(settings.home, systemRandom)
   const others = await withStore(settings, (store) => store.read((db) =>
-    db.selectFrom('hosts').select('host_id').where('host_id', '!=', own).orderBy('host_id').execute()))
+    db.selectFrom('hosts').select('host_id').where('node_id', '!=', own).orderBy('host_id').execute()))
   if (others.length === 0) return
   const ids = others.map((each) => each.host_id).join(', ')
   throw new Error(`${describeDatabase(settings)} is also that of other hosts (${ids}), so nothing was deleted`)

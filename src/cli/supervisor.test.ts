@@ -26,7 +26,8 @@ function supervise(code: string): Supervisor {
   const script = path.join(folder, 'child.mjs')
   writeFileSync(script, code)
   supervisor = new Supervisor({
-    scripts: { api: script }, settings: readSettings({ home: folder, port: 0 }, {}), logFolder: folder, clock: systemClock,
+    children: [{ name: 'api', script, orders: { engine: { engine: 'qemu', accelerator: 'tcg', reason: 'a test' } } }],
+    settings: readSettings({ home: folder, port: 0 }, {}), logFolder: folder, clock: systemClock,
     say: (line) => said.push(line),
   })
   return supervisor

@@ -1,15 +1,16 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import path from 'node:path'
-import { CHILD_FLAGS, type ChildMessage, type FoundPorts } from '../child-process.ts'
+import { CHILD_FLAGS, childEnvironment, type ChildMessage, type FoundPorts } from '../child-process.ts'
 import type { Clock, Timer } from '../core/clock.ts'
 import { waitFor } from '../core/clock.ts'
 import { giveToFolderOwner } from '../core/file-owner.ts'
 import type { Settings } from '../settings.ts'
+import type { Child } from './children.ts'
 
 export interface SupervisorOptions {
-  /** Name of each child → its script, absolute. */
-  scripts: Record<string, string>
+  /** All of them are started at the same time. */
+  children: readonly Child[]
   settings: Settings
   logFolder: string
   clock: Clock
@@ -36,8 +37,8 @@ export class Supervisor {
   constructor(options: SupervisorOptions) {
     this.#options = options
     this.#settings = options.settings
-    this.#children = Object.entries(options.scripts).map(([name, script]) =>
-      new SupervisedChild(name, script, options, () => this.#settings, (ports) => this.#settle(ports)))
+    this.#children = options.children.map((child) =>
+      new SupervisedChild(child, options, () => this.#settings, (ports) => this.#settle(ports)))
   }
 
   /** Starts every child. @throws Error when one cannot start; all of them are ended then. */
@@ -73,8 +74,7 @@ export class Supervisor {
 }
 
 class SupervisedChild {
-  readonly name: string
-  readonly #script: string
+  readonly #child: Child
   readonly #options: SupervisorOptions
   readonly #settings: () => Settings
   readonly #onReady: (ports: FoundPorts) => void
@@ -89,17 +89,19 @@ class SupervisedChild {
   #settleFirst: { resolve: () => void; reject: (error: Error) => void } | undefined
 
   constructor(
-    name: string,
-    script: string,
+    child: Child,
     options: SupervisorOptions,
     settings: () => Settings,
     onReady: (ports: FoundPorts) => void,
   ) {
-    this.name = name
-    this.#script = script
+    this.#child = child
     this.#options = options
     this.#settings = settings
     this.#onReady = onReady
+  }
+
+  get name(): string {
+    return this.#child.name
   }
 
   get pid(): number | null {
@@ -130,11 +132,11 @@ class SupervisedChild {
 
   #spawn(): void {
     const { clock, logFolder } = this.#options
-    const environment: NodeJS.ProcessEnv = { ...process.env, HEARTH_SETTINGS: JSON.stringify(this.#settings()) }
+    const environment: NodeJS.ProcessEnv = { ...process.env, ...childEnvironment(this.#settings(), this.#child.orders) }
     const log = openSync(this.#logFile(logFolder), 'a', 0o600)
     giveToFolderOwner(this.#logFile(logFolder))
     // A session of its own: Ctrl-C in the terminal is for the supervisor, which decides what ends.
-    const child = spawn(process.execPath, [...CHILD_FLAGS, this.#script], {
+    const child = spawn(process.execPath, [...CHILD_FLAGS, this.#child.script], {
       detached: true, env: environment, stdio: ['ignore', log, log, 'ipc'],
     })
     closeSync(log)

@@ -1,17 +1,19 @@
 import type { Command } from 'commander'
-import path from 'node:path'
 import { systemClock, waitFor } from '../core/clock.ts'
 import { messageOf } from '../core/errors.ts'
 import { silentLogger } from '../core/logger.ts'
-import { packageRoot } from '../core/package-root.ts'
+import { systemRandom } from '../core/random.ts'
 import { ensureHome, homePaths } from '../home.ts'
 import { processOf } from '../hypervisor/qemu/process.ts'
 import { buildImage } from '../images/build.ts'
-import { chooseEngine, type Engine } from '../main.ts'
+import { chooseEngine, openStore, type Engine } from '../main.ts'
 import type { Settings } from '../settings.ts'
+import type { Store } from '../store/store.ts'
+import { childrenOf } from './children.ts'
 import { checkHomeFolder, hearthCommand, newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { engineOfHome } from './home-engine.ts'
 import { countLive } from './instances.ts'
+import { prepareZones } from './prepare-zones.ts'
 import { watchRoom } from './room.ts'
 import { Supervisor } from './supervisor.ts'
 import type { Terminal } from './terminal.ts'
@@ -72,12 +74,6 @@ async function prepare(settings: Settings, terminal: Terminal): Promise<Engine> 
   return chosen
 }
 
-/** The scripts of an engine's processes. */
-export function scriptsOf(engine: Engine['engine']): Record<string, string> {
-  const names = engine === 'sim' ? ['sim'] : ['api', 'agent']
-  return Object.fromEntries(names.map((name) => [name, path.join(packageRoot(), 'dist', `${name}-process.js`)]))
-}
-
 async function supervise(settings: Settings, engine: Engine, terminal: Terminal, ending: AbortSignal): Promise<void> {
   const { home } = settings
   const self = processOf(process.pid)
@@ -89,11 +85,16 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
     writeUpRecord(home, { supervisor: self, startedMs, engine, settings: inForce, children, isReady })
   }
   const supervisor = new Supervisor({
-    scripts: scriptsOf(engine.engine), settings, logFolder: homePaths(home).logs, clock: systemClock, say: terminal.say,
+    children: childrenOf(settings, engine), settings, logFolder: homePaths(home).logs, clock: systemClock, say: terminal.say,
     onChange: () => record(),
   })
+  // One connection from before the first process begins until all are there: a database is made, and put in order, by one.
+  let store: Store | undefined = await openStore(settings)
   try {
+    for (const line of await prepareZones(store, settings, { random: systemRandom, nowMs: startedMs })) terminal.say(line)
     await Promise.race([supervisor.start(), aborted(ending)])
+    await store.close()
+    store = undefined
     if (!ending.aborted) {
       isReady = true
       record()
@@ -107,6 +108,7 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
     }
   } finally {
     terminal.say('ending …')
+    await store?.close()
     await supervisor.stop()
   }
   const live = await withStore(settings, countLive)

@@ -11,7 +11,7 @@ const USER = /^(i-[0-9a-f]{8,17})\.port0$/
 export interface Authority {
   store: Store
   clock: Clock
-  hostId: string
+  nodeId: string
 }
 
 /** The instance at whose console somebody wants to sit; undefined for a name that means none. */
@@ -37,11 +37,11 @@ export async function isWelcome(authority: Authority, attempt: AuthContext): Pro
   return false
 }
 
-function keysFor({ store, clock, hostId }: Authority, instanceId: string): Promise<string[]> {
+function keysFor({ store, clock, nodeId }: Authority, instanceId: string): Promise<string[]> {
   return store.read(async (db) => {
     const instance = await db
       .selectFrom('instances').select(['account_id']).where('instance_id', '=', instanceId)
-      .where('host_id', '=', hostId).where('state', '=', 'running').executeTakeFirst()
+      .where('node_id', '=', nodeId).where('state', '=', 'running').executeTakeFirst()
     if (!instance || (await accountSetting(db, instance.account_id, SERIAL_CONSOLE_ACCESS)) !== 'true') return []
     const rows = await db
       .selectFrom('pushed_keys').select('public_key').where('instance_id', '=', instanceId).where('kind', '=', 'serial')

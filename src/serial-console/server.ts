@@ -27,13 +27,14 @@ export interface SerialConsoleOptions {
   clock: Clock
   log: Logger
   hypervisor: Hypervisor
-  hostId: string
+  /** Of whose hosts' machines. */
+  nodeId: string
   /** In OpenSSH's form. */
   hostKey: string
   loginGraceMs?: number
 }
 
-/** An SSH server that knows nothing but the serial consoles of this host's machines. */
+/** An SSH server that knows nothing but the serial consoles of this node's machines. */
 export interface SerialConsole {
   /** @returns the port. @throws Error when it cannot be had. */
   listen(port: number, host: string): Promise<number>

@@ -50,7 +50,7 @@ beforeAll(async () => {
   const hypervisor = createSimHypervisor({
     world: cloud.host.world, clock: systemClock, random: systemRandom, delays: { startMs: [0, 0], stopMs: [0, 0] },
   })
-  const options = { store: cloud.store, clock, log: silentLogger, hypervisor, hostId: 'h-sim', hostKey: await ensureHostKey(folder) }
+  const options = { store: cloud.store, clock, log: silentLogger, hypervisor, nodeId: 'h-sim', hostKey: await ensureHostKey(folder) }
   door = createSerialConsole(options)
   hastyDoor = createSerialConsole({ ...options, loginGraceMs: 200 })
   port = await door.listen(0, '127.0.0.1')

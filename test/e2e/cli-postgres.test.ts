@@ -79,7 +79,7 @@ describe.runIf(hasPostgres())('hearth with its state in PostgreSQL', () => {
   it('says that the database is away, and where it was looked for', async () => {
     const { code, said } = await run('up', '--engine', 'sim', '--port', '0', '--database', `postgresql://u:${PASSWORD}@127.0.0.1:1/x`)
     expect(code).toBe(1)
-    expect(said).toMatch(/the sim process cannot start: the database cannot be reached: .*ECONNREFUSED 127\.0\.0\.1:1/)
+    expect(said).toMatch(/hearth: the database cannot be reached: .*ECONNREFUSED 127\.0\.0\.1:1/)
     rmSync(home, { recursive: true })
   })
 

@@ -36,6 +36,11 @@ export interface QemuOptions {
   accelerator: 'kvm' | 'tcg'
   /** Versioned machine type to pin on new instances; the installed QEMU's newest q35 by default. */
   machineType?: string
+  /**
+   * Whether it stays connected to the machines that it has to do with, to hear of changes; it does unless told otherwise. One
+   * process can, for each machine: that of its host. Others of the same home ask and leave.
+   */
+  staysConnected?: boolean
 }
 
 /** Longer than for commands, which are tried again: a busy host is no reason to call a machine ill. */
@@ -69,7 +74,7 @@ class QemuHypervisor implements Hypervisor {
     ensureSharedFolders(options.home, ['instances'])
     this.#home = realpathSync(options.home)
     const changed = (instanceId: string) => this.#changed(instanceId)
-    this.#monitors = new Monitors(options.clock, changed)
+    this.#monitors = new Monitors(options.clock, changed, options.staysConnected ?? true)
     this.#processes = new QemuProcesses(options, this.#home, this.#monitors, changed)
   }
 

@@ -11,17 +11,19 @@ const COMMAND_TIMEOUT_MS = 1000
  */
 const ECHOES = new Set(['POWERDOWN', 'ACPI_DEVICE_OST', 'DEVICE_UNPLUG_GUEST_ERROR', 'BLOCK_IO_ERROR'])
 
-/** One lasting QMP connection per machine, made when first needed and again after it was lost. */
+/** One lasting QMP connection per machine, made when first needed and again after it was lost; or one for each command. */
 export class Monitors {
   readonly #clock: Clock
   readonly #onChange: (instanceId: string) => void
+  readonly #staysConnected: boolean
   readonly #clients = new Map<string, Promise<QmpClient>>()
   #closed = false
 
   /** `onChange` is called when a connected machine tells of a change, and when its connection is lost. */
-  constructor(clock: Clock, onChange: (instanceId: string) => void) {
+  constructor(clock: Clock, onChange: (instanceId: string) => void, staysConnected = true) {
     this.#clock = clock
     this.#onChange = onChange
+    this.#staysConnected = staysConnected
   }
 
   /**
@@ -37,6 +39,7 @@ export class Monitors {
     args?: Record<string, unknown>,
     timeoutMs = COMMAND_TIMEOUT_MS,
   ): Promise<unknown> {
+    if (!this.#staysConnected) return this.#executeOnSpare(folder, command, args, timeoutMs)
     let client: QmpClient
     try {
       client = await this.#client(instanceId, folder)

@@ -8,11 +8,9 @@ import { askPorts } from './ask-ports.ts'
 import type { DesiredVpc } from './desired.ts'
 import { CommandError, createExec, type Exec } from './exec.ts'
 import { createHost } from './host.ts'
-import { createNames, LINK, METADATA_ADDRESS, NETNS_FOLDER, TIME_ADDRESS } from './names.ts'
+import { createNames, LINK, METADATA_ADDRESS, netnsPath, TIME_ADDRESS } from './names.ts'
 import { createTools } from './tools.ts'
 import { createVpcKernel } from './vpc.ts'
-
-const pathOf = (netns: string) => `${NETNS_FOLDER}/${netns}`
 
 export interface LinuxNetworkOptions {
   /** Four hexadecimal digits, unique per home: everything this home makes in the kernel is named by it. */
@@ -84,7 +82,7 @@ export function createLinuxNetwork(options: LinuxNetworkOptions): Network {
       spec, desired, ports: new Map(spec.ports.map((port) => [port.interfaceId, port])),
       groups: new Map(spec.groups.map((group) => [group.groupId, group])), notBeforeMs: 0,
     })
-    await services.open(spec.vpcId, pathOf(names.netns(spec.slot)), {
+    await services.open(spec.vpcId, netnsPath(names.netns(spec.slot)), {
       dhcp: true, dns: desired.frame.resolvers, metadata: METADATA_ADDRESS, ntp: TIME_ADDRESS,
     })
     return linked
@@ -146,7 +144,7 @@ export function createLinuxNetwork(options: LinuxNetworkOptions): Network {
     list: async () => (await kernel.list()).flatMap((each) => each.vpcId ?? []),
 
     tapOf: (interfaceSlot) => names.tap(interfaceSlot),
-    netnsPathOf: (vpcSlot) => pathOf(names.netns(vpcSlot)),
+    netnsPathOf: (vpcSlot) => netnsPath(names.netns(vpcSlot)),
 
     close: () => services.closeAll(),
 

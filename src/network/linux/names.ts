@@ -25,6 +25,11 @@ export interface Names {
 
 /** Where iproute2 keeps named network namespaces. */
 export const NETNS_FOLDER = '/run/netns'
+
+export function netnsPath(netns: string): string {
+  return `${NETNS_FOLDER}/${netns}`
+}
+
 /** VPC end of the link to the host, inside the namespace. */
 export const UPLINK = 'igw'
 /** nftables table inside a VPC's namespace, families inet and arp. */

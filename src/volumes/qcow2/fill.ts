@@ -10,7 +10,7 @@ import { readHeader } from './header.ts'
 import { makeDisk } from './make.ts'
 import { imageOptions, runQemuImg, type Names } from './sandbox.ts'
 
-/** As many at once; others wait for their turn. */
+/** As many at once in this process, for all of its drivers; others wait for their turn. */
 const PLACES = 2
 /** Whoever converts is a user that nobody else is, neither another agent's nor the other place's: no pid is above 2^22. */
 const UID_BASE = 1_690_000_000
@@ -30,8 +30,6 @@ interface Job {
 export class Fills {
   readonly #log: Logger
   readonly #jobs = new Map<string, Job>()
-  readonly #freePlaces = Array.from({ length: PLACES }, (_unused, place) => place)
-  #waiting: ((place: number) => void)[] = []
   #isClosed = false
 
   constructor(log: Logger) {
@@ -83,38 +81,42 @@ export class Fills {
   }
 
   async #run(spec: LayerSpec, source: FillSource, file: string, job: Job): Promise<void> {
-    const place = await this.#takePlace(job.abort.signal)
+    const place = await takePlace(job.abort.signal)
     try {
       const uid = process.getuid?.() === 0 ? UID_BASE + process.pid * PLACES + place : null
       await fill({ spec, source, file, uid, signal: job.abort.signal, onPercent: (percent) => (job.percent = percent) })
       this.#log.info('filled a layer', { layerId: spec.layerId })
     } finally {
-      this.#leavePlace(place)
+      leavePlace(place)
     }
   }
+}
 
-  #takePlace(signal: AbortSignal): Promise<number> {
-    const place = this.#freePlaces.pop()
-    if (place !== undefined) return Promise.resolve(place)
-    return new Promise((resolve, reject) => {
-      const takes = (place: number) => {
-        signal.removeEventListener('abort', gives)
-        resolve(place)
-      }
-      const gives = () => {
-        this.#waiting = this.#waiting.filter((waiting) => waiting !== takes)
-        reject(signal.reason as Error)
-      }
-      this.#waiting.push(takes)
-      signal.addEventListener('abort', gives, { once: true })
-    })
-  }
+/** Of the process and not of a driver: a place goes with a user id, and another driver's converter must not be the same user. */
+const freePlaces = Array.from({ length: PLACES }, (_unused, place) => place)
+let waiting: ((place: number) => void)[] = []
 
-  #leavePlace(place: number): void {
-    const next = this.#waiting.shift()
-    if (next) next(place)
-    else this.#freePlaces.push(place)
-  }
+function takePlace(signal: AbortSignal): Promise<number> {
+  const place = freePlaces.pop()
+  if (place !== undefined) return Promise.resolve(place)
+  return new Promise((resolve, reject) => {
+    const takes = (taken: number) => {
+      signal.removeEventListener('abort', gives)
+      resolve(taken)
+    }
+    const gives = () => {
+      waiting = waiting.filter((each) => each !== takes)
+      reject(signal.reason as Error)
+    }
+    waiting.push(takes)
+    signal.addEventListener('abort', gives, { once: true })
+  })
+}
+
+function leavePlace(place: number): void {
+  const next = waiting.shift()
+  if (next) next(place)
+  else freePlaces.push(place)
 }
 
 interface Fill {

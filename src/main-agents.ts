@@ -1,0 +1,230 @@
+import { randomUUID } from 'node:crypto'
+import { link, rm } from 'node:fs/promises'
+import { availableParallelism, totalmem } from 'node:os'
+import path from 'node:path'
+import { createAgent, type Agent } from './agent.ts'
+import { formatCidr } from './core/cidr.ts'
+import { systemClock, waitFor } from './core/clock.ts'
+import { processCrashPoints, withCrashPoints, type CrashPoints } from './core/crash-points.ts'
+import { silentLogger, type Logger } from './core/logger.ts'
+import { systemRandom } from './core/random.ts'
+import { createImportFolder } from './disk-formats/import-folder.ts'
+import { ensureHome, ensureHosts, homeIdOf, homePaths, type HomeHosts } from './home.ts'
+import { readHostBootId } from './host-boot.ts'
+import type { Hypervisor } from './hypervisor/driver.ts'
+import { bootableArchitectures } from './hypervisor/qemu/architecture.ts'
+import { createQemuHypervisor } from './hypervisor/qemu/index.ts'
+import { listBuiltImages } from './images/build.ts'
+import { publishCertificate } from './imds/certificate-file.ts'
+import { ensureIdentityKey } from './imds/identity-key.ts'
+import { createDatabaseServices } from './imds/services.ts'
+import { createKeyService } from './keys/key-service.ts'
+import { checkOwnDatabase, openStore, processLogger } from './main.ts'
+import { hostDoc } from './model/host.ts'
+import { CHECK_INTERVAL_MS } from './model/status-check.ts'
+import { hostsInUse } from './model/zone-hosts.ts'
+import { zonesOf } from './model/zone.ts'
+import type { Network } from './network/driver.ts'
+import { createLinuxNetwork } from './network/linux/index.ts'
+import { createLinuxPorts } from './network/linux/ports.ts'
+import { createVpcServices } from './network/services/index.ts'
+import type { ImageSource } from './reconcile/images.ts'
+import { registration, type Engine, type HostShare } from './registration.ts'
+import { ensureHostKey } from './serial-console/host-key.ts'
+import { createSerialConsole, type SerialConsole, type SerialConsoleOptions } from './serial-console/server.ts'
+import { importFolderOf, publicPoolOf, type Settings } from './settings.ts'
+import { withCommitCrashPoints } from './store/crash-points.ts'
+import type { Store } from './store/store.ts'
+import { createQcow2Volumes } from './volumes/qcow2/index.ts'
+
+// The agents of a node: which concrete drivers they have. One process carries the network and what else belongs to the
+// whole node, and one for each zone runs the machines of that zone's hosts.
+
+/** One guest gets at most this part of the node's memory, so that the node itself can breathe. */
+const GUEST_MEMORY_SHARE = 0.75
+
+/** How long a zone waits for the node's agent to have begun; it is started at the same time. */
+const NODE_TIMEOUT_MS = 60_000
+
+/** What a process that runs agents is told. */
+export interface AgentOrders {
+  settings: Settings
+  /** What `hearth up` has found out: that takes a guest, and is not repeated in each process. */
+  engine: Engine
+  onFatal: (error: unknown) => void
+}
+
+/** What all agents of one process have in common. */
+interface Ground {
+  orders: AgentOrders
+  store: Store
+  log: Logger
+  crashPoints: CrashPoints
+  home: HomeHosts
+  hostBootId: string
+}
+
+/** The process of the node's own agent: its network, images, imports, recycle bin and serial consoles. */
+export async function startNode(
+  orders: AgentOrders,
+): Promise<{ serialConsolePort: number; stop(): Promise<void> }> {
+  const { settings } = orders
+  const ground = await prepare(orders, 'agent')
+  const { store, log, crashPoints, home: { nodeId } } = ground
+  await checkOwnDatabase(store, settings, nodeId)
+  const { certificate } = await ensureIdentityKey(store, { clock: systemClock, random: systemRandom })
+  await publishCertificate(settings.home, certificate)
+  const { agent, hypervisor } = createHostAgent(ground, {
+    share: { hostId: nodeId, nodeId, zone: null, share: 0 },
+    network: withCrashPoints('network', await createNetwork(settings, store, log), crashPoints),
+  })
+  await agent.start()
+  const { serialConsole, serialConsolePort } = await openSerialConsole(settings, { store, hypervisor, nodeId, log })
+  return {
+    serialConsolePort,
+    async stop() {
+      await serialConsole.close()
+      await agent.stop()
+      await store.close()
+    },
+  }
+}
+
+/** The process of a zone: the agents of its hosts. */
+export async function startZone(orders: AgentOrders, zone: string): Promise<{ stop(): Promise<void> }> {
+  const ground = await prepare(orders, zone)
+  const { store, crashPoints, home: { nodeId, hosts } } = ground
+  const { zones, hostsPerZone } = orders.settings
+  await nodeHasBegun(ground)
+  const inUse = await store.read((db) => hostsInUse(db, hosts[zone] ?? [], hostsPerZone))
+  const agents = inUse.map(({ hostId, isWanted }) => createHostAgent(ground, {
+    share: { hostId, nodeId, zone, share: isWanted ? 1 / (zones.length * hostsPerZone) : 0 },
+    network: withCrashPoints('network', createLinuxPorts({ homeId: homeIdOf(orders.settings.home), clock: systemClock }), crashPoints),
+  }).agent)
+  await Promise.all(agents.map((agent) => agent.start()))
+  return {
+    async stop() {
+      await Promise.all(agents.map((agent) => agent.stop()))
+      await store.close()
+    },
+  }
+}
+
+async function prepare(orders: AgentOrders, name: string): Promise<Ground> {
+  const { settings, engine } = orders
+  if (engine.engine === 'sim') throw new Error('the agent processes run real machines; the simulated engine has its own')
+  const log = processLogger(name)
+  const crashPoints = processCrashPoints(path.join(homePaths(settings.home).run, `crash-${name}`))
+  await ensureHome(settings.home)
+  // What agents write can be observed again after a power cut.
+  const store = withCommitCrashPoints(await openStore(settings, 'normal'), crashPoints)
+  const home = await ensureHosts(settings.home, systemRandom, { zones: zonesOf(settings), hostsPerZone: settings.hostsPerZone })
+  return { orders, store, log, crashPoints, home, hostBootId: await readHostBootId() }
+}
+
+/**
+ * Waits until the node's agent has taken note of this run of the computer. Before that, what the rows say of ports may be of
+ * the last run, and machines would be started without a network.
+ */
+async function nodeHasBegun({ store, home: { nodeId }, hostBootId }: Ground): Promise<void> {
+  await waitFor(systemClock, "the node's agent to begin", NODE_TIMEOUT_MS, async () => {
+    const row = await store.read((db) => db.selectFrom('hosts').select('doc').where('host_id', '=', nodeId).executeTakeFirst())
+    return row !== undefined && hostDoc(row).bootId === hostBootId
+  }, 20)
+}
+
+/** An agent with drivers of its own: what is told to one of them is none of the others' business. */
+function createHostAgent(
+  { orders, store, log, crashPoints, hostBootId }: Ground,
+  { share, network }: { share: HostShare; network: Network },
+): { agent: Agent; hypervisor: Hypervisor } {
+  const { settings, engine, onFatal } = orders
+  const isNode = share.hostId === share.nodeId
+  const hypervisor = withCrashPoints('hypervisor', createQemuHypervisor({
+    home: settings.home, clock: systemClock, log, random: systemRandom, accelerator: engine.accelerator === 'kvm' ? 'kvm' : 'tcg',
+    staysConnected: !isNode,
+  }), crashPoints)
+  const totalMib = Math.floor(totalmem() / 2 ** 20)
+  const limits = { vcpus: availableParallelism(), memoryMib: Math.floor(totalMib * GUEST_MEMORY_SHARE) }
+  const agent = createAgent({
+    store, clock: systemClock, random: systemRandom, log, limits, onFatal, recycleBudgetGib: settings.recycleBudgetGib,
+    hostBootId, checkIntervalMs: checkInterval(), hypervisor, network,
+    volumes: withCrashPoints('volumes', createQcow2Volumes({ home: settings.home, log }), crashPoints),
+    keys: createKeyService(path.join(homePaths(settings.home).keys, 'master.key')),
+    images: builtImages(settings),
+    imports: createImportFolder(importFolderOf(settings)),
+    host: registration(share, settings, engine, {
+      cpus: limits.vcpus, memoryMib: totalMib, guestLimits: limits, architectures: bootableArchitectures(),
+    }),
+  })
+  return { agent, hypervisor }
+}
+
+/** The SSH server of the serial consoles of this node's machines. */
+export async function openSerialConsole(
+  settings: Settings,
+  options: Pick<SerialConsoleOptions, 'store' | 'hypervisor' | 'nodeId' | 'log'>,
+): Promise<{ serialConsole: SerialConsole; serialConsolePort: number }> {
+  const hostKey = await ensureHostKey(homePaths(settings.home).keys)
+  const serialConsole = createSerialConsole({ ...options, clock: systemClock, hostKey })
+  const { serialConsolePort: port, host } = settings
+  const serialConsolePort = await serialConsole.listen(port, host).catch((error: NodeJS.ErrnoException) => {
+    const hint = error.code === 'EADDRINUSE' ? '; give another --serial-console-port' : ''
+    throw new Error(`the serial console cannot listen on port ${port} of ${host} (${error.message})${hint}`)
+  })
+  return { serialConsole, serialConsolePort }
+}
+
+/** Tests of what the status checks find are not to wait for minutes. */
+function checkInterval(): number {
+  return Number(process.env.HEARTH_CHECK_INTERVAL_MS) || CHECK_INTERVAL_MS
+}
+
+async function createNetwork(settings: Settings, store: Store, log: Logger): Promise<Network> {
+  const homeId = homeIdOf(settings.home)
+  const services = createDatabaseServices({
+    store, clock: systemClock, region: settings.region, secret: await metadataSecret(store),
+    identityKey: await ensureIdentityKey(store, { clock: systemClock, random: systemRandom }),
+  })
+  return createLinuxNetwork({
+    homeId, publicPool: formatCidr(publicPoolOf(settings, homeId)), publicInterface: settings.publicInterface, clock: systemClock, log,
+    services: createVpcServices({ services, clock: systemClock, log }),
+  })
+}
+
+/** Signs metadata tokens; kept, so that tokens outlive a restart of the agent. */
+async function metadataSecret(store: Store): Promise<Buffer> {
+  const value = await store.transaction('agent.secret', async (db) => {
+    const row = await db.selectFrom('meta').select('value').where('key', '=', 'metadata-secret').executeTakeFirst()
+    if (row) return row.value
+    const fresh = systemRandom.bytes(32).toString('base64')
+    await db.insertInto('meta').values({ key: 'metadata-secret', value: fresh }).execute()
+    return fresh
+  })
+  return Buffer.from(value, 'base64')
+}
+
+/** The images of this home; a layer is a hard link to the built file, so both may be kept. */
+function builtImages(settings: Settings): ImageSource {
+  return {
+    list: () => listBuiltImages(settings.home),
+    async disk(image) {
+      const file = path.join(settings.home, 'tmp', `layer-${randomUUID()}.qcow2`)
+      await rm(file, { force: true })
+      await link(image.file, file)
+      return file
+    },
+  }
+}
+
+/** Removes every namespace, tap, rule and route of this home; its machines must have ended. */
+export async function removeHostNetwork(settings: Settings): Promise<void> {
+  const store = await openStore(settings)
+  try {
+    const network = await createNetwork(settings, store, silentLogger)
+    await network.removeAll()
+    await network.close()
+  } finally {
+    await store.close()
+  }
+}

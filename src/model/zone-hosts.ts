@@ -1,0 +1,74 @@
+import type { Db } from '../store/store.ts'
+
+/**
+ * Which hosts of a zone an agent is needed for: the first `wanted` of `hostIds`, and of the others those that hold something
+ * still, though they promise no more.
+ */
+export async function hostsInUse(
+  db: Db,
+  hostIds: readonly string[],
+  wanted: number,
+): Promise<{ hostId: string; isWanted: boolean }[]> {
+  const others = hostIds.slice(wanted)
+  const occupied = others.length === 0 ? new Set<string>() : await occupiedOf(db, others)
+  return [
+    ...hostIds.slice(0, wanted).map((hostId) => ({ hostId, isWanted: true })),
+    ...others.filter((hostId) => occupied.has(hostId)).map((hostId) => ({ hostId, isWanted: false })),
+  ]
+}
+
+async function occupiedOf(db: Db, hostIds: readonly string[]): Promise<Set<string>> {
+  const found = [
+    await db.selectFrom('instances').select('host_id').distinct().where('host_id', 'in', hostIds).where('state', '!=', 'terminated').execute(),
+    await db.selectFrom('volumes').select('host_id').distinct().where('host_id', 'in', hostIds).execute(),
+    await db.selectFrom('layers').select('host_id').distinct().where('host_id', 'in', hostIds).execute(),
+    await db.selectFrom('dedicated_hosts').select('host_id').distinct().where('host_id', 'in', hostIds).where('state', '=', 'available').execute(),
+    await db.selectFrom('capacity_reservation_hosts').select('host_id').distinct().where('host_id', 'in', hostIds).where('reserved', '>', 0).execute(),
+  ]
+  return new Set(found.flat().map((row) => row.host_id))
+}
+
+/** What of a zone stands in the way of leaving it out, by ids. */
+export interface ZoneContent {
+  zone: string
+  instances: string[]
+  volumes: string[]
+  /** Volumes that were deleted and can be brought back. */
+  binned: string[]
+  dedicatedHosts: string[]
+  reservations: string[]
+}
+
+/** What these hosts have in zones other than `zones`: everything that cannot be without its zone. */
+export async function contentBeyond(db: Db, hostIds: readonly string[], zones: readonly string[]): Promise<ZoneContent[]> {
+  const instances = await db
+    .selectFrom('instances').select(['instance_id as id', 'zone']).where('state', '!=', 'terminated').where('zone', 'not in', zones)
+    .where('host_id', 'in', hostIds).orderBy('instance_id').execute()
+  const volumes = await db
+    .selectFrom('volumes').select(['volume_id as id', 'zone', 'binned_ms']).where('zone', 'not in', zones)
+    .where('host_id', 'in', hostIds).orderBy('volume_id').execute()
+  const dedicated = await db
+    .selectFrom('dedicated_hosts').select(['dedicated_host_id as id', 'zone']).where('state', '=', 'available')
+    .where('zone', 'not in', zones).where('host_id', 'in', hostIds).orderBy('dedicated_host_id').execute()
+  const reservations = await db
+    .selectFrom('capacity_reservations').select(['capacity_reservation_id as id', 'zone']).where('state', '=', 'active')
+    .where('zone', 'not in', zones).orderBy('capacity_reservation_id').execute()
+  const idsIn = (rows: readonly { id: string; zone: string }[], zone: string) =>
+    rows.filter((row) => row.zone === zone).map((row) => row.id)
+  const found = new Set([...instances, ...volumes, ...dedicated, ...reservations].map((each) => each.zone))
+  return [...found].toSorted().map((zone) => ({
+    zone,
+    instances: idsIn(instances, zone),
+    volumes: idsIn(volumes.filter((row) => row.binned_ms === null), zone),
+    binned: idsIn(volumes.filter((row) => row.binned_ms !== null), zone),
+    dedicatedHosts: idsIn(dedicated, zone),
+    reservations: idsIn(reservations, zone),
+  }))
+}
+
+/** Hosts of a node that nobody runs any more promise nothing, so that nothing is placed on them; their rows stay. */
+export async function retireHosts(db: Db, nodeId: string, inUse: readonly string[]): Promise<void> {
+  await db
+    .updateTable('hosts').set({ vcpus: 0, memory_mib: 0 }).where('node_id', '=', nodeId).where('host_id', '!=', nodeId)
+    .where('host_id', 'not in', inUse).execute()
+}
