@@ -44,6 +44,7 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
   })
   const regions = new Regions(options, moreRegions, { clock, random })
   await regions.checkAddresses()
+  await regions.ensureAccounts()
   const lookup = (accessKeyId: string) =>
     store.read(async (db) => {
       const row = await db

@@ -19,7 +19,8 @@ import { publishCertificate } from './imds/certificate-file.ts'
 import { ensureIdentityKey } from './imds/identity-key.ts'
 import { createDatabaseServices } from './imds/services.ts'
 import { createKeyService } from './keys/key-service.ts'
-import { checkOwnDatabase, openStore, processLogger } from './main.ts'
+import type { Keys } from './keys/keys.ts'
+import { checkOwnDatabase, layerFile, openStore, processLogger } from './main.ts'
 import { hostDoc } from './model/host.ts'
 import { CHECK_INTERVAL_MS } from './model/status-check.ts'
 import { hostsInUse } from './model/zone-hosts.ts'
@@ -28,6 +29,8 @@ import type { Network } from './network/driver.ts'
 import { createLinuxNetwork } from './network/linux/index.ts'
 import { createLinuxPorts } from './network/linux/ports.ts'
 import { createVpcServices } from './network/services/index.ts'
+import type { Realm } from './realm.ts'
+import type { RegionSources } from './reconcile/fill-layer.ts'
 import type { ImageSource } from './reconcile/images.ts'
 import { registration, type Engine, type HostShare } from './registration.ts'
 import { ensureHostKey } from './serial-console/host-key.ts'
@@ -48,7 +51,10 @@ const NODE_TIMEOUT_MS = 60_000
 
 /** What a process that runs agents is told. */
 export interface AgentOrders {
-  settings: Settings
+  /** Of the region whose agents they are. */
+  settings: Realm
+  /** Regions beside that one. */
+  others: readonly Realm[]
   /** What `hearth up` has found out: that takes a guest, and is not repeated in each process. */
   engine: Engine
   onFatal: (error: unknown) => void
@@ -62,6 +68,7 @@ interface Ground {
   crashPoints: CrashPoints
   home: HomeHosts
   hostBootId: string
+  otherRegions: OpenRegions
 }
 
 /** The process of the node's own agent: its network, images, imports, recycle bin and serial consoles. */
@@ -85,6 +92,7 @@ export async function startNode(
     async stop() {
       await serialConsole.close()
       await agent.stop()
+      await ground.otherRegions.close()
       await store.close()
     },
   }
@@ -94,17 +102,18 @@ export async function startNode(
 export async function startZone(orders: AgentOrders, zone: string): Promise<{ stop(): Promise<void> }> {
   const ground = await prepare(orders, zone)
   const { store, crashPoints, home: { nodeId, hosts } } = ground
-  const { zones, hostsPerZone } = orders.settings
+  const { zones, hostsPerZone, regionShare } = orders.settings
   await nodeHasBegun(ground)
   const inUse = await store.read((db) => hostsInUse(db, hosts[zone] ?? [], hostsPerZone))
   const agents = inUse.map(({ hostId, isWanted }) => createHostAgent(ground, {
-    share: { hostId, nodeId, zone, share: isWanted ? 1 / (zones.length * hostsPerZone) : 0 },
+    share: { hostId, nodeId, zone, share: isWanted ? regionShare / (zones.length * hostsPerZone) : 0 },
     network: withCrashPoints('network', createLinuxPorts({ homeId: homeIdOf(orders.settings.home), clock: systemClock }), crashPoints),
   }).agent)
   await Promise.all(agents.map((agent) => agent.start()))
   return {
     async stop() {
       await Promise.all(agents.map((agent) => agent.stop()))
+      await ground.otherRegions.close()
       await store.close()
     },
   }
@@ -119,7 +128,8 @@ async function prepare(orders: AgentOrders, name: string): Promise<Ground> {
   // What agents write can be observed again after a power cut.
   const store = withCommitCrashPoints(await openStore(settings, 'normal'), crashPoints)
   const home = await ensureHosts(settings.home, systemRandom, { zones: zonesOf(settings), hostsPerZone: settings.hostsPerZone })
-  return { orders, store, log, crashPoints, home, hostBootId: await readHostBootId() }
+  const otherRegions = openRegions(orders.others, masterKeys(settings))
+  return { orders, store, log, crashPoints, home, hostBootId: await readHostBootId(), otherRegions }
 }
 
 /**
@@ -135,7 +145,7 @@ async function nodeHasBegun({ store, home: { nodeId }, hostBootId }: Ground): Pr
 
 /** An agent with drivers of its own: what is told to one of them is none of the others' business. */
 function createHostAgent(
-  { orders, store, log, crashPoints, hostBootId }: Ground,
+  { orders, store, log, crashPoints, hostBootId, otherRegions }: Ground,
   { share, network }: { share: HostShare; network: Network },
 ): { agent: Agent; hypervisor: Hypervisor } {
   const { settings, engine, onFatal } = orders
@@ -150,7 +160,7 @@ function createHostAgent(
     store, clock: systemClock, random: systemRandom, log, limits, onFatal, recycleBudgetGib: settings.recycleBudgetGib,
     hostBootId, checkIntervalMs: checkInterval(), hypervisor, network,
     volumes: withCrashPoints('volumes', createQcow2Volumes({ home: settings.home, log }), crashPoints),
-    keys: createKeyService(path.join(homePaths(settings.home).keys, 'master.key')),
+    keys: masterKeys(settings), otherRegions: otherRegions.find,
     images: builtImages(settings),
     imports: createImportFolder(importFolderOf(settings)),
     host: registration(share, settings, engine, {
@@ -204,10 +214,42 @@ async function metadataSecret(store: Store): Promise<Buffer> {
   return Buffer.from(value, 'base64')
 }
 
-/** The images of this home; a layer is a hard link to the built file, so both may be kept. */
-function builtImages(settings: Settings): ImageSource {
+/** One master key for all regions: what is copied from one to another is read and written by the same agent. */
+function masterKeys({ cloudHome }: Realm): Keys {
+  return createKeyService(path.join(homePaths(cloudHome).keys, 'master.key'))
+}
+
+interface OpenRegions {
+  find: RegionSources
+  close(): Promise<void>
+}
+
+/** Other regions, whose databases are opened when something is first copied from there. */
+function openRegions(others: readonly Realm[], keys: Keys): OpenRegions {
+  const opened = new Map<string, Promise<Store>>()
   return {
-    list: () => listBuiltImages(settings.home),
+    async find(region) {
+      const realm = others.find((each) => each.region === region)
+      if (!realm) return undefined
+      let store = opened.get(region)
+      if (!store) {
+        store = openStore(realm, 'normal')
+        opened.set(region, store)
+        store.catch(() => opened.delete(region))
+      }
+      return { store: await store, volumes: { pathOf: (layerId) => layerFile(realm.home, layerId) }, keys }
+    },
+    async close() {
+      await Promise.all([...opened.values()].map(async (store) => (await store).close()))
+    },
+  }
+}
+
+/** The images that the cloud built; a layer is a hard link to the built file, so both may be kept. */
+function builtImages(settings: Realm): ImageSource {
+  return {
+    list: () => listBuiltImages(settings.cloudHome),
+    region: settings.isHome ? undefined : settings.region,
     async disk(image) {
       const file = path.join(settings.home, 'tmp', `layer-${randomUUID()}.qcow2`)
       await rm(file, { force: true })
@@ -217,8 +259,8 @@ function builtImages(settings: Settings): ImageSource {
   }
 }
 
-/** Removes every namespace, tap, rule and route of this home; its machines must have ended. */
-export async function removeHostNetwork(settings: Settings): Promise<void> {
+/** Removes every namespace, tap, rule and route of a region; its machines must have ended. */
+export async function removeHostNetwork(settings: Realm): Promise<void> {
   const store = await openStore(settings)
   try {
     const network = await createNetwork(settings, store, silentLogger)

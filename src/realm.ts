@@ -17,6 +17,19 @@ export interface Realm extends Settings {
   regionShare: number
 }
 
+/** Settings as a command has them: of a whole cloud, or of one of its regions. */
+export type AnySettings = Settings & Partial<Pick<Realm, 'cloudHome' | 'schema'>>
+
+/** Home of the whole cloud, of a region's settings or of the cloud's. */
+export function cloudHomeOf({ home, cloudHome = home }: Pick<AnySettings, 'home' | 'cloudHome'>): string {
+  return cloudHome
+}
+
+/** Where the homes of the other regions are. */
+export function regionsFolder(home: string): string {
+  return path.join(home, 'regions')
+}
+
 /**
  * The regions of a cloud, the home's first.
  *
@@ -31,7 +44,7 @@ export function realmsOf(settings: Settings): Realm[] {
     const block = blocks.get(region)
     const { serialConsolePort } = settings
     return {
-      ...settings, region, moreRegions: [], isHome, cloudHome: home, home: isHome ? home : path.join(home, 'regions', region),
+      ...settings, region, moreRegions: [], isHome, cloudHome: home, home: isHome ? home : path.join(regionsFolder(home), region),
       schema: isHome || settings.database === null ? null : `hearth_${region.replaceAll('-', '_')}`,
       publicPool: block && moreRegions.length > 0 ? formatCidr(block) : settings.publicPool,
       // Disks to import are put where they always are, whichever region is to have them.
@@ -52,6 +65,11 @@ export function realmOf(settings: Settings, region: string): Realm {
   const found = realms.find((realm) => realm.region === region)
   if (found) return found
   throw new Error(`there is no region ${region}; this cloud has ${realms.map((realm) => realm.region).join(', ')}`)
+}
+
+/** One region and those beside it. */
+export function regionFrom(settings: Settings, region: string): { settings: Realm; others: Realm[] } {
+  return { settings: realmOf(settings, region), others: realmsOf(settings).filter((realm) => realm.region !== region) }
 }
 
 /** The region that a zone belongs to, by the zone's name: eu-west-1b is eu-west-1's. @throws Error as `realmOf`. */

@@ -59,7 +59,7 @@ export class Regions {
     })
   }
 
-  /** Makes the account in a region when it first calls there, as it is in every region of AWS. */
+  /** Makes the account in a region, at the latest when it first calls there: in AWS it has a default VPC in each. */
   async ensureAccount(place: Region, accountId: string): Promise<void> {
     const key = `${place.region} ${accountId}`
     if (place === this.home || this.#accounts.has(key)) return
@@ -69,6 +69,14 @@ export class Regions {
     await place.store.transaction('account.region', (db) =>
       ensureAccount(db, { ...this.#ambient, zones: place.zones }, { accountId, name: known.name }))
     this.#accounts.add(key)
+  }
+
+  /** Makes all accounts that there are in all regions. */
+  async ensureAccounts(): Promise<void> {
+    const rows = await this.home.store.read((db) => db.selectFrom('accounts').select('account_id').execute())
+    for (const place of this.#all.values()) {
+      for (const row of rows) await this.ensureAccount(place, row.account_id)
+    }
   }
 
   /**

@@ -2,13 +2,13 @@ import type { Command } from 'commander'
 import { existsSync } from 'node:fs'
 import { systemClock } from '../core/clock.ts'
 import type { HostDoc, RecycleBinUse } from '../model/host.ts'
-import type { Settings } from '../settings.ts'
+import { cloudHomeOf, type AnySettings } from '../realm.ts'
 import { listBackups } from './backups.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { listInstances, type InstanceView } from './instances.ts'
 import { readRoom, recycleWarnings, roomWarnings, type Room } from './room.ts'
 import { formatDuration, formatMib, formatTable, type Terminal } from './terminal.ts'
-import { describeSerialConsole, endpointOf, readUpRecord, serialConsoleOf, type SerialConsoleDoor } from './up-record.ts'
+import { describeSerialConsole, endpointOf, readUpRecord, serialConsoleOf, settingsInForce, type SerialConsoleDoor } from './up-record.ts'
 
 /** What `hearth status --json` prints. */
 export interface Status {
@@ -20,6 +20,8 @@ export interface Status {
   /** Pids of `hearth up` and its children; null while one is down. */
   processes: Record<string, number | null>
   region: string
+  /** All regions of the cloud, the home's first. */
+  regions: string[]
   host: {
     engine: string
     accelerator: string
@@ -56,9 +58,10 @@ export function addStatus(program: Command, terminal: Terminal): void {
 }
 
 /** The state of the home as its database and its supervisor's record tell it. */
-export function readStatus(settings: Settings): Promise<Status> {
+export function readStatus(settings: AnySettings): Promise<Status> {
   return withStore(settings, async (store) => {
-    const up = readUpRecord(settings.home)
+    const up = readUpRecord(cloudHomeOf(settings))
+    const cloud = up ? up.record.settings : settings
     const isUp = up?.isRunning === true && up.record.isReady
     const { host, images } = await store.read(async (db) => ({
       host: await db.selectFrom('hosts').selectAll().executeTakeFirst(),
@@ -77,9 +80,10 @@ export function readStatus(settings: Settings): Promise<Status> {
       home: settings.home,
       isUp,
       endpoint: up && isUp ? endpointOf(up.record.settings) : null,
-      serialConsole: (up && isUp && serialConsoleOf({ ...settings, ...up.record.settings, home: settings.home })) || null,
+      serialConsole: (up && isUp && serialConsoleOf(settingsInForce(settings))) || null,
       processes: up?.isRunning ? { up: up.record.supervisor.pid, ...up.record.children } : {},
       region: host?.region ?? settings.region,
+      regions: [cloud.region, ...(cloud.moreRegions ?? [])],
       host: doc && promised ? {
         engine: doc.engine, accelerator: doc.accelerator, acceleratorReason: doc.acceleratorReason,
         cpus: doc.cpus, memoryMib: doc.memoryMib, ...promised, guestLimits: doc.guestLimits,
@@ -111,11 +115,12 @@ export function formatStatus(status: Status, nowMs: number): string {
 }
 
 function cloudLines(status: Status): string[] {
-  const { home, isUp, endpoint, serialConsole, processes, region, host, room, recycleBin, restorable, warnings } = status
+  const { home, isUp, endpoint, serialConsole, processes, region, regions, host, room, recycleBin, restorable, warnings } = status
   const pids = Object.entries(processes).map(([name, pid]) => `${name} ${pid ?? 'down'}`).join(', ')
   const state = isUp ? `up at ${endpoint}` : Object.keys(processes).length > 0 ? 'starting' : 'down'
   const lines = [
     `cloud     ${state}${pids ? ` (${pids})` : ''}`, `home      ${home}, region ${region}`,
+    ...(regions.length > 1 ? [`regions   ${regions.join(', ')}; --region shows another one`] : []),
     ...(serialConsole ? [`serial    ${describeSerialConsole(serialConsole)}`] : []),
   ]
   if (!host) return lines

@@ -6,6 +6,7 @@ import { homePaths } from '../home.ts'
 import { isAlive, type ProcessId } from '../hypervisor/qemu/process.ts'
 import type { Engine } from '../main.ts'
 import { hostKeyFingerprint } from '../serial-console/host-key.ts'
+import type { AnySettings } from '../realm.ts'
 import { isLoopback, type Settings } from '../settings.ts'
 
 /** What the last `hearth up` of a home noted of itself in run/up.json; kept when it has ended. */
@@ -92,7 +93,9 @@ export function describeSerialConsole({ host, port, hostKey }: SerialConsoleDoor
 }
 
 /** Settings of the cloud as it runs or last ran, so that only the home has to be given twice. */
-export function settingsInForce(settings: Settings): Settings {
+export function settingsInForce<T extends AnySettings>(settings: T): T {
+  // A region's are made of those in force.
+  if (settings.cloudHome !== undefined) return settings
   const last = readUpRecord(settings.home)
   if (!last) return settings
   // What an older Hearth did not note yet is as it is asked for now.
