@@ -7,7 +7,7 @@ import { DEFAULT_ACCOUNT } from '../src/model/account.ts'
 import { sign } from '../src/protocol/sigv4.ts'
 import { zonesOf } from '../src/model/zone.ts'
 import { publicPoolOf, readSettings } from '../src/settings.ts'
-import { createSimAgent, createSimHost, INSTANT } from '../src/sim-host.ts'
+import { createSimHost, createSimNode, INSTANT } from '../src/sim-host.ts'
 import { openSqlite } from '../src/store/sqlite.ts'
 import { startCloud } from './cloud.ts'
 
@@ -53,7 +53,7 @@ async function measureInProcess(instances: number): Promise<number> {
   const settings = readSettings({ engine: 'sim', instant: true, home: '/nowhere' }, {})
   const store = await openSqlite({ file: ':memory:', durability: 'normal' })
   let failure: unknown
-  const { agent } = createSimAgent({
+  const { agent } = createSimNode({
     ...ambient, settings, store, host: createSimHost(ambient, INSTANT), delays: INSTANT, onFatal: (error) => (failure = error),
   })
   const credentials = { accessKeyId: 'AKIABENCHBENCHBENCHB', secretAccessKey: 'bench', accountId: DEFAULT_ACCOUNT }

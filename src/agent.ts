@@ -11,13 +11,14 @@ import type { RegionSources } from './reconcile/fill-layer.ts'
 import type { Keys } from './keys/keys.ts'
 import { createImagesReconciler, type ImageSource } from './reconcile/images.ts'
 import { createImportReconciler } from './reconcile/import.ts'
+import { createNodeInstances, createNodeVolumes, forOwnInstances } from './reconcile/hand-over.ts'
 import { createInstanceReconciler } from './reconcile/instance.ts'
 import { createInterruptReconciler } from './reconcile/interrupt.ts'
 import { createLayerReconciler } from './reconcile/layer.ts'
-import { isFatal, ReconcileLoop } from './reconcile/loop.ts'
+import { isFatal, ReconcileLoop, type Reconciler } from './reconcile/loop.ts'
 import { createPushedKeyReconciler } from './reconcile/pushed-key.ts'
 import { createRecycleReconciler } from './reconcile/recycle.ts'
-import { resync } from './reconcile/resync.ts'
+import { resync, type ResyncOptions } from './reconcile/resync.ts'
 import { createResyncTimer, type ResyncTimer } from './reconcile/resync-timer.ts'
 import type { HostLimits } from './reconcile/shrink.ts'
 import { watchSleep, type SleepWatch } from './reconcile/sleep.ts'
@@ -26,8 +27,11 @@ import { createScreenshotReconciler } from './reconcile/screenshot.ts'
 import { createVolumeReconciler } from './reconcile/volume.ts'
 import { createVpcReconcilers } from './reconcile/vpc.ts'
 import { fenced, registerHost, type HostRegistration } from './model/host.ts'
+import { instanceOfEvent } from './model/instance-event.ts'
+import { instanceOfPushedKey } from './model/pushed-key.ts'
+import { screenshotOrder } from './model/screenshot.ts'
 import { CHECK_INTERVAL_MS } from './model/status-check.ts'
-import type { Store } from './store/store.ts'
+import type { Db, Store } from './store/store.ts'
 import { enqueue } from './store/work.ts'
 import type { Volumes } from './volumes/driver.ts'
 
@@ -42,6 +46,7 @@ export interface AgentOptions {
   keys: Keys
   images: ImageSource
   imports: ImportFiles
+  /** The host that it is the agent of, or the node. */
   host: HostRegistration
   limits: HostLimits
   /** Which run of the host this is: another one after each restart, in which nothing that ran before is there any more. */
@@ -50,6 +55,8 @@ export interface AgentOptions {
   checkIntervalMs?: number
   /** Other regions of this cloud, to copy snapshots from; none unless given. */
   otherRegions?: RegionSources | undefined
+  /** Longest time without a look at what is due; only where every process that marks anything due is this one. */
+  scanIntervalMs?: number
   /** What the recycle bin may hold of the disk; null for the default. */
   recycleBudgetGib: number | null
   /** The agent cannot go on: a crash point, or another agent has taken the host. */
@@ -65,9 +72,14 @@ export interface Agent {
   abandon(): void
   /** Resolves when nothing is left to do within the next `horizonMs`. */
   settled(horizonMs: number): Promise<void>
+  /** Whether that is so now. */
+  isSettled(horizonMs: number): boolean
 }
 
-/** The agent of one host: everything a guest touches is its business, and nobody else's. */
+/**
+ * The agent of one host: everything that its guests touch is its business, and nobody else's. That of a node carries the
+ * network of all hosts of the node, and what is regional: images, imports, the recycle bin, and what is nobody's.
+ */
 export function createAgent(options: AgentOptions): Agent {
   const { clock, random, log, hypervisor, network, volumes, keys, host, onFatal } = options
   let loop: ReconcileLoop | undefined
@@ -80,25 +92,31 @@ export function createAgent(options: AgentOptions): Agent {
     const { hostBootId } = options
     const epoch = await registerHost(options.store, { ...host, doc: { ...host.doc, bootId: hostBootId } }, clock.now())
     const store = fenced(options.store, host.hostId, epoch)
-    await network.ensureHost()
-    const common = { store, clock, log, hypervisor, network, volumes, keys }
+    const isNode = host.zone === null
+    if (isNode) await network.ensureHost()
+    const { hostId, nodeId } = host
+    const common = { store, clock, log, hypervisor, network, volumes, keys, hostId, isNode }
+    const instances = createInstanceReconciler({
+      ...common, random, hostBootId, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0,
+    })
+    const known = new Set<string>()
     const running = new ReconcileLoop({
-      store, clock, log, hostId: host.hostId, onFatal,
+      store, clock, log, hostId, onFatal,
+      ...(options.scanIntervalMs === undefined ? {} : { scanIntervalMs: options.scanIntervalMs }),
       reconcilers: {
-        instance: createInstanceReconciler({
-          ...common, random, hostBootId, limits: options.limits, awakeSinceMs: () => sleep?.awakeSinceMs() ?? 0,
-        }),
-        volume: createVolumeReconciler({ ...common, random }),
+        instance: isNode ? createNodeInstances(common, instances) : remembering(known, instances),
+        volume: isNode ? createNodeVolumes(common) : createVolumeReconciler({ ...common, random }),
         layer: createLayerReconciler({ ...common, random, otherRegions: options.otherRegions }),
         import: createImportReconciler({ ...common, random, imports: options.imports }),
-        recycle: createRecycleReconciler({ ...common, hostId: host.hostId, budgetGib: options.recycleBudgetGib }),
-        ...createVpcReconcilers({ ...common, random, hostId: host.hostId }),
-        console: createConsoleReconciler(common),
-        screenshot: createScreenshotReconciler(common),
-        event: createEventReconciler(common),
-        interrupt: createInterruptReconciler(common),
-        'pushed-key': createPushedKeyReconciler(common),
-        images: createImagesReconciler({ ...common, images: options.images, hostId: host.hostId }),
+        recycle: createRecycleReconciler({ ...common, budgetGib: options.recycleBudgetGib }),
+        ...createVpcReconcilers({ ...common, random }),
+        console: forOwnInstances(common, 'console', createConsoleReconciler(common)),
+        screenshot: forOwnInstances(
+          common, 'screenshot', createScreenshotReconciler(common), async (_db, id) => screenshotOrder(id).instanceId),
+        event: forOwnInstances(common, 'event', createEventReconciler(common), instanceOfEvent),
+        interrupt: forOwnInstances(common, 'interrupt', createInterruptReconciler(common)),
+        'pushed-key': forOwnInstances(common, 'pushed-key', createPushedKeyReconciler(common), instanceOfPushedKey),
+        images: createImagesReconciler({ ...common, images: options.images }),
       },
     })
     loop = running
@@ -108,21 +126,19 @@ export function createAgent(options: AgentOptions): Agent {
     }
     const report = reporting('resync failed')
     hypervisor.onChange((instanceId) => {
-      if (isStopped) return
-      store
-        .transaction('hint', (db) => enqueue(db, { kind: 'instance', id: instanceId, hostId: host.hostId }, clock.now()))
-        .catch(report)
+      // A driver may see the machines of every host of the node.
+      if (isStopped || !known.has(instanceId)) return
+      store.transaction('hint', (db) => wakeOwn(db, { instanceId, hostId, nowMs: clock.now() })).catch(report)
     })
-    resyncs = createResyncTimer({
-      store, clock, hostId: host.hostId, onError: report, resync: () => resync({ ...common, hostId: host.hostId }),
-    })
+    resyncs = createResyncTimer({ store, clock, hostId, onError: report, resync: () => resyncAndForget(common, known) })
     await resyncs.run()
     running.start()
-    checks = createStatusChecks({
-      ...common, hostId: host.hostId, nodeId: host.nodeId, intervalMs: options.checkIntervalMs ?? CHECK_INTERVAL_MS,
-      onError: reporting('the status checks failed'),
-    })
-    checks.start()
+    if (!isNode) {
+      checks = createStatusChecks({
+        ...common, nodeId, intervalMs: options.checkIntervalMs ?? CHECK_INTERVAL_MS, onError: reporting('the status checks failed'),
+      })
+      checks.start()
+    }
     sleep = watchSleep(clock, (sleptMs) => {
       log.warn('the machine slept; everything is looked at again', { sleptMs })
       void resyncs?.run()
@@ -151,5 +167,50 @@ export function createAgent(options: AgentOptions): Agent {
     async settled(horizonMs) {
       await loop?.settled(horizonMs)
     },
+    isSettled: (horizonMs) => loop?.isSettled(horizonMs) ?? true,
   }
+}
+
+/** Several agents of one process as one; those of hosts after that of their node. */
+export function combineAgents(agents: readonly Agent[]): Agent {
+  return {
+    async start() {
+      for (const agent of agents) await agent.start()
+    },
+    async stop() {
+      await Promise.all(agents.map((agent) => agent.stop()))
+    },
+    abandon() {
+      for (const agent of agents) agent.abandon()
+    },
+    async settled(horizonMs) {
+      // What one does may give another something to do.
+      while (!this.isSettled(horizonMs)) {
+        for (const agent of agents) if (!agent.isSettled(horizonMs)) await agent.settled(horizonMs)
+      }
+    },
+    isSettled: (horizonMs) => agents.every((agent) => agent.isSettled(horizonMs)),
+  }
+}
+
+/** Notes whose machines it has had to do with: of all others it wants no hints. */
+function remembering(known: Set<string>, instances: Reconciler): Reconciler {
+  return {
+    async reconcile(id) {
+      known.add(id)
+      return instances.reconcile(id)
+    },
+  }
+}
+
+/** What was remembered before, and is not there any more, needs no hints. */
+async function resyncAndForget(options: ResyncOptions, known: Set<string>): Promise<void> {
+  const before = [...known]
+  const living = await resync(options)
+  for (const id of before) if (!living.has(id)) known.delete(id)
+}
+
+async function wakeOwn(db: Db, { instanceId, hostId, nowMs }: { instanceId: string; hostId: string; nowMs: number }): Promise<void> {
+  const row = await db.selectFrom('instances').select('host_id').where('instance_id', '=', instanceId).executeTakeFirst()
+  if (!row || row.host_id === hostId) await enqueue(db, { kind: 'instance', id: instanceId, hostId }, nowMs)
 }

@@ -47,60 +47,28 @@ export function homeIdOf(home: string): string {
   return createHash('sha256').update(path.resolve(home)).digest('hex').slice(0, 4)
 }
 
-/** The ids of what a home makes of the machine: a node, and in each zone the hosts that are shares of it. */
-export interface HomeHosts {
-  nodeId: string
-  /** By zone; as many as were ever wanted of it, the first of them in use. */
-  hosts: Record<string, string[]>
-}
-
 /**
- * The ids of the node and the hosts of this home, made when they are first needed. Kept in a file and not made of the path: a
- * home that is moved is still the same node, with the same instances and disks. Hosts that are not wanted any more keep their
- * ids; the same ones are in use when they are wanted again.
- *
- * @returns for each of `zones` as many as are wanted, and those beyond.
+ * The id of the node that this home makes of the machine; those of its hosts begin with it. Kept in a file and not made of the
+ * path: a home that is moved is still the same node, with the same instances and disks.
  */
-export async function ensureHosts(
-  home: string,
-  random: Random,
-  { zones, hostsPerZone }: { zones: readonly string[]; hostsPerZone: number },
-): Promise<HomeHosts> {
-  const known = await readHosts(home)
-  const { nodeId, hosts } = known ?? { nodeId: newHostId(random), hosts: {} }
-  const wanted = { ...hosts }
-  for (const zone of zones) {
-    const ids = hosts[zone] ?? []
-    const missing = Math.max(0, hostsPerZone - ids.length)
-    wanted[zone] = [...ids, ...Array.from({ length: missing }, () => newHostId(random))]
-  }
-  if (known === undefined || zones.some((zone) => wanted[zone]?.length !== hosts[zone]?.length)) {
-    await writeDurably(hostsFile(home), `${JSON.stringify({ hostId: nodeId, hosts: wanted })}\n`)
-  }
-  return { nodeId, hosts: wanted }
-}
-
-/** The id of the node alone, made when it is first needed. */
 export async function ensureHostId(home: string, random: Random): Promise<string> {
-  return (await ensureHosts(home, random, { zones: [], hostsPerZone: 0 })).nodeId
+  const known = await readHostId(home)
+  if (known !== undefined) return known
+  const hostId = `h-${random.bytes(9).toString('hex').slice(0, 17)}`
+  await writeDurably(hostFile(home), `${JSON.stringify({ hostId })}\n`)
+  return hostId
 }
 
-/** What `ensureHosts` has made in that home; undefined before. */
-export async function readHosts(home: string): Promise<HomeHosts | undefined> {
+/** The id that `ensureHostId` has made in that home; undefined before. */
+export async function readHostId(home: string): Promise<string | undefined> {
   try {
-    // Earlier versions knew the node alone.
-    const { hostId, hosts = {} } = JSON.parse(await readFile(hostsFile(home), 'utf8')) as { hostId: string; hosts?: Record<string, string[]> }
-    return { nodeId: hostId, hosts }
+    return (JSON.parse(await readFile(hostFile(home), 'utf8')) as { hostId: string }).hostId
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error
   }
 }
 
-function hostsFile(home: string): string {
+function hostFile(home: string): string {
   return path.join(home, 'host.json')
-}
-
-function newHostId(random: Random): string {
-  return `h-${random.bytes(9).toString('hex').slice(0, 17)}`
 }

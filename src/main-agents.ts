@@ -2,14 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { link, rm } from 'node:fs/promises'
 import { availableParallelism, totalmem } from 'node:os'
 import path from 'node:path'
-import { createAgent, type Agent } from './agent.ts'
+import { combineAgents, createAgent, type Agent } from './agent.ts'
 import { formatCidr } from './core/cidr.ts'
 import { systemClock, waitFor } from './core/clock.ts'
 import { processCrashPoints, withCrashPoints, type CrashPoints } from './core/crash-points.ts'
 import { silentLogger, type Logger } from './core/logger.ts'
 import { systemRandom } from './core/random.ts'
 import { createImportFolder } from './disk-formats/import-folder.ts'
-import { ensureHome, ensureHosts, homeIdOf, homePaths, type HomeHosts } from './home.ts'
+import { ensureHome, ensureHostId, homeIdOf, homePaths } from './home.ts'
 import { readHostBootId } from './host-boot.ts'
 import type { Hypervisor } from './hypervisor/driver.ts'
 import { bootableArchitectures } from './hypervisor/qemu/architecture.ts'
@@ -23,8 +23,6 @@ import type { Keys } from './keys/keys.ts'
 import { checkOwnDatabase, layerFile, openStore, processLogger } from './main.ts'
 import { hostDoc } from './model/host.ts'
 import { CHECK_INTERVAL_MS } from './model/status-check.ts'
-import { hostsInUse } from './model/zone-hosts.ts'
-import { zonesOf } from './model/zone.ts'
 import type { Network } from './network/driver.ts'
 import { createLinuxNetwork } from './network/linux/index.ts'
 import { createLinuxPorts } from './network/linux/ports.ts'
@@ -32,7 +30,7 @@ import { createVpcServices } from './network/services/index.ts'
 import type { Realm } from './realm.ts'
 import type { RegionSources } from './reconcile/fill-layer.ts'
 import type { ImageSource } from './reconcile/images.ts'
-import { registration, type Engine, type HostShare } from './registration.ts'
+import { registration, sharesOf, type Engine, type HostShare } from './registration.ts'
 import { ensureHostKey } from './serial-console/host-key.ts'
 import { createSerialConsole, type SerialConsole, type SerialConsoleOptions } from './serial-console/server.ts'
 import { importFolderOf, publicPoolOf, type Settings } from './settings.ts'
@@ -66,7 +64,7 @@ interface Ground {
   store: Store
   log: Logger
   crashPoints: CrashPoints
-  home: HomeHosts
+  nodeId: string
   hostBootId: string
   otherRegions: OpenRegions
 }
@@ -77,12 +75,12 @@ export async function startNode(
 ): Promise<{ serialConsolePort: number; stop(): Promise<void> }> {
   const { settings } = orders
   const ground = await prepare(orders, 'agent')
-  const { store, log, crashPoints, home: { nodeId } } = ground
+  const { store, log, crashPoints, nodeId } = ground
   await checkOwnDatabase(store, settings, nodeId)
   const { certificate } = await ensureIdentityKey(store, { clock: systemClock, random: systemRandom })
   await publishCertificate(settings.home, certificate)
   const { agent, hypervisor } = createHostAgent(ground, {
-    share: { hostId: nodeId, nodeId, zone: null, share: 0 },
+    share: sharesOf(nodeId, settings).node,
     network: withCrashPoints('network', await createNetwork(settings, store, log), crashPoints),
   })
   await agent.start()
@@ -101,18 +99,16 @@ export async function startNode(
 /** The process of a zone: the agents of its hosts. */
 export async function startZone(orders: AgentOrders, zone: string): Promise<{ stop(): Promise<void> }> {
   const ground = await prepare(orders, zone)
-  const { store, crashPoints, home: { nodeId, hosts } } = ground
-  const { zones, hostsPerZone, regionShare } = orders.settings
+  const { store, crashPoints, nodeId } = ground
+  const { settings } = orders
+  const network = () => createLinuxPorts({ homeId: homeIdOf(settings.home), clock: systemClock })
+  const agent = combineAgents(sharesOf(nodeId, settings).hosts.filter((share) => share.zone === zone).map((share) =>
+    createHostAgent(ground, { share, network: withCrashPoints('network', network(), crashPoints) }).agent))
   await nodeHasBegun(ground)
-  const inUse = await store.read((db) => hostsInUse(db, hosts[zone] ?? [], hostsPerZone))
-  const agents = inUse.map(({ hostId, isWanted }) => createHostAgent(ground, {
-    share: { hostId, nodeId, zone, share: isWanted ? regionShare / (zones.length * hostsPerZone) : 0 },
-    network: withCrashPoints('network', createLinuxPorts({ homeId: homeIdOf(orders.settings.home), clock: systemClock }), crashPoints),
-  }).agent)
-  await Promise.all(agents.map((agent) => agent.start()))
+  await agent.start()
   return {
     async stop() {
-      await Promise.all(agents.map((agent) => agent.stop()))
+      await agent.stop()
       await ground.otherRegions.close()
       await store.close()
     },
@@ -127,16 +123,16 @@ async function prepare(orders: AgentOrders, name: string): Promise<Ground> {
   await ensureHome(settings.home)
   // What agents write can be observed again after a power cut.
   const store = withCommitCrashPoints(await openStore(settings, 'normal'), crashPoints)
-  const home = await ensureHosts(settings.home, systemRandom, { zones: zonesOf(settings), hostsPerZone: settings.hostsPerZone })
+  const nodeId = await ensureHostId(settings.home, systemRandom)
   const otherRegions = openRegions(orders.others, masterKeys(settings))
-  return { orders, store, log, crashPoints, home, hostBootId: await readHostBootId(), otherRegions }
+  return { orders, store, log, crashPoints, nodeId, hostBootId: await readHostBootId(), otherRegions }
 }
 
 /**
  * Waits until the node's agent has taken note of this run of the computer. Before that, what the rows say of ports may be of
  * the last run, and machines would be started without a network.
  */
-async function nodeHasBegun({ store, home: { nodeId }, hostBootId }: Ground): Promise<void> {
+async function nodeHasBegun({ store, nodeId, hostBootId }: Ground): Promise<void> {
   await waitFor(systemClock, "the node's agent to begin", NODE_TIMEOUT_MS, async () => {
     const row = await store.read((db) => db.selectFrom('hosts').select('doc').where('host_id', '=', nodeId).executeTakeFirst())
     return row !== undefined && hostDoc(row).bootId === hostBootId

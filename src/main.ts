@@ -18,7 +18,6 @@ import type { Region } from './regions.ts'
 import type { Engine } from './registration.ts'
 import { describeDatabase, publicPoolOf, type Settings } from './settings.ts'
 import { withCommitCrashPoints } from './store/crash-points.ts'
-import { emptyPostgres, openPostgres, probePostgres } from './store/postgres.ts'
 import { openSqlite } from './store/sqlite.ts'
 import type { Store } from './store/store.ts'
 import { relativePath } from './volumes/qcow2/files.ts'
@@ -32,11 +31,12 @@ export function processLogger(component: string): Logger {
 }
 
 /** A region's database: in PostgreSQL where one is given, else SQLite in its home. */
-export function openStore(settings: AnySettings, durability: 'full' | 'normal' = 'full'): Promise<Store> {
+export async function openStore(settings: AnySettings, durability: 'full' | 'normal' = 'full'): Promise<Store> {
   if (settings.database === null) {
     const sharing = durability === 'full' ? { clock: systemClock } : {}
     return openSqlite({ file: homePaths(settings.home).database, durability, ...sharing })
   }
+  const { openPostgres } = await import('./store/postgres.ts')
   const { schema = null } = settings
   return openPostgres({ url: settings.database, schema, durability, clock: systemClock, random: systemRandom })
 }
@@ -53,12 +53,16 @@ export function hasStore(settings: AnySettings): boolean {
 
 /** What answers where the database should be ("PostgreSQL 15.14"), looking only. @throws Error that says what is wrong. */
 export async function probeStore(settings: Settings): Promise<string> {
-  return settings.database === null ? 'SQLite' : probePostgres(settings.database)
+  if (settings.database === null) return 'SQLite'
+  const { probePostgres } = await import('./store/postgres.ts')
+  return probePostgres(settings.database)
 }
 
 /** Deletes a region's rows from a PostgreSQL; SQLite's go with the home's files. */
 export async function deleteStore(settings: AnySettings): Promise<void> {
-  if (settings.database !== null) await emptyPostgres(settings.database, settings.schema)
+  if (settings.database === null) return
+  const { emptyPostgres } = await import('./store/postgres.ts')
+  await emptyPostgres(settings.database, settings.schema)
 }
 
 /**

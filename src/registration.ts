@@ -9,16 +9,30 @@ export interface Engine {
 }
 
 /** Which host it is, and which part of its node it promises: 1 for all of it, 0 for a node that carries the network alone. */
-export interface HostShare {
-  hostId: string
-  nodeId: string
-  zone: string | null
+export interface HostShare extends Pick<HostRegistration, 'hostId' | 'nodeId' | 'zone' | 'hosts'> {
   share: number
 }
 
-/** A node that is not divided: it carries the network and the instances of every zone. */
+/**
+ * A node, which promises nothing itself, and the hosts that share it: as many in each zone as the settings say. Of a computer that
+ * several regions share they have that region's part.
+ */
+export function sharesOf(
+  nodeId: string,
+  settings: Pick<Settings, 'region' | 'zones' | 'hostsPerZone'> & { regionShare?: number },
+): { node: HostShare; hosts: HostShare[] } {
+  const { region, zones, hostsPerZone, regionShare = 1 } = settings
+  const hosts = zones.flatMap((letter) => Array.from({ length: hostsPerZone }, (_, index) =>
+    ({ hostId: `${nodeId}-${letter}${index + 1}`, zone: region + letter })))
+  return {
+    node: { hostId: nodeId, nodeId, zone: null, hosts, share: 0 },
+    hosts: hosts.map((host) => ({ ...host, nodeId, hosts, share: regionShare / hosts.length })),
+  }
+}
+
+/** A node without hosts, which can run no instances. */
 export function wholeNode(hostId: string): HostShare {
-  return { hostId, nodeId: hostId, zone: null, share: 1 }
+  return { hostId, nodeId: hostId, zone: null, hosts: [], share: 1 }
 }
 
 /** Capacity of a host: its share of what the node has, times what may be promised of it. */

@@ -1,4 +1,4 @@
-import { createAgent, type Agent } from './agent.ts'
+import { combineAgents, createAgent, type Agent } from './agent.ts'
 import type { Clock } from './core/clock.ts'
 import type { Logger } from './core/logger.ts'
 import type { Random } from './core/random.ts'
@@ -10,12 +10,12 @@ import type { BuiltImage } from './images/build.ts'
 import { createMemoryKeys } from './keys/memory-keys.ts'
 import { createSimNetwork, createSimNetworkWorld, type SimNetworkWorld } from './network/sim.ts'
 import type { ImageSource } from './reconcile/images.ts'
-import { registration, wholeNode } from './registration.ts'
+import { registration, sharesOf, type HostShare } from './registration.ts'
 import { importFolderOf, type Settings } from './settings.ts'
 import type { Store } from './store/store.ts'
 import { createSimVolumes } from './volumes/sim.ts'
 
-/** What stands for the host and outlives an agent: its machines, disks and network. */
+/** What stands for a computer and outlives its agents: its machines, disks and network. */
 export interface SimHost {
   world: SimWorld
   network: SimNetworkWorld
@@ -49,8 +49,11 @@ export interface SimDelays {
   network: { syncMs: Range }
 }
 
-/** A simulated host promises as good as anything. */
+/** A simulated zone promises as good as anything. */
 const SIM_CAPACITY = { cpus: 1_000_000, memoryMib: 4_000_000_000, guestLimits: { vcpus: 1024, memoryMib: 2 ** 25 } }
+
+/** All who mark anything due are in this process, so that every agent hears of it. */
+const SCAN_INTERVAL_MS = 10_000
 
 /** The image that simulated instances boot. */
 const SIM_IMAGE: BuiltImage = {
@@ -79,11 +82,12 @@ export function createSimHost(ambient: { clock: Clock; random: Random }, delays:
   }
 }
 
-/** An agent over a simulated host. `wrap` puts crash points around the drivers. */
-export function createSimAgent(options: SimAgentOptions): { agent: Agent; hypervisor: Hypervisor; closeDrivers: () => void } {
-  const { settings, store, clock, random, log, host, onFatal, wrap = (_name, driver) => driver } = options
+/** The agent of one host, or of the node, over a simulated computer. `wrap` puts crash points around the drivers. */
+export function createSimAgent(options: SimAgentOptions & { share: HostShare }): SimAgent {
+  const { settings, store, clock, random, log, host, onFatal, share, wrap = (_name, driver) => driver } = options
   const delays = mutable(options.delays)
-  const capacity = options.capacity ?? SIM_CAPACITY
+  const { cpus, memoryMib, guestLimits } = options.capacity ?? SIM_CAPACITY
+  const zones = settings.zones.length
   const hypervisor = createSimHypervisor({ world: host.world, clock, random, delays: delays.hypervisor })
   const network = createSimNetwork({
     world: host.network, clock, random, delays: delays.network, answering: (interfaceIds) => host.world.answering(interfaceIds),
@@ -91,6 +95,7 @@ export function createSimAgent(options: SimAgentOptions): { agent: Agent; hyperv
   const volumes = createSimVolumes({ world: host.world, clock, random, delays: delays.volumes })
   const agent = createAgent({
     store, clock, random, log, onFatal, recycleBudgetGib: settings.recycleBudgetGib, hostBootId: host.bootId,
+    scanIntervalMs: SCAN_INTERVAL_MS,
     ...(options.checkIntervalMs === undefined ? {} : { checkIntervalMs: options.checkIntervalMs }),
     hypervisor: wrap('hypervisor', hypervisor),
     network: wrap('network', network),
@@ -99,10 +104,10 @@ export function createSimAgent(options: SimAgentOptions): { agent: Agent; hyperv
     images: simImages,
     // Simulated disks have no content, but files that are imported are judged as they are.
     imports: options.imports ?? createImportFolder(importFolderOf(settings)),
-    host: registration(wholeNode(options.hostId ?? 'h-sim'), settings, { engine: 'sim', accelerator: 'sim', reason: 'simulated' }, {
-      ...capacity, architectures: ['x86_64', 'arm64'],
+    host: registration(share, settings, { engine: 'sim', accelerator: 'sim', reason: 'simulated' }, {
+      cpus: cpus * zones, memoryMib: memoryMib * zones, guestLimits, architectures: ['x86_64', 'arm64'],
     }),
-    limits: capacity.guestLimits,
+    limits: guestLimits,
   })
   return {
     agent,
@@ -116,8 +121,30 @@ export function createSimAgent(options: SimAgentOptions): { agent: Agent; hyperv
   }
 }
 
+/** All agents of a simulated node, which start, end and settle as one: its own, and one for each of its hosts. */
+export function createSimNode(options: SimAgentOptions & { nodeId?: string }): SimAgent {
+  const { node, hosts } = sharesOf(options.nodeId ?? SIM_NODE_ID, options.settings)
+  const own = createSimAgent({ ...options, share: node })
+  const all = [own, ...hosts.map((share) => createSimAgent({ ...options, share }))]
+  return {
+    agent: combineAgents(all.map((each) => each.agent)),
+    hypervisor: own.hypervisor,
+    closeDrivers() {
+      for (const each of all) each.closeDrivers()
+    },
+  }
+}
+
+/** The node where nothing else has given it an id. */
+export const SIM_NODE_ID = 'h-sim'
+
+export interface SimAgent {
+  agent: Agent
+  hypervisor: Hypervisor
+  closeDrivers: () => void
+}
+
 export interface SimAgentOptions {
-  hostId?: string
   settings: Settings
   store: Store
   clock: Clock
@@ -127,6 +154,7 @@ export interface SimAgentOptions {
   delays: SimDelays
   /** Files to import; those of the settings' folder unless given. */
   imports?: ImportFiles
+  /** Of each zone, which its hosts share; endless unless given. */
   capacity?: { cpus: number; memoryMib: number; guestLimits: { vcpus: number; memoryMib: number } }
   wrap?: <T extends object>(name: string, driver: T) => T
   /** EC2's pace unless given. */

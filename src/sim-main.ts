@@ -15,7 +15,7 @@ import { zonesOf } from './model/zone.ts'
 import { diskSpecs, keyOf } from './reconcile/disks.ts'
 import { nicSpecs } from './reconcile/interfaces.ts'
 import { publicPoolOf, type Settings } from './settings.ts'
-import { createSimAgent, createSimHost, INSTANT, REALISTIC, type SimHost } from './sim-host.ts'
+import { createSimHost, createSimNode, INSTANT, REALISTIC, type SimHost } from './sim-host.ts'
 import { groupBy } from './store/batch.ts'
 import type { VolumeTable } from './store/schema.ts'
 import type { Store } from './store/store.ts'
@@ -37,7 +37,7 @@ export async function startSimulated(
   const host = createSimHost({ clock, random }, delays)
   const hostId = await ensureHostId(settings.home, random)
   await restoreHost(store, hostId, host.world)
-  const { agent, hypervisor } = createSimAgent({ hostId, settings, store, clock, random, log, host, delays, onFatal })
+  const { agent, hypervisor } = createSimNode({ nodeId: hostId, settings, store, clock, random, log, host, delays, onFatal })
   const credentials = await ensureCredentials(homePaths(settings.home).credentials, random, DEFAULT_ACCOUNT)
   const api = await createApi({
     store, clock, random, log, region: settings.region, zones: zonesOf(settings), placement: settings.placement, credentials,
@@ -62,19 +62,21 @@ export async function startSimulated(
 }
 
 /** Simulated machines and disks end with their process; those that the database says are there are put back. */
-async function restoreHost(store: Store, hostId: string, world: SimWorld): Promise<void> {
+async function restoreHost(store: Store, nodeId: string, world: SimWorld): Promise<void> {
   const { layers, instances, volumes, interfaces } = await store.read(async (db) => ({
     // What others stand on comes first.
     layers: await db
-      .selectFrom('layers').selectAll().where('host_id', '=', hostId).where('state', 'in', ['open', 'sealing', 'sealed'])
+      .selectFrom('layers').selectAll()
+      .where('host_id', 'in', (eb) => eb.selectFrom('hosts').select('host_id').where('node_id', '=', nodeId))
+      .where('state', 'in', ['open', 'sealing', 'sealed'])
       .orderBy('depth').execute(),
     instances: await db
       .selectFrom('instances').selectAll()
-      .where('host_id', '=', hostId).where('state', 'in', ['running', 'stopping', 'shutting-down'])
+      .where('node_id', '=', nodeId).where('state', 'in', ['running', 'stopping', 'shutting-down'])
       .execute(),
     volumes: await db.selectFrom('volumes').selectAll().where('attach_state', '=', 'attached').execute(),
     interfaces: groupBy(
-      await db.selectFrom('interfaces').selectAll().where('host_id', '=', hostId).where('instance_id', 'is not', null).execute(),
+      await db.selectFrom('interfaces').selectAll().where('host_id', '=', nodeId).where('instance_id', 'is not', null).execute(),
       (each) => each.instance_id),
   }))
   const keys = createMemoryKeys()

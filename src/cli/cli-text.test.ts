@@ -90,7 +90,7 @@ describe('a home', () => {
 
 describe('ssh', () => {
   const instance = {
-    instanceId: 'i-00000000000000001', name: null, state: 'running' as const, pausedBecause: null, isHibernated: false, reason: null,
+    instanceId: 'i-00000000000000001', name: null, state: 'running' as const, zone: 'us-east-1a', pausedBecause: null, isHibernated: false, reason: null,
     type: 't3.micro', granted: null,
     privateIp: '172.31.0.4', publicIp: '198.18.0.1', launchMs: 0, keyName: null, sshUser: 'admin',
   }

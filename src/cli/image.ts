@@ -56,7 +56,7 @@ async function announce(settings: Settings): Promise<void> {
   if (!existsSync(homePaths(settings.home).database)) return
   await withStore(settings, (store) =>
     store.transaction('image.built', async (db) => {
-      const hosts = await db.selectFrom('hosts').select('host_id').whereRef('host_id', '=', 'node_id').execute()
+      const hosts = await db.selectFrom('hosts').select('host_id').where('zone', 'is', null).execute()
       for (const host of hosts) await enqueue(db, { kind: 'images', id: 'built', hostId: host.host_id }, systemClock.now())
     }))
 }

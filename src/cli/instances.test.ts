@@ -3,7 +3,7 @@ import { findInstance, type InstanceView } from './instances.ts'
 
 const view = (change: Partial<InstanceView>): InstanceView => ({
   instanceId: 'i-00000000000000001', name: null, state: 'running', pausedBecause: null, isHibernated: false, reason: null,
-  type: 't3.micro', granted: null, privateIp: '172.31.0.4', publicIp: '198.18.0.1', launchMs: 0, keyName: null, sshUser: 'root', ...change,
+  zone: 'us-east-1a', type: 't3.micro', granted: null, privateIp: '172.31.0.4', publicIp: '198.18.0.1', launchMs: 0, keyName: null, sshUser: 'root', ...change,
 })
 
 const first = view({ instanceId: 'i-0aaa0000000000001', name: 'first' })

@@ -17,6 +17,7 @@ export interface InstanceView {
   isHibernated: boolean
   /** Why it is not, or did not come, up, where nobody asked for that; null otherwise. */
   reason: string | null
+  zone: string
   type: string
   /** What the guest got, where it is less than its type promises. */
   granted: { vcpus: number; memoryMib: number } | null
@@ -68,6 +69,7 @@ function viewOf(row: InstanceTable, related: Awaited<ReturnType<typeof loadRelat
     pausedBecause: row.state === 'running' && instanceDoc(row).outOfSpaceSinceMs !== null ? 'disk-full' : null,
     isHibernated: isHibernated(row),
     reason: reasonOf(row),
+    zone: row.zone,
     type: row.instance_type,
     granted: instanceDoc(row).granted,
     privateIp: network?.private_ip ?? null,

@@ -1,10 +1,11 @@
 import type { Random } from '../core/random.ts'
-import { ensureHosts } from '../home.ts'
+import { ensureHostId } from '../home.ts'
 import { checkOwnDatabase } from '../main.ts'
 import { insertDefaultSubnet } from '../model/new-vpc.ts'
 import type { Making } from '../model/vpc-objects.ts'
 import { contentBeyond, retireHosts, type ZoneContent } from '../model/zone-hosts.ts'
 import { zonesOf } from '../model/zone.ts'
+import { sharesOf } from '../registration.ts'
 import type { Settings } from '../settings.ts'
 import type { Db, Store } from '../store/store.ts'
 
@@ -14,8 +15,7 @@ const KNOWN_ZONES = 'zones'
 const FIRST_ZONES = ['a', 'b', 'c']
 
 /**
- * Makes a home ready for the zones of its settings, before any of its processes runs: hosts for them, no capacity of hosts that
- * are wanted no more, and in zones that were never there before the default subnets that every other zone began with. (AWS leaves
+ * Makes a home ready for the zones of its settings, before any of its processes runs: no capacity of hosts that are wanted no more, and in zones that were never there before the default subnets that every other zone began with. (AWS leaves
  * those to CreateDefaultSubnet. Nobody has to know that here: a zone is as good as the first three from its first moment.)
  *
  * @returns what a person is told.
@@ -23,12 +23,12 @@ const FIRST_ZONES = ['a', 'b', 'c']
  */
 export async function prepareZones(store: Store, settings: Settings, { random, nowMs }: { random: Random; nowMs: number }): Promise<string[]> {
   const zones = zonesOf(settings)
-  const { nodeId, hosts } = await ensureHosts(settings.home, random, { zones, hostsPerZone: settings.hostsPerZone })
+  const nodeId = await ensureHostId(settings.home, random)
   await checkOwnDatabase(store, settings, nodeId)
   return store.transaction('zones', async (db) => {
-    const content = await contentBeyond(db, [nodeId, ...Object.values(hosts).flat()], zones)
+    const content = await contentBeyond(db, nodeId, zones)
     if (content.length > 0) throw new Error(whyNotWithout(content, settings))
-    await retireHosts(db, nodeId, zones.flatMap((zone) => hosts[zone]?.slice(0, settings.hostsPerZone) ?? []))
+    await retireHosts(db, nodeId, sharesOf(nodeId, settings).hosts.map((host) => host.hostId))
     const fresh = await takeNoteOf(db, zones, settings.region)
     return fresh.length === 0 ? [] : fillNewZones({ db, random, nowMs }, fresh)
   })

@@ -23,7 +23,7 @@ describe('what is left of the machine', () => {
   })
 
   test('is no reason to warn while there is plenty', () => {
-    expect(roomWarnings(PLENTY, '/home', promised(16, 32_000))).toEqual([])
+    expect(roomWarnings(PLENTY, '/home', [promised(16, 32_000)])).toEqual([])
   })
 
   test.each([
@@ -35,7 +35,15 @@ describe('what is left of the machine', () => {
   })
 
   test.each([promised(30, 100), promised(1, 60_000)])('counts what was promised: %j', (each) => {
-    expect(roomWarnings(PLENTY, '/home', each)).toMatchObject([{ of: 'capacity' }])
+    expect(roomWarnings(PLENTY, '/home', [each])).toMatchObject([{ of: 'capacity' }])
+  })
+
+  test('names the zones that are nearly full, where others are not', () => {
+    const zones = [{ zone: 'us-east-1a', ...promised(30, 100) }, { zone: 'us-east-1b', ...promised(1, 100) }]
+    const [one] = roomWarnings(PLENTY, '/home', zones)
+    expect(one?.text).toMatch(/^nearly all capacity of us-east-1a is promised: launches there will soon fail .* choose another zone, or raise/)
+    const [all] = roomWarnings(PLENTY, '/home', zones.slice(0, 1))
+    expect(all?.text).toMatch(/^nearly all capacity is promised: launches will soon fail/)
   })
 
   test('is watched while the cloud runs, and each warning said once when it arises', () => {

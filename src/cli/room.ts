@@ -12,8 +12,9 @@ export interface Room {
   memory: { availableMib: number; totalMib: number }
 }
 
-/** Capacity of a host that may be promised to instances, and what is. */
+/** Capacity that may be promised to instances, and what is: of a zone, or of all there is. */
 export interface Promised {
+  zone?: string
   nominal: { vcpus: number; memoryMib: number }
   used: { vcpus: number; memoryMib: number }
 }
@@ -41,7 +42,7 @@ export interface RoomWarning {
 }
 
 /** What will soon be missing. */
-export function roomWarnings({ disk, memory }: Room, home: string, promised?: Promised): RoomWarning[] {
+export function roomWarnings({ disk, memory }: Room, home: string, promised: readonly Promised[] = []): RoomWarning[] {
   const warnings: RoomWarning[] = []
   const warn = (of: RoomWarning['of'], text: string) => void warnings.push({ of, text })
   if (disk.freeMib < Math.max(LITTLE.diskMib, disk.totalMib * LITTLE.diskShare)) {
@@ -52,13 +53,13 @@ export function roomWarnings({ disk, memory }: Room, home: string, promised?: Pr
     warn('memory', `only ${formatMib(memory.availableMib)} of ${formatMib(memory.totalMib)} of memory are available: `
       + 'the kernel may end guests; stop some, or choose smaller types')
   }
-  if (promised) {
-    const isNearlyGone = (['vcpus', 'memoryMib'] as const)
-      .some((each) => promised.used[each] > promised.nominal[each] * LITTLE.promisedShare)
-    if (isNearlyGone) {
-      warn('capacity', 'nearly all capacity is promised: launches will soon fail with InsufficientInstanceCapacity; '
-        + 'stop instances, or raise --overcommit-vcpus and --overcommit-memory')
-    }
+  const full = promised.filter(({ used, nominal }) =>
+    used.vcpus > nominal.vcpus * LITTLE.promisedShare || used.memoryMib > nominal.memoryMib * LITTLE.promisedShare)
+  if (full.length > 0) {
+    const isAll = full.length === promised.length
+    const where = full.flatMap(({ zone }) => zone ?? []).join(' and ')
+    warn('capacity', `nearly all capacity ${isAll ? '' : `of ${where} `}is promised: launches ${isAll ? '' : 'there '}will soon fail with `
+      + `InsufficientInstanceCapacity; stop instances, ${isAll ? '' : 'choose another zone, '}or raise --overcommit-vcpus and --overcommit-memory`)
   }
   return warnings
 }

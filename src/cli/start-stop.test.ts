@@ -160,13 +160,13 @@ describe('hearth stop', () => {
 
 describe('hearth status', () => {
   const shown = async () => formatStatus({
-    home: '/h', isUp: false, endpoint: null, serialConsole: null, processes: {}, region: 'us-east-1', regions: ['us-east-1'], host: null, room: null, recycleBin: null,
+    home: '/h', isUp: false, endpoint: null, serialConsole: null, processes: {}, region: 'us-east-1', regions: ['us-east-1'], host: null, zones: [], room: null, recycleBin: null,
     restorable: 0, warnings: [], instances: await listInstances(test.store), images: [],
   }, NOW_MS)
 
   it('tells what is hibernated, and why something is down that nobody stopped', async () => {
     await setUp('stopped', { memory: MEMORY, stateReason: STATE_REASONS.userHibernate })
-    expect(await shown()).toMatch(/stopped \(hibernated\) +t3.micro/)
+    expect(await shown()).toMatch(/stopped \(hibernated\) +us-east-1a +t3.micro/)
     expect(await shown()).not.toContain('User initiated')
     await becomes('pending')()
     await becomes('stopped', { stateReason: { code: 'Server.InternalError', message: 'Server.InternalError: it is damaged' } })()

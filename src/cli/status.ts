@@ -1,11 +1,13 @@
 import type { Command } from 'commander'
 import { existsSync } from 'node:fs'
 import { systemClock } from '../core/clock.ts'
-import type { HostDoc, RecycleBinUse } from '../model/host.ts'
+import { hostDoc, type RecycleBinUse } from '../model/host.ts'
 import { cloudHomeOf, type AnySettings } from '../realm.ts'
 import { listBackups } from './backups.ts'
+import { capacityText, readCapacity, readZones, zoneLines, type CapacityView, type ZoneView } from './capacity.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { listInstances, type InstanceView } from './instances.ts'
+import { nodeOfHome } from './node-of-home.ts'
 import { readRoom, recycleWarnings, roomWarnings, type Room } from './room.ts'
 import { formatDuration, formatMib, formatTable, type Terminal } from './terminal.ts'
 import { describeSerialConsole, endpointOf, readUpRecord, serialConsoleOf, settingsInForce, type SerialConsoleDoor } from './up-record.ts'
@@ -22,18 +24,18 @@ export interface Status {
   region: string
   /** All regions of the cloud, the home's first. */
   regions: string[]
-  host: {
+  /** The machine, and what all of its zones promise. */
+  host: (CapacityView & {
     engine: string
     accelerator: string
     acceleratorReason: string
     cpus: number
     memoryMib: number
-    /** What may be promised to instances, and what is. */
-    nominal: { vcpus: number; memoryMib: number }
-    used: { vcpus: number; memoryMib: number }
     /** The most one guest gets. */
     guestLimits: { vcpus: number; memoryMib: number }
-  } | null
+  }) | null
+  /** What each zone promises, and the hosts that are its shares of the machine. */
+  zones: ZoneView[]
   /** What is left on the disk of the home and of the machine's memory. */
   room: Room | null
   /** What of the disk only the recycle bin holds, and may hold; null while it is empty. */
@@ -63,17 +65,19 @@ export function readStatus(settings: AnySettings): Promise<Status> {
     const up = readUpRecord(cloudHomeOf(settings))
     const cloud = up ? up.record.settings : settings
     const isUp = up?.isRunning === true && up.record.isReady
-    const { host, images } = await store.read(async (db) => ({
-      host: await db.selectFrom('hosts').selectAll().executeTakeFirst(),
-      images: await db
-        .selectFrom('images').select(['image_id as imageId', 'name', 'state'])
-        .where('binned_ms', 'is', null).orderBy('created_ms', 'desc').execute(),
-    }))
-    const doc = host && (JSON.parse(host.doc) as HostDoc)
-    const promised = host && {
-      nominal: { vcpus: host.vcpus, memoryMib: host.memory_mib },
-      used: { vcpus: host.vcpus_used, memoryMib: host.memory_mib_used },
-    }
+    const { node, capacity, zones, images } = await store.read(async (db) => {
+      const found = await nodeOfHome(db, settings.home)
+      return {
+        node: found,
+        capacity: found && await readCapacity(db, found.host_id),
+        zones: found ? await readZones(db, found.host_id) : [],
+        images: await db
+          .selectFrom('images').select(['image_id as imageId', 'name', 'state'])
+          .where('binned_ms', 'is', null).orderBy('created_ms', 'desc').execute(),
+      }
+    })
+    const doc = node && hostDoc(node)
+    const promised = zones.length > 0 ? zones : capacity && [capacity]
     const recycleBin = doc?.recycleBin ?? null
     const room = existsSync(settings.home) ? readRoom(settings.home) : null
     return {
@@ -82,12 +86,13 @@ export function readStatus(settings: AnySettings): Promise<Status> {
       endpoint: up && isUp ? endpointOf(up.record.settings) : null,
       serialConsole: (up && isUp && serialConsoleOf(settingsInForce(settings))) || null,
       processes: up?.isRunning ? { up: up.record.supervisor.pid, ...up.record.children } : {},
-      region: host?.region ?? settings.region,
+      region: node?.region ?? settings.region,
       regions: [cloud.region, ...(cloud.moreRegions ?? [])],
-      host: doc && promised ? {
+      host: doc && capacity ? {
         engine: doc.engine, accelerator: doc.accelerator, acceleratorReason: doc.acceleratorReason,
-        cpus: doc.cpus, memoryMib: doc.memoryMib, ...promised, guestLimits: doc.guestLimits,
+        cpus: doc.cpus, memoryMib: doc.memoryMib, ...capacity, guestLimits: doc.guestLimits,
       } : null,
+      zones,
       room,
       recycleBin,
       restorable: (await listBackups(store)).filter((each) => each.obstacle === null).length,
@@ -102,7 +107,7 @@ export function readStatus(settings: AnySettings): Promise<Status> {
 export function formatStatus(status: Status, nowMs: number): string {
   const parts = [cloudLines(status).join('\n')]
   parts.push(status.instances.length === 0 ? 'no instances' : formatTable([
-    ['INSTANCE', 'NAME', 'STATE', 'TYPE', 'GOT', 'PRIVATE', 'PUBLIC', 'LAUNCHED'],
+    ['INSTANCE', 'NAME', 'STATE', 'ZONE', 'TYPE', 'GOT', 'PRIVATE', 'PUBLIC', 'LAUNCHED'],
     ...status.instances.map((each) => instanceRow(each, nowMs)),
   ]))
   const reasons = status.instances.flatMap(({ instanceId, state, reason }) =>
@@ -115,7 +120,7 @@ export function formatStatus(status: Status, nowMs: number): string {
 }
 
 function cloudLines(status: Status): string[] {
-  const { home, isUp, endpoint, serialConsole, processes, region, regions, host, room, recycleBin, restorable, warnings } = status
+  const { home, isUp, endpoint, serialConsole, processes, region, regions, host, zones, room, recycleBin, restorable, warnings } = status
   const pids = Object.entries(processes).map(([name, pid]) => `${name} ${pid ?? 'down'}`).join(', ')
   const state = isUp ? `up at ${endpoint}` : Object.keys(processes).length > 0 ? 'starting' : 'down'
   const lines = [
@@ -125,16 +130,13 @@ function cloudLines(status: Status): string[] {
   ]
   if (!host) return lines
   const engine = host.engine === 'sim' ? 'sim' : `${host.engine}, ${host.accelerator}`
-  const left = {
-    vcpus: host.nominal.vcpus - host.used.vcpus, memory: formatMib(host.nominal.memoryMib - host.used.memoryMib),
-  }
   return [
     ...lines,
     `engine    ${engine}: ${host.acceleratorReason}`,
     `host      ${host.cpus} CPUs, ${formatMib(host.memoryMib)}; one guest gets at most ${host.guestLimits.vcpus} vCPUs, `
       + formatMib(host.guestLimits.memoryMib),
-    `promised  ${host.used.vcpus} of ${host.nominal.vcpus} vCPUs, `
-      + `${formatMib(host.used.memoryMib)} of ${formatMib(host.nominal.memoryMib)}; ${left.vcpus} vCPUs, ${left.memory} are left`,
+    `promised  ${capacityText(host)}`,
+    ...zoneLines(zones),
     ...(room ? [`room      ${formatMib(room.disk.freeMib)} of ${formatMib(room.disk.totalMib)} of disk free, `
       + `${formatMib(room.memory.availableMib)} of ${formatMib(room.memory.totalMib)} of memory available`] : []),
     ...(recycleBin ? [`recycled  ${formatMib(recycleBin.heldMib)} of at most ${formatMib(recycleBin.budgetMib)} in the recycle bin`] : []),
@@ -146,7 +148,7 @@ function cloudLines(status: Status): string[] {
 function instanceRow(each: InstanceView, nowMs: number): string[] {
   const granted = each.granted ? `${each.granted.vcpus} vCPU, ${formatMib(each.granted.memoryMib)}` : 'all of it'
   return [
-    each.instanceId, each.name ?? '-', stateText(each), each.type, each.state === 'running' ? granted : '-', each.privateIp ?? '-', each.publicIp ?? '-', `${formatDuration(nowMs - each.launchMs)} ago`,
+    each.instanceId, each.name ?? '-', stateText(each), each.zone, each.type, each.state === 'running' ? granted : '-', each.privateIp ?? '-', each.publicIp ?? '-', `${formatDuration(nowMs - each.launchMs)} ago`,
   ]
 }
 

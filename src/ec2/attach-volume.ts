@@ -3,6 +3,7 @@ import { ApiError } from '../core/errors.ts'
 import { MAX_DISKS } from '../hypervisor/driver.ts'
 import { freeVolume } from '../model/free-volume.ts'
 import { instanceDoc } from '../model/instance.ts'
+import { nodeOf } from '../model/layer.ts'
 import { changeVolumeDoc } from '../model/volume.ts'
 import { isDataDevice, isSameDevice } from '../model/volume-device.ts'
 import { attachmentToWire } from '../model/volume-wire.ts'
@@ -34,7 +35,7 @@ export async function attachVolume(context: Context, input: AttachVolumeRequest)
     throw incorrectVolumeState(`Instance '${instance.instance_id}' is not 'running'.`)
   }
   refuseHibernated(instance, 'what is attached to it')
-  checkPlace(row, instance)
+  await checkPlace(context, row, instance)
   await checkRoom(context, instance, device)
   const isAtOnce = instance.state === 'stopped'
   const change = {
@@ -46,17 +47,19 @@ export async function attachVolume(context: Context, input: AttachVolumeRequest)
   return attachmentToWire({ ...row, ...change, attach_state: 'attaching' })
 }
 
-function checkPlace(row: VolumeTable, instance: InstanceTable): void {
+/** Whichever host of the zone has made its files, every host of that node can use them. */
+async function checkPlace({ db }: Context, row: VolumeTable, instance: InstanceTable): Promise<void> {
   if (row.zone !== instance.zone) {
     throw new ApiError(
       'InvalidVolume.ZoneMismatch',
       `The volume '${row.volume_id}' is not in the same availability zone as instance '${instance.instance_id}'`,
     )
   }
-  if (row.host_id === instance.host_id) return
+  const nodeId = await nodeOf(db, row.host_id)
+  if (nodeId === instance.node_id) return
   throw new ApiError(
     'UnsupportedOperation',
-    `The volume '${row.volume_id}' is on the host ${row.host_id} and the instance '${instance.instance_id}' on ${instance.host_id}; ` +
+    `The volume '${row.volume_id}' is on the node ${nodeId} and the instance '${instance.instance_id}' on ${instance.node_id}; ` +
       'make a snapshot of it, and a volume of that.',
   )
 }

@@ -9,7 +9,7 @@ import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
 import type { PrepareAmbient } from './operation.ts'
 import { invalidValue, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
-import { pickHost } from './pick-host.ts'
+import { pickNode } from './pick-host.ts'
 import { RESOURCE_KINDS } from './resources.ts'
 import { checkDescription, requireVisibleSnapshot } from './snapshot-rows.ts'
 import { insertTags, parseTagSpecifications, toWireTags } from './tags.ts'
@@ -131,7 +131,7 @@ export async function insertCopy(context: Context, copy: SnapshotCopy): Promise<
 /** A layer that is to hold what a snapshot of another region does; the agent of this region copies it. */
 async function insertForeignCopy(context: Context, { source, layer, kmsKeyId }: SnapshotCopy, region: string): Promise<LayerTable> {
   const { db, account, nowMs } = context
-  const hostId = await pickHost(context)
+  const hostId = await pickNode(context)
   if (hostId === undefined) throw new ApiError('InsufficientCapacity', 'No host of this region has registered yet.', 500)
   const copy = await insertLayer(context, {
     account, hostId, parent: null, state: 'filling', sizeGib: layer.size_gib,

@@ -12,7 +12,7 @@ import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
 import { forgetEndedGateways, loadNatGateway } from './nat-gateways.ts'
 import { checkEnum, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
-import { pickHost } from './pick-host.ts'
+import { pickNode } from './pick-host.ts'
 import { wakeVpc } from './security-group-lookup.ts'
 import { requireSubnet } from './subnet-lookup.ts'
 import { insertTags, parseTagSpecifications } from './tags.ts'
@@ -127,9 +127,9 @@ async function surroundings({ db }: Context, { subnet, address }: Request): Prom
   return { code: 'Resource.AlreadyAssociated', message: `Elastic IP address ${address.allocation_id} is already associated` }
 }
 
-/** A NAT gateway takes no capacity: it goes to the host that has most to spare. */
+/** A NAT gateway takes no capacity: it goes to the node that has most to spare. */
 async function requireHost(context: Context): Promise<string> {
-  const hostId = await pickHost(context)
+  const hostId = await pickNode(context)
   if (hostId === undefined) throw new ApiError('InsufficientCapacity', 'There is no host yet that could carry a NAT gateway.', 500)
   return hostId
 }

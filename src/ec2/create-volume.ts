@@ -35,7 +35,7 @@ export async function createVolume(context: Context, input: CreateVolumeRequest)
   if (earlier) return repeated(context, earlier, input.ClientToken ?? '')
   const snapshot = input.SnapshotId ? await requireSnapshotToUse(context, input.SnapshotId) : undefined
   const volume = await requestedVolume(context, input, snapshot)
-  await insertVolume(context, volume, { hostId: await hostFor(context, snapshot), zone, attachment: null }, tags, volumeId)
+  await insertVolume(context, volume, { hostId: await hostFor(context, zone, snapshot), zone, attachment: null }, tags, volumeId)
   return wireOf(context, volumeId)
 }
 
@@ -81,10 +81,9 @@ export function smallerThanSnapshot(sizeGib: number, snapshotId: string, leastGi
   return `Volume of size ${sizeGib}GB is smaller than snapshot '${snapshotId}', expect size>= ${leastGib}GB`
 }
 
-/** Where its snapshot is; an empty one on the host with the most room. */
-async function hostFor(context: Context, snapshot: SnapshotTable | undefined): Promise<string> {
+async function hostFor(context: Context, zone: string, snapshot: SnapshotTable | undefined): Promise<string> {
   const layer = await layerUnder(context.db, snapshot?.snapshot_id ?? null)
-  const hostId = layer?.host_id ?? (await pickHost(context))
+  const hostId = await pickHost(context, zone, layer)
   if (hostId === undefined) throw new ApiError('InsufficientVolumeCapacity', 'There is no host yet that could carry a volume.', 500)
   return hostId
 }

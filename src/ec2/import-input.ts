@@ -6,6 +6,7 @@ import { FORMAT_NAMES, type ImportDisk } from '../model/import-task.ts'
 import type { DiskFormat } from '../volumes/driver.ts'
 import type { Context } from './context.ts'
 import { invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
+import { pickNode } from './pick-host.ts'
 
 const HINT = 'Put the disk into the import folder of the host and name it by file:///…, '
   + 'or use hearth image import, which takes any file or URL.'
@@ -57,11 +58,9 @@ function formatOf(name: string | undefined, parameter: string): DiskFormat | nul
   return format
 }
 
-/** The host that an import runs on: the one of the region that has most to spare. */
-export async function importHost({ db, region }: Pick<Context, 'db' | 'region'>): Promise<string> {
-  const hosts = await db
-    .selectFrom('hosts').select(['host_id', 'memory_mib', 'memory_mib_used']).where('region', '=', region).execute()
-  const [first] = hosts.toSorted((a, b) => (b.memory_mib - b.memory_mib_used) - (a.memory_mib - a.memory_mib_used))
-  if (!first) throw new ApiError('InsufficientCapacity', 'There is no host yet that could import a disk.', 500)
-  return first.host_id
+/** The node that an import runs on: what is imported belongs to no zone. */
+export async function importHost(context: Pick<Context, 'db' | 'region'>): Promise<string> {
+  const nodeId = await pickNode(context)
+  if (nodeId === undefined) throw new ApiError('InsufficientCapacity', 'There is no host yet that could import a disk.', 500)
+  return nodeId
 }

@@ -41,6 +41,8 @@ export async function startInstances(context: Context, input: StartInstancesRequ
     await context.db
       .updateTable('instances').set({ launch_ms: context.nowMs, holds_capacity: 1, ...place }).where('instance_id', '=', row.instance_id).execute()
     return mustMove(context, row, 'pending', {
+      // The host that it was on is told, and hands it over.
+      ...(place.host_id === row.host_id ? {} : { movedFrom: row.host_id }),
       stateReason: null, stateTransitionReason: '', startFailures: 0, force: false, hibernate: false, skipOsShutdown: false,
     })
   })

@@ -7,6 +7,7 @@ import {
   modificationDoc, modificationToWire, type VolumeModificationDoc, type VolumeShape,
 } from '../model/volume-modification.ts'
 import { isBootable, VOLUME_TYPES, volumePerformance, type VolumeTypeName } from '../model/volume-type.ts'
+import { wakeInstance } from '../model/wake-instance.ts'
 import { insertRow } from '../store/prepared.ts'
 import type { InstanceTable, VolumeModificationTable, VolumeTable } from '../store/schema.ts'
 import { enqueue } from '../store/work.ts'
@@ -55,8 +56,8 @@ export async function modifyVolume(context: Context, input: ModifyVolumeRequest)
   }
   await db.deleteFrom('volume_modifications').where('volume_id', '=', row.volume_id).execute()
   await insertRow(db, 'volume_modifications', { ...modification })
-  const isFree = row.instance_id === null
-  await enqueue(db, { kind: isFree ? 'volume' : 'instance', id: row.instance_id ?? row.volume_id, hostId: row.host_id }, nowMs)
+  if (row.instance_id === null) await enqueue(db, { kind: 'volume', id: row.volume_id, hostId: row.host_id }, nowMs)
+  else await wakeInstance(db, row.instance_id, nowMs)
   return { VolumeModification: modificationToWire(modification) }
 }
 

@@ -5,11 +5,11 @@ import type {
 import { instanceDoc } from '../model/instance.ts'
 import { volumeDoc } from '../model/volume.ts'
 import { isAttached } from '../model/volume-wire.ts'
+import { wakeInstance } from '../model/wake-instance.ts'
 import { zoneIdOf } from '../model/zone.ts'
 import { preparedIn } from '../store/prepared.ts'
 import type { VolumeTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
-import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
 import { compileFilters, filterText as text, withoutValue, type FilterFields } from './filters.ts'
 import { paginate, refuseIdsWithMaxResults, timeKey } from './pagination.ts'
@@ -138,8 +138,6 @@ const FIELDS: FilterFields<VolumeStatusItem> = {
 export async function enableVolumeIO(context: Context, input: EnableVolumeIORequest): Promise<Record<string, never>> {
   const row = await requireVolume(context, input.VolumeId)
   if (row.state === 'error') throw incorrectVolumeState(`The volume '${row.volume_id}' is in the 'error' state.`)
-  if (row.instance_id !== null) {
-    await enqueue(context.db, { kind: 'instance', id: row.instance_id, hostId: row.host_id }, context.nowMs)
-  }
+  if (row.instance_id !== null) await wakeInstance(context.db, row.instance_id, context.nowMs)
   return {}
 }

@@ -1,6 +1,7 @@
 import { prepared } from '../store/prepared.ts'
 import type { Db, Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
+import { adopt } from './adopt.ts'
 
 /** What an agent says of the host it runs on. */
 export interface HostRegistration {
@@ -9,6 +10,8 @@ export interface HostRegistration {
   nodeId: string
   /** Null for the computer itself. */
   zone: string | null
+  /** All hosts of the node, in order; the first of a zone takes over what hosts of it had that are not among them. */
+  hosts: readonly { hostId: string; zone: string }[]
   region: string
   /** Nominal capacity, overcommit included. */
   vcpus: number
@@ -49,15 +52,16 @@ export function hostDoc(row: { doc: string }): HostDoc {
 export class HostLostError extends Error {}
 
 /**
- * Writes the host's row with the next epoch, which fences every earlier agent of it. Where the host was restarted since the
- * last agent, no port is in force any more, and whoever needs one waits for it.
+ * Writes the host's row with the next epoch, which fences every earlier agent of it. Where a node was restarted since its
+ * last agent, no port is in force any more, and whoever needs one waits for it. What belongs to hosts that are no more goes
+ * over to those that are.
  */
 export function registerHost(store: Store, host: HostRegistration, nowMs: number): Promise<number> {
   return store.transaction('host.register', async (db) => {
     const row = await db.selectFrom('hosts').select(['epoch', 'doc']).where('host_id', '=', host.hostId).executeTakeFirst()
     const lastBootId = row && hostDoc(row).bootId
     // Agents of earlier versions did not say in which run they were.
-    if (lastBootId !== undefined && lastBootId !== host.doc.bootId) await losePorts(db, host.hostId, nowMs)
+    if (host.zone === null && lastBootId !== undefined && lastBootId !== host.doc.bootId) await losePorts(db, host.hostId, nowMs)
     const epoch = (row?.epoch ?? 0) + 1
     const values = {
       epoch, node_id: host.nodeId, zone: host.zone, region: host.region, vcpus: host.vcpus, memory_mib: host.memoryMib, heartbeat_ms: nowMs,
@@ -65,6 +69,7 @@ export function registerHost(store: Store, host: HostRegistration, nowMs: number
     }
     if (row) await db.updateTable('hosts').set(values).where('host_id', '=', host.hostId).execute()
     else await db.insertInto('hosts').values({ host_id: host.hostId, vcpus_used: 0, memory_mib_used: 0, zone_revision: 0, ...values }).execute()
+    await adopt(db, host, nowMs)
     return epoch
   })
 }

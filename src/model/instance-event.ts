@@ -73,6 +73,11 @@ export async function insertEvent(
   return row
 }
 
+/** The instance that an event is planned for. */
+export async function instanceOfEvent(db: Db, eventId: string): Promise<string | undefined> {
+  return (await db.selectFrom('instance_events').select('instance_id').where('event_id', '=', eventId).executeTakeFirst())?.instance_id
+}
+
 /** Has the event looked at, at `dueMs` or before. */
 export function enqueueEvent(db: Db, eventId: string, instance: Pick<InstanceTable, 'host_id'>, dueMs: number): Promise<void> {
   return enqueue(db, { kind: 'event', id: eventId, hostId: instance.host_id }, dueMs)

@@ -106,6 +106,8 @@ export interface InstanceDoc {
   statusReports?: StatusReport[]
   /** The last diagnostic interrupt that was asked for. */
   interrupt?: InterruptRequest
+  /** The host that it was on before, whose agent may be at work on it still; null, or absent, once that has handed it over. */
+  movedFrom?: string | null
   /** What it asks for of its place; absent for nothing. */
   placement?: PlacementWish
   options: InstanceOptions

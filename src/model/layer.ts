@@ -92,7 +92,7 @@ export async function insertLayer(ambient: { db: Db; random: Random; nowMs: numb
 
 /**
  * A layer that is to hold what `layer` shows, standing alone, under that key or (null) plain; it is filled in the
- * background, and keeps what it is made of until then.
+ * background, and keeps what it is made of until then. It belongs to no zone, and so to the node.
  */
 export async function insertLayerCopy(
   ambient: { db: Db; random: Random; nowMs: number },
@@ -100,11 +100,20 @@ export async function insertLayerCopy(
   { account, kmsKeyId }: { account: string; kmsKeyId: string | null },
 ): Promise<LayerTable> {
   const copy = await insertLayer(ambient, {
-    account, hostId: layer.host_id, parent: null, state: 'filling', sizeGib: layer.size_gib,
+    account, hostId: await nodeOf(ambient.db, layer.host_id), parent: null, state: 'filling', sizeGib: layer.size_gib,
     doc: { source: { layerId: layer.layer_id }, ...(kmsKeyId === null ? {} : { kmsKeyId }) },
   })
   await enqueue(ambient.db, { kind: 'layer', id: copy.layer_id, hostId: copy.host_id }, ambient.nowMs)
   return copy
+}
+
+const nodeOfHost = prepared((db, hostId: string) => db.selectFrom('hosts').select('node_id').where('host_id', '=', hostId))
+
+/** The node that a host is a share of. */
+export async function nodeOf(db: Db, hostId: string): Promise<string> {
+  const [row] = await nodeOfHost(db, hostId)
+  if (!row) throw new Error(`there is no host ${hostId}`)
+  return row.node_id
 }
 
 /** A layer and all that are under it, from the top. */

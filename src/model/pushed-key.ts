@@ -43,6 +43,11 @@ export async function pushKey(
   return true
 }
 
+/** The instance that a key lets into. */
+export async function instanceOfPushedKey(db: Db, keyId: string): Promise<string | undefined> {
+  return (await db.selectFrom('pushed_keys').select('instance_id').where('key_id', '=', keyId).executeTakeFirst())?.instance_id
+}
+
 function isSameKey(row: PushedKeyTable, key: PushedKey): boolean {
   return row.kind === key.kind && row.os_user === key.os_user && row.public_key === key.public_key
 }

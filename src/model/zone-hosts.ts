@@ -1,33 +1,5 @@
 import type { Db } from '../store/store.ts'
 
-/**
- * Which hosts of a zone an agent is needed for: the first `wanted` of `hostIds`, and of the others those that hold something
- * still, though they promise no more.
- */
-export async function hostsInUse(
-  db: Db,
-  hostIds: readonly string[],
-  wanted: number,
-): Promise<{ hostId: string; isWanted: boolean }[]> {
-  const others = hostIds.slice(wanted)
-  const occupied = others.length === 0 ? new Set<string>() : await occupiedOf(db, others)
-  return [
-    ...hostIds.slice(0, wanted).map((hostId) => ({ hostId, isWanted: true })),
-    ...others.filter((hostId) => occupied.has(hostId)).map((hostId) => ({ hostId, isWanted: false })),
-  ]
-}
-
-async function occupiedOf(db: Db, hostIds: readonly string[]): Promise<Set<string>> {
-  const found = [
-    await db.selectFrom('instances').select('host_id').distinct().where('host_id', 'in', hostIds).where('state', '!=', 'terminated').execute(),
-    await db.selectFrom('volumes').select('host_id').distinct().where('host_id', 'in', hostIds).execute(),
-    await db.selectFrom('layers').select('host_id').distinct().where('host_id', 'in', hostIds).execute(),
-    await db.selectFrom('dedicated_hosts').select('host_id').distinct().where('host_id', 'in', hostIds).where('state', '=', 'available').execute(),
-    await db.selectFrom('capacity_reservation_hosts').select('host_id').distinct().where('host_id', 'in', hostIds).where('reserved', '>', 0).execute(),
-  ]
-  return new Set(found.flat().map((row) => row.host_id))
-}
-
 /** What of a zone stands in the way of leaving it out, by ids. */
 export interface ZoneContent {
   zone: string
@@ -39,8 +11,10 @@ export interface ZoneContent {
   reservations: string[]
 }
 
-/** What these hosts have in zones other than `zones`: everything that cannot be without its zone. */
-export async function contentBeyond(db: Db, hostIds: readonly string[], zones: readonly string[]): Promise<ZoneContent[]> {
+/** What a node has in zones other than `zones`: everything that cannot be without its zone. */
+export async function contentBeyond(db: Db, nodeId: string, zones: readonly string[]): Promise<ZoneContent[]> {
+  const rows = await db.selectFrom('hosts').select('host_id').where('node_id', '=', nodeId).execute()
+  const hostIds = [nodeId, ...rows.map((row) => row.host_id)]
   const instances = await db
     .selectFrom('instances').select(['instance_id as id', 'zone']).where('state', '!=', 'terminated').where('zone', 'not in', zones)
     .where('host_id', 'in', hostIds).orderBy('instance_id').execute()
@@ -66,7 +40,7 @@ export async function contentBeyond(db: Db, hostIds: readonly string[], zones: r
   }))
 }
 
-/** Hosts of a node that nobody runs any more promise nothing, so that nothing is placed on them; their rows stay. */
+/** Hosts of a node that nobody runs any more promise nothing, so that nothing is placed on them before others have taken over from them. */
 export async function retireHosts(db: Db, nodeId: string, inUse: readonly string[]): Promise<void> {
   await db
     .updateTable('hosts').set({ vcpus: 0, memory_mib: 0 }).where('node_id', '=', nodeId).where('host_id', '!=', nodeId)

@@ -6,6 +6,7 @@ import type { InstanceTable } from '../store/schema.ts'
 import { restWorkOf } from './attached-volumes.ts'
 import { attend, attentionOf } from './attend.ts'
 import { destroyThen } from './end-machine.ts'
+import { handOverInstance } from './hand-over.ts'
 import { hibernate } from './hibernate.ts'
 import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
 import { forgetMemory, loadMemory, release } from './load-memory.ts'
@@ -37,6 +38,9 @@ async function reconcile(options: InstanceReconcilerOptions, instanceId: string)
     return DONE
   }
   const { row, doc, interfaces, volumes } = loaded
+  if (row.host_id !== options.hostId) return handOverInstance(options, options, instanceId)
+  // The host that it was on before marks it due when it has let go of it.
+  if (doc.movedFrom) return DONE
   const step = planInstance({
     state: row.state,
     doc,

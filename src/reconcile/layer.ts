@@ -9,6 +9,7 @@ import type { Db, Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import type { Volumes } from '../volumes/driver.ts'
 import { createFiller, type Filler, type RegionSources } from './fill-layer.ts'
+import { handOver } from './hand-over.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
 
 export interface LayerReconcilerOptions {
@@ -18,6 +19,7 @@ export interface LayerReconcilerOptions {
   log: Logger
   volumes: Volumes
   keys: Keys
+  hostId: string
   /** Where snapshots can be copied from; nowhere unless given. */
   otherRegions?: RegionSources | undefined
 }
@@ -33,7 +35,7 @@ export function createLayerReconciler(options: LayerReconcilerOptions): Reconcil
         await options.volumes.ensureDeleted(layerId)
         return DONE
       }
-      return take(options, filler, row)
+      return row.host_id === options.hostId ? take(options, filler, row) : handOver(options, 'layer', layerId, row.host_id)
     },
   }
 }

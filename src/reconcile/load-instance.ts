@@ -26,6 +26,7 @@ export interface InstanceReconcilerOptions {
   volumes: Pick<Volumes, 'pathOf' | 'ensureSize'>
   keys: Keys
   limits: HostLimits
+  hostId: string
   /** Which run of the host this is; machines of another one ended with it. */
   hostBootId: string
   /** When the machine last woke from sleep; deadlines of guests that were under way begin anew then. */

@@ -41,9 +41,10 @@ export interface LoopOptions {
   /** Called when the loop met an error that it must not survive: a crash point, or a lost host. */
   onFatal: (error: unknown) => void
   concurrency?: number
+  /** Longest time without a look at the table, hint or not; a second unless given. */
+  scanIntervalMs?: number
 }
 
-/** Longest time without a look at the table, hint or not. */
 const SCAN_INTERVAL_MS = 1000
 const BACKOFF_MS = { first: 200, most: 30_000 }
 
@@ -70,7 +71,10 @@ export class ReconcileLoop {
   }
 
   start(): void {
-    this.#options.store.onCommit(() => this.hint())
+    const { store, hostId } = this.#options
+    store.onCommit((hostIds) => {
+      if (!hostIds || hostIds.has(hostId)) this.hint()
+    })
     this.hint()
   }
 
@@ -115,14 +119,17 @@ export class ReconcileLoop {
 
   /** Resolves when nothing runs and nothing is due within `horizonMs`. */
   async settled(horizonMs: number): Promise<void> {
-    const { clock } = this.#options
-    this.hint()
-    while (!this.#stopped) {
-      // Nothing was committed since that scan: it would have been a hint.
-      if (this.#isIdle() && (this.#nextDueMs === undefined || this.#nextDueMs > clock.now() + horizonMs)) return
-      // Every scan and every run wakes the waiters, and a scan comes at least once a second.
+    while (!this.isSettled(horizonMs)) {
+      // Every scan and every run wakes the waiters, and a scan comes when the next is due.
       await new Promise<void>((resolve) => this.#idleWaiters.push(resolve))
     }
+  }
+
+  /** Whether nothing runs and nothing is due within `horizonMs`. */
+  isSettled(horizonMs: number): boolean {
+    if (this.#stopped) return true
+    // Nothing was committed since the last scan: it would have been a hint.
+    return this.#isIdle() && (this.#nextDueMs === undefined || this.#nextDueMs > this.#options.clock.now() + horizonMs)
   }
 
   #isIdle(): boolean {
@@ -143,7 +150,7 @@ export class ReconcileLoop {
   }
 
   async #scan(): Promise<void> {
-    const { store, clock, hostId, concurrency = 16 } = this.#options
+    const { store, clock, hostId, concurrency = 16, scanIntervalMs = SCAN_INTERVAL_MS } = this.#options
     this.#timer?.cancel()
     const limit = concurrency + this.#inFlight.size
     this.#endedSinceScan.clear()
@@ -168,7 +175,7 @@ export class ReconcileLoop {
     this.#nextDueMs = next[0]?.due_ms
     // What is due and was not taken is taken when a run ends; only what is not due yet needs the clock.
     const nextMs = due.length > 0 ? undefined : next[0]?.due_ms
-    const delayMs = nextMs === undefined ? SCAN_INTERVAL_MS : Math.min(SCAN_INTERVAL_MS, nextMs - nowMs)
+    const delayMs = nextMs === undefined ? scanIntervalMs : Math.min(scanIntervalMs, nextMs - nowMs)
     this.#timer?.cancel()
     this.#timer = clock.after(Math.max(0, delayMs), () => this.hint())
   }

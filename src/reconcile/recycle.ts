@@ -24,6 +24,7 @@ export interface RecycleOptions {
   clock: Clock
   log: Logger
   volumes: Pick<Volumes, 'usage'>
+  /** The node, whose hosts' data all are on one disk. */
   hostId: string
   /** What the bin may hold; null for the default. */
   budgetGib: number | null
@@ -85,16 +86,17 @@ function earlier(a: number | undefined, b: number | undefined): number | undefin
 
 type Bin = Pick<RecycleWorld, 'items' | 'parentOf' | 'inUse'> & { told: RecycleBinUse | undefined }
 
-/** What is in the bin, and, where anything is, the layers of this host and who refers to them. */
+/** What is in the bin, and, where anything is, the layers of this node and who refers to them. */
 async function loadBin(db: Db, hostId: string): Promise<Bin> {
   const host = await db.selectFrom('hosts').select('doc').where('host_id', '=', hostId).executeTakeFirst()
   const told = host && (JSON.parse(host.doc) as HostDoc).recycleBin
   const items = await binnedItems(db)
   if (items.length === 0) return { items, parentOf: new Map(), inUse: [], told }
-  const layers = await db.selectFrom('layers').select(['layer_id', 'parent_id']).where('host_id', '=', hostId).execute()
+  const ofNode = db.selectFrom('hosts').select('host_id').where('node_id', '=', hostId)
+  const layers = await db.selectFrom('layers').select(['layer_id', 'parent_id']).where('host_id', 'in', ofNode).execute()
   const volumes = await db
     .selectFrom('volumes').select(['layer_id', 'next_layer_id'])
-    .where('host_id', '=', hostId).where('binned_ms', 'is', null).execute()
+    .where('host_id', 'in', ofNode).where('binned_ms', 'is', null).execute()
   const snapshots = await db.selectFrom('snapshots').select('layer_id').where('binned_ms', 'is', null).execute()
   return {
     items, told,

@@ -6,72 +6,98 @@ import type { LayerTable, VolumeTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import type { Volumes } from '../volumes/driver.ts'
+import type { Self } from './hand-over.ts'
 import { RECYCLE_BIN } from './recycle.ts'
 
 /** Marks made in one transaction; more would keep other callers waiting. */
 const ITEMS_AT_ONCE = 250
 
-/**
- * Compares the host with the database from scratch: everything the database knows of this host and
- * everything the drivers see is marked due. What exists without a row is garbage (rows are written
- * before anything exists), and its reconciler removes it. Runs when an agent starts and now and
- * then after.
- */
-export async function resync(options: {
+export interface ResyncOptions extends Self {
   store: Store
   clock: Clock
-  hypervisor: Hypervisor
-  network: Network
-  volumes: Volumes
-  hostId: string
-}): Promise<void> {
-  const { store, clock, hostId } = options
-  const machines = await options.hypervisor.list()
-  const vpcs = await options.network.list()
-  const layers = await options.volumes.list()
+  hypervisor: Pick<Hypervisor, 'list'>
+  network: Pick<Network, 'list'>
+  volumes: Pick<Volumes, 'list'>
+}
+
+/**
+ * Compares a host with the database from scratch: what the database knows of it, and where it and the world may disagree,
+ * is marked due. All hosts of a node see the same folders and processes, so the node alone looks for what exists without a
+ * row, of any host: that is garbage (rows are written before anything exists, and deleted after it), and its reconciler
+ * removes it. Runs when an agent starts and now and then after.
+ *
+ * @returns the host's instances that are not terminated.
+ */
+export async function resync(options: ResyncOptions): Promise<ReadonlySet<string>> {
+  const { store, hostId, isNode } = options
   const due: Due = {
-    // What exists without a row is garbage, unless it turns up below.
-    instance: new Set(machines), volume: new Set(), layer: new Set(layers), vpc: new Set(vpcs), images: new Set(['built']),
-    recycle: new Set([RECYCLE_BIN]), event: new Set(await scheduledEvents(store, hostId)),
+    instance: new Set(), volume: new Set(), layer: new Set(), vpc: new Set(), images: new Set(), recycle: new Set(),
+    event: new Set(await scheduledEvents(store, hostId)),
   }
-  for await (const page of inPages({ store, clock }, (db, after, limit) =>
-    db.selectFrom('instances').select(['instance_id', 'host_id', 'vpc_id', 'state'])
-      .where('instance_id', '>', after).orderBy('instance_id').limit(limit).execute(), (row) => row.instance_id)) {
-    for (const row of page) {
-      // A terminated instance keeps its folder, for the console, until it is purged.
-      if (row.state === 'terminated') due.instance.delete(row.instance_id)
-      else if (row.host_id === hostId) {
-        due.instance.add(row.instance_id)
-        if (row.vpc_id !== null) due.vpc.add(row.vpc_id)
-      }
-    }
+  if (isNode) {
+    // Listed before rows are read: whatever is listed and is not garbage has a row by then.
+    due.instance = new Set(await options.hypervisor.list())
+    due.vpc = new Set(await options.network.list())
+    due.layer = new Set(await options.volumes.list())
+    due.images.add('built')
+    due.recycle.add(RECYCLE_BIN)
+    await addVpcs(options, due)
   }
-  // A VPC may have NAT gateways here and nothing else.
+  const living = await addInstances(options, due)
+  await addVolumes(options, due)
+  await addLayers(options, due)
+  await enqueueAll(options, due)
+  return living
+}
+
+/** VPCs with NAT gateways, which may have nothing else. */
+async function addVpcs({ store, hostId }: ResyncOptions, due: Due): Promise<void> {
   const gateways = await store.read((db) => db
     .selectFrom('nat_gateways').select('vpc_id').distinct()
     .where('host_id', '=', hostId).where('state', 'in', ['pending', 'available', 'deleting']).execute())
   for (const { vpc_id: vpcId } of gateways) due.vpc.add(vpcId)
+}
+
+async function addInstances({ store, clock, hostId, isNode }: ResyncOptions, due: Due): Promise<Set<string>> {
+  const living = new Set<string>()
   for await (const page of inPages({ store, clock }, (db, after, limit) =>
-    db.selectFrom('volumes')
-      .select(['volume_id', 'host_id', 'ready', 'state', 'next_layer_id', 'instance_id', 'revision', 'synced_revision'])
-      .where('volume_id', '>', after).orderBy('volume_id').limit(limit).execute(), (row) => row.volume_id)) {
+    db.selectFrom('instances').select(['instance_id', 'host_id', 'node_id', 'vpc_id', 'state'])
+      .$if(!isNode, (query) => query.where('host_id', '=', hostId))
+      .where('instance_id', '>', after).orderBy('instance_id').limit(limit).execute(), (row) => row.instance_id)) {
     for (const row of page) {
-      // Volumes are looked at only when the row and the file may disagree.
-      if (row.host_id === hostId && isVolumeUnsettled(row)) due.volume.add(row.volume_id)
-      else due.volume.delete(row.volume_id)
+      // Another host's is that host's, and a terminated instance keeps its folder, for the console, until it is purged.
+      due.instance.delete(row.instance_id)
+      if (row.state === 'terminated') continue
+      if (isNode && row.node_id === hostId && row.vpc_id !== null) due.vpc.add(row.vpc_id)
+      if (row.host_id !== hostId) continue
+      due.instance.add(row.instance_id)
+      living.add(row.instance_id)
     }
   }
+  return living
+}
+
+async function addVolumes({ store, clock, hostId }: ResyncOptions, due: Due): Promise<void> {
+  for await (const page of inPages({ store, clock }, (db, after, limit) =>
+    db.selectFrom('volumes')
+      .select(['volume_id', 'ready', 'state', 'next_layer_id', 'instance_id', 'revision', 'synced_revision'])
+      .where('host_id', '=', hostId).where('volume_id', '>', after).orderBy('volume_id').limit(limit).execute(), (row) => row.volume_id)) {
+    // Volumes are looked at only when the row and the file may disagree.
+    for (const row of page) if (isVolumeUnsettled(row)) due.volume.add(row.volume_id)
+  }
+}
+
+async function addLayers({ store, clock, hostId, isNode }: ResyncOptions, due: Due): Promise<void> {
   for await (const page of inPages({ store, clock }, (db, after, limit) =>
     db.selectFrom('layers').select(['layer_id', 'host_id', 'state'])
+      .$if(!isNode, (query) => query.where('host_id', '=', hostId))
       .where('layer_id', '>', after).orderBy('layer_id').limit(limit).execute(), (row) => row.layer_id)) {
     for (const row of page) {
       // Those that are being made are their volumes' business, or that of the images.
-      const isUnsettled = row.host_id === hostId && UNSETTLED_LAYERS.includes(row.state)
-      if (isUnsettled) due.layer.add(row.layer_id)
+      if (row.host_id === hostId && UNSETTLED_LAYERS.includes(row.state)) due.layer.add(row.layer_id)
       else due.layer.delete(row.layer_id)
     }
   }
-  await enqueueAll({ store, clock, hostId }, due)
 }
 
 /** Events of this host's instances that are still to come. */

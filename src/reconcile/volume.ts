@@ -7,12 +7,14 @@ import { recordFrozen } from '../model/freeze.ts'
 import { changeLayerDoc, layerDoc, layerOf, releaseLayer } from '../model/layer.ts'
 import { settleSnapshotsOf } from '../model/snapshot.ts'
 import { changeVolumeDoc } from '../model/volume.ts'
+import { wakeInstance } from '../model/wake-instance.ts'
 import { prepared } from '../store/prepared.ts'
 import type { LayerTable, VolumeTable } from '../store/schema.ts'
 import type { Db, Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import type { Volumes } from '../volumes/driver.ts'
 import { enqueueEquipped } from './equipped.ts'
+import { handOver } from './hand-over.ts'
 import { ensureLayerKey } from './layer-key.ts'
 import { again, DONE, isFatal, recording, type Outcome, type Reconciler } from './loop.ts'
 import { completeModification } from './modification.ts'
@@ -24,6 +26,7 @@ export interface VolumeReconcilerOptions {
   log: Logger
   volumes: Volumes
   keys: Keys
+  hostId: string
 }
 
 /** How often the file of a new volume may fail to be made before the volume is in error. */
@@ -50,7 +53,9 @@ export function createVolumeReconciler(options: VolumeReconcilerOptions): Reconc
   return {
     async reconcile(volumeId) {
       const loaded = await options.store.read((db) => load(db, volumeId))
-      return loaded ? take(options, loaded) : DONE
+      if (!loaded) return DONE
+      const ownerId = loaded.row.host_id
+      return ownerId === options.hostId ? take(options, loaded) : handOver(options, 'volume', volumeId, ownerId)
     },
   }
 }
@@ -168,7 +173,7 @@ async function fail(db: Db, volumeId: string, message: string, nowMs: number): P
   await changeVolumeDoc(db, now.row, { errorMessage: message })
   if (now.next) await releaseLayer(db, now.next.layer_id, nowMs)
   if (now.row.instance_id === null) return
-  await enqueue(db, { kind: 'instance', id: now.row.instance_id, hostId: now.row.host_id }, nowMs)
+  await wakeInstance(db, now.row.instance_id, nowMs)
 }
 
 /** Makes the file that the volume is to go on in. */
@@ -182,7 +187,7 @@ async function makeNext(options: VolumeReconcilerOptions, row: VolumeTable, next
     const [now] = await volumeOf(db, row.volume_id)
     if (now?.next_layer_id !== next.layer_id) return
     if (now.instance_id === null) await recordFrozen({ db, random, nowMs: clock.now() }, [now])
-    else await enqueue(db, { kind: 'instance', id: now.instance_id, hostId: now.host_id }, clock.now())
+    else await wakeInstance(db, now.instance_id, clock.now())
   }, row.instance_id === null ? again(0) : DONE)
 }
 

@@ -11,6 +11,7 @@ const USER = /^(i-[0-9a-f]{8,17})\.port0$/
 export interface Authority {
   store: Store
   clock: Clock
+  /** Machines of all its hosts can be reached from it. */
   nodeId: string
 }
 

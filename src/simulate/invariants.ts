@@ -9,14 +9,16 @@ export async function checkAlways(cloud: SimulatedCloud): Promise<string[]> {
     hosts: await db.selectFrom('hosts').selectAll().execute(),
     used: await db
       .selectFrom('instances')
-      .select((eb) => [eb.fn.sum<number>('vcpus').as('vcpus'), eb.fn.sum<number>('memory_mib').as('memory')])
-      .where('holds_capacity', '=', 1).executeTakeFirstOrThrow(),
+      .select((eb) => ['host_id', eb.fn.sum<number>('vcpus').as('vcpus'), eb.fn.sum<number>('memory_mib').as('memory')])
+      .where('holds_capacity', '=', 1).groupBy('host_id').execute(),
   }))
+  const usedOn = new Map(used.map((row) => [row.host_id, row]))
   // What happened to guests that must not.
   const problems = cloud.host.world.harm.splice(0)
   for (const host of hosts) {
-    if (host.vcpus_used !== (used.vcpus ?? 0) || host.memory_mib_used !== (used.memory ?? 0)) {
-      problems.push(`capacity leaked: ${host.vcpus_used} vCPUs counted, ${used.vcpus ?? 0} in use`)
+    const { vcpus = 0, memory = 0 } = usedOn.get(host.host_id) ?? {}
+    if (host.vcpus_used !== vcpus || host.memory_mib_used !== memory) {
+      problems.push(`capacity leaked on ${host.host_id}: ${host.vcpus_used} vCPUs counted, ${vcpus} in use`)
     }
     if (host.vcpus_used > host.vcpus || host.memory_mib_used > host.memory_mib) problems.push('capacity oversold')
   }

@@ -78,7 +78,7 @@ export async function expireBin({ store, clock }: SimulatedCloud): Promise<void>
       await db.updateTable(table).set({ bin_exit_ms: clock.now() }).where('binned_ms', 'is not', null).execute()
     }
     await db.updateTable('instance_backups').set({ exit_ms: clock.now() }).execute()
-    for (const host of await db.selectFrom('hosts').select('host_id').execute()) {
+    for (const host of await db.selectFrom('hosts').select('host_id').where('zone', 'is', null).execute()) {
       await enqueue(db, { kind: 'recycle', id: 'bin', hostId: host.host_id }, clock.now())
     }
   })

@@ -1,9 +1,8 @@
-import type { Agent } from '../agent.ts'
 import { ApiError, CrashError, messageOf } from '../core/errors.ts'
 import { silentLogger } from '../core/logger.ts'
 import { parseCidr } from '../core/cidr.ts'
 import { withCrashPoints, type CrashPoints } from '../core/crash-points.ts'
-import { seededRandom, type Random } from '../core/random.ts'
+import { pick, seededRandom, type Random } from '../core/random.ts'
 import { VirtualClock } from '../core/virtual-clock.ts'
 import { createDispatch } from '../dispatch.ts'
 import { DEFAULT_ACCOUNT, ensureAccount } from '../model/account.ts'
@@ -11,7 +10,8 @@ import type { ApiCall, Dispatch } from '../protocol/server.ts'
 import { zonesOf } from '../model/zone.ts'
 import { Regions } from '../regions.ts'
 import { readSettings, type Settings } from '../settings.ts'
-import { createSimAgent, createSimHost, type SimDelays, type SimHost } from '../sim-host.ts'
+import { sharesOf, type HostShare } from '../registration.ts'
+import { createSimAgent, createSimHost, SIM_NODE_ID, type SimAgent, type SimDelays, type SimHost } from '../sim-host.ts'
 import { withCommitCrashPoints } from '../store/crash-points.ts'
 import type { ServiceName } from '../protocol/model.ts'
 import { openSqlite } from '../store/sqlite.ts'
@@ -19,8 +19,9 @@ import type { Store } from '../store/store.ts'
 import { createSimImports } from './import-calls.ts'
 import { countCalls } from './count-calls.ts'
 
-/** A host small enough that launches sometimes find no room. */
-const CAPACITY = { cpus: 4, memoryMib: 12_288, guestLimits: { vcpus: 2, memoryMib: 2048 } }
+/** Zones small enough that launches sometimes find no room, of hosts that are full before their zone is. */
+const CAPACITY = { cpus: 2, memoryMib: 8192, guestLimits: { vcpus: 2, memoryMib: 2048 } }
+const HOSTS_PER_ZONE = 2
 
 const DELAYS: SimDelays = {
   guest: { bootMs: [100, 3000], shutdownMs: [0, 5000], unplugMs: [0, 2000], streamMs: [0, 5000] },
@@ -64,7 +65,13 @@ export type CallResult =
   | { kind: 'refused'; code: string }
   | { kind: 'unknown' }
 
-/** One cloud on virtual time: api, agent and host in this process, every choice drawn from one seed. */
+/** An agent as it runs now, which dies apart from the others. */
+interface RunningAgent extends SimAgent {
+  process: MortalProcess
+  isStarted: boolean
+}
+
+/** One cloud on virtual time: api, agents and hosts in this process, every choice drawn from one seed. */
 export class SimulatedCloud {
   readonly random: Random
   readonly clock: VirtualClock
@@ -74,10 +81,9 @@ export class SimulatedCloud {
   /** Deaths so far, for the report. */
   crashes = 0
   mayCrash = false
-  #agent: Agent | undefined
-  #closeDrivers: (() => void) | undefined
-  #process: MortalProcess | undefined
-  #isStarted = false
+  readonly #shares: HostShare[]
+  /** By the id of its host; none for one that is dead. */
+  readonly #agents = new Map<string, RunningAgent>()
   readonly #settled: () => Promise<void>
   readonly #checkIntervalMs: number
 
@@ -87,7 +93,9 @@ export class SimulatedCloud {
     this.#settled = settled
     this.random = seededRandom(seed)
     this.clock = new VirtualClock(this.random, undefined, settled)
-    this.settings = readSettings({ engine: 'sim', home: '/simulated', overcommitVcpus: 4, overcommitMemory: 2 }, {})
+    this.settings = readSettings({ engine: 'sim', home: '/simulated', overcommitVcpus: 4, overcommitMemory: 2, hostsPerZone: HOSTS_PER_ZONE }, {})
+    const { node, hosts } = sharesOf(SIM_NODE_ID, this.settings)
+    this.#shares = [node, ...hosts]
     this.store = store
     this.host = createSimHost(this, DELAYS)
   }
@@ -97,49 +105,49 @@ export class SimulatedCloud {
     const cloud = new SimulatedCloud(seed, store ?? (await openSqlite({ file: ':memory:', durability: 'normal' })), checkIntervalMs)
     const ambient = { clock: cloud.clock, random: cloud.random, zones: zonesOf(cloud.settings) }
     await cloud.store.transaction('setup', (db) => ensureAccount(db, ambient, { accountId: DEFAULT_ACCOUNT, name: 'default' }))
-    cloud.startAgent()
+    for (const share of cloud.#shares) cloud.#startAgent(share)
     await cloud.converge()
     return cloud
   }
 
-  startAgent(): void {
-    const own = new MortalProcess(this.random, () => this.mayCrash)
-    const { agent, closeDrivers } = createSimAgent({
-      settings: this.settings, store: withCommitCrashPoints(this.store, own), clock: this.clock, random: this.random,
-      log: silentLogger, host: this.host, delays: DELAYS, capacity: CAPACITY,
-      imports: createSimImports(this.random), checkIntervalMs: this.#checkIntervalMs,
-      wrap: (name, driver) => withCrashPoints(name, driver, own),
-      onFatal: (error) => {
-        if (!(error instanceof CrashError)) throw error
-        this.killAgent(own)
-      },
-    })
-    this.#process = own
-    this.#agent = agent
-    this.#closeDrivers = closeDrivers
-    this.#isStarted = false
-    agent.start().then(() => {
-      if (this.#process === own) this.#isStarted = true
-    }).catch((error: unknown) => {
+  #startAgent(share: HostShare): void {
+    const process = new MortalProcess(this.random, () => this.mayCrash)
+    const fail = (error: unknown) => {
       if (!(error instanceof CrashError)) throw error
-      this.killAgent(own)
+      this.#kill(running)
+    }
+    const made = createSimAgent({
+      settings: this.settings, store: withCommitCrashPoints(this.store, process), clock: this.clock, random: this.random,
+      log: silentLogger, host: this.host, share, delays: DELAYS, capacity: CAPACITY,
+      imports: createSimImports(this.random), checkIntervalMs: this.#checkIntervalMs,
+      wrap: (name, driver) => withCrashPoints(name, driver, process),
+      onFatal: fail,
     })
+    const running: RunningAgent = { ...made, process, isStarted: false }
+    this.#agents.set(share.hostId, running)
+    running.agent.start().then(() => void (running.isStarted = true)).catch(fail)
   }
 
-  /** kill -9 of the agent, now; it is started again a while later. */
-  killAgent(which = this.#process): void {
-    if (!which || which !== this.#process) return
-    which.isAlive = false
-    this.#process = undefined
+  #kill(running: RunningAgent): void {
+    const share = this.#shares.find((each) => this.#agents.get(each.hostId) === running)
+    if (!share) return
+    running.process.isAlive = false
+    this.#agents.delete(share.hostId)
     this.crashes += 1
-    this.#agent?.abandon()
-    this.#closeDrivers?.()
-    this.clock.after(this.random.int(RESTART_WITHIN_MS), () => this.startAgent())
+    running.agent.abandon()
+    running.closeDrivers()
+    this.clock.after(this.random.int(RESTART_WITHIN_MS), () => this.#startAgent(share))
   }
 
-  /** A power cut: everything that runs on the host ends, the agent too, which is started again with the host. */
+  /** kill -9 of one of the agents, now; it is started again a while later. */
+  killAgent(): void {
+    const running = this.#agents.get(pick(this.random, this.#shares).hostId)
+    if (running) this.#kill(running)
+  }
+
+  /** A power cut: everything that runs on the computer ends, the agents too, which are started again with it. */
   restartHost(): void {
-    this.killAgent()
+    for (const running of this.#agents.values()) this.#kill(running)
     this.host.restart()
   }
 
@@ -189,9 +197,9 @@ export class SimulatedCloud {
     this.mayCrash = mayCrash
   }
 
-  /** The agent lives, and no work is due within the next seconds. */
+  /** All agents live, and no work is due within the next seconds. */
   async isSettled(): Promise<boolean> {
-    if (!this.#process?.isAlive || !this.#isStarted) return false
+    if (!this.#shares.every(({ hostId }) => this.#agents.get(hostId)?.isStarted)) return false
     // It takes the status checks some minutes to be sure of that.
     if ([...this.host.world.machines.values()].some(({ process }) => process?.hangs === 'process')) return false
     const states = await this.store.read((db) =>
@@ -205,9 +213,11 @@ export class SimulatedCloud {
   }
 
   async close(): Promise<void> {
-    if (this.#process) this.#process.isAlive = false
-    this.#agent?.abandon()
-    this.#closeDrivers?.()
+    for (const { process, agent, closeDrivers } of this.#agents.values()) {
+      process.isAlive = false
+      agent.abandon()
+      closeDrivers()
+    }
     await this.store.close()
   }
 }

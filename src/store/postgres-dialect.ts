@@ -1,5 +1,6 @@
 import { PostgresDialect, PostgresDriver, type CompiledQuery, type DatabaseConnection, type QueryResult } from 'kysely'
-import pg from 'pg'
+import type { ClientConfig, Pool } from 'pg'
+import { pg } from './pg.ts'
 
 /** How connections to one database are made. */
 export interface PostgresConnect {
@@ -24,7 +25,7 @@ export class ConnectionLostError extends Error {}
 export class CommitUnknownError extends Error {}
 
 /** Settings of one connection; also of those that are no part of a pool. */
-export function clientConfig({ url }: Pick<PostgresConnect, 'url'>): pg.ClientConfig {
+export function clientConfig({ url }: Pick<PostgresConnect, 'url'>): ClientConfig {
   return {
     connectionString: url, application_name: 'hearth', connectionTimeoutMillis: CONNECT_TIMEOUT_MS, keepAlive: true,
     keepAliveInitialDelayMillis: KEEP_ALIVE_MS, types: { getTypeParser },
@@ -59,9 +60,9 @@ export function postgresDialect(connect: PostgresConnect): PostgresDialect {
 }
 
 class StoreDialect extends PostgresDialect {
-  readonly #pool: pg.Pool
+  readonly #pool: Pool
 
-  constructor(pool: pg.Pool) {
+  constructor(pool: Pool) {
     super({ pool })
     this.#pool = pool
   }

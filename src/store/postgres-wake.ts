@@ -1,5 +1,6 @@
-import pg from 'pg'
+import type { Client } from 'pg'
 import type { Clock, Timer } from '../core/clock.ts'
+import { pg } from './pg.ts'
 import { clientConfig } from './postgres-dialect.ts'
 
 const CHANNEL = 'hearth_commit'
@@ -19,7 +20,7 @@ export class PostgresWake {
   readonly #url: string
   readonly #clock: Clock
   readonly #heard: () => void
-  #client: pg.Client | undefined
+  #client: Client | undefined
   #ready: Promise<void> | undefined
   #timer: Timer | undefined
   #sending: Promise<void> | undefined
@@ -109,6 +110,6 @@ export class PostgresWake {
 }
 
 /** The server's process behind the connection, which says who sent a notification; not in pg's types. */
-function processIdOf(client: pg.Client): number | null {
+function processIdOf(client: Client): number | null {
   return (client as unknown as { processID: number | null }).processID
 }

@@ -6,8 +6,9 @@ import { migrate, tableNames } from './migrations.ts'
 import { CommitUnknownError, ConnectionLostError, postgresDialect, sqlStateOf } from './postgres-dialect.ts'
 import { PostgresWake } from './postgres-wake.ts'
 import type { Database } from './schema.ts'
-import type { Db, Store } from './store.ts'
+import type { CommitListener, Db, Store } from './store.ts'
 import { Turns } from './turns.ts'
+import { hostsWithNewWork } from './work.ts'
 
 export interface PostgresOptions {
   /** postgresql://user@host:port/name, as libpq reads it. */
@@ -141,7 +142,7 @@ class PostgresStore implements Store {
   readonly #clock: Clock
   readonly #random: Random
   readonly #wake: PostgresWake
-  readonly #listeners: (() => void)[] = []
+  readonly #listeners: CommitListener[] = []
   readonly #writers = new Turns(WRITERS)
 
   constructor(db: Db, { url, clock, random }: PostgresOptions) {
@@ -154,8 +155,13 @@ class PostgresStore implements Store {
   async transaction<T>(name: string, body: (db: Db) => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt++) {
       try {
-        const result = await this.#writers.take(() => this.#attempt(body, attempt >= ATTEMPTS.together))
-        this.#callListeners()
+        let hosts: ReadonlySet<string> | undefined
+        const result = await this.#writers.take(() => this.#attempt(async (db) => {
+          const value = await body(db)
+          hosts = hostsWithNewWork(db)
+          return value
+        }, attempt >= ATTEMPTS.together))
+        this.#callListeners(hosts)
         this.#wake.send()
         return result
       } catch (error) {
@@ -183,13 +189,13 @@ class PostgresStore implements Store {
     }
   }
 
-  onCommit(listener: () => void): void {
+  onCommit(listener: CommitListener): void {
     this.#listeners.push(listener)
     void this.#wake.open()
   }
 
-  #callListeners(): void {
-    for (const listener of this.#listeners) listener()
+  #callListeners(hosts?: ReadonlySet<string>): void {
+    for (const listener of this.#listeners) listener(hosts)
   }
 
   async close(): Promise<void> {

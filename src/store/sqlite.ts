@@ -9,7 +9,8 @@ import type { Clock } from '../core/clock.ts'
 import { ApiError, messageOf } from '../core/errors.ts'
 import { giveToFolderOwner } from '../core/file-owner.ts'
 import type { Database } from './schema.ts'
-import type { Db, Store } from './store.ts'
+import type { CommitListener, Db, Store } from './store.ts'
+import { hostsWithNewWork } from './work.ts'
 import { migrate } from './migrations.ts'
 import { withQuickRows } from './sqlite-rows.ts'
 
@@ -57,12 +58,13 @@ export async function openSqlite(options: SqliteOptions): Promise<Store> {
     database.pragma('journal_mode = WAL')
     database.pragma(`synchronous = ${options.durability === 'full' ? 'FULL' : 'NORMAL'}`)
     database.pragma('foreign_keys = ON')
-    return keepStatements(database)
+    return database
   }
-  const writer = new Kysely<Database>({ dialect: new ImmediateSqliteDialect({ database: connect() }) })
+  const writing = connect()
+  const writer = new Kysely<Database>({ dialect: new ImmediateSqliteDialect({ database: keepStatements(writing) }) })
   await migrate(writer)
-  const reader = inMemory ? writer : new Kysely<Database>({ dialect: new SqliteDialect({ database: connect() }) })
-  return new SqliteStore(writer, reader, options)
+  const reader = inMemory ? writer : new Kysely<Database>({ dialect: new SqliteDialect({ database: keepStatements(connect()) }) })
+  return new SqliteStore(writer, reader, options, changesByOthers(writing))
 }
 
 /** Statements kept ready; the texts that Kysely makes for us are fewer, but for lists of many lengths. */
@@ -85,6 +87,17 @@ function keepStatements(database: BetterSqlite3.Database): SqliteDatabase {
   }
 }
 
+/** Tells whether another connection has committed since the last call. */
+function changesByOthers(writer: BetterSqlite3.Database): () => boolean {
+  const version = writer.prepare('pragma data_version').pluck()
+  let last = version.get()
+  return () => {
+    const before = last
+    last = version.get()
+    return last !== before
+  }
+}
+
 /** A transaction that waits for its turn. */
 interface Job {
   body: (db: Db) => Promise<unknown>
@@ -96,12 +109,14 @@ class SqliteStore implements Store {
   readonly #writer: Db
   readonly #reader: Db
   readonly #options: SqliteOptions
-  readonly #listeners: (() => void)[] = []
+  readonly #haveOthersCommitted: () => boolean
+  readonly #listeners: CommitListener[] = []
   readonly #waiting: Job[] = []
   #isScheduled = false
   #watcher: FSWatcher | undefined
 
-  constructor(writer: Db, reader: Db, options: SqliteOptions) {
+  constructor(writer: Db, reader: Db, options: SqliteOptions, haveOthersCommitted: () => boolean) {
+    this.#haveOthersCommitted = haveOthersCommitted
     this.#writer = writer
     this.#reader = reader
     this.#options = options
@@ -110,8 +125,13 @@ class SqliteStore implements Store {
   async transaction<T>(_name: string, body: (db: Db) => Promise<T>): Promise<T> {
     const { clock } = this.#options
     if (!clock) {
-      const result = await this.#writer.transaction().execute(body).catch(explain)
-      this.#committed()
+      let hosts: ReadonlySet<string> | undefined
+      const result = await this.#writer.transaction().execute(async (db) => {
+        const value = await body(db)
+        hosts = hostsWithNewWork(db)
+        return value
+      }).catch(explain)
+      this.#committed(hosts)
       return result
     }
     const result = new Promise<T>((resolve, reject) => {
@@ -134,6 +154,7 @@ class SqliteStore implements Store {
   /** Runs the jobs one after another and commits them as one; each is told how it ended after that. */
   async #runTogether(jobs: Job[]): Promise<void> {
     const endings: (() => void)[] = []
+    let hosts: ReadonlySet<string> | undefined
     try {
       await this.#writer.transaction().execute(async (db) => {
         for (const { body, resolve, reject } of jobs) {
@@ -150,17 +171,18 @@ class SqliteStore implements Store {
           }
           await sql`release job`.execute(db)
         }
+        hosts = hostsWithNewWork(db)
       })
     } catch (error) {
       for (const { reject } of jobs) explain(error).catch(reject)
       return
     }
-    this.#committed()
+    this.#committed(hosts)
     for (const end of endings) end()
   }
 
-  #committed(): void {
-    for (const listener of this.#listeners) listener()
+  #committed(hosts: ReadonlySet<string> | undefined): void {
+    for (const listener of this.#listeners) listener(hosts)
     this.#wakeOthers()
   }
 
@@ -168,10 +190,12 @@ class SqliteStore implements Store {
     return this.#reader.transaction().execute(body)
   }
 
-  onCommit(listener: () => void): void {
+  onCommit(listener: CommitListener): void {
     this.#listeners.push(listener)
     if (this.#options.file === MEMORY || this.#watcher) return
     this.#watcher = watch(wakeFileOf(this.#options.file), { persistent: false }, () => {
+      // What this process has committed it knows of.
+      if (!this.#haveOthersCommitted()) return
       for (const each of this.#listeners) each()
     })
   }

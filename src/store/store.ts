@@ -4,6 +4,9 @@ import type { Database } from './schema.ts'
 /** A transaction, or a snapshot to read from. */
 export type Db = Kysely<Database>
 
+/** Hears of commits; `hostIds` are those that have more work now, undefined where nobody knows. */
+export type CommitListener = (hostIds?: ReadonlySet<string>) => void
+
 /**
  * Where all truth lives. Handlers and reconcilers see only this; which database is behind it is
  * known to main alone.
@@ -18,7 +21,10 @@ export interface Store {
   transaction<T>(name: string, body: (db: Db) => Promise<T>): Promise<T>
   /** Runs `body` on a consistent snapshot; it may not write. */
   read<T>(body: (db: Db) => Promise<T>): Promise<T>
-  /** Calls `listener` soon after any process has committed; spurious calls are allowed. */
-  onCommit(listener: () => void): void
+  /**
+   * Calls `listener` soon after any process has committed; spurious calls are allowed. Where it is known, it is told for
+   * which hosts work was marked due: after commits of this process.
+   */
+  onCommit(listener: CommitListener): void
   close(): Promise<void>
 }

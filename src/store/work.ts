@@ -21,8 +21,19 @@ const insertWork = prepared((db, kind: WorkKind, id: string, hostId: string, due
         attempts: 0,
       }))))
 
+const NO_HOSTS: ReadonlySet<string> = new Set()
+const marked = new WeakMap<Db, Set<string>>()
+
+/** The hosts that were given work in this transaction, for those who wait for its commit. */
+export function hostsWithNewWork(db: Db): ReadonlySet<string> {
+  return marked.get(db) ?? NO_HOSTS
+}
+
 /** Marks a thing due at `dueMs`; a mark that is there already moves forward, never back. */
 export async function enqueue(db: Db, item: WorkItem, dueMs: number): Promise<void> {
+  const hosts = marked.get(db)
+  if (hosts) hosts.add(item.hostId)
+  else marked.set(db, new Set([item.hostId]))
   await insertWork(db, item.kind, item.id, item.hostId, dueMs)
 }
 

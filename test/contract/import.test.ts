@@ -43,11 +43,11 @@ beforeAll(async () => {
   account = await openMemoryAccount()
   volumes = createQcow2Volumes({ home, log: silentLogger })
   const common = {
-    store: account.store, clock: systemClock, random: seededRandom(3), log: silentLogger, volumes, keys: createMemoryKeys(),
+    store: account.store, clock: systemClock, random: seededRandom(3), log: silentLogger, volumes, keys: createMemoryKeys(), hostId: HOST_ID,
   }
   const nothing = { reconcile: () => Promise.reject(new Error('nobody asked for this')) }
   loop = new ReconcileLoop({
-    ...common, hostId: HOST_ID,
+    ...common,
     onFatal: (error) => {
       throw error
     },

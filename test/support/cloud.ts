@@ -9,7 +9,7 @@ import type { ImportFiles } from '../../src/disk-formats/import-folder.ts'
 import { DEFAULT_ACCOUNT, ensureAccount } from '../../src/model/account.ts'
 import { zonesOf } from '../../src/model/zone.ts'
 import { readSettings } from '../../src/settings.ts'
-import { createSimAgent, createSimHost, INSTANT, type SimHost } from '../../src/sim-host.ts'
+import { createSimHost, createSimNode, INSTANT, type SimHost } from '../../src/sim-host.ts'
 import { openSqlite } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
 import { openTestPostgres } from './postgres.ts'
@@ -36,8 +36,10 @@ export interface TestCloudOptions {
   auth?: 'strict' | 'permissive'
   /** The system's by default. */
   clock?: Clock
-  /** Nominal capacity of the host; endless by default. */
+  /** Nominal capacity of each zone; endless by default. */
   capacity?: { cpus: number; memoryMib: number; guestLimits: { vcpus: number; memoryMib: number } }
+  /** One by default. */
+  hostsPerZone?: number
   /** Files that can be imported; none by default. */
   imports?: ImportFiles
 }
@@ -50,11 +52,11 @@ function openCloudStore(): Promise<Store> {
 
 export async function startTestCloud(options: TestCloudOptions = {}): Promise<TestCloud> {
   const ambient = { clock: options.clock ?? systemClock, random: systemRandom, log: silentLogger }
-  const settings = readSettings({ engine: 'sim', instant: true, home: '/nowhere', overcommitVcpus: 1, overcommitMemory: 1 }, {})
+  const settings = readSettings({ engine: 'sim', instant: true, home: '/nowhere', overcommitVcpus: 1, overcommitMemory: 1, hostsPerZone: options.hostsPerZone ?? 1 }, {})
   const store = await openCloudStore()
   const host = createSimHost(ambient, INSTANT)
   const fatal: unknown[] = []
-  const { agent } = createSimAgent({
+  const { agent } = createSimNode({
     ...ambient, settings, store, host, delays: INSTANT, onFatal: (error) => void fatal.push(error),
     ...(options.capacity ? { capacity: options.capacity } : {}),
     ...(options.imports ? { imports: options.imports } : {}),

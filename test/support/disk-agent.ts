@@ -72,7 +72,7 @@ export async function openDiskAgent(fate = new Fate(), seed = 1) {
     const network = createSimNetwork({ clock, random, world: createSimNetworkWorld(), delays: { syncMs: [0, 0] } } as never)
     const own = withCommitCrashPoints(store, fate)
     const common = {
-      store: own, clock, random, log: silentLogger, network, keys: createMemoryKeys(),
+      store: own, clock, random, log: silentLogger, network, keys: createMemoryKeys(), hostId: HOST_ID,
       hypervisor: withCrashPoints('hypervisor', hypervisor, fate), volumes: withCrashPoints('volumes', volumes, fate),
     }
     return {

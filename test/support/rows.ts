@@ -19,7 +19,10 @@ import type { Clock } from '../../src/core/clock.ts'
 export const NOW_MS = Date.UTC(2026, 0, 1)
 export const REGION = 'us-east-1'
 export const ZONES = ['a', 'b', 'c'].map((letter) => REGION + letter)
+/** The node; most tests take it for the host of whatever they insert, too. */
 export const HOST_ID = 'host-1'
+/** Its host in a zone. */
+export const hostOf = (zone: string) => `${HOST_ID}-${zone}`
 export const OTHER_ACCOUNT = '210987654321'
 
 /** A clock that stands still; nothing in a handler may wait. */
@@ -34,7 +37,7 @@ export const fixedClock: Clock = {
   sleep: () => Promise.reject(new Error('a handler may not wait')),
 }
 
-/** A store in memory with one host, the default account and another one, and what to call handlers with. */
+/** A store in memory with one node and its hosts, the default account and another one, and what to call handlers with. */
 export interface TestStore {
   store: Store
   random: Random
@@ -66,14 +69,14 @@ export function testContext(db: Db, random: Random, account = DEFAULT_ACCOUNT): 
   }
 }
 
+/** A node with a host in each zone. */
 export async function insertHost(db: Db): Promise<void> {
+  const common = {
+    node_id: HOST_ID, zone_revision: 0, epoch: 1, region: REGION, vcpus_used: 0, memory_mib_used: 0, heartbeat_ms: NOW_MS, doc: '{}',
+  }
+  const hosts = ZONES.map((zone) => ({ ...common, host_id: hostOf(zone), zone, vcpus: 64, memory_mib: 65536 }))
   await db
-    .insertInto('hosts')
-    .values({
-      host_id: HOST_ID, node_id: HOST_ID, zone: null, zone_revision: 0, epoch: 1, region: REGION, vcpus: 64, memory_mib: 65536, vcpus_used: 0, memory_mib_used: 0,
-      heartbeat_ms: NOW_MS, doc: '{}',
-    })
-    .execute()
+    .insertInto('hosts').values([{ ...common, host_id: HOST_ID, zone: null, vcpus: 0, memory_mib: 0 }, ...hosts]).execute()
 }
 
 /** The account's default subnet of the zone, with its VPC and that VPC's default group. */
