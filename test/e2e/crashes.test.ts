@@ -2,23 +2,27 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ownKey } from '../../src/cli/first-instance.ts'
 import { RealCloud, whyNotReal } from './real-cloud.ts'
 
-/** Every crash point that a launch passes: of the agent's driver calls and commits, and of the api's. */
-const AGENT_POINTS = [
+/** Every crash point that a launch passes: of the driver calls and commits of its zone and of the node, and of the api's. */
+const ZONE_POINTS = [
   'volumes.ensureLayer:before', 'volumes.ensureLayer:after', 'commit:volume.ready:before', 'commit:volume.ready:after',
-  'network.syncVpc:before', 'network.syncVpc:after',
-  'commit:vpc.synced:before', 'commit:vpc.synced:after', 'commit:instance.pin:before', 'commit:instance.pin:after',
+  'commit:instance.pin:before', 'commit:instance.pin:after',
   'hypervisor.ensureRunning:before', 'hypervisor.ensureRunning:after', 'commit:instance.running:before',
   'commit:instance.running:after',
 ]
+const NODE_POINTS = ['network.syncVpc:before', 'network.syncVpc:after', 'commit:vpc.synced:before', 'commit:vpc.synced:after']
 /** What a launch passes only as the first in its VPC, and a change of the whole VPC always. */
 const VPC_POINTS = ['commit:vpc.slot:before', 'commit:vpc.slot:after', 'commit:work:before', 'commit:work:after']
 const API_POINTS = ['commit:RunInstances:before', 'commit:RunInstances:after']
+
+/** Whose process is to die. */
+const ZONE = 'us-east-1a'
 
 interface Described {
   InstanceId: string
   ClientToken?: string
   State: { Name: string }
   PublicIpAddress?: string
+  Placement: { AvailabilityZone: string }
   SecurityGroups: { GroupId: string }[]
 }
 
@@ -35,8 +39,9 @@ describe.skipIf(whyNotReal !== undefined)(`kill -9${whyNotReal ? ` (skipped: ${w
   })
   afterAll(() => cloud.close())
 
-  const run = (token: string) =>
-    cloud.aws('ec2', 'run-instances', '--image-id', imageId, '--instance-type', 't3.nano', '--client-token', token)
+  const run = (token: string) => cloud.aws(
+    'ec2', 'run-instances', '--image-id', imageId, '--instance-type', 't3.nano', '--client-token', token,
+    '--placement', `AvailabilityZone=${ZONE}`)
 
   async function instances(...filters: string[]): Promise<Described[]> {
     const answer = await cloud.awsJson('ec2', 'describe-instances', ...filters)
@@ -59,21 +64,19 @@ describe.skipIf(whyNotReal !== undefined)(`kill -9${whyNotReal ? ` (skipped: ${w
     await cloud.awsJson('ec2', 'terminate-instances', '--instance-ids', id)
   }
 
-  test('of the agent under traffic: an established connection goes on', async () => {
+  test('of the agents under traffic: an established connection goes on', async () => {
     const [first] = await firstInstance()
     const traffic = cloud.stream('ssh', [
       '-i', ownKey(cloud.home).file, '-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null',
       `root@${first?.PublicIpAddress}`, 'while cat /proc/uptime; do usleep 50000; done',
     ])
     try {
-      for (let death = 0; death < 3; death++) {
+      for (const victim of ['agent', first?.Placement.AvailabilityZone ?? '', 'agent']) {
         const before = traffic.lines()
         await cloud.until('lines to come', 30_000, () => traffic.lines() > before + 5)
-        const pid = await cloud.pidOf('agent')
-        process.kill(pid, 'SIGKILL')
-        await cloud.until('another agent', 30_000, async () => (await cloud.pidOf('agent')) !== pid)
+        await cloud.isReplaced(victim, await cloud.kill(victim))
         // It puts everything in force anew.
-        await cloud.until('the agent to have nothing to do', 60_000, () => cloud.dueWork() === 0)
+        await cloud.until('the agents to have nothing to do', 60_000, () => cloud.dueWork() === 0)
         const after = traffic.lines()
         await cloud.until('lines to go on', 30_000, () => traffic.lines() > after + 5)
         expect(traffic.hasEnded()).toBe(false)
@@ -83,11 +86,12 @@ describe.skipIf(whyNotReal !== undefined)(`kill -9${whyNotReal ? ` (skipped: ${w
     }
   })
 
-  test('of the api, of the agent and of both: the guest goes on and metadata answers again', async () => {
+  test('of the api, of the agents and of all of them: the guest goes on and metadata answers again', async () => {
     const pids = cloud.machines()
     let uptime = await cloud.uptime('first')
-    for (const victims of [['api'], ['agent'], ['api', 'agent'], ['agent'], ['agent', 'api']] as const) {
-      for (const victim of victims) process.kill(await cloud.pidOf(victim), 'SIGKILL')
+    const agents = await cloud.agents()
+    for (const victims of [['api'], ['agent'], [ZONE, 'agent'], ['api', ...agents], [...agents, 'api']]) {
+      for (const victim of victims) await cloud.kill(victim)
       await cloud.until('the guest to read its metadata', 30_000, async () => {
         const result = await cloud.hearth('ssh', 'first', '--', 'wget -q -O - http://169.254.169.254/latest/meta-data/instance-id')
         return result.code === 0 && result.stdout.startsWith('i-')
@@ -100,12 +104,14 @@ describe.skipIf(whyNotReal !== undefined)(`kill -9${whyNotReal ? ` (skipped: ${w
     expect(cloud.machines()).toEqual(pids)
   })
 
-  test.each(AGENT_POINTS)('of the agent at %s: the launch still comes about, once', async (point) => {
-    const before = await cloud.crashAt('agent', point)
+  test.each([
+    ...ZONE_POINTS.map((point) => [ZONE, point] as const), ...NODE_POINTS.map((point) => ['agent', point] as const),
+  ])('of %s at %s: the launch still comes about, once', async (name, point) => {
+    const before = await cloud.crashAt(name, point)
     const token = `t-${point.replaceAll(/[^a-z]/gi, '-')}`
     expect((await run(token)).code).toBe(0)
     const id = await endsRunningOnce(token)
-    expect(await cloud.pidOf('agent'), 'the agent died on the way').not.toBe(before)
+    expect(await cloud.pidOf(name), `${name} died on the way`).not.toBe(before)
     expect(cloud.machines(id)).toHaveLength(1)
     await terminate(id)
   })

@@ -126,9 +126,9 @@ describe.skipIf(whyNotReal !== undefined)(`disks of real guests${whyNotReal ? ` 
     for (const point of ['hypervisor.switchDisks:before', 'hypervisor.switchDisks:after']) {
       const mark = `synced before ${point}`
       await cloud.ssh(id, `mount | grep -q /data || mount /dev/vdb /data; echo '${mark}' >/data/last; sync`)
-      const died = await cloud.crashAt('agent', point)
+      const died = await cloud.crashAt(zone, point)
       const taken = ec2('SnapshotId', 'create-snapshot', '--volume-id', volume)
-      await cloud.until(`the agent to die at ${point}`, 30_000, async () => (await cloud.pidOf('agent')) !== died)
+      await cloud.isReplaced(zone, died)
       for (const pid of cloud.machines(id)) process.kill(pid, 'SIGKILL')
       const snapshotId = await taken
       await isComplete(snapshotId)

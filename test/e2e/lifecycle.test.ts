@@ -12,7 +12,7 @@ const SECRET = 'a thought that was never written down, 0815'
 /** Between two numbers the file is empty for a moment. */
 const READ_COUNTER = 'until read n </tmp/counter && [ "$n" ]; do :; done; echo $n'
 
-/** Deaths of the agent on the way into hibernation and out of it. */
+/** Deaths of its zone's process on the way into hibernation and out of it. */
 const SAVE_POINTS = ['commit:instance.hibernating:after', 'hypervisor.ensureSaved:after', 'commit:instance.hibernated:before']
 const LOAD_POINTS = [
   'hypervisor.ensureLoaded:after', 'commit:instance.memory-consumed:after', 'hypervisor.ensureReleased:after', 'commit:instance.running:before',
@@ -91,12 +91,12 @@ END
     expect(memoryFiles()).toEqual([])
   })
 
-  test.each(SAVE_POINTS)('the agent killed at %s: it is hibernated all the same', async (point) => {
+  test.each(SAVE_POINTS)('its zone killed at %s: it is hibernated all the same', async (point) => {
     const before = await counter()
-    const pid = await cloud.crashAt('agent', point)
+    const pid = await cloud.crashAt(cloud.zone, point)
     await stop('--hibernate')
     await isIn('stopped')
-    expect(await cloud.pidOf('agent')).not.toBe(pid)
+    expect(await cloud.pidOf(cloud.zone)).not.toBe(pid)
     expect(await ofInstance('StateReason.Code')).toBe('Client.UserInitiatedHibernate')
     await start()
     await cloud.isUp(id)
@@ -104,14 +104,14 @@ END
     expect(memoryFiles()).toEqual([])
   })
 
-  test.each(LOAD_POINTS)('the agent killed at %s: it goes on all the same, once', async (point) => {
+  test.each(LOAD_POINTS)('its zone killed at %s: it goes on all the same, once', async (point) => {
     const before = await counter()
     await stop('--hibernate')
     await isIn('stopped')
-    const pid = await cloud.crashAt('agent', point)
+    const pid = await cloud.crashAt(cloud.zone, point)
     await start()
     await cloud.isUp(id)
-    expect(await cloud.pidOf('agent')).not.toBe(pid)
+    expect(await cloud.pidOf(cloud.zone)).not.toBe(pid)
     expect(cloud.machines(id)).toHaveLength(1)
     expect(await counter()).toBeGreaterThanOrEqual(before)
     expect(memoryFiles()).toEqual([])

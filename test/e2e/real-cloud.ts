@@ -23,6 +23,9 @@ const python = pythonOfAws()
 /** Longest that a guest takes to let SSH in; beside another cloud, on a machine with other work. */
 const BOOT_MS = 180_000
 
+/** A zone promises a third of what the whole node did; tests put their guests into one. */
+const ROOM = { HEARTH_OVERCOMMIT_VCPUS: '48', HEARTH_OVERCOMMIT_MEMORY: '12' }
+
 /** What launches name, beside their type. */
 interface LaunchBasics {
   imageId: string
@@ -97,7 +100,7 @@ export class RealCloud {
     const child = spawn(
       'nsenter',
       [`--net=/run/netns/${this.namespace}`, process.execPath, path.join(packageRoot(), 'bin/hearth'), 'up', ...args],
-      { env: { ...process.env, HEARTH_HOME: this.home, ...environment }, stdio: ['ignore', 'pipe', 'pipe'] },
+      { env: { ...process.env, HEARTH_HOME: this.home, ...ROOM, ...environment }, stdio: ['ignore', 'pipe', 'pipe'] },
     )
     this.#up = child
     this.#upEnd = new Promise((resolve) => child.once('exit', resolve))
@@ -169,8 +172,35 @@ export class RealCloud {
     return record
   }
 
-  /** Pid of the living api or agent. */
-  pidOf(name: 'api' | 'agent'): Promise<number> {
+  /** The zone that `launch` launches into; its process runs those guests. */
+  get zone(): string {
+    return this.#basics?.zone ?? ''
+  }
+
+  /** Names of the processes that do what the API decides: the node's agent, and that of each zone. */
+  async agents(): Promise<string[]> {
+    return Object.keys((await this.status()).children).filter((name) => name !== 'api')
+  }
+
+  /** Kills the process of that name, which must live; answers its pid. */
+  async kill(name: string): Promise<number> {
+    const pid = await this.pidOf(name)
+    process.kill(pid, 'SIGKILL')
+    return pid
+  }
+
+  /** Kills the node's agent and those of all zones. */
+  async killAgents(): Promise<void> {
+    for (const name of await this.agents()) await this.kill(name)
+  }
+
+  /** Waits until another process has taken the place of that one. */
+  async isReplaced(name: string, pid: number): Promise<void> {
+    await this.until(`another ${name}`, 30_000, async () => (await this.pidOf(name)) !== pid)
+  }
+
+  /** Pid of the living process of that name: "api", "agent" (the node's) or a zone. */
+  pidOf(name: string): Promise<number> {
     return this.until(`${name} to live`, 30_000, async () => {
       const pid = (await this.status()).children[name]
       return pid !== null && pid !== undefined && isAlive(pid) ? pid : undefined
@@ -185,9 +215,9 @@ export class RealCloud {
    * Has the living process die at `point` when it next gets there; answers its pid. What was begun
    * before is waited for, so that it is the caller's next step that gets there.
    */
-  async crashAt(name: 'api' | 'agent', point: string): Promise<number> {
+  async crashAt(name: string, point: string): Promise<number> {
     await this.answers()
-    await this.until('the agent to have nothing to do', 120_000, () => this.dueWork() === 0)
+    await this.until('the agents to have nothing to do', 120_000, () => this.dueWork() === 0)
     const order = path.join(this.home, 'run', `crash-${name}`)
     const pid = await this.pidOf(name)
     writeFileSync(order, point)
@@ -196,7 +226,7 @@ export class RealCloud {
     return pid
   }
 
-  /** How many things the agent is to look at within the next seconds. */
+  /** How many things agents are to look at within the next seconds. */
   dueWork(): number {
     const database = new Database(homePaths(this.home).database, { readonly: true })
     try {
