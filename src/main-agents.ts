@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { link, rm } from 'node:fs/promises'
+import { link, rm, writeFile } from 'node:fs/promises'
 import { availableParallelism, totalmem } from 'node:os'
 import path from 'node:path'
 import { combineAgents, createAgent, type Agent } from './agent.ts'
@@ -168,7 +168,7 @@ function createHostAgent(
 
 /** The SSH server of the serial consoles of this node's machines. */
 export async function openSerialConsole(
-  settings: Settings,
+  settings: Settings & Partial<Pick<Realm, 'isHome'>>,
   options: Pick<SerialConsoleOptions, 'store' | 'hypervisor' | 'nodeId' | 'log'>,
 ): Promise<{ serialConsole: SerialConsole; serialConsolePort: number }> {
   const hostKey = await ensureHostKey(homePaths(settings.home).keys)
@@ -178,6 +178,8 @@ export async function openSerialConsole(
     const hint = error.code === 'EADDRINUSE' ? '; give another --serial-console-port' : ''
     throw new Error(`the serial console cannot listen on port ${port} of ${host} (${error.message})${hint}`)
   })
+  // The home region's is known to `hearth up`.
+  if (settings.isHome === false) await writeFile(homePaths(settings.home).serialConsolePort, `${serialConsolePort}\n`)
   return { serialConsole, serialConsolePort }
 }
 
