@@ -7,6 +7,7 @@ import type { Hypervisor } from './hypervisor/driver.ts'
 import type { Network } from './network/driver.ts'
 import { createConsoleReconciler } from './reconcile/console.ts'
 import { createEventReconciler } from './reconcile/event.ts'
+import type { RegionSources } from './reconcile/fill-layer.ts'
 import type { Keys } from './keys/keys.ts'
 import { createImagesReconciler, type ImageSource } from './reconcile/images.ts'
 import { createImportReconciler } from './reconcile/import.ts'
@@ -56,6 +57,8 @@ export interface AgentOptions {
   hostBootId: string
   /** How often running instances are checked, milliseconds. */
   checkIntervalMs?: number
+  /** Other regions of this cloud, to copy snapshots from; none unless given. */
+  otherRegions?: RegionSources | undefined
   /** Longest time without a look at what is due; only where every process that marks anything due is this one. */
   scanIntervalMs?: number
   /** What the recycle bin may hold of the disk; null for the default. */
@@ -112,7 +115,7 @@ export function createAgent(options: AgentOptions): Agent {
       reconcilers: {
         instance: isNode ? createNodeInstances(common, instances) : remembering(known, instances),
         volume: isNode ? createNodeVolumes(common) : createVolumeReconciler({ ...common, random }),
-        layer: createLayerReconciler({ ...common, random }),
+        layer: createLayerReconciler({ ...common, random, otherRegions: options.otherRegions }),
         import: createImportReconciler({ ...common, random, imports: options.imports }),
         recycle: createRecycleReconciler({ ...common, budgetGib: options.recycleBudgetGib }),
         ...vpcs,

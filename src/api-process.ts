@@ -2,12 +2,6 @@ import { runChild } from './child-process.ts'
 import { startApi } from './main.ts'
 
 await runChild(async (settings) => {
-  const { api, port, store } = await startApi(settings)
-  return {
-    ports: { port },
-    async stop() {
-      await api.close()
-      await store.close()
-    },
-  }
+  const { port, close } = await startApi(settings)
+  return { ports: { port }, stop: close }
 })

@@ -1,5 +1,4 @@
 import type { Clock } from './core/clock.ts'
-import type { Cidr } from './core/cidr.ts'
 import type { Logger } from './core/logger.ts'
 import type { Random } from './core/random.ts'
 import { createDispatch, supports, type DispatchOptions } from './dispatch.ts'
@@ -8,29 +7,26 @@ import { ensureVpcObjects } from './model/vpc-objects.ts'
 import type { Credentials } from './credentials.ts'
 import { permissiveAuthenticator, strictAuthenticator } from './protocol/authenticator.ts'
 import { createApiServer, type ApiServer } from './protocol/server.ts'
-import type { Store } from './store/store.ts'
+import { Regions, type Region } from './regions.ts'
 
-export interface ApiOptions {
-  store: Store
+/** The home region, and how the endpoint is. */
+export interface ApiOptions extends Region {
+  /** Regions beside it. */
+  moreRegions?: readonly Region[]
   clock: Clock
   random: Random
   log: Logger
-  region: string
-  /** Names of the region's zones. */
-  zones: readonly string[]
   placement: DispatchOptions['placement']
-  publicPool: Cidr
   auth: 'strict' | 'permissive'
   /** The home's own key, which is good in strict mode. */
   credentials: Credentials
   /** Names besides loopback that the Host header may have. */
   allowedHosts?: string[]
-  settle?: () => Promise<void>
 }
 
 /** The API of the cloud: makes the default account if need be, and serves all services. */
 export async function createApi(options: ApiOptions): Promise<ApiServer> {
-  const { store, clock, random, log, zones, credentials } = options
+  const { store, clock, random, log, zones, placement, credentials, moreRegions = [] } = options
   await store.transaction('api.start', async (db) => {
     await ensureAccount(db, { clock, random, zones }, { accountId: DEFAULT_ACCOUNT, name: 'default' })
     // VPCs of a home that an earlier version made have no route tables yet.
@@ -46,6 +42,9 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
       .onConflict((conflict) => conflict.doNothing())
       .execute()
   })
+  const regions = new Regions(options, moreRegions, { clock, random })
+  await regions.checkAddresses()
+  await regions.ensureAccounts()
   const lookup = (accessKeyId: string) =>
     store.read(async (db) => {
       const row = await db
@@ -58,7 +57,7 @@ export async function createApi(options: ApiOptions): Promise<ApiServer> {
   return createApiServer({
     authenticator:
       options.auth === 'permissive' ? permissiveAuthenticator : strictAuthenticator(clock, lookup),
-    dispatch: createDispatch(options),
+    dispatch: createDispatch({ regions, clock, random, placement }),
     supports, clock, random, log,
     ...(options.allowedHosts ? { allowedHosts: options.allowedHosts } : {}),
   })

@@ -5,6 +5,8 @@ import type { Settings } from './settings.ts'
 /** What a child of `hearth up` is told beside the settings. */
 export interface ChildOrders {
   engine: Engine
+  /** Whose process it is, of a region's beside the home region. */
+  region?: string
   /** Whose process it is, of a zone's. */
   zone?: string
 }

@@ -1,4 +1,3 @@
-import type { Cidr } from './core/cidr.ts'
 import type { Clock } from './core/clock.ts'
 import { ApiError } from './core/errors.ts'
 import type { Random } from './core/random.ts'
@@ -11,18 +10,13 @@ import { operations as iamOperations } from './iam/index.ts'
 import { operations as rbinOperations } from './rbin/index.ts'
 import { operations as ssmOperations } from './ssm/index.ts'
 import { operations as stsOperations } from './sts/index.ts'
-import type { Store } from './store/store.ts'
+import type { Regions, Region } from './regions.ts'
 
 export interface DispatchOptions {
-  store: Store
+  regions: Regions
   clock: Clock
   random: Random
-  region: string
-  zones: readonly string[]
   placement: Context['placement']
-  publicPool: Cidr
-  /** `--instant`: waits until what a call started has settled. The only place that knows of it. */
-  settle?: () => Promise<void>
 }
 
 const services: Record<ApiCall['service'], Record<string, Operation>> = {
@@ -39,14 +33,20 @@ export function createDispatch(options: DispatchOptions): Dispatch {
   return async (call) => {
     const operation = services[call.service][call.action]
     if (!operation) throw new ApiError('InvalidAction', `The action ${call.action} is not valid for this web service.`)
-    const nowMs = options.clock.now()
-    const prepared = await operation.prepare?.(call.input)
-    const output = await inDatabase(options, operation, call, { nowMs, prepared })
+    const { regions, clock } = options
+    const here = regions.of(call)
+    await regions.ensureAccount(here, call.account)
+    const nowMs = clock.now()
+    const { account } = call
+    const { region, store } = here
+    const prepared = await operation.prepare?.(call.input, { account, region, elsewhere: (name) => regions.other(region, name)?.store })
+    const output = await inDatabase(options, operation, call, { here, nowMs, prepared })
     if (!operation.mutates) return output ?? {}
-    await options.settle?.()
+    // `--instant`: the only place that knows of it.
+    await here.settle?.()
     // A call that failed in part: an error that is returned keeps what was done, one that is thrown does not.
     if (output instanceof ApiError) throw output
-    return (await operation.finish?.(options, nowMs, call.input, output ?? {})) ?? output ?? {}
+    return (await operation.finish?.({ store, clock }, nowMs, call.input, output ?? {})) ?? output ?? {}
   }
 }
 
@@ -54,12 +54,14 @@ function inDatabase(
   options: DispatchOptions,
   operation: Operation,
   call: ApiCall,
-  { nowMs, prepared }: { nowMs: number; prepared: unknown },
+  { here, nowMs, prepared }: { here: Region; nowMs: number; prepared: unknown },
 ): Promise<object | void> {
-  const { store, random, region, zones, placement, publicPool } = options
+  const { regions, random, placement } = options
+  const { store, region, zones, publicPool } = here
   const isDryRun = 'DryRun' in call.input && call.input.DryRun === true
   const ambient: Omit<Context, 'db'> = {
-    account: call.account, region, zones, placement, nowMs, random, requestId: call.requestId, accessKeyId: call.accessKeyId, publicPool,
+    account: call.account, region, regions: regions.names, zones, placement, nowMs, random, requestId: call.requestId,
+    accessKeyId: call.accessKeyId, publicPool,
     ...(call.remark ? { remark: call.remark } : {}),
   }
   const judge = (output: object | void) => {

@@ -26,6 +26,8 @@ export function homePaths(home: string) {
     keys: path.join(home, 'keys'),
     logs: path.join(home, 'logs'),
     run: path.join(home, 'run'),
+    /** Of a region beside the home region: where its serial consoles' SSH server listens. */
+    serialConsolePort: path.join(home, 'run', 'serial-console-port'),
     /** Pid file of `hearth up`. */
     supervisor: path.join(home, 'run', 'up.json'),
   }

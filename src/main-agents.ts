@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { link, rm } from 'node:fs/promises'
+import { link, rm, writeFile } from 'node:fs/promises'
 import { availableParallelism, totalmem } from 'node:os'
 import path from 'node:path'
 import { combineAgents, createAgent, type Agent } from './agent.ts'
@@ -19,13 +19,16 @@ import { publishCertificate } from './imds/certificate-file.ts'
 import { ensureIdentityKey } from './imds/identity-key.ts'
 import { createDatabaseServices } from './imds/services.ts'
 import { createKeyService } from './keys/key-service.ts'
-import { checkOwnDatabase, openStore, processLogger } from './main.ts'
+import type { Keys } from './keys/keys.ts'
+import { checkOwnDatabase, layerFile, openStore, processLogger } from './main.ts'
 import { hostDoc } from './model/host.ts'
 import { CHECK_INTERVAL_MS } from './model/status-check.ts'
 import type { Network } from './network/driver.ts'
 import { createLinuxNetwork } from './network/linux/index.ts'
 import { createLinuxPorts } from './network/linux/ports.ts'
 import { createVpcServices } from './network/services/index.ts'
+import type { Realm } from './realm.ts'
+import type { RegionSources } from './reconcile/fill-layer.ts'
 import type { ImageSource } from './reconcile/images.ts'
 import { registration, sharesOf, type Engine, type HostShare } from './registration.ts'
 import { ensureHostKey } from './serial-console/host-key.ts'
@@ -46,7 +49,10 @@ const NODE_TIMEOUT_MS = 60_000
 
 /** What a process that runs agents is told. */
 export interface AgentOrders {
-  settings: Settings
+  /** Of the region whose agents they are. */
+  settings: Realm
+  /** Regions beside that one. */
+  others: readonly Realm[]
   /** What `hearth up` has found out: that takes a guest, and is not repeated in each process. */
   engine: Engine
   onFatal: (error: unknown) => void
@@ -60,6 +66,7 @@ interface Ground {
   crashPoints: CrashPoints
   nodeId: string
   hostBootId: string
+  otherRegions: OpenRegions
 }
 
 /** The process of the node's own agent: its network, images, imports, recycle bin and serial consoles. */
@@ -83,6 +90,7 @@ export async function startNode(
     async stop() {
       await serialConsole.close()
       await agent.stop()
+      await ground.otherRegions.close()
       await store.close()
     },
   }
@@ -101,6 +109,7 @@ export async function startZone(orders: AgentOrders, zone: string): Promise<{ st
   return {
     async stop() {
       await agent.stop()
+      await ground.otherRegions.close()
       await store.close()
     },
   }
@@ -115,7 +124,8 @@ async function prepare(orders: AgentOrders, name: string): Promise<Ground> {
   // What agents write can be observed again after a power cut.
   const store = withCommitCrashPoints(await openStore(settings, 'normal'), crashPoints)
   const nodeId = await ensureHostId(settings.home, systemRandom)
-  return { orders, store, log, crashPoints, nodeId, hostBootId: await readHostBootId() }
+  const otherRegions = openRegions(orders.others, masterKeys(settings))
+  return { orders, store, log, crashPoints, nodeId, hostBootId: await readHostBootId(), otherRegions }
 }
 
 /**
@@ -131,7 +141,7 @@ async function nodeHasBegun({ store, nodeId, hostBootId }: Ground): Promise<void
 
 /** An agent with drivers of its own: what is told to one of them is none of the others' business. */
 function createHostAgent(
-  { orders, store, log, crashPoints, hostBootId }: Ground,
+  { orders, store, log, crashPoints, hostBootId, otherRegions }: Ground,
   { share, network }: { share: HostShare; network: Network },
 ): { agent: Agent; hypervisor: Hypervisor } {
   const { settings, engine, onFatal } = orders
@@ -146,7 +156,7 @@ function createHostAgent(
     store, clock: systemClock, random: systemRandom, log, limits, onFatal, recycleBudgetGib: settings.recycleBudgetGib,
     hostBootId, checkIntervalMs: checkInterval(), hypervisor, network,
     volumes: withCrashPoints('volumes', createQcow2Volumes({ home: settings.home, log }), crashPoints),
-    keys: createKeyService(path.join(homePaths(settings.home).keys, 'master.key')),
+    keys: masterKeys(settings), otherRegions: otherRegions.find,
     images: builtImages(settings),
     imports: createImportFolder(importFolderOf(settings)),
     host: registration(share, settings, engine, {
@@ -158,7 +168,7 @@ function createHostAgent(
 
 /** The SSH server of the serial consoles of this node's machines. */
 export async function openSerialConsole(
-  settings: Settings,
+  settings: Settings & Partial<Pick<Realm, 'isHome'>>,
   options: Pick<SerialConsoleOptions, 'store' | 'hypervisor' | 'nodeId' | 'log'>,
 ): Promise<{ serialConsole: SerialConsole; serialConsolePort: number }> {
   const hostKey = await ensureHostKey(homePaths(settings.home).keys)
@@ -168,6 +178,8 @@ export async function openSerialConsole(
     const hint = error.code === 'EADDRINUSE' ? '; give another --serial-console-port' : ''
     throw new Error(`the serial console cannot listen on port ${port} of ${host} (${error.message})${hint}`)
   })
+  // The home region's is known to `hearth up`.
+  if (settings.isHome === false) await writeFile(homePaths(settings.home).serialConsolePort, `${serialConsolePort}\n`)
   return { serialConsole, serialConsolePort }
 }
 
@@ -200,10 +212,42 @@ async function metadataSecret(store: Store): Promise<Buffer> {
   return Buffer.from(value, 'base64')
 }
 
-/** The images of this home; a layer is a hard link to the built file, so both may be kept. */
-function builtImages(settings: Settings): ImageSource {
+/** One master key for all regions: what is copied from one to another is read and written by the same agent. */
+function masterKeys({ cloudHome }: Realm): Keys {
+  return createKeyService(path.join(homePaths(cloudHome).keys, 'master.key'))
+}
+
+interface OpenRegions {
+  find: RegionSources
+  close(): Promise<void>
+}
+
+/** Other regions, whose databases are opened when something is first copied from there. */
+function openRegions(others: readonly Realm[], keys: Keys): OpenRegions {
+  const opened = new Map<string, Promise<Store>>()
   return {
-    list: () => listBuiltImages(settings.home),
+    async find(region) {
+      const realm = others.find((each) => each.region === region)
+      if (!realm) return undefined
+      let store = opened.get(region)
+      if (!store) {
+        store = openStore(realm, 'normal')
+        opened.set(region, store)
+        store.catch(() => opened.delete(region))
+      }
+      return { store: await store, volumes: { pathOf: (layerId) => layerFile(realm.home, layerId) }, keys }
+    },
+    async close() {
+      await Promise.all([...opened.values()].map(async (store) => (await store).close()))
+    },
+  }
+}
+
+/** The images that the cloud built; a layer is a hard link to the built file, so both may be kept. */
+function builtImages(settings: Realm): ImageSource {
+  return {
+    list: () => listBuiltImages(settings.cloudHome),
+    region: settings.isHome ? undefined : settings.region,
     async disk(image) {
       const file = path.join(settings.home, 'tmp', `layer-${randomUUID()}.qcow2`)
       await rm(file, { force: true })
@@ -213,8 +257,8 @@ function builtImages(settings: Settings): ImageSource {
   }
 }
 
-/** Removes every namespace, tap, rule and route of this home; its machines must have ended. */
-export async function removeHostNetwork(settings: Settings): Promise<void> {
+/** Removes every namespace, tap, rule and route of a region; its machines must have ended. */
+export async function removeHostNetwork(settings: Realm): Promise<void> {
   const store = await openStore(settings)
   try {
     const network = await createNetwork(settings, store, silentLogger)

@@ -13,6 +13,8 @@ import { probeAccelerator } from './hypervisor/qemu/probe.ts'
 import { DEFAULT_ACCOUNT } from './model/account.ts'
 import { zonesOf } from './model/zone.ts'
 import type { ApiServer } from './protocol/server.ts'
+import { cloudHomeOf, realmsOf, type AnySettings, type Realm } from './realm.ts'
+import type { Region } from './regions.ts'
 import type { Engine } from './registration.ts'
 import { describeDatabase, publicPoolOf, type Settings } from './settings.ts'
 import { withCommitCrashPoints } from './store/crash-points.ts'
@@ -28,14 +30,15 @@ export function processLogger(component: string): Logger {
   return jsonLogger(systemClock, component, (line) => process.stdout.write(`${line}\n`))
 }
 
-/** The cloud's database: PostgreSQL where one is given, else SQLite in the home. */
-export async function openStore(settings: Settings, durability: 'full' | 'normal' = 'full'): Promise<Store> {
+/** A region's database: in PostgreSQL where one is given, else SQLite in its home. */
+export async function openStore(settings: AnySettings, durability: 'full' | 'normal' = 'full'): Promise<Store> {
   if (settings.database === null) {
     const sharing = durability === 'full' ? { clock: systemClock } : {}
     return openSqlite({ file: homePaths(settings.home).database, durability, ...sharing })
   }
   const { openPostgres } = await import('./store/postgres.ts')
-  return openPostgres({ url: settings.database, durability, clock: systemClock, random: systemRandom })
+  const { schema = null } = settings
+  return openPostgres({ url: settings.database, schema, durability, clock: systemClock, random: systemRandom })
 }
 
 /** Where the file of a layer is in a home; whoever may not list the folder may still look at it. */
@@ -44,8 +47,8 @@ export function layerFile(home: string, layerId: string): string {
 }
 
 /** Whether there may be a cloud to open a database for; opening it would begin one. */
-export function hasStore(settings: Settings): boolean {
-  return existsSync(settings.database === null ? homePaths(settings.home).database : homePaths(settings.home).supervisor)
+export function hasStore(settings: AnySettings): boolean {
+  return existsSync(settings.database === null ? homePaths(settings.home).database : homePaths(cloudHomeOf(settings)).supervisor)
 }
 
 /** What answers where the database should be ("PostgreSQL 15.14"), looking only. @throws Error that says what is wrong. */
@@ -55,11 +58,11 @@ export async function probeStore(settings: Settings): Promise<string> {
   return probePostgres(settings.database)
 }
 
-/** Deletes the cloud's rows from a PostgreSQL; SQLite's go with the home's files. */
-export async function deleteStore(settings: Settings): Promise<void> {
+/** Deletes a region's rows from a PostgreSQL; SQLite's go with the home's files. */
+export async function deleteStore(settings: AnySettings): Promise<void> {
   if (settings.database === null) return
   const { emptyPostgres } = await import('./store/postgres.ts')
-  await emptyPostgres(settings.database)
+  await emptyPostgres(settings.database, settings.schema)
 }
 
 /**
@@ -101,19 +104,37 @@ export async function chooseEngine(settings: Settings, ambient: { clock: Clock; 
   return { engine: 'qemu', accelerator: probe.accelerator, reason: probe.reason }
 }
 
-/** The API process over the home's database. */
-export async function startApi(settings: Settings): Promise<{ api: ApiServer; port: number; store: Store }> {
+/** The API process over the databases of all regions. */
+export async function startApi(settings: Settings): Promise<{ api: ApiServer; port: number; close(): Promise<void> }> {
   const log = processLogger('api')
   await ensureHome(settings.home)
   const crashPoints = processCrashPoints(path.join(homePaths(settings.home).run, 'crash-api'))
-  const store = withCommitCrashPoints(await openStore(settings), crashPoints)
+  const stores: Store[] = []
+  const open = async (realm: Realm): Promise<Region> => {
+    await ensureHome(realm.home)
+    const store = withCommitCrashPoints(await openStore(realm), crashPoints)
+    stores.push(store)
+    return regionOf(realm, store)
+  }
+  const [home, ...moreRegions] = await Promise.all(realmsOf(settings).map(open))
+  if (!home) throw new Error('a cloud has one region at least')
   const credentials = await ensureCredentials(homePaths(settings.home).credentials, systemRandom, DEFAULT_ACCOUNT)
   const api = await createApi({
-    store, clock: systemClock, random: systemRandom, log, region: settings.region, zones: zonesOf(settings),
-    placement: settings.placement, credentials, auth: settings.auth,
-    publicPool: publicPoolOf(settings, homeIdOf(settings.home)), allowedHosts: [settings.host],
+    ...home, moreRegions, clock: systemClock, random: systemRandom, log,
+    placement: settings.placement, credentials, auth: settings.auth, allowedHosts: [settings.host],
   })
-  return { api, port: await api.listen(settings.port, settings.host), store }
+  return {
+    api, port: await api.listen(settings.port, settings.host),
+    async close() {
+      await api.close()
+      await Promise.all(stores.map((store) => store.close()))
+    },
+  }
+}
+
+/** A region as the API serves it. */
+export function regionOf(realm: Realm, store: Store): Region {
+  return { region: realm.region, zones: zonesOf(realm), store, publicPool: publicPoolOf(realm, homeIdOf(realm.home)) }
 }
 
 export type { Engine }

@@ -13,14 +13,20 @@ export interface HostShare extends Pick<HostRegistration, 'hostId' | 'nodeId' | 
   share: number
 }
 
-/** A node, which promises nothing itself, and the hosts that share it: as many in each zone as the settings say. */
-export function sharesOf(nodeId: string, settings: Pick<Settings, 'region' | 'zones' | 'hostsPerZone'>): { node: HostShare; hosts: HostShare[] } {
-  const { region, zones, hostsPerZone } = settings
+/**
+ * A node, which promises nothing itself, and the hosts that share it: as many in each zone as the settings say. Of a computer that
+ * several regions share they have that region's part.
+ */
+export function sharesOf(
+  nodeId: string,
+  settings: Pick<Settings, 'region' | 'zones' | 'hostsPerZone'> & { regionShare?: number },
+): { node: HostShare; hosts: HostShare[] } {
+  const { region, zones, hostsPerZone, regionShare = 1 } = settings
   const hosts = zones.flatMap((letter) => Array.from({ length: hostsPerZone }, (_, index) =>
     ({ hostId: `${nodeId}-${letter}${index + 1}`, zone: region + letter })))
   return {
     node: { hostId: nodeId, nodeId, zone: null, hosts, share: 0 },
-    hosts: hosts.map((host) => ({ ...host, nodeId, hosts, share: 1 / hosts.length })),
+    hosts: hosts.map((host) => ({ ...host, nodeId, hosts, share: regionShare / hosts.length })),
   }
 }
 

@@ -1,6 +1,7 @@
 import path from 'node:path'
-import { parseCidr, parseIpv4, type Cidr } from './core/cidr.ts'
+import { parseCidr, parseIpv4, sizeOf, type Cidr } from './core/cidr.ts'
 import { defaultHome } from './home-owner.ts'
+import { KNOWN_REGIONS, REGION_NAME } from './model/region.ts'
 
 /** How this Hearth runs; the same from flags, environment and defaults in every command. */
 export interface Settings {
@@ -16,6 +17,8 @@ export interface Settings {
   /** Simulator only: a call answers when what it started has settled. */
   instant: boolean
   region: string
+  /** Regions beside that one, on the same endpoint; everything in them is their own. */
+  moreRegions: string[]
   /** Letters of the region's zones: a, b and c are us-east-1a, us-east-1b and us-east-1c. */
   zones: string[]
   /** Shares of each zone that count as hosts of their own: what a spread placement group spreads over. */
@@ -59,6 +62,10 @@ export const SETTING_OPTIONS: Record<keyof Settings, SettingOption> = {
   auth: { flag: '--auth <mode>', variable: 'HEARTH_AUTH', description: 'strict, or permissive: any key is good (default strict)' },
   instant: { flag: '--instant', variable: 'HEARTH_INSTANT', description: 'sim only: calls answer when what they started has settled' },
   region: { flag: '--region <name>', variable: 'HEARTH_REGION', description: 'region of this cloud (default us-east-1)' },
+  moreRegions: {
+    flag: '--more-regions <names>', variable: 'HEARTH_MORE_REGIONS',
+    description: 'regions beside it on the same endpoint, such as eu-west-1,us-west-2 (default none)',
+  },
   zones: { flag: '--zones <letters>', variable: 'HEARTH_ZONES', description: 'its Availability Zones, by their letters (default a,b,c)' },
   hostsPerZone: {
     flag: '--hosts-per-zone <number>', variable: 'HEARTH_HOSTS_PER_ZONE',
@@ -130,6 +137,7 @@ export function readSettings(flags: Given, environment: Record<string, string | 
     auth: oneOf('auth', value('auth') ?? 'strict', ['strict', 'permissive']),
     instant: yesOrNo('instant', value('instant') ?? 'false'),
     region: value('region') ?? 'us-east-1',
+    moreRegions: regionNames(value('moreRegions') ?? ''),
     zones: zoneLetters(value('zones') ?? 'a,b,c'),
     hostsPerZone: wholeNumber('hostsPerZone', value('hostsPerZone') ?? '1', 1, 16),
     placement: oneOf('placement', value('placement') ?? 'spread', ['spread', 'pack']),
@@ -157,21 +165,50 @@ function checked(settings: Settings): Settings {
   if (settings.auth === 'permissive' && !isLoopback(settings.host)) {
     throw new Error(`--auth permissive accepts every key, so it needs a loopback address, not --host ${settings.host}`)
   }
-  if (!/^[a-z]{2}(-[a-z]+)+-\d$/.test(settings.region)) throw new Error(`--region ${settings.region} is not of the form us-east-1`)
-  publicPoolOf(settings, '0000')
+  if (!REGION_NAME.test(settings.region)) throw new Error(`--region ${settings.region} is not of the form us-east-1`)
+  if (settings.moreRegions.includes(settings.region)) {
+    throw new Error(`--more-regions names ${settings.region}, which --region does already`)
+  }
+  publicBlocksOf(settings, '0000')
   return settings
 }
 
-/** The block of public addresses: the one set, else a /22 of 198.18.0.0/15 (benchmarking, never routed). */
-export function publicPoolOf(settings: Pick<Settings, 'publicPool' | 'engine'>, homeId: string): Cidr {
-  if (settings.publicPool !== null) {
-    const pool = parseCidr(settings.publicPool)
-    if (!pool || pool.prefix > 29) throw new Error(`--public-pool ${settings.publicPool} is not an IPv4 block of at least 8 addresses`)
-    return pool
+type PoolSettings = Pick<Settings, 'publicPool' | 'engine' | 'region' | 'moreRegions'>
+
+/** The block of public addresses of the home region. */
+export function publicPoolOf(settings: PoolSettings, homeId: string): Cidr {
+  const [first] = publicBlocksOf(settings, homeId).values()
+  if (!first) throw new Error('a cloud has one region at least')
+  return first
+}
+
+/** Never routed: for benchmarks. */
+const BENCHMARKING: Cidr = { base: (198 * 256 + 18) * 65_536, prefix: 15 }
+
+/**
+ * The blocks of public addresses of all regions, the home's first; no two overlap. A block that is set is divided among
+ * them in the order in which they are named. Else each has a /22 of 198.18.0.0/15 that follows from the
+ * home's id and the region's name, so that another region beside it changes nothing; simulated ones have more.
+ */
+export function publicBlocksOf(settings: PoolSettings, homeId: string): Map<string, Cidr> {
+  const { publicPool, region, moreRegions, engine } = settings
+  const names = [region, ...moreRegions]
+  if (publicPool !== null) {
+    const pool = parseCidr(publicPool)
+    if (!pool || pool.prefix > 29) throw new Error(`--public-pool ${publicPool} is not an IPv4 block of at least 8 addresses`)
+    const prefix = pool.prefix + Math.ceil(Math.log2(names.length))
+    if (prefix > 29) throw new Error(`--public-pool ${publicPool} is too small for ${names.length} regions of at least 8 addresses`)
+    return new Map(names.map((name, index) => [name, { base: pool.base + index * sizeOf(prefix), prefix }]))
   }
-  const all: Cidr = { base: (198 * 256 + 18) * 65_536, prefix: 15 }
-  if (settings.engine === 'sim') return all
-  return { base: all.base + (Number.parseInt(homeId, 16) % 128) * 1024, prefix: 22 }
+  const unknown = moreRegions.filter((name) => !KNOWN_REGIONS.includes(name))
+  const placeOf = (name: string) => KNOWN_REGIONS.includes(name) ? KNOWN_REGIONS.indexOf(name) : KNOWN_REGIONS.length + unknown.indexOf(name)
+  if (engine === 'sim') {
+    if (moreRegions.length === 0) return new Map([[region, BENCHMARKING]])
+    const others = moreRegions.map((name): [string, Cidr] => [name, { base: BENCHMARKING.base + 65_536 + placeOf(name) * 1024, prefix: 22 }])
+    return new Map([[region, { ...BENCHMARKING, prefix: 16 }], ...others])
+  }
+  const block = (place: number): Cidr => ({ base: BENCHMARKING.base + ((Number.parseInt(homeId, 16) + place) % 128) * 1024, prefix: 22 })
+  return new Map([[region, block(0)], ...moreRegions.map((name): [string, Cidr] => [name, block(1 + placeOf(name))])])
 }
 
 function optionalPath(value: string | undefined): string | null {
@@ -225,6 +262,15 @@ function wholeNumber(name: keyof Settings, value: string, least: number, most: n
     throw new Error(`${flagOf(name)} must be a whole number from ${least} to ${most}, not ${value}`)
   }
   return number
+}
+
+/** More than these would only make agents that nobody asked for; it also keeps their public blocks apart. */
+const MOST_REGIONS = 15
+
+function regionNames(value: string): string[] {
+  const names = value.split(',').map((name) => name.trim()).filter((name) => name !== '')
+  if (names.length <= MOST_REGIONS && new Set(names).size === names.length && names.every((name) => REGION_NAME.test(name))) return names
+  throw new Error(`--more-regions must be up to ${MOST_REGIONS} different names of the form eu-west-1, not ${value}`)
 }
 
 /** In order, each once; six at most, as no region of AWS has more. */

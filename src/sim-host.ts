@@ -9,6 +9,7 @@ import { createSimWorld, type SimWorld } from './hypervisor/sim-world.ts'
 import type { BuiltImage } from './images/build.ts'
 import { createMemoryKeys } from './keys/memory-keys.ts'
 import { createSimNetwork, createSimNetworkWorld, type SimNetworkWorld } from './network/sim.ts'
+import type { Realm } from './realm.ts'
 import type { ImageSource } from './reconcile/images.ts'
 import { registration, sharesOf, type HostShare } from './registration.ts'
 import { importFolderOf, type Settings } from './settings.ts'
@@ -82,6 +83,9 @@ export function createSimHost(ambient: { clock: Clock; random: Random }, delays:
   }
 }
 
+/** The regions of a simulated cloud by name: each reads the disks of the others when it copies from there. */
+export type SimRegions = ReadonlyMap<string, { store: Pick<Store, 'read'>; world: SimWorld }>
+
 /** The agent of one host, or of the node, over a simulated computer. `wrap` puts crash points around the drivers. */
 export function createSimAgent(options: SimAgentOptions & { share: HostShare }): SimAgent {
   const { settings, store, clock, random, log, host, onFatal, share, wrap = (_name, driver) => driver } = options
@@ -92,7 +96,10 @@ export function createSimAgent(options: SimAgentOptions & { share: HostShare }):
   const network = createSimNetwork({
     world: host.network, clock, random, delays: delays.network, answering: (interfaceIds) => host.world.answering(interfaceIds),
   })
-  const volumes = createSimVolumes({ world: host.world, clock, random, delays: delays.volumes })
+  const regions: SimRegions = options.regions ?? new Map()
+  const volumes = createSimVolumes({
+    world: host.world, clock, random, delays: delays.volumes, otherWorlds: () => [...regions.values()].map(({ world }) => world),
+  })
   const agent = createAgent({
     store, clock, random, log, onFatal, recycleBudgetGib: settings.recycleBudgetGib, hostBootId: host.bootId,
     scanIntervalMs: SCAN_INTERVAL_MS,
@@ -101,7 +108,11 @@ export function createSimAgent(options: SimAgentOptions & { share: HostShare }):
     network: wrap('network', network),
     volumes: wrap('volumes', volumes),
     keys: createMemoryKeys(),
-    images: simImages,
+    async otherRegions(region) {
+      const other = regions.get(region)
+      return other && { store: other.store, volumes, keys: createMemoryKeys() }
+    },
+    images: { ...simImages, region: settings.isHome === false ? settings.region : undefined },
     // Simulated disks have no content, but files that are imported are judged as they are.
     imports: options.imports ?? createImportFolder(importFolderOf(settings)),
     host: registration(share, settings, { engine: 'sim', accelerator: 'sim', reason: 'simulated' }, {
@@ -145,7 +156,7 @@ export interface SimAgent {
 }
 
 export interface SimAgentOptions {
-  settings: Settings
+  settings: Settings & Partial<Pick<Realm, 'isHome' | 'regionShare'>>
   store: Store
   clock: Clock
   random: Random
@@ -159,6 +170,8 @@ export interface SimAgentOptions {
   wrap?: <T extends object>(name: string, driver: T) => T
   /** EC2's pace unless given. */
   checkIntervalMs?: number
+  /** Where the cloud has more than one. */
+  regions?: SimRegions
   onFatal: (error: unknown) => void
 }
 

@@ -3,18 +3,18 @@ import type { FoundPorts } from './child-process.ts'
 import { systemClock } from './core/clock.ts'
 import { systemRandom } from './core/random.ts'
 import { ensureCredentials } from './credentials.ts'
-import { ensureHome, ensureHostId, homeIdOf, homePaths } from './home.ts'
+import { ensureHome, ensureHostId, homePaths } from './home.ts'
 import { MAX_NICS } from './hypervisor/driver.ts'
 import type { SimWorld } from './hypervisor/sim-world.ts'
 import { createMemoryKeys } from './keys/memory-keys.ts'
 import { openSerialConsole } from './main-agents.ts'
-import { openStore, processLogger } from './main.ts'
+import { openStore, processLogger, regionOf } from './main.ts'
 import { DEFAULT_ACCOUNT } from './model/account.ts'
 import { instanceDoc } from './model/instance.ts'
-import { zonesOf } from './model/zone.ts'
+import { realmsOf, type Realm } from './realm.ts'
 import { diskSpecs, keyOf } from './reconcile/disks.ts'
 import { nicSpecs } from './reconcile/interfaces.ts'
-import { publicPoolOf, type Settings } from './settings.ts'
+import type { Settings } from './settings.ts'
 import { createSimHost, createSimNode, INSTANT, REALISTIC, type SimHost } from './sim-host.ts'
 import { groupBy } from './store/batch.ts'
 import type { VolumeTable } from './store/schema.ts'
@@ -31,34 +31,51 @@ export async function startSimulated(
 ): Promise<{ ports: Required<FoundPorts>; stop: () => Promise<void>; host: SimHost }> {
   const clock = systemClock
   const random = systemRandom
+  const regions = new Map<string, { store: Store; world: SimWorld }>()
+  const [home, ...others] = await Promise.all(
+    realmsOf({ ...settings, engine: 'sim' }).map((realm) => openRealm(realm, { clock, random, log, onFatal, regions })))
+  if (!home) throw new Error('a cloud has one region at least')
+  const all = [home, ...others]
+  const credentials = await ensureCredentials(homePaths(settings.home).credentials, random, DEFAULT_ACCOUNT)
+  const api = await createApi({
+    ...home.region, moreRegions: others.map(({ region }) => region), clock, random, log, placement: settings.placement, credentials,
+    auth: settings.auth, allowedHosts: [settings.host],
+  })
+  for (const { agent } of all) {
+    await agent.start()
+    // The image is registered before anybody asks for it.
+    await agent.settled(SETTLE_HORIZON_MS)
+  }
+  const port = await api.listen(settings.port, settings.host)
+  const consoles = await Promise.all(all.map((realm) => openSerialConsole(realm.settings, { ...realm, log })))
+  return {
+    ports: { port, serialConsolePort: consoles[0]?.serialConsolePort ?? 0 }, host: home.host,
+    async stop() {
+      await api.close()
+      for (const { serialConsole } of consoles) await serialConsole.close()
+      for (const { agent, store } of all) {
+        await agent.stop()
+        await store.close()
+      }
+    },
+  }
+}
+
+/** A simulated computer of its own for a region, as it was when its last process ended. */
+async function openRealm(
+  settings: Realm,
+  ambient: Pick<Parameters<typeof createSimNode>[0], 'clock' | 'random' | 'log' | 'onFatal'> & { regions: Map<string, { store: Store; world: SimWorld }> },
+) {
   await ensureHome(settings.home)
   const store = await openStore(settings, 'normal')
   const delays = settings.instant ? INSTANT : REALISTIC
-  const host = createSimHost({ clock, random }, delays)
-  const hostId = await ensureHostId(settings.home, random)
-  await restoreHost(store, hostId, host.world)
-  const { agent, hypervisor } = createSimNode({ nodeId: hostId, settings, store, clock, random, log, host, delays, onFatal })
-  const credentials = await ensureCredentials(homePaths(settings.home).credentials, random, DEFAULT_ACCOUNT)
-  const api = await createApi({
-    store, clock, random, log, region: settings.region, zones: zonesOf(settings), placement: settings.placement, credentials,
-    auth: settings.auth,
-    publicPool: publicPoolOf({ ...settings, engine: 'sim' }, homeIdOf(settings.home)), allowedHosts: [settings.host],
-    ...(settings.instant ? { settle: () => agent.settled(SETTLE_HORIZON_MS) } : {}),
-  })
-  await agent.start()
-  // The image is registered before anybody asks for it.
-  await agent.settled(SETTLE_HORIZON_MS)
-  const port = await api.listen(settings.port, settings.host)
-  const { serialConsole, serialConsolePort } = await openSerialConsole(settings, { store, hypervisor, nodeId: hostId, log })
-  return {
-    ports: { port, serialConsolePort }, host,
-    async stop() {
-      await api.close()
-      await serialConsole.close()
-      await agent.stop()
-      await store.close()
-    },
-  }
+  const host = createSimHost(ambient, delays)
+  const nodeId = await ensureHostId(settings.home, ambient.random)
+  await restoreHost(store, nodeId, host.world)
+  ambient.regions.set(settings.region, { store, world: host.world })
+  const { agent, hypervisor } = createSimNode({ ...ambient, nodeId, settings, store, host, delays })
+  const settle = () => agent.settled(SETTLE_HORIZON_MS)
+  return { settings, store, host, nodeId, agent, hypervisor, region: { ...regionOf(settings, store), ...(settings.instant ? { settle } : {}) } }
 }
 
 /** Simulated machines and disks end with their process; those that the database says are there are put back. */

@@ -6,7 +6,7 @@ import { ensureHome } from '../home.ts'
 import { openStore } from '../main.ts'
 import type { Settings } from '../settings.ts'
 import { createAccount, listAccounts } from './accounts.ts'
-import { checkHomeFolder, hearthCommand, newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { checkHomeFolder, hearthCommand, newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
 import { formatTable, type Terminal } from './terminal.ts'
 import { settingsInForce } from './up-record.ts'
 import type { Credentials } from '../credentials.ts'
@@ -21,7 +21,7 @@ export function addAccount(program: Command, terminal: Terminal): void {
   ])
   create.argument('<name>', 'what to call it here; EC2 knows it by a number').option('--json', 'print it as JSON')
   withSettings(create).action(async (name: string) => {
-    const settings = settingsOf(create)
+    const settings = cloudSettingsOf(create)
     const made = await createHere(settings, name)
     if (settingsInForce(settings).auth === 'permissive') {
       terminal.say('warning: this cloud takes every key for the account "default" (--auth permissive); it tells accounts apart in strict mode')
@@ -30,7 +30,7 @@ export function addAccount(program: Command, terminal: Terminal): void {
   })
   const list = newCommand(account, 'list', 'list the accounts of this cloud', ['hearth account list', 'hearth account list --json'])
   withSettings(list.option('--json', 'print it as JSON')).action(async () => {
-    const accounts = (await withStore(settingsOf(list), listAccounts))
+    const accounts = (await withStore(cloudSettingsOf(list), listAccounts))
       .map(({ createdMs, ...each }) => ({ ...each, created: new Date(createdMs).toISOString() }))
     const rows = accounts.map((each) => [each.accountId, each.name, each.created])
     terminal.out(list.opts().json ? JSON.stringify(accounts, null, 2) : formatTable([['ACCOUNT', 'NAME', 'CREATED'], ...rows]))

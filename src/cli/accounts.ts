@@ -5,7 +5,7 @@ import type { Random } from '../core/random.ts'
 import { newCredentials, readCredentials, writeCredentials, type Credentials } from '../credentials.ts'
 import { homePaths } from '../home.ts'
 import { DEFAULT_ACCOUNT, ensureAccount, PROVIDER_ACCOUNT } from '../model/account.ts'
-import type { Settings } from '../settings.ts'
+import { cloudHomeOf, type AnySettings } from '../realm.ts'
 import type { Db, Store } from '../store/store.ts'
 import { hearthCommand, withStore } from './command.ts'
 
@@ -92,16 +92,17 @@ export async function accountIdOf(db: Db, name: string): Promise<string> {
 }
 
 /** The key of an account: from its file, or, where that is gone, from the database. @throws Error when there is no such account. */
-export async function credentialsOf(settings: Settings, name: string): Promise<Credentials> {
+export async function credentialsOf(settings: AnySettings, name: string): Promise<Credentials> {
   checkName(name)
-  const kept = await readCredentials(fileOf(settings.home, name))
+  const home = cloudHomeOf(settings)
+  const kept = await readCredentials(fileOf(home, name))
   if (kept) return kept
   const found = await withStore(settings, (store) => store.read((db) => keyOf(db, name)))
   if (!found) {
     const make = hearthCommand(`account create ${name}`, settings)
     throw new Error(`there is no account "${name}"; ${make} makes it`)
   }
-  await keep(settings.home, name, found)
+  await keep(home, name, found)
   return found
 }
 

@@ -7,7 +7,8 @@ import { packageRoot } from '../core/package-root.ts'
 import { hasStore, openStore } from '../main.ts'
 import { describeDatabase, readSettings, SETTING_OPTIONS, type Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
-import { readUpRecord } from './up-record.ts'
+import { realmOf, realmOfZone, type AnySettings } from '../realm.ts'
+import { readUpRecord, settingsInForce } from './up-record.ts'
 
 /** A new command of `program` with every setting as an option, and examples under its help. */
 export function newCommand(program: Command, usage: string, description: string, examples: string[]): Command {
@@ -31,7 +32,7 @@ export function withSettings(command: Command): Command {
  *
  * @throws Error on a value that makes no sense.
  */
-export function settingsOf(command: Command): Settings {
+export function cloudSettingsOf(command: Command): Settings {
   const given = readSettings(command.opts(), process.env)
   const last = readUpRecord(given.home)
   // One that never answered, as by a slip of the keyboard, is not remembered.
@@ -39,8 +40,32 @@ export function settingsOf(command: Command): Settings {
   return { ...given, database: given.database ?? remembered ?? null }
 }
 
-/** Opens the cloud's database for the time of `body`. @throws Error where there is no cloud yet. */
-export async function withStore<T>(settings: Settings, body: (store: Store) => Promise<T>): Promise<T> {
+/**
+ * The same for a command that is about one region: --region names one of the cloud as it runs or last ran, and without it that is
+ * the home region.
+ *
+ * @throws Error also for a region that the cloud does not have.
+ */
+export function settingsOf(command: Command): AnySettings {
+  const cloud = cloudSettingsOf(command)
+  const { region: flag } = command.opts<{ region?: string }>()
+  const asked = flag ?? (process.env[SETTING_OPTIONS.region.variable] || undefined)
+  const inForce = settingsInForce(cloud)
+  if (asked === undefined || asked === inForce.region || readUpRecord(cloud.home) === undefined) return cloud
+  // A variable is there for all homes that one has; a flag is for this one.
+  if (flag === undefined && !inForce.moreRegions.includes(asked)) return cloud
+  return realmOf(inForce, asked)
+}
+
+/** The same for a command that is about a zone, whose name tells the region. @throws Error for a region that the cloud does not have. */
+export function settingsOfZone(command: Command, zone: string): AnySettings {
+  const cloud = cloudSettingsOf(command)
+  const inForce = settingsInForce(cloud)
+  return zone.replace(/[a-z]$/, '') === inForce.region ? cloud : realmOfZone(inForce, zone)
+}
+
+/** Opens the region's database for the time of `body`. @throws Error where there is no cloud yet. */
+export async function withStore<T>(settings: AnySettings, body: (store: Store) => Promise<T>): Promise<T> {
   if (!hasStore(settings)) throw new Error(`there is no cloud in ${settings.home} yet; start one: ${hearthCommand('up', settings)}`)
   let store: Store
   try {
@@ -58,7 +83,7 @@ export async function withStore<T>(settings: Settings, body: (store: Store) => P
 
 /** Everything that Hearth puts into a home; what else lies there is left alone. */
 const CONTENT = [
-  /^(accounts|instances|volumes|layers|images|imports|keys|logs|run|tmp)$/, /^hearth\.db(-wal|-shm|-wake)?$/,
+  /^(accounts|instances|volumes|layers|images|imports|keys|logs|regions|run|tmp)$/, /^hearth\.db(-wal|-shm|-wake)?$/,
   /^credentials\.json(\.new)?$/,
   /^probe\.json/, /^host\.json(\.new)?$/, /^identity-certificate\.pem(\.new)?$/,
 ]

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { systemClock } from '../core/clock.ts'
 import type { Settings } from '../settings.ts'
-import { newCommand, settingsOf, withSettings } from './command.ts'
+import { newCommand, cloudSettingsOf, withSettings } from './command.ts'
 import { diagnose, type Check } from './doctor-checks.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -12,7 +12,7 @@ export function addDoctor(program: Command, terminal: Terminal): void {
   ])
   command.option('--probe', 'boot a guest again to find out about acceleration').option('--json', 'print it as JSON')
   withSettings(command).action(async () => {
-    const settings: Settings = settingsOf(command)
+    const settings: Settings = cloudSettingsOf(command)
     const checks = await diagnose(settings, { clock: systemClock, forceProbe: command.opts().probe === true })
     terminal.out(command.opts().json ? JSON.stringify(checks, null, 2) : formatChecks(checks))
     process.exitCode = checks.some((each) => each.status === 'missing') ? 1 : 0

@@ -7,10 +7,11 @@ import { chooseEngine, hasStore } from '../main.ts'
 import { hostDoc } from '../model/host.ts'
 import { moveInstance, STATE_REASONS, userInitiated } from '../model/instance.ts'
 import type { Settings } from '../settings.ts'
+import { realmsOf, type Realm } from '../realm.ts'
 import type { Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import { childrenOf } from './children.ts'
-import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
 import { countLive } from './instances.ts'
 import { nodeOfHome } from './node-of-home.ts'
 import { Supervisor } from './supervisor.ts'
@@ -27,7 +28,7 @@ export function addDown(program: Command, terminal: Terminal): void {
   const command = newCommand(program, 'down', 'stop every machine, then the cloud itself; the disks stay', [
     'hearth down', 'hearth down --home /srv/hearth',
   ])
-  withSettings(command).action(() => down(settingsOf(command), terminal))
+  withSettings(command).action(() => down(cloudSettingsOf(command), terminal))
 }
 
 /** Idempotent: says so when nothing runs. */
@@ -37,32 +38,48 @@ export async function down(asked: Settings, terminal: Terminal): Promise<void> {
     terminal.say(`there is no cloud in ${asked.home}; nothing to do`)
     return
   }
-  await withStore(settings, async (store) => {
-    const engine = await engineOf(store, settings)
-    const live = await countLive(store)
+  const [home, ...others] = realmsOf(settings)
+  if (!home) return
+  const realms = [home, ...others.filter(hasStore)]
+  await withStores(realms, async (stores) => {
+    const engine = await engineOf(stores, home)
+    const live = await countAllLive(stores)
     if (live > 0) {
       terminal.say(`stopping ${live} machine${live === 1 ? '' : 's'}`)
-      const stop = () => withProgress(systemClock, terminal, 'machines shut down', () => stopAll(store))
+      const stop = () => withProgress(systemClock, terminal, 'machines shut down', () => stopAll(stores))
       if (readUpRecord(settings.home)?.isRunning) await stop()
       else await withAgent({ ...settings, engine }, terminal, stop)
     }
     const hadSupervisor = await endSupervisor(settings.home, terminal)
-    if (engine === 'qemu') await removeHostNetwork({ ...settings, engine })
+    for (const realm of engine === 'qemu' ? realms : []) await removeHostNetwork({ ...realm, engine })
     terminal.say(live > 0 || hadSupervisor ? 'everything is down' : 'nothing was running')
   })
 }
 
-async function engineOf(store: Store, { home }: Settings): Promise<'qemu' | 'sim'> {
-  const node = await store.read((db) => nodeOfHome(db, home))
+/** The databases of all regions, the home's first, for the time of `body`. */
+async function withStores(realms: readonly Realm[], body: (stores: readonly Store[]) => Promise<void>, opened: readonly Store[] = []): Promise<void> {
+  const [next, ...rest] = realms
+  if (!next) return body(opened)
+  await withStore(next, (store) => withStores(rest, body, [...opened, store]))
+}
+
+/** Machines of all regions. */
+async function countAllLive(stores: readonly Store[]): Promise<number> {
+  const counts = await Promise.all(stores.map(countLive))
+  return counts.reduce((sum, count) => sum + count, 0)
+}
+
+async function engineOf([store]: readonly Store[], { home }: Settings): Promise<'qemu' | 'sim'> {
+  const node = await store?.read((db) => nodeOfHome(db, home))
   return node ? hostDoc(node).engine : 'sim'
 }
 
 /** Asks for the stop of whatever runs, until nothing does; what is still pending is stopped once it runs. */
-async function stopAll(store: Store): Promise<void> {
+async function stopAll(stores: readonly Store[]): Promise<void> {
   const what = 'every machine to stop (try again, or see the logs in the home)'
   await waitFor(systemClock, what, STOP_TIMEOUT_MS, async () => {
-    await requestStops(store)
-    return (await countLive(store)) === 0
+    for (const store of stores) await requestStops(store)
+    return (await countAllLive(stores)) === 0
   }, 250)
 }
 

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { readCredentials, type Credentials } from '../credentials.ts'
 import { homePaths } from '../home.ts'
-import type { Settings } from '../settings.ts'
+import { cloudHomeOf, type AnySettings } from '../realm.ts'
 import { credentialsOf, DEFAULT_NAME } from './accounts.ts'
 import { hearthCommand, newCommand, settingsOf, shellWord, withSettings } from './command.ts'
 import type { Terminal } from './terminal.ts'
@@ -22,10 +22,11 @@ export function addEnv(program: Command, terminal: Terminal): void {
 }
 
 /** Variables of the AWS CLI and SDKs; the endpoint is that of the running cloud where one runs. */
-export async function readEnvironment(settings: Settings, account = DEFAULT_NAME): Promise<Record<string, string>> {
+export async function readEnvironment(settings: AnySettings, account = DEFAULT_NAME): Promise<Record<string, string>> {
   const credentials = account === DEFAULT_NAME ? await ownCredentials(settings) : await credentialsOf(settings, account)
-  const up = readUpRecord(settings.home)
-  const { host, port, region } = up?.isRunning ? up.record.settings : settings
+  const up = readUpRecord(cloudHomeOf(settings))
+  const { host, port, region: homeRegion } = up?.isRunning ? up.record.settings : settings
+  const region = settings.cloudHome === undefined ? homeRegion : settings.region
   return {
     AWS_ENDPOINT_URL: endpointOf({ host, port }),
     AWS_ACCESS_KEY_ID: credentials.accessKeyId,
@@ -36,11 +37,12 @@ export async function readEnvironment(settings: Settings, account = DEFAULT_NAME
   }
 }
 
-async function ownCredentials(settings: Settings): Promise<Credentials> {
-  const credentials = await readCredentials(homePaths(settings.home).credentials)
+async function ownCredentials(settings: AnySettings): Promise<Credentials> {
+  const home = cloudHomeOf(settings)
+  const credentials = await readCredentials(homePaths(home).credentials)
   if (credentials) return credentials
-  const up = hearthCommand('up', settings)
-  throw new Error(`there are no credentials in ${settings.home} yet; the first ${up} makes them`)
+  const up = hearthCommand('up', { home })
+  throw new Error(`there are no credentials in ${home} yet; the first ${up} makes them`)
 }
 
 /** One line for a shell to evaluate. */

@@ -15,6 +15,7 @@ import {
   formatName, importTaskDoc, importTaskOf, insertImportTask, newImportTaskId, type ImportTaskDoc,
 } from '../model/import-task.ts'
 import { requestedKmsKey } from '../model/kms-key.ts'
+import { cloudHomeOf, type AnySettings } from '../realm.ts'
 import { importFolderOf, type Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
 import { checkHomeFolder, hearthCommand, newCommand, settingsOf, withSettings, withStore } from './command.ts'
@@ -212,7 +213,7 @@ async function startTask(
 }
 
 /** Tells how far the task is, until it is over. @throws Error with what went wrong. */
-async function watchTask(store: Store, settings: Settings, taskId: string, say: (line: string) => void): Promise<Imported> {
+async function watchTask(store: Store, settings: AnySettings, taskId: string, say: (line: string) => void): Promise<Imported> {
   let told = ''
   for (;;) {
     const row = await store.read((db) => importTaskOf(db, taskId))
@@ -225,8 +226,8 @@ async function watchTask(store: Store, settings: Settings, taskId: string, say: 
     const line = doc.statusMessage === 'converting' ? `converting: ${percent} %` : doc.statusMessage
     if (line !== told) say(line)
     told = line
-    if (!readUpRecord(settings.home)?.isRunning) {
-      throw new Error(`the cloud has ended; ${taskId} goes on with the next ${hearthCommand('up', settings)}`)
+    if (!readUpRecord(cloudHomeOf(settings))?.isRunning) {
+      throw new Error(`the cloud has ended; ${taskId} goes on with the next ${hearthCommand('up', { home: cloudHomeOf(settings) })}`)
     }
     await systemClock.sleep(LOOK_MS)
   }

@@ -6,10 +6,12 @@ import { ensureHostId } from '../home.ts'
 import { systemRandom } from '../core/random.ts'
 import { deleteStore, hasStore } from '../main.ts'
 import { describeDatabase, type Settings } from '../settings.ts'
-import { isHome, isOurs, newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { isHome, isOurs, newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
 import { down } from './down.ts'
+import { leftRegions } from './left-regions.ts'
+import { realmsOf } from '../realm.ts'
 import type { Terminal } from './terminal.ts'
-import { lockHome } from './up-record.ts'
+import { lockHome, settingsInForce } from './up-record.ts'
 
 /** `hearth reset`: down, and then nothing of the home is left. */
 export function addReset(program: Command, terminal: Terminal): void {
@@ -17,20 +19,21 @@ export function addReset(program: Command, terminal: Terminal): void {
     'hearth reset', 'hearth reset --yes --home /tmp/trial',
   ])
   withSettings(command.option('--yes', 'do not ask')).action(() =>
-    reset(settingsOf(command), command.opts().yes === true, terminal))
+    reset(cloudSettingsOf(command), command.opts().yes === true, terminal))
 }
 
-async function reset(settings: Settings, isSure: boolean, terminal: Terminal): Promise<void> {
-  const { home } = settings
+async function reset(asked: Settings, isSure: boolean, terminal: Terminal): Promise<void> {
+  const { home } = asked
   if (!existsSync(home)) return terminal.say(`there is no ${home}; nothing to do`)
   if (!isHome(home)) throw new Error(`${home} does not look like a home of Hearth, so nothing was deleted`)
+  const settings = settingsInForce(asked)
   await checkAlone(settings)
   if (!isSure && !(await confirm(settings))) throw new Error('nothing was deleted')
   await down(settings, terminal)
   const unlock = lockHome(home)
   if (!unlock) throw new Error(`a new hearth up runs for ${home}, so nothing was deleted; try again`)
   // Rows before files: the home knows where the rows are, so that a reset that was cut short can be repeated.
-  await deleteStore(settings)
+  for (const realm of [...realmsOf(settings), ...leftRegions(settings)]) await deleteStore(realm)
   const { deleted, left } = splitContent(readdirSync(home))
   for (const name of deleted) rmSync(path.join(home, name), { recursive: true, force: true })
   unlock()

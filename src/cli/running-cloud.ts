@@ -1,7 +1,7 @@
 import { systemClock } from '../core/clock.ts'
 import { readCredentials } from '../credentials.ts'
 import { homePaths } from '../home.ts'
-import type { Settings } from '../settings.ts'
+import { cloudHomeOf, type AnySettings } from '../realm.ts'
 import { createApiClient, type ApiClient } from './api-client.ts'
 import { hearthCommand } from './command.ts'
 import { endpointOf, readUpRecord, settingsInForce } from './up-record.ts'
@@ -11,13 +11,14 @@ import { endpointOf, readUpRecord, settingsInForce } from './up-record.ts'
  *
  * @throws Error that says how to start one.
  */
-export async function openRunningCloud(asked: Settings): Promise<{ settings: Settings; api: ApiClient }> {
-  const up = readUpRecord(asked.home)
+export async function openRunningCloud(asked: AnySettings): Promise<{ settings: AnySettings; api: ApiClient }> {
+  const home = cloudHomeOf(asked)
+  const up = readUpRecord(home)
   if (!up?.isRunning || !up.record.isReady) {
-    throw new Error(`no cloud runs in ${asked.home}, which would do this; start one: ${hearthCommand('up', asked)}`)
+    throw new Error(`no cloud runs in ${home}, which would do this; start one: ${hearthCommand('up', { home })}`)
   }
   const settings = settingsInForce(asked)
-  const credentials = await readCredentials(homePaths(settings.home).credentials)
-  if (!credentials) throw new Error(`there are no credentials in ${settings.home}`)
+  const credentials = await readCredentials(homePaths(home).credentials)
+  if (!credentials) throw new Error(`there are no credentials in ${home}`)
   return { settings, api: createApiClient(endpointOf(settings), { credentials, region: settings.region, clock: systemClock }) }
 }

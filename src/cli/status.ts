@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { existsSync } from 'node:fs'
 import { systemClock } from '../core/clock.ts'
 import { hostDoc, type RecycleBinUse } from '../model/host.ts'
-import type { Settings } from '../settings.ts'
+import { cloudHomeOf, type AnySettings } from '../realm.ts'
 import { listBackups } from './backups.ts'
 import { capacityText, readCapacity, readZones, zoneLines, type CapacityView, type ZoneView } from './capacity.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
@@ -25,6 +25,8 @@ export interface Status {
   region: string
   /** Zones that are not available. */
   failedZones: { zone: string; state: string; since: string | null }[]
+  /** All regions of the cloud, the home's first. */
+  regions: string[]
   /** The machine, and what all of its zones promise. */
   host: (CapacityView & {
     engine: string
@@ -61,9 +63,10 @@ export function addStatus(program: Command, terminal: Terminal): void {
 }
 
 /** The state of the home as its database and its supervisor's record tell it. */
-export function readStatus(settings: Settings): Promise<Status> {
+export function readStatus(settings: AnySettings): Promise<Status> {
   return withStore(settings, async (store) => {
-    const up = readUpRecord(settings.home)
+    const up = readUpRecord(cloudHomeOf(settings))
+    const cloud = up ? up.record.settings : settings
     const isUp = up?.isRunning === true && up.record.isReady
     const { node, capacity, zones, images } = await store.read(async (db) => {
       const found = await nodeOfHome(db, settings.home)
@@ -84,11 +87,12 @@ export function readStatus(settings: Settings): Promise<Status> {
       home: settings.home,
       isUp,
       endpoint: up && isUp ? endpointOf(up.record.settings) : null,
-      serialConsole: (up && isUp && serialConsoleOf({ ...settings, ...up.record.settings, home: settings.home })) || null,
+      serialConsole: (up && isUp && serialConsoleOf(settingsInForce(settings))) || null,
       processes: up?.isRunning ? { up: up.record.supervisor.pid, ...up.record.children } : {},
       region: node?.region ?? settings.region,
       failedZones: (await listZones(store, settingsInForce(settings)))
         .filter(({ state }) => state !== 'available').map(({ zone, state, since }) => ({ zone, state, since })),
+      regions: [cloud.region, ...(cloud.moreRegions ?? [])],
       host: doc && capacity ? {
         engine: doc.engine, accelerator: doc.accelerator, acceleratorReason: doc.acceleratorReason,
         cpus: doc.cpus, memoryMib: doc.memoryMib, ...capacity, guestLimits: doc.guestLimits,
@@ -121,11 +125,12 @@ export function formatStatus(status: Status, nowMs: number): string {
 }
 
 function cloudLines(status: Status): string[] {
-  const { home, isUp, endpoint, serialConsole, processes, region, failedZones, host, zones, room, recycleBin, restorable, warnings } = status
+  const { home, isUp, endpoint, serialConsole, processes, region, regions, failedZones, host, zones, room, recycleBin, restorable, warnings } = status
   const pids = Object.entries(processes).map(([name, pid]) => `${name} ${pid ?? 'down'}`).join(', ')
   const state = isUp ? `up at ${endpoint}` : Object.keys(processes).length > 0 ? 'starting' : 'down'
   const lines = [
     `cloud     ${state}${pids ? ` (${pids})` : ''}`, `home      ${home}, region ${region}`,
+    ...(regions.length > 1 ? [`regions   ${regions.join(', ')}; --region shows another one`] : []),
     ...(serialConsole ? [`serial    ${describeSerialConsole(serialConsole)}`] : []),
   ]
   if (!host) return lines

@@ -6,6 +6,7 @@ import { homePaths } from '../home.ts'
 import { isAlive, type ProcessId } from '../hypervisor/qemu/process.ts'
 import type { Engine } from '../main.ts'
 import { hostKeyFingerprint } from '../serial-console/host-key.ts'
+import type { AnySettings, Realm } from '../realm.ts'
 import { isLoopback, type Settings } from '../settings.ts'
 
 /** What the last `hearth up` of a home noted of itself in run/up.json; kept when it has ended. */
@@ -81,9 +82,15 @@ export interface SerialConsoleDoor {
 }
 
 /** Where the serial consoles' SSH server is; undefined before it has a host key. */
-export function serialConsoleOf(settings: Pick<Settings, 'home' | 'host' | 'serialConsolePort'>): SerialConsoleDoor | undefined {
+export function serialConsoleOf(
+  settings: Pick<Settings, 'home' | 'host' | 'serialConsolePort'> & Partial<Pick<Realm, 'isHome'>>,
+): SerialConsoleDoor | undefined {
   const hostKey = hostKeyFingerprint(homePaths(settings.home).keys)
-  return hostKey === undefined ? undefined : { host: localHost(settings), port: settings.serialConsolePort, hostKey }
+  return hostKey === undefined ? undefined : { host: localHost(settings), port: serialConsolePortOf(settings), hostKey }
+}
+
+function serialConsolePortOf({ home, serialConsolePort, isHome = true }: Pick<Settings, 'home' | 'serialConsolePort'> & Partial<Pick<Realm, 'isHome'>>): number {
+  return isHome ? serialConsolePort : Number(readFileSync(homePaths(home).serialConsolePort, 'utf8'))
 }
 
 /** The same for people. */
@@ -92,7 +99,9 @@ export function describeSerialConsole({ host, port, hostKey }: SerialConsoleDoor
 }
 
 /** Settings of the cloud as it runs or last ran, so that only the home has to be given twice. */
-export function settingsInForce(settings: Settings): Settings {
+export function settingsInForce<T extends AnySettings>(settings: T): T {
+  // A region's are made of those in force.
+  if (settings.cloudHome !== undefined) return settings
   const last = readUpRecord(settings.home)
   if (!last) return settings
   // What an older Hearth did not note yet is as it is asked for now.

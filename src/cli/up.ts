@@ -7,12 +7,14 @@ import { ensureHome, homePaths } from '../home.ts'
 import { processOf } from '../hypervisor/qemu/process.ts'
 import { buildImage } from '../images/build.ts'
 import { chooseEngine, openStore, type Engine } from '../main.ts'
+import { realmsOf } from '../realm.ts'
 import type { Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
 import { childrenOf } from './children.ts'
-import { checkHomeFolder, hearthCommand, newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { checkHomeFolder, hearthCommand, newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
 import { engineOfHome } from './home-engine.ts'
 import { countLive } from './instances.ts'
+import { checkLeftRegions } from './left-regions.ts'
 import { prepareZones } from './prepare-zones.ts'
 import { watchRoom } from './room.ts'
 import { Supervisor } from './supervisor.ts'
@@ -27,7 +29,7 @@ export function addUp(program: Command, terminal: Terminal): void {
   const command = newCommand(program, 'up', 'bring the cloud up and keep it up; Ctrl-C ends it, its machines run on', [
     'hearth up', 'hearth up --engine sim --instant --port 0', 'hearth up --home /srv/hearth --overcommit-memory 2',
   ])
-  withSettings(command).action(() => up(settingsOf(command), terminal))
+  withSettings(command).action(() => up(cloudSettingsOf(command), terminal))
 }
 
 async function up(settings: Settings, terminal: Terminal): Promise<void> {
@@ -88,13 +90,19 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
     children: childrenOf(settings, engine), settings, logFolder: homePaths(home).logs, clock: systemClock, say: terminal.say,
     onChange: () => record(),
   })
+  await checkLeftRegions(settings)
   // One connection from before the first process begins until all are there: a database is made, and put in order, by one.
-  let store: Store | undefined = await openStore(settings)
+  const stores: Store[] = []
+  const closeStores = () => Promise.all(stores.splice(0).map((store) => store.close()))
   try {
-    for (const line of await prepareZones(store, settings, { random: systemRandom, nowMs: startedMs })) terminal.say(line)
+    for (const realm of realmsOf(settings)) {
+      await ensureHome(realm.home)
+      const store = await openStore(realm)
+      stores.push(store)
+      for (const line of await prepareZones(store, realm, { random: systemRandom, nowMs: startedMs })) terminal.say(line)
+    }
     await Promise.race([supervisor.start(), aborted(ending)])
-    await store.close()
-    store = undefined
+    await closeStores()
     if (!ending.aborted) {
       isReady = true
       record()
@@ -108,10 +116,11 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
     }
   } finally {
     terminal.say('ending …')
-    await store?.close()
+    await closeStores()
     await supervisor.stop()
   }
-  const live = await withStore(settings, countLive)
+  let live = 0
+  for (const realm of realmsOf(settings)) live += await withStore(realm, countLive)
   terminal.say(engine.engine === 'sim' || live === 0
     ? 'the cloud is down; its state is kept for the next up'
     : `the cloud is down, its machines (${live}) run on; stop them too: ${hearthCommand('down', settings)}`)

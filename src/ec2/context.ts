@@ -12,6 +12,8 @@ export interface Context {
   db: Db
   account: string
   region: string
+  /** Names of all regions of this cloud, the home's first. */
+  regions: readonly string[]
   /** The region's Availability Zones by name, in order. */
   zones: readonly string[]
   /** Over which of the zones and hosts that would do instances go: over all, or over as few as possible. */

@@ -6,9 +6,8 @@ import { attachVolume, detachVolume } from './attach-volume.ts'
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
-import { copyImage } from './copy-image.ts'
+import { copyImage, prepareCopyImage } from './copy-image.ts'
 import { createImage, finishCreateImage } from './create-image.ts'
-import { copySnapshot } from './copy-snapshot.ts'
 import { cancelCapacityReservation, describeCapacityReservations, getCapacityReservationUsage } from './capacity-reservations.ts'
 import { createCapacityReservation } from './capacity-reservations-create.ts'
 import { modifyInstanceCapacityReservationAttributes } from './capacity-reservations-instance.ts'
@@ -16,6 +15,7 @@ import { modifyCapacityReservation } from './capacity-reservations-modify.ts'
 import { createCapacityReservationBySplitting, moveCapacityReservationInstances } from './capacity-reservations-split.ts'
 import { describeHosts, modifyHosts, releaseHosts } from './dedicated-hosts.ts'
 import { allocateHosts } from './dedicated-hosts-allocate.ts'
+import { copySnapshot, prepareCopySnapshot } from './copy-snapshot.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
 import { createNetworkInterface, deleteNetworkInterface } from './create-network-interface.ts'
 import {
@@ -159,10 +159,10 @@ export const operations: Record<string, Operation> = {
   CancelCapacityReservation: mutation(cancelCapacityReservation),
   CancelImageLaunchPermission: mutation(cancelImageLaunchPermission),
   CancelImportTask: mutation(cancelImportTask),
-  CopyImage: mutation(copyImage),
-  CopySnapshot: mutation(copySnapshot),
   CreateCapacityReservation: mutation(createCapacityReservation),
   CreateCapacityReservationBySplitting: mutation(createCapacityReservationBySplitting),
+  CopyImage: mutation(copyImage, prepareCopyImage),
+  CopySnapshot: mutation(copySnapshot, prepareCopySnapshot),
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),

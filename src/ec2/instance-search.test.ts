@@ -33,7 +33,7 @@ beforeEach(async () => {
 /** As the dispatcher makes it, counting the snapshots. */
 function reading(): ReadContext & { snapshots: number } {
   const context = {
-    account: DEFAULT_ACCOUNT, region: REGION, zones: [], placement: 'spread' as const, nowMs: NOW_MS, random: test.random, requestId: 'r', accessKeyId: null,
+    account: DEFAULT_ACCOUNT, region: REGION, regions: [REGION], zones: [], placement: 'spread' as const, nowMs: NOW_MS, random: test.random, requestId: 'r', accessKeyId: null,
     publicPool: { base: 0, prefix: 24 }, snapshots: 0,
     read: <T>(body: (db: Context['db']) => Promise<T>) => {
       context.snapshots++

@@ -8,6 +8,15 @@ export type ReadContext = Omit<Context, 'db'> & { read: Store['read'] }
 /** A list that is answered page by page while it is being read; a failure ends the connection. */
 export type Pages<T> = AsyncIterable<T[]>
 
+/** What work before the transaction may use. */
+export interface PrepareAmbient {
+  account: string
+  /** Where the call was sent to. */
+  region: string
+  /** Another region of this cloud, to read in; undefined for one that it does not have, and for that one itself. */
+  elsewhere(region: string): Pick<Store, 'read'> | undefined
+}
+
 /** What waiting for the agent takes. */
 export interface FinishAmbient {
   store: Store
@@ -15,8 +24,8 @@ export interface FinishAmbient {
 }
 
 /**
- * One row of the table of operations. `prepare` does slow work that needs no database (making a
- * key) before the transaction; `handle` is the transaction or snapshot; `finish` waits, after the
+ * One row of the table of operations. `prepare` does slow work that needs no database of the region (making a
+ * key, reading in another region) before the transaction; `handle` is the transaction or snapshot; `finish` waits, after the
  * commit, for what only the agent can tell. It is given what `handle` answered, which stays the answer
  * unless it has one of its own.
  */
@@ -24,7 +33,7 @@ export interface Operation {
   mutates: boolean
   /** Instead of `handle`, for answers too large for one snapshot: it takes as many short ones as it needs. */
   read?: (context: ReadContext, input: object) => Promise<object>
-  prepare?: (input: object) => Promise<unknown>
+  prepare?: (input: object, ambient: PrepareAmbient) => Promise<unknown>
   handle: (context: Context, input: object, prepared: unknown) => Promise<object | void>
   finish?: (ambient: FinishAmbient, nowMs: number, input: object, output: object) => Promise<object | void>
 }
@@ -32,13 +41,13 @@ export interface Operation {
 /** An operation that writes; the codec has made `input` what its schema says, so the cast is sound. */
 export function mutation<Input extends object, Prepared, Output extends object | void>(
   handle: (context: Context, input: Input, prepared: Prepared) => Promise<Output>,
-  prepare?: (input: Input) => Promise<Prepared>,
+  prepare?: (input: Input, ambient: PrepareAmbient) => Promise<Prepared>,
   finish?: (ambient: FinishAmbient, nowMs: number, input: Input, output: Output) => Promise<object | void>,
 ): Operation {
   return {
     mutates: true,
     handle: (context, input, prepared) => handle(context, input as Input, prepared as Prepared),
-    ...(prepare ? { prepare: (input) => prepare(input as Input) } : {}),
+    ...(prepare ? { prepare: (input, ambient) => prepare(input as Input, ambient) } : {}),
     ...(finish ? { finish: (ambient, nowMs, input, output) => finish(ambient, nowMs, input as Input, output as Output) } : {}),
   }
 }

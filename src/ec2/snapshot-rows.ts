@@ -14,7 +14,7 @@ const MAX_DESCRIPTION_LENGTH = 255
  * @throws ApiError MissingParameter, InvalidSnapshotID.Malformed, InvalidSnapshot.NotFound.
  */
 export async function requireVisibleSnapshot(
-  { db, account }: Context,
+  { db, account }: Pick<Context, 'db' | 'account'>,
   snapshotId: string | undefined,
 ): Promise<SnapshotTable> {
   if (!snapshotId) throw missingParameter('snapshotId')

@@ -55,18 +55,18 @@ const ZONE_FIELDS: FilterFields<AvailabilityZone> = {
 }
 
 /**
- * DescribeRegions: the one region that runs here. AllRegions would add regions that the account has
+ * DescribeRegions: the regions that run here. AllRegions would add regions that the account has
  * not opted in to, of which there are none.
  */
 export async function describeRegions(
-  { region }: Context,
+  { regions: names }: Context,
   input: DescribeRegionsRequest,
 ): Promise<DescribeRegionsResult> {
   const matches = compileFilters(input.Filters, REGION_FIELDS)
-  requireKnown('Invalid region provided', input.RegionNames ?? [], [region])
-  const regions: Region[] = [
-    { Endpoint: `ec2.${region}.amazonaws.com`, OptInStatus: 'opt-in-not-required', RegionName: region },
-  ]
+  const asked = input.RegionNames ?? []
+  requireKnown('Invalid region provided', asked, names)
+  const regions = names.filter((name) => asked.length === 0 || asked.includes(name)).map((name): Region => (
+    { Endpoint: `ec2.${name}.amazonaws.com`, OptInStatus: 'opt-in-not-required', RegionName: name }))
   return { Regions: regions.filter(matches) }
 }
 

@@ -15,9 +15,9 @@ export class SimLayers {
   /** Which machine, by the id of a layer, writes into it. */
   readonly #users = new Map<string, string>()
 
-  /** With what the layers `from` (from the top) show, or empty. No effect when it is there. */
-  make(spec: LayerSpec, from: readonly string[]): void {
-    if (!this.all.has(spec.layerId)) this.all.set(spec.layerId, { ...spec, isSealed: false, data: this.show(from) })
+  /** With what the data `from` (from the top) shows, or empty. No effect when it is there. */
+  make(spec: LayerSpec, from: readonly LayerData[]): void {
+    if (!this.all.has(spec.layerId)) this.all.set(spec.layerId, { ...spec, isSealed: false, data: readThrough(from) })
   }
 
   /** @throws Error when a machine writes into it. */

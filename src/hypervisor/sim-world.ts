@@ -363,8 +363,8 @@ export class SimWorld {
     this.#changed(instanceId)
   }
 
-  /** With what the layers `from` (from the top) show, or empty. */
-  makeLayer(spec: LayerSpec, from: readonly string[] = []): void {
+  /** With what the data `from` (from the top) shows, or empty. */
+  makeLayer(spec: LayerSpec, from: readonly LayerData[] = []): void {
     this.#layers.make(spec, from)
   }
 

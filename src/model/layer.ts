@@ -28,8 +28,11 @@ export interface LayerDoc {
   frozenFor?: string[]
 }
 
-/** Another layer (a copy, under other keys or on its own), or a file of this host that was checked. */
-export type LayerSource = { layerId: string } | { file: string; format: string }
+/**
+ * Another layer (a copy, under other keys or on its own), a file of this host that was checked, or a snapshot in another
+ * region, which nothing here keeps from being deleted.
+ */
+export type LayerSource = { layerId: string } | { file: string; format: string } | { region: string; snapshotId: string }
 
 /**
  * As many layers as a disk may be made of before it is made shorter in the background: each one more

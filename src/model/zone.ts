@@ -16,10 +16,10 @@ const DIRECTIONS: Record<string, string> = {
 
 /** A zone's id: use1-az1 for us-east-1a. In AWS the letters are shuffled per account; here they are not. */
 export function zoneIdOf(zone: string): string {
-  const match = /^([a-z]{2})-(?:gov-)?([a-z]+)-(\d)([a-z])$/.exec(zone)
+  const match = /^([a-z]{2})-(gov-)?([a-z]+)-(\d)([a-z])$/.exec(zone)
   if (!match) return `${zone}-az`
-  const [, area = '', direction = '', number = '', letter = 'a'] = match
-  return `${area}${DIRECTIONS[direction] ?? direction}${number}-az${letter.charCodeAt(0) - 96}`
+  const [, area = '', gov, direction = '', number = '', letter = 'a'] = match
+  return `${area}${gov === undefined ? '' : 'g'}${DIRECTIONS[direction] ?? direction}${number}-az${letter.charCodeAt(0) - 96}`
 }
 
 export type ZoneState = ZoneTable['state']

@@ -2,7 +2,7 @@ import { ApiError } from '../core/errors.ts'
 
 /** What can be wrong with how a request is signed. */
 export type AuthProblem =
-  | 'missing' | 'malformed' | 'unknown-key' | 'wrong-signature' | 'expired-session' | 'wrong-time'
+  | 'missing' | 'malformed' | 'unknown-key' | 'wrong-signature' | 'expired-session' | 'wrong-time' | 'wrong-region'
 
 type Told = [code: string, message: string, httpStatus: number]
 
@@ -10,6 +10,7 @@ const NOT_VALIDATED = 'AWS was not able to validate the provided access credenti
 const INVALID_TOKEN = 'The security token included in the request is invalid.'
 const EXPIRED_TOKEN = 'The security token included in the request is expired'
 const MALFORMED = 'Authorization header or parameters are not formatted correctly.'
+const WRONG_REGION = 'Credential should be scoped to a valid region.'
 const MISMATCH = 'The request signature we calculated does not match the signature you provided. '
   + 'Check your AWS Secret Access Key and signing method.'
 
@@ -21,6 +22,7 @@ const EC2: Record<AuthProblem, Told> = {
   'wrong-signature': ['AuthFailure', NOT_VALIDATED, 401],
   'expired-session': ['RequestExpired', 'Request has expired.', 400],
   'wrong-time': ['RequestExpired', 'Request has expired.', 400],
+  'wrong-region': ['AuthFailure', WRONG_REGION, 401],
 }
 
 // https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
@@ -31,6 +33,7 @@ const QUERY: Record<AuthProblem, Told> = {
   'wrong-signature': ['SignatureDoesNotMatch', MISMATCH, 403],
   'expired-session': ['ExpiredToken', EXPIRED_TOKEN, 403],
   'wrong-time': EC2['wrong-time'],
+  'wrong-region': ['SignatureDoesNotMatch', WRONG_REGION, 403],
 }
 
 // https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html
@@ -41,6 +44,7 @@ const JSON_SERVICE: Record<AuthProblem, Told> = {
   'wrong-signature': ['InvalidSignatureException', MISMATCH, 400],
   'expired-session': ['ExpiredTokenException', EXPIRED_TOKEN, 400],
   'wrong-time': ['InvalidSignatureException', 'Signature expired.', 400],
+  'wrong-region': ['InvalidSignatureException', WRONG_REGION, 400],
 }
 
 /** The same codes, with the status that REST has for them. */

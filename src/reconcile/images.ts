@@ -15,6 +15,8 @@ export interface ImageSource {
   list(): Promise<BuiltImage[]>
   /** A file with the image's disk that the volumes driver may take over. */
   disk(image: BuiltImage): Promise<string>
+  /** The region that the images are for, where that is not the home region: they have ids of their own in each. */
+  region?: string | undefined
 }
 
 /** Registers built images as public AMIs, their disks as the layers under new volumes. */
@@ -29,7 +31,7 @@ export function createImagesReconciler(options: {
   return {
     async reconcile() {
       for (const image of await images.list()) {
-        const { imageId, snapshotId } = idsOf(image)
+        const { imageId, snapshotId } = idsOf(image, images.region)
         // Before its file: a file without a row is garbage.
         await store.transaction('image.layer', (db) => ensureLayerRow(db, image, { layerId: snapshotId, hostId }))
         if (!(await volumes.has(snapshotId))) await volumes.importLayer(snapshotId, await images.disk(image))
@@ -74,10 +76,10 @@ async function register(db: Db, image: BuiltImage, ids: { imageId: string; snaps
 }
 
 /**
- * Ids that follow from what was built: the same on every host, and the same after a crash. An image
+ * Ids that follow from what was built, and where: the same on every host, and the same after a crash. An image
  * that was built again of newer packages is another one.
  */
-function idsOf(image: BuiltImage): { imageId: string; snapshotId: string } {
-  const hex = createHash('sha256').update(`${image.recipe} ${image.buildHash ?? image.recipeHash}`).digest('hex')
+function idsOf(image: BuiltImage, region: string | undefined): { imageId: string; snapshotId: string } {
+  const hex = createHash('sha256').update(`${image.recipe} ${image.buildHash ?? image.recipeHash}${region === undefined ? '' : ` ${region}`}`).digest('hex')
   return { imageId: `ami-${hex.slice(0, 17)}`, snapshotId: `snap-${hex.slice(17, 34)}` }
 }

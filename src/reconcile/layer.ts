@@ -8,7 +8,7 @@ import type { LayerTable } from '../store/schema.ts'
 import type { Db, Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import type { Volumes } from '../volumes/driver.ts'
-import { createFiller, type Filler } from './fill-layer.ts'
+import { createFiller, type Filler, type RegionSources } from './fill-layer.ts'
 import { handOver } from './hand-over.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
 
@@ -20,6 +20,8 @@ export interface LayerReconcilerOptions {
   volumes: Volumes
   keys: Keys
   hostId: string
+  /** Where snapshots can be copied from; nowhere unless given. */
+  otherRegions?: RegionSources | undefined
 }
 
 /** Owns layers that no volume writes into: fills and seals them, and deletes those that nobody refers to. */

@@ -8,6 +8,7 @@ import { createDispatch } from '../dispatch.ts'
 import { DEFAULT_ACCOUNT, ensureAccount } from '../model/account.ts'
 import type { ApiCall, Dispatch } from '../protocol/server.ts'
 import { zonesOf } from '../model/zone.ts'
+import { Regions } from '../regions.ts'
 import { readSettings, type Settings } from '../settings.ts'
 import { sharesOf, type HostShare } from '../registration.ts'
 import { createSimAgent, createSimHost, SIM_NODE_ID, type SimAgent, type SimDelays, type SimHost } from '../sim-host.ts'
@@ -153,9 +154,13 @@ export class SimulatedCloud {
   /** One call to an api that may die before or after its commit, and is back for the next call. */
   async call(action: string, input: object, service: ServiceName = 'ec2'): Promise<CallResult> {
     const own = new MortalProcess(this.random, () => this.mayCrash)
+    const { clock, random } = this
+    const home = {
+      store: withCommitCrashPoints(this.store, own), region: this.settings.region, zones: zonesOf(this.settings),
+      publicPool: parseCidr('198.18.0.0/24') ?? { base: 0, prefix: 0 },
+    }
     const dispatch: Dispatch = createDispatch({
-      store: withCommitCrashPoints(this.store, own), clock: this.clock, random: this.random,
-      region: this.settings.region, zones: zonesOf(this.settings), placement: this.settings.placement, publicPool: parseCidr('198.18.0.0/24') ?? { base: 0, prefix: 0 },
+      regions: new Regions(home, [], { clock, random }), clock, random, placement: this.settings.placement,
     })
     const call: ApiCall = {
       service, action, input, account: DEFAULT_ACCOUNT, accessKeyId: null, region: null, requestId: 'simulated',

@@ -13,6 +13,8 @@ import { hostsWithNewWork } from './work.ts'
 export interface PostgresOptions {
   /** postgresql://user@host:port/name, as libpq reads it. */
   url: string
+  /** Schema that the tables are in, made if need be; the user's usual one unless given. */
+  schema?: string | null
   /**
    * 'full': a commit survives a power cut of the database's host (intent). 'normal': it may be lost
    * there, with all that came after, within a second (the agent: what can be observed again).
@@ -46,9 +48,11 @@ const IDLE_TRANSACTION_TIMEOUT_MS = 30_000
 
 /** Opens (and migrates) a PostgreSQL database. @throws Error when it cannot be reached or is not fit. */
 export async function openPostgres(options: PostgresOptions): Promise<Store> {
-  const db = connect(options.url, options.durability)
+  const { schema = null } = options
+  const db = connect(options.url, options.durability, schema)
   try {
     await checkServer(db)
+    if (schema !== null) await ensureSchema(db, schema)
     await migrate(db, 'postgres')
   } catch (error) {
     await db.destroy()
@@ -71,18 +75,46 @@ export async function probePostgres(url: string): Promise<string> {
   }
 }
 
-/** Deletes everything that Hearth has made in the database, and nothing else. */
-export async function emptyPostgres(url: string): Promise<void> {
-  const db = connect(url, 'full')
+/** Deletes everything that Hearth has made in the database, or in a schema of its own there, and nothing else. */
+export async function emptyPostgres(url: string, schema: string | null = null): Promise<void> {
+  const db = connect(url, 'full', schema)
   try {
+    if (schema !== null && !(await hasSchema(db, schema))) return
     const tables = sql.join(tableNames().map((name) => sql.table(name)))
     await sql`drop table if exists ${tables}`.execute(db)
+    if (schema !== null) await dropEmptySchema(db, schema)
   } finally {
     await db.destroy()
   }
 }
 
-function connect(url: string, durability: PostgresOptions['durability']): Db {
+/** Any number that nobody else takes; held while a schema is made. */
+const SCHEMA_LOCK = 4_973_110_822
+
+/** Two processes may come here at once. @throws Error for a user who may not make one. */
+async function ensureSchema(db: Db, schema: string): Promise<void> {
+  await db.transaction().execute(async (tx) => {
+    await sql`select pg_advisory_xact_lock(${SCHEMA_LOCK})`.execute(tx)
+    if (!(await hasSchema(tx, schema))) await sql`create schema ${sql.id(schema)}`.execute(tx)
+  })
+}
+
+async function hasSchema(db: Db, schema: string): Promise<boolean> {
+  const { rows } = await sql<{ is_there: boolean }>`select exists (select 1 from pg_namespace where nspname = ${schema}) as is_there`
+    .execute(db)
+  return rows[0]?.is_there === true
+}
+
+/** A schema with something of somebody else's in it stays. */
+async function dropEmptySchema(db: Db, schema: string): Promise<void> {
+  try {
+    await sql`drop schema ${sql.id(schema)}`.execute(db)
+  } catch (error) {
+    if (sqlStateOf(error) !== OBJECTS_REMAIN) throw error
+  }
+}
+
+function connect(url: string, durability: PostgresOptions['durability'], schema: string | null = null): Db {
   return new Kysely<Database>({
     dialect: postgresDialect({
       url,
@@ -92,6 +124,7 @@ function connect(url: string, durability: PostgresOptions['durability']): Db {
         idle_in_transaction_session_timeout: String(IDLE_TRANSACTION_TIMEOUT_MS),
         // "drop table if exists" and the like say nothing that anybody reads.
         client_min_messages: 'warning',
+        ...(schema === null ? {} : { search_path: schema }),
       },
     }),
   })
@@ -175,6 +208,8 @@ const SERIALIZATION_FAILURE = '40001'
 const DEADLOCK = '40P01'
 const LOCK_NOT_AVAILABLE = '55P03'
 const UNTRANSLATABLE_CHARACTER = '22021'
+/** What would have to be dropped with it. */
+const OBJECTS_REMAIN = '2BP01'
 
 /** Whether the database undid the transaction because of another one, so that it may be run again. */
 function isConflict(error: unknown): boolean {

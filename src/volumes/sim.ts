@@ -17,6 +17,8 @@ export interface SimVolumesOptions {
   clock: Clock
   random: Random
   delays: SimVolumeDelays
+  /** Disks of the same computer's other regions, which may be read. */
+  otherWorlds?: (() => Iterable<SimWorld>) | undefined
 }
 
 /** Layers of a simulated host; `close` leaves every call under way without effect, as a crash would. */
@@ -36,11 +38,13 @@ class SimVolumes implements Volumes {
   readonly #clock: Clock
   readonly #random: Random
   readonly #delays: SimVolumeDelays
+  readonly #otherWorlds: () => Iterable<SimWorld>
   readonly #pauses: ReturnType<typeof createPauses>
   /** What this agent fills; another one begins anew. */
   readonly #fills = new Map<string, Fill>()
 
-  constructor({ world, clock, random, delays }: SimVolumesOptions) {
+  constructor({ world, clock, random, delays, otherWorlds = () => [] }: SimVolumesOptions) {
+    this.#otherWorlds = otherWorlds
     this.#world = world
     this.#clock = clock
     this.#random = random
@@ -135,7 +139,7 @@ class SimVolumes implements Volumes {
       try {
         this.#checkRoom(spec.layerId)
         const sizeGib = Math.max(spec.sizeGib, 'chain' in source ? this.#readChain(source.chain) : 0)
-        this.#world.makeLayer({ ...spec, sizeGib }, 'chain' in source ? source.chain.map(({ layerId }) => layerId) : [])
+        this.#world.makeLayer({ ...spec, sizeGib }, 'chain' in source ? source.chain.map(({ layerId }) => this.#readable(layerId).data) : [])
         this.#fills.delete(spec.layerId)
       } catch (error) {
         fill.error = error
@@ -150,7 +154,7 @@ class SimVolumes implements Volumes {
   #readChain(chain: readonly LayerRef[]): number {
     const given = chain.map(({ layerId }) => layerId)
     for (const { layerId, key } of chain) {
-      const layer = this.#layer(layerId)
+      const layer = this.#readable(layerId)
       if (!layer.isSealed) throw new Error(`the layer ${layerId} is not immutable yet`)
       if (layer.key !== key) throw new Error(`the layer ${layerId} has another key`)
       // More than these may be given: what a machine brought up into the top of its disk hides the layers between.
@@ -159,7 +163,16 @@ class SimVolumes implements Volumes {
         throw new Error(`under ${layerId} is ${parentId}, not ${given.join(', ')}`)
       }
     }
-    return chain[0] === undefined ? 0 : this.#layer(chain[0].layerId).sizeGib
+    return chain[0] === undefined ? 0 : this.#readable(chain[0].layerId).sizeGib
+  }
+
+  /** Of this region or another one: a layer that is copied. */
+  #readable(layerId: string): SimLayer {
+    for (const world of [this.#world, ...this.#otherWorlds()]) {
+      const layer = world.layers.get(layerId)
+      if (layer) return layer
+    }
+    throw new Error(`the layer ${layerId} is not on this host`)
   }
 
   #layer(layerId: string): SimLayer {

@@ -160,6 +160,20 @@ describe.runIf(hasPostgres())('a store on PostgreSQL', () => {
     await other.close()
   })
 
+  test('may be in a schema of its own, beside others that know nothing of it', async () => {
+    const schema = 'hearth_eu_west_1'
+    const opened = await Promise.all([1, 2, 3].map(() => openTestPostgres(url, 'full', schema)))
+    await put(opened[0] ?? store, 'k', 'there')
+    await put(store, 'k', 'here')
+    expect(await Promise.all([...opened, store].map((each) => get(each, 'k')))).toEqual(['there', 'there', 'there', 'here'])
+    for (const each of opened) await each.close()
+    await emptyPostgres(url, schema)
+    const schemas = await store.read((db) => sql`select 1 from pg_namespace where nspname = ${schema}`.execute(db))
+    expect(schemas.rows).toEqual([])
+    expect(await get(store, 'k')).toBe('here')
+    await emptyPostgres(url, schema)
+  })
+
   test('leaves what is not of Hearth when it is emptied', async () => {
     await store.transaction('foreign', (db) => sql`create table mine (id int)`.execute(db))
     await emptyPostgres(url)

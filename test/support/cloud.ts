@@ -1,18 +1,20 @@
 import { EC2Client, type EC2ClientConfig } from '@aws-sdk/client-ec2'
 import { STSClient } from '@aws-sdk/client-sts'
 import { createApi } from '../../src/api.ts'
-import { parseCidr } from '../../src/core/cidr.ts'
 import { systemClock, type Clock } from '../../src/core/clock.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { systemRandom } from '../../src/core/random.ts'
 import type { ImportFiles } from '../../src/disk-formats/import-folder.ts'
+import type { SimWorld } from '../../src/hypervisor/sim-world.ts'
+import { regionOf } from '../../src/main.ts'
 import { DEFAULT_ACCOUNT, ensureAccount } from '../../src/model/account.ts'
 import { zonesOf } from '../../src/model/zone.ts'
+import { realmsOf, type Realm } from '../../src/realm.ts'
 import { readSettings } from '../../src/settings.ts'
 import { createSimHost, createSimNode, INSTANT, type SimHost } from '../../src/sim-host.ts'
 import { openSqlite } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
-import { openTestPostgres } from './postgres.ts'
+import { newDatabase, openTestPostgres } from './postgres.ts'
 import { OTHER_ACCOUNT } from './rows.ts'
 
 export const TEST_KEY = { accessKeyId: 'AKIATESTTESTTESTTEST', secretAccessKey: 'test-secret' }
@@ -26,6 +28,8 @@ export interface TestCloud {
   sts: STSClient
   store: Store
   host: SimHost
+  /** By name, us-east-1 too. */
+  regions: ReadonlyMap<string, TestRegion>
   settle: () => Promise<void>
   /** Another client; of the account OTHER_ACCOUNT where that is named. */
   client: (overrides?: EC2ClientConfig & { account?: typeof OTHER_ACCOUNT }) => EC2Client
@@ -42,35 +46,63 @@ export interface TestCloudOptions {
   hostsPerZone?: number
   /** Files that can be imported; none by default. */
   imports?: ImportFiles
+  /** Regions beside us-east-1; none by default. */
+  moreRegions?: string[]
 }
 
-/** A new database of the kind that the vitest project is for: SQLite in memory, or PostgreSQL. */
-function openCloudStore(): Promise<Store> {
-  if (process.env.HEARTH_TEST_DATABASE === 'postgres') return openTestPostgres()
-  return openSqlite({ file: ':memory:', durability: 'normal' })
+/** One region of a test cloud. */
+export interface TestRegion {
+  store: Store
+  host: SimHost
+}
+
+/** New databases of the kind that the vitest project is for: SQLite in memory, or schemas of a PostgreSQL, the first its usual one. */
+async function openCloudStores(realms: readonly Realm[]): Promise<Store[]> {
+  if (process.env.HEARTH_TEST_DATABASE !== 'postgres') {
+    return Promise.all(realms.map(() => openSqlite({ file: ':memory:', durability: 'normal' })))
+  }
+  const url = await newDatabase()
+  const schemaOf = ({ region, isHome }: Realm) => (isHome ? null : `hearth_${region.replaceAll('-', '_')}`)
+  return Promise.all(realms.map((realm) => openTestPostgres(url, 'normal', schemaOf(realm))))
 }
 
 export async function startTestCloud(options: TestCloudOptions = {}): Promise<TestCloud> {
   const ambient = { clock: options.clock ?? systemClock, random: systemRandom, log: silentLogger }
-  const settings = readSettings({ engine: 'sim', instant: true, home: '/nowhere', overcommitVcpus: 1, overcommitMemory: 1, hostsPerZone: options.hostsPerZone ?? 1 }, {})
-  const store = await openCloudStore()
-  const host = createSimHost(ambient, INSTANT)
+  const settings = readSettings({
+    engine: 'sim', instant: true, home: '/nowhere', overcommitVcpus: 1, overcommitMemory: 1, hostsPerZone: options.hostsPerZone ?? 1,
+    moreRegions: (options.moreRegions ?? []).join(','),
+  }, {})
+  const realms = realmsOf(settings)
+  const stores = await openCloudStores(realms)
+  const regions = new Map<string, TestRegion & { world: SimWorld }>()
   const fatal: unknown[] = []
-  const { agent } = createSimNode({
-    ...ambient, settings, store, host, delays: INSTANT, onFatal: (error) => void fatal.push(error),
-    ...(options.capacity ? { capacity: options.capacity } : {}),
-    ...(options.imports ? { imports: options.imports } : {}),
+  const [home, ...others] = realms.map((realm, index) => {
+    const store = stores[index]
+    if (!store) throw new Error(`${realm.region} has no store`)
+    const host = createSimHost(ambient, INSTANT)
+    regions.set(realm.region, { store, host, world: host.world })
+    const { agent } = createSimNode({
+      ...ambient, settings: realm, store, host, delays: INSTANT, onFatal: (error) => void fatal.push(error), regions,
+      ...(options.capacity ? { capacity: options.capacity } : {}),
+      ...(options.imports ? { imports: options.imports } : {}),
+    })
+    const settle = async () => {
+      await agent.settled(10_000)
+      if (fatal.length > 0) throw fatal[0]
+    }
+    return { agent, host, store, settle, region: { ...regionOf(realm, store), settle } }
   })
-  const settle = async () => {
-    await agent.settled(10_000)
-    if (fatal.length > 0) throw fatal[0]
-  }
+  if (!home) throw new Error('a cloud has one region at least')
+  const { store, host } = home
   const api = await createApi({
-    ...ambient, store, region: settings.region, zones: zonesOf(settings), placement: settings.placement, auth: options.auth ?? 'strict', settle,
-    publicPool: parseCidr('198.18.0.0/15') ?? { base: 0, prefix: 0 },
+    ...ambient, ...home.region, moreRegions: others.map(({ region }) => region), placement: settings.placement, auth: options.auth ?? 'strict',
     credentials: { ...TEST_KEY, accountId: DEFAULT_ACCOUNT },
   })
-  await agent.start()
+  const all = [home, ...others]
+  const settle = async () => {
+    for (const each of all) await each.settle()
+  }
+  for (const { agent } of all) await agent.start()
   await settle()
   const endpoint = `http://127.0.0.1:${await api.listen(0, '127.0.0.1')}`
   let added: Promise<void> | undefined
@@ -85,13 +117,15 @@ export async function startTestCloud(options: TestCloudOptions = {}): Promise<Te
   const ec2 = client()
   const sts = new STSClient({ endpoint, region: 'us-east-1', credentials: TEST_KEY, maxAttempts: 1 })
   return {
-    endpoint, ec2, sts, store, host, settle, client,
+    endpoint, ec2, sts, store, host, regions, settle, client,
     async close() {
       ec2.destroy()
       sts.destroy()
       await api.close()
-      await agent.stop()
-      await store.close()
+      for (const each of all) {
+        await each.agent.stop()
+        await each.store.close()
+      }
     },
   }
 }

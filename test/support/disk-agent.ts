@@ -4,7 +4,7 @@ import { CrashError, messageOf } from '../../src/core/errors.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { VirtualClock } from '../../src/core/virtual-clock.ts'
 import type { Context } from '../../src/ec2/context.ts'
-import { createSimWorld } from '../../src/hypervisor/sim-world.ts'
+import { createSimWorld, type SimWorld } from '../../src/hypervisor/sim-world.ts'
 import { createSimHypervisor } from '../../src/hypervisor/sim.ts'
 import { createMemoryKeys } from '../../src/keys/memory-keys.ts'
 import { chainOf, insertLayer, layerDoc } from '../../src/model/layer.ts'
@@ -49,8 +49,8 @@ export type DiskAgent = Awaited<ReturnType<typeof openDiskAgent>>
  * The reconcilers of instances, volumes, layers and of the host's zone over a simulated host, which work off what is due one
  * after the other, and start anew where they die. Time passes as far as there is something to wait for.
  */
-export async function openDiskAgent(fate = new Fate()) {
-  const { store, random } = await openTestStore()
+export async function openDiskAgent(fate = new Fate(), seed = 1) {
+  const { store, random } = await openTestStore(seed)
   const clock = new VirtualClock(random, NOW_MS)
   const delays = { startMs: [0, 0], stopMs: [0, 0], createMs: [0, 0], deleteMs: [0, 0], importMs: [0, 0] } as Record<string, [number, number]>
   const world = createSimWorld({ clock, random, delays: { bootMs: [0, 0], shutdownMs: [10, 10], unplugMs: [50, 50] } })
@@ -60,6 +60,8 @@ export async function openDiskAgent(fate = new Fate()) {
     hypervisor?: (driver: ReturnType<typeof createSimHypervisor>) => void
     volumes?: (driver: ReturnType<typeof createSimVolumes>) => void
     atCrash?: () => void
+    /** The disks of another region, which may be copied from. */
+    other?: { region: string; store: Store; world: SimWorld }
   } = {}
   let gate = new Gate()
   let reconcilers = startAgent()
@@ -67,7 +69,8 @@ export async function openDiskAgent(fate = new Fate()) {
   function startAgent(): Partial<Record<WorkTable['kind'], Reconciler>> & { store: Store } {
     const ambient = { clock, random, world }
     const hypervisor = createSimHypervisor({ ...ambient, delays: delays as never })
-    const volumes = createSimVolumes({ ...ambient, delays: delays as never })
+    const { other } = wrapped
+    const volumes = createSimVolumes({ ...ambient, delays: delays as never, otherWorlds: () => (other ? [other.world] : []) })
     wrapped.hypervisor?.(hypervisor)
     wrapped.volumes?.(volumes)
     const network = createSimNetwork({ clock, random, world: createSimNetworkWorld(), delays: { syncMs: [0, 0] } } as never)
@@ -80,7 +83,10 @@ export async function openDiskAgent(fate = new Fate()) {
       store: own,
       instance: createInstanceReconciler({ ...common, limits: { vcpus: 2, memoryMib: 1024 }, hostBootId: 'run-1', awakeSinceMs: () => gate.openSinceMs }),
       volume: createVolumeReconciler(common),
-      layer: createLayerReconciler(common),
+      layer: createLayerReconciler({
+        ...common,
+        otherRegions: (region) => Promise.resolve(region === other?.region ? { store: other.store, volumes, keys: createMemoryKeys() } : undefined),
+      }),
       zone: {
         reconcile: (id) => createZoneReconciler({
           ...common, hostId: HOST_ID, isNode: false, gate, instancesInWork: () => 0, vpc: { reconcile: async () => DONE },

@@ -139,6 +139,6 @@ export async function newDatabase(kind: 'migrated' | 'empty' = 'migrated'): Prom
 }
 
 /** A store on a database, a new one unless a URL is given. */
-export async function openTestPostgres(url?: string, durability: 'full' | 'normal' = 'normal'): Promise<Store> {
-  return openPostgres({ url: url ?? (await newDatabase()), durability, clock: systemClock, random: systemRandom })
+export async function openTestPostgres(url?: string, durability: 'full' | 'normal' = 'normal', schema: string | null = null): Promise<Store> {
+  return openPostgres({ url: url ?? (await newDatabase()), schema, durability, clock: systemClock, random: systemRandom })
 }

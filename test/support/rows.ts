@@ -64,7 +64,7 @@ export async function openTestStore(seed = 1): Promise<TestStore> {
 /** A context as the dispatcher would make it. */
 export function testContext(db: Db, random: Random, account = DEFAULT_ACCOUNT): Context {
   return {
-    db, account, region: REGION, zones: ZONES, placement: 'spread', nowMs: NOW_MS, random, requestId: 'request-1', accessKeyId: 'AKIATEST',
+    db, account, region: REGION, regions: [REGION], zones: ZONES, placement: 'spread', nowMs: NOW_MS, random, requestId: 'request-1', accessKeyId: 'AKIATEST',
     publicPool: parseCidr('198.18.0.0/24') ?? { base: 0, prefix: 24 },
   }
 }

@@ -34,7 +34,8 @@ async function run({ id, action, input, account = DEFAULT_ACCOUNT }: WorkerCall)
   const operation = operations[action]
   if (!operation) throw new Error(`no such action: ${action}`)
   const context: Omit<Context, 'db'> = {
-    account, region: 'us-east-1', zones: ['us-east-1a'], placement: 'spread', nowMs: systemClock.now(), random: systemRandom, requestId: `request-${id}`,
+    account, region: 'us-east-1', regions: ['us-east-1'], zones: ['us-east-1a'], placement: 'spread', nowMs: systemClock.now(),
+    random: systemRandom, requestId: `request-${id}`,
     accessKeyId: null, publicPool: parseCidr('198.18.0.0/20') ?? { base: 0, prefix: 0 },
   }
   try {

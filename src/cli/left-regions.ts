@@ -1,0 +1,35 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { REGION_NAME } from '../model/region.ts'
+import { realmsOf, regionsFolder, type Realm } from '../realm.ts'
+import type { Settings } from '../settings.ts'
+import { hasStore } from '../main.ts'
+import { withStore } from './command.ts'
+import { countLive } from './instances.ts'
+
+/** Regions that a home has had and that these settings leave out. */
+export function leftRegions(settings: Settings): Realm[] {
+  const { home, region, moreRegions } = settings
+  const folder = regionsFolder(home)
+  const names = existsSync(folder) ? readdirSync(folder).filter((name) => REGION_NAME.test(name)) : []
+  const left = names.filter((name) => name !== region && !moreRegions.includes(name)).toSorted()
+  // Nothing is run there, so it does not matter which addresses they would have.
+  return left.flatMap((name) => realmsOf({ ...settings, publicPool: null, moreRegions: [name] }).slice(1))
+}
+
+/**
+ * Machines of a region that is left out would run on with nobody to look after them. What else is there, disks and
+ * images, waits until the region is named again.
+ *
+ * @throws Error where there are any.
+ */
+export async function checkLeftRegions(settings: Settings): Promise<void> {
+  for (const realm of leftRegions(settings)) {
+    if (!hasStore(realm)) continue
+    const live = await withStore(realm, countLive)
+    if (live === 0) continue
+    throw new Error(
+      `${live} machine${live === 1 ? '' : 's'} of ${realm.region} would be left alone; bring the cloud up with --more-regions `
+      + `${[...settings.moreRegions, realm.region].join(',')}, stop or terminate them, and then leave it out`,
+    )
+  }
+}

@@ -1,0 +1,14 @@
+/** Form of the names of regions; they are parts of paths and of database names. */
+export const REGION_NAME = /^[a-z]{2}(-[a-z]+)+-\d$/
+
+/**
+ * AWS's regions. Only what must differ from region to region without being written down anywhere follows from a
+ * place in this list: new ones go to its end.
+ */
+export const KNOWN_REGIONS: readonly string[] = [
+  'us-east-1', 'us-east-2', 'us-west-1', 'us-west-2', 'af-south-1', 'ap-east-1', 'ap-east-2', 'ap-northeast-1', 'ap-northeast-2',
+  'ap-northeast-3', 'ap-south-1', 'ap-south-2', 'ap-southeast-1', 'ap-southeast-2', 'ap-southeast-3', 'ap-southeast-4', 'ap-southeast-5',
+  'ap-southeast-6', 'ap-southeast-7', 'ca-central-1', 'ca-west-1', 'eu-central-1', 'eu-central-2', 'eu-north-1', 'eu-south-1', 'eu-south-2',
+  'eu-west-1', 'eu-west-2', 'eu-west-3', 'il-central-1', 'me-central-1', 'me-south-1', 'mx-central-1', 'sa-east-1', 'us-gov-east-1',
+  'us-gov-west-1', 'cn-north-1', 'cn-northwest-1',
+]
