@@ -79,6 +79,10 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidLaunchTemplateId.Malformed', notFoundCode: 'InvalidLaunchTemplateId.NotFound',
     notFound: (ids, isOne) => `The specified launch template${isOne ? '' : 's'}, with template ID ${ids}, ${isOne ? 'does' : 'do'} not exist.`,
   },
+  fleet: {
+    type: 'fleet', prefix: 'fleet', table: 'fleets', idColumn: 'fleet_id',
+    malformedCode: 'InvalidFleetId.Malformed', notFoundCode: 'InvalidFleetId.NotFound', notFound: idDoesNotExist('fleet'),
+  },
   vpc: {
     type: 'vpc', prefix: 'vpc', table: 'vpcs', idColumn: 'vpc_id',
     malformedCode: 'InvalidVpcID.Malformed', notFoundCode: 'InvalidVpcID.NotFound', notFound: idDoesNotExist('vpc'),
