@@ -7,6 +7,7 @@ import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './a
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
 import { copyImage } from './copy-image.ts'
+import { createFleet } from './create-fleet.ts'
 import { createImage, finishCreateImage } from './create-image.ts'
 import { copySnapshot } from './copy-snapshot.ts'
 import { createNatGateway } from './create-nat-gateway.ts'
@@ -32,6 +33,7 @@ import {
   disableEbsEncryptionByDefault, enableEbsEncryptionByDefault, getEbsDefaultKmsKeyId, getEbsEncryptionByDefault,
   modifyEbsDefaultKmsKeyId, resetEbsDefaultKmsKeyId,
 } from './ebs-encryption.ts'
+import { deleteFleets, describeFleetHistory, describeFleetInstances, describeFleets, modifyFleet } from './fleets.ts'
 import { describeImageAttribute } from './image-attributes.ts'
 import {
   disableImage, disableImageDeprecation, disableImageDeregistrationProtection, enableImage, enableImageDeprecation,
@@ -153,6 +155,7 @@ export const operations: Record<string, Operation> = {
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
+  CreateFleet: mutation(createFleet),
   CreateImage: mutation(createImage, undefined, finishCreateImage),
   CreateInternetGateway: mutation(createInternetGateway),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
@@ -176,6 +179,7 @@ export const operations: Record<string, Operation> = {
   CreateVpc: mutation(createVpc),
   CreateVpcPeeringConnection: mutation(createVpcPeeringConnection),
   DeleteDhcpOptions: mutation(deleteDhcpOptions),
+  DeleteFleets: mutation(deleteFleets),
   DeleteInternetGateway: mutation(deleteInternetGateway),
   DeleteKeyPair: mutation(deleteKeyPair),
   DeleteLaunchTemplate: mutation(deleteLaunchTemplate),
@@ -202,6 +206,9 @@ export const operations: Record<string, Operation> = {
   DescribeAddressesAttribute: query(describeAddressesAttribute),
   DescribeAvailabilityZones: query(describeAvailabilityZones),
   DescribeDhcpOptions: query(describeDhcpOptions),
+  DescribeFleetHistory: query(describeFleetHistory),
+  DescribeFleetInstances: query(describeFleetInstances),
+  DescribeFleets: query(describeFleets),
   DescribeImageAttribute: query(describeImageAttribute),
   DescribeImages: query(describeImages),
   DescribeImportImageTasks: query(describeImportImageTasks),
@@ -283,6 +290,7 @@ export const operations: Record<string, Operation> = {
   ListVolumesInRecycleBin: query(listVolumesInRecycleBin),
   LockSnapshot: mutation(lockSnapshot),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
+  ModifyFleet: query(modifyFleet),
   ModifyImageAttribute: mutation(modifyImageAttribute),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),
   ModifyInstanceCpuOptions: mutation(modifyInstanceCpuOptions),

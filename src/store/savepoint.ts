@@ -8,10 +8,20 @@ import type { Db } from './store.ts'
  */
 export async function tentatively<T>(db: Db, body: () => Promise<T>, keeps: (value: T) => boolean): Promise<T> {
   await sql`savepoint part`.execute(db)
-  const value = await body()
-  if (!keeps(value)) await sql`rollback to part`.execute(db)
-  await sql`release part`.execute(db)
-  return value
+  const back = () => sql`rollback to part`.execute(db)
+  try {
+    const value = await body()
+    if (!keeps(value)) await back()
+    await sql`release part`.execute(db)
+    return value
+  } catch (error) {
+    // Somebody around may catch it, and must find the savepoints as they were.
+    if (error instanceof ApiError) {
+      await back()
+      await sql`release part`.execute(db)
+    }
+    throw error
+  }
 }
 
 /** Runs a part of a transaction that may fail by itself: an ApiError is answered, and nothing that it wrote is left. */
