@@ -8,6 +8,7 @@ import { checkEnum, invalidValue, missingParameter, refuseParameters, unsupporte
 /** https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-quotas.html */
 const MAX_CONFIGS = 50
 const MAX_POOLS = 300
+const MAX_REQUIREMENTS = 4
 const MAX_TARGET = 10_000
 const MAX_MIN_TARGET = 1000
 
@@ -41,6 +42,11 @@ export function checkFleet(input: CreateFleetRequest): FleetRequest {
   const pools = configs.reduce((sum, each) => sum + Math.max(1, each.Overrides?.length ?? 0), 0)
   if (pools > MAX_POOLS) throw invalidFleet(`A fleet can have at most ${MAX_POOLS} launch template overrides.`)
   for (const config of configs) checkConfig(config)
+  const byAttributes = configs.flatMap((each) => each.Overrides?.filter((override) => override.InstanceRequirements) ?? []).length
+  if (byAttributes > MAX_REQUIREMENTS) {
+    throw new ApiError(
+      'InvalidParameterValue', `Your request contains more than the maximum allowed number of InstanceRequirements (${MAX_REQUIREMENTS})`)
+  }
   const target = checkTarget(asked)
   const options = input.OnDemandOptions ?? {}
   const singleType = options.SingleInstanceType === true
@@ -89,14 +95,13 @@ function checkType(input: CreateFleetRequest): void {
 function checkTarget(asked: TargetCapacitySpecificationRequest): FleetRequest['target'] {
   const defaultType = checkEnum(
     'DefaultTargetCapacityType', asked.DefaultTargetCapacityType, ['spot', 'on-demand', 'capacity-block', 'reserved-capacity'])
-  if (checkEnum('TargetCapacityUnitType', asked.TargetCapacityUnitType, ['vcpu', 'memory-mib', 'units'])) {
-    // EC2 has it together with InstanceRequirements only.
-    throw unsupportedParameter('TargetCapacitySpecification.TargetCapacityUnitType')
-  }
+  const unitType = checkEnum('TargetCapacityUnitType', asked.TargetCapacityUnitType, ['vcpu', 'memory-mib', 'units'])
   const { TotalTargetCapacity: total = 0, OnDemandTargetCapacity: onDemand = 0, SpotTargetCapacity: spot = 0 } = asked
   for (const [name, value] of Object.entries({ TotalTargetCapacity: total, OnDemandTargetCapacity: onDemand, SpotTargetCapacity: spot })) {
-    if (!Number.isSafeInteger(value) || value < 0 || value > MAX_TARGET) {
-      throw invalidValue(`TargetCapacitySpecification.${name}`, value, `It must be between 0 and ${MAX_TARGET}.`)
+    // As instances, or as virtual processors or MiB of very many of them.
+    const most = unitType === undefined || unitType === 'units' ? MAX_TARGET : Number.MAX_SAFE_INTEGER
+    if (!Number.isSafeInteger(value) || value < 0 || value > most) {
+      throw invalidValue(`TargetCapacitySpecification.${name}`, value, `It must be between 0 and ${most}.`)
     }
   }
   if (onDemand + spot > total) {
@@ -115,6 +120,7 @@ function checkTarget(asked: TargetCapacitySpecificationRequest): FleetRequest['t
   }
   return {
     TotalTargetCapacity: total, OnDemandTargetCapacity: total, SpotTargetCapacity: 0, DefaultTargetCapacityType: defaultType ?? 'on-demand',
+    ...(unitType ? { TargetCapacityUnitType: unitType } : {}),
   }
 }
 
@@ -127,7 +133,9 @@ function checkConfig({ LaunchTemplateSpecification: template, Overrides: overrid
 
 function checkOverride(override: FleetLaunchTemplateOverridesRequest): void {
   refuseParameters(override, ['IamInstanceProfile'])
-  if (override.InstanceRequirements) throw unsupportedParameter('LaunchTemplateConfigs.Overrides.InstanceRequirements')
+  if (override.InstanceRequirements && override.InstanceType) {
+    throw new ApiError('InvalidParameterCombination', 'InstanceType and InstanceRequirements cannot be specified together.')
+  }
   if (override.SubnetId?.includes(',')) {
     throw invalidFleet('A fleet of type instant can have only one subnet ID in each launch template override.')
   }

@@ -1,12 +1,17 @@
 import type {
-  FleetLaunchTemplateConfig, FleetLaunchTemplateOverrides, FleetLaunchTemplateOverridesRequest, LaunchTemplateAndOverridesResponse,
-  Placement, RequestLaunchTemplateData, RunInstancesRequest, TagSpecification,
+  FleetLaunchTemplateConfig, FleetLaunchTemplateOverrides, FleetLaunchTemplateOverridesRequest, InstanceRequirements,
+  InstanceRequirementsRequest, LaunchTemplateAndOverridesResponse, Placement, RequestLaunchTemplateData, RunInstancesRequest,
+  TagSpecification, TargetCapacityUnitType, _InstanceType,
 } from '@aws-sdk/client-ec2'
+import { memoryMibOf, vcpusOf } from '../catalogue/instance-types.ts'
 import { onDemandPrice } from '../catalogue/on-demand-prices.ts'
 import { ApiError } from '../core/errors.ts'
 import { versionDoc } from '../model/launch-template.ts'
+import { resolveImageId } from '../ssm/resolve-image.ts'
 import type { Context } from './context.ts'
 import { invalidFleet, type FleetRequest } from './create-fleet-input.ts'
+import { requireVisibleImage } from './image-rows.ts'
+import { checkRequirements, typesWith, withinPriceProtection } from './instance-requirements.ts'
 import { launchZone } from './launch-network.ts'
 import { requireTemplate, requireVersion } from './launch-template-rows.ts'
 import { DEFAULT_INSTANCE_TYPE } from './run-instances-input.ts'
@@ -38,15 +43,25 @@ interface Source {
   overrides: FleetLaunchTemplateOverridesRequest[]
 }
 
+/** What all pools of a fleet have in common. */
+interface Common {
+  tags: TagSpecification[]
+  /** Those with a default subnet. */
+  zones: readonly string[]
+  unitType: TargetCapacityUnitType
+}
+
 /**
  * The pools of a fleet in the order in which they were named, and its configurations as DescribeFleets shows them: with
- * ids and numbers of versions. A pool that leaves its zone open becomes one for each zone with a default subnet.
+ * ids and numbers of versions. A pool that leaves its zone open becomes one for each zone with a default subnet, one that
+ * names attributes of types one for each type that has them.
  *
- * @throws ApiError for a template or a version that is not there; InvalidFleetConfig for a type that is twice in a zone.
+ * @throws ApiError for a template or a version that is not there; InvalidFleetConfig for a type that is twice in a zone;
+ *   what `checkRequirements` throws.
  */
 export async function poolsOf(
   context: Context,
-  { configs }: FleetRequest,
+  { configs, target }: FleetRequest,
   tags: TagSpecification[],
 ): Promise<{ pools: Pool[]; configs: FleetLaunchTemplateConfig[] }> {
   const sources: Source[] = []
@@ -55,14 +70,16 @@ export async function poolsOf(
     const row = await requireVersion(context, template, named.Version)
     sources.push({ template: { id: template.template_id, version: row.version }, data: versionDoc(row).data, overrides })
   }
-  const zones = await defaultZones(context)
+  const common: Common = { tags, zones: await defaultZones(context), unitType: target.TargetCapacityUnitType ?? 'units' }
   const pools: Pool[] = []
+  const seen = new Set<string>()
   for (const source of sources) {
     for (const override of source.overrides.length > 0 ? source.overrides : [undefined]) {
-      pools.push(...await poolsOfOverride(context, source, { override, tags, zones }))
+      const more = await poolsOfOverride(context, source, override, common)
+      checkDistinct(more, seen, requirementsOf(source.data, override) !== undefined)
+      pools.push(...more)
     }
   }
-  checkDistinct(pools)
   return {
     pools,
     configs: sources.map((source) => ({
@@ -75,30 +92,67 @@ function specification({ id, version }: UsedTemplate) {
   return { LaunchTemplateId: id, Version: String(version) }
 }
 
+/** By which attributes an override, or its template, wants its types to be chosen; undefined where it names a type. */
+function requirementsOf(
+  data: RequestLaunchTemplateData,
+  override: FleetLaunchTemplateOverridesRequest | undefined,
+): InstanceRequirementsRequest | undefined {
+  return override?.InstanceType ? undefined : override?.InstanceRequirements ?? data.InstanceRequirements
+}
+
 async function poolsOfOverride(
   context: Context,
   { template, data, overrides }: Source,
-  { override, tags, zones }: { override: FleetLaunchTemplateOverridesRequest | undefined; tags: TagSpecification[]; zones: readonly string[] },
+  override: FleetLaunchTemplateOverridesRequest | undefined,
+  { tags, zones, unitType }: Common,
 ): Promise<Pool[]> {
   const input = poolInput(data, override, tags)
-  const typeName = input.InstanceType || DEFAULT_INSTANCE_TYPE
-  const pool: Omit<Pool, 'zone' | 'problem'> = {
+  const requirements = requirementsOf(data, override)
+  if (!requirements && unitType !== 'units') {
+    throw invalidFleet('TargetCapacityUnitType can be specified only with attribute-based instance type selection.')
+  }
+  const poolOf = (typeName: string, isChosen: boolean): Omit<Pool, 'zone' | 'problem'> => ({
     source: {
       LaunchTemplateSpecification: specification(template),
-      ...(override && overrides.length > 0 ? { Overrides: overrideToWire(override) } : {}),
+      ...(override && overrides.length > 0 || isChosen
+        ? { Overrides: { ...overrideToWire(override ?? {}), ...(isChosen ? { InstanceType: typeName as _InstanceType } : {}) } } : {}),
     },
-    template, input, typeName, weight: override?.WeightedCapacity ?? 1, priority: override?.Priority ?? Number.POSITIVE_INFINITY,
-    price: onDemandPrice(typeName),
-  }
+    template, input: { ...input, InstanceType: typeName as _InstanceType }, typeName,
+    weight: unitType === 'units' ? override?.WeightedCapacity ?? 1 : unitsOf(typeName, unitType),
+    priority: override?.Priority ?? Number.POSITIVE_INFINITY, price: onDemandPrice(typeName),
+  })
+  if (requirements) checkRequirements(requirements)
   try {
-    const zone = await launchZone(context, { ...input, MaxCount: 1 })
-    if (zone !== undefined || zones.length === 0) return [{ ...pool, zone: zone ?? null, problem: null }]
+    const named = await launchZone(context, { ...input, MaxCount: 1 })
+    const types = requirements ? await typesFor(context, input, requirements, unitType) : [input.InstanceType || DEFAULT_INSTANCE_TYPE]
+    const found = types.map((name) => poolOf(name, requirements !== undefined))
+    if (named !== undefined || zones.length === 0) return found.map((pool) => ({ ...pool, zone: named ?? null, problem: null }))
+    return zones.flatMap((zone) => found.map((pool) => (
+      { ...pool, input: { ...pool.input, Placement: { ...input.Placement, AvailabilityZone: zone } }, zone, problem: null })))
   } catch (error) {
-    if (error instanceof ApiError) return [{ ...pool, zone: null, problem: error }]
-    throw error
+    if (!(error instanceof ApiError)) throw error
+    return [{ ...poolOf(input.InstanceType || DEFAULT_INSTANCE_TYPE, false), zone: null, problem: error }]
   }
-  return zones.map((zone) => (
-    { ...pool, input: { ...input, Placement: { ...input.Placement, AvailabilityZone: zone } }, zone, problem: null }))
+}
+
+/** The types with the attributes asked for that can boot the image, and are not much dearer than others. */
+async function typesFor(
+  context: Context,
+  { ImageId: imageId = '' }: Pool['input'],
+  requirements: InstanceRequirementsRequest,
+  unitType: TargetCapacityUnitType,
+): Promise<string[]> {
+  const { architecture } = await requireVisibleImage(context, await resolveImageId(context, imageId))
+  const names = typesWith(requirements, { architectures: [architecture], virtualizations: ['hvm'] })
+  const found = withinPriceProtection(names, requirements, (name) => unitsOf(name, unitType))
+  if (found.length > 0) return found
+  throw new ApiError('InvalidFleetConfiguration', 'No instance types match the attributes in InstanceRequirements.')
+}
+
+/** Units that an instance of a type makes where they are not instances. */
+function unitsOf(typeName: string, unitType: TargetCapacityUnitType): number {
+  if (unitType === 'vcpu') return vcpusOf(typeName) ?? 1
+  return unitType === 'memory-mib' ? memoryMibOf(typeName) ?? 1 : 1
 }
 
 /** Zones in which an instance can be without naming a subnet. */
@@ -120,7 +174,7 @@ function poolInput(
     ...(override.AvailabilityZone ? { AvailabilityZone: override.AvailabilityZone } : {}),
     ...(override.AvailabilityZoneId ? { AvailabilityZoneId: override.AvailabilityZoneId } : {}),
   }
-  const input = mergeTemplate(override.InstanceType ? typed : data, {
+  const input = mergeTemplate(typed, {
     MinCount: 1, MaxCount: 1, InstanceType: override.InstanceType, ImageId: override.ImageId, KeyName: override.KeyName,
     BlockDeviceMappings: override.BlockDeviceMappings, MetadataOptions: override.MetadataOptions,
     Placement: { ...placementBeside(data.Placement, placement), ...placement }, TagSpecifications: tags,
@@ -142,10 +196,15 @@ function inSubnet(input: Pool['input'], subnetId: string): Pool['input'] {
   return { ...input, NetworkInterfaces: [{ ...first, SubnetId: subnetId }, ...others] }
 }
 
-function checkDistinct(pools: readonly Pool[]): void {
-  const seen = new Set<string>()
+function checkDistinct(pools: readonly Pool[], seen: Set<string>, byAttributes: boolean): void {
   for (const { typeName, zone, problem } of pools) {
     const key = `${typeName} ${zone}`
+    if (seen.has(key) && !problem && byAttributes) {
+      throw new ApiError(
+        'InvalidParameterValue',
+        'Two or more of your InstanceRequirements structures include overlapping values. Ensure that there is no overlap, and try again.',
+      )
+    }
     if (seen.has(key) && !problem) throw invalidFleet('The fleet configuration contains duplicate instance pools.')
     seen.add(key)
   }
@@ -153,8 +212,13 @@ function checkDistinct(pools: readonly Pool[]): void {
 
 /** An override as answers show it, which is as it was asked for; what they do not show of it is not kept. */
 function overrideToWire(override: FleetLaunchTemplateOverridesRequest): FleetLaunchTemplateOverrides {
-  const { KeyName: _key, IamInstanceProfile: _profile, MetadataOptions: _metadata, InstanceRequirements: _, Placement: placement, ...rest } = override
-  return { ...rest, ...(placement?.GroupName ? { Placement: { GroupName: placement.GroupName } } : {}) }
+  const { KeyName: _key, IamInstanceProfile: _profile, MetadataOptions: _metadata, InstanceRequirements: requirements, Placement: placement, ...rest } = override
+  return {
+    ...rest,
+    // The same members, of a type of its own.
+    ...(requirements ? { InstanceRequirements: requirements as InstanceRequirements } : {}),
+    ...(placement?.GroupName ? { Placement: { GroupName: placement.GroupName } } : {}),
+  }
 }
 
 /**

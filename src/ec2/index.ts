@@ -53,6 +53,7 @@ import { modifyInstanceCpuOptions, modifyInstanceMaintenanceOptions } from './in
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
 import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
+import { getInstanceTypesFromInstanceRequirements } from './instance-requirements.ts'
 import { describeInstanceStatus } from './instance-status.ts'
 import { describeInstanceTypeOfferings } from './instance-type-offerings.ts'
 import { describeInstanceTypes } from './instance-types.ts'
@@ -277,6 +278,7 @@ export const operations: Record<string, Operation> = {
   GetEbsEncryptionByDefault: query(getEbsEncryptionByDefault),
   GetImageBlockPublicAccessState: query(getImageBlockPublicAccessState),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
+  GetInstanceTypesFromInstanceRequirements: query(getInstanceTypesFromInstanceRequirements),
   GetLaunchTemplateData: query(getLaunchTemplateData),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),

@@ -170,6 +170,24 @@ describe('a fleet of type instant', () => {
     }])
   })
 
+  test('chooses types by their attributes, the cheapest first, and counts in their units', async () => {
+    const requirements = { VCpuCount: { Min: 2, Max: 2 }, MemoryMiB: { Min: 512, Max: 4096 }, BurstablePerformance: 'required' as const }
+    const one = await create(1, [zone('a', { InstanceRequirements: requirements })])
+    expect(one).toMatchObject({
+      Errors: [], Instances: [{
+        InstanceType: 't3a.nano', LaunchTemplateAndOverrides: { Overrides: { InstanceType: 't3a.nano', AvailabilityZone: 'us-east-1a', InstanceRequirements: requirements } },
+      }],
+    })
+    const vcpus = { TotalTargetCapacity: 4, DefaultTargetCapacityType: 'on-demand' as const, TargetCapacityUnitType: 'vcpu' as const }
+    const two = await create(0, [{ InstanceRequirements: { ...requirements, AllowedInstanceTypes: ['t3.*'] } }], { TargetCapacitySpecification: vcpus })
+    expect(two.Instances?.map((each) => [each.InstanceType, each.AvailabilityZone])).toEqual([['t3.nano', 'us-east-1a'], ['t3.nano', 'us-east-1b']])
+    expect(await show(two.FleetId)).toMatchObject([{ FulfilledCapacity: 4, TargetCapacitySpecification: vcpus }])
+    const none = await create(1, [zone('a', { InstanceRequirements: { ...requirements, AllowedInstanceTypes: ['x9*'] } })])
+    expect(none).toMatchObject({ Instances: [], Errors: [{ ErrorCode: 'InvalidFleetConfiguration' }] })
+    templateId = await template({ ImageId: imageId, InstanceRequirements: { ...requirements, AllowedInstanceTypes: ['t3.small'] } })
+    expect((await create(1)).Instances).toMatchObject([{ InstanceType: 't3.small' }])
+  })
+
   test('tells what is wrong with a pool, and launches from the others', async () => {
     const { Instances, Errors } = await create(2, [
       zone('a', { ImageId: 'ami-00000000000000000' }), { SubnetId: 'subnet-00000000000000000' }, zone('b', { InstanceType: 't3.medium' }),
@@ -196,7 +214,7 @@ describe('a fleet of type instant', () => {
       [total({ DefaultTargetCapacityType: 'spot' }), /^UnsupportedOperation: Spot Instances/],
       [total({ DefaultTargetCapacityType: 'on-demand', SpotTargetCapacity: 1 }), /^UnsupportedOperation: Spot Instances/],
       [total({}), /^MissingParameter/], [total({ OnDemandTargetCapacity: 3 }), /^InvalidFleetConfig/],
-      [total({ DefaultTargetCapacityType: 'on-demand', TargetCapacityUnitType: 'vcpu' }), /^UnsupportedOperation/],
+      [total({ DefaultTargetCapacityType: 'on-demand', TargetCapacityUnitType: 'vcpu' }), /^InvalidFleetConfig/],
       [{ ValidUntil: new Date() }, /^InvalidFleetConfig/], [{ ReplaceUnhealthyInstances: true }, /^InvalidFleetConfig/],
       [{ OnDemandOptions: { MinTargetCapacity: 1 } }, /^InvalidFleetConfig/],
       [{ OnDemandOptions: { MaxTotalPrice: 'much' } }, /^InvalidParameterValue/],
@@ -205,7 +223,12 @@ describe('a fleet of type instant', () => {
       [{ LaunchTemplateConfigs: [{ LaunchTemplateSpecification: { LaunchTemplateId: templateId, Version: '7' } }] }, /^InvalidLaunchTemplateId.VersionNotFound/],
       [request(1, [zone('a'), { AvailabilityZoneId: 'use1-az1' }]), 'InvalidFleetConfig: The fleet configuration contains duplicate instance pools.'],
       [request(1, [{ SubnetId: 'subnet-1,subnet-2' }]), /^InvalidFleetConfig/],
-      [request(1, [{ InstanceRequirements: { VCpuCount: { Min: 1 }, MemoryMiB: { Min: 1 } } }]), /^UnsupportedOperation/],
+      [request(1, [{ InstanceType: 't3.nano', InstanceRequirements: { VCpuCount: { Min: 1 }, MemoryMiB: { Min: 1 } } }]), /^InvalidParameterCombination/],
+      [request(1, [{ InstanceRequirements: { VCpuCount: { Min: 4, Max: 2 }, MemoryMiB: { Min: 1 } } }]), /^InvalidParameterValue/],
+      [request(1, ['a', 'us-east-1a'].map((name) => ({ AvailabilityZone: name.length > 1 ? name : 'us-east-1a', InstanceRequirements: { VCpuCount: { Min: 2 }, MemoryMiB: { Min: 1024 } } }))),
+        /^InvalidParameterValue: Two or more of your InstanceRequirements structures/],
+      [request(1, Array.from({ length: 5 }, () => ({ InstanceRequirements: { VCpuCount: { Min: 1 }, MemoryMiB: { Min: 1 } } }))),
+        'InvalidParameterValue: Your request contains more than the maximum allowed number of InstanceRequirements (4)'],
       [{ TagSpecifications: [{ ResourceType: 'vpc', Tags: [{ Key: 'a', Value: 'b' }] }] }, /^InvalidParameterValue/],
     ]
     for (const [change, sentence] of refusals) expect(await code(create(2, [], change))).toMatch(sentence)
