@@ -4,6 +4,7 @@ import path from 'node:path'
 import { packageRoot } from '../core/package-root.ts'
 import { addAccount } from './account.ts'
 import { addCertificate } from './certificate.ts'
+import { addClone } from './clone.ts'
 import { addConsole } from './console.ts'
 import { addDisk } from './disk.ts'
 import { addDoctor } from './doctor.ts'
@@ -37,7 +38,7 @@ export function createProgram(terminal: Terminal): Command {
     })
     .addHelpText('after', '\nExamples:\n  hearth up\n  eval "$(hearth env)"\n  hearth ssh first\n  hearth down')
   const commands = [
-    addUp, addDown, addStatus, addEnv, addStart, addStop, addSsh, addConsole, addWhyNot, addImage, addDisk, addRestore, addRetention,
+    addUp, addDown, addStatus, addEnv, addStart, addStop, addSsh, addConsole, addWhyNot, addImage, addClone, addDisk, addRestore, addRetention,
     addEvent, addZone, addAccount, addKey, addCertificate, addDoctor, addReset,
   ]
   for (const add of commands) add(program, terminal)

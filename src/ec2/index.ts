@@ -7,6 +7,7 @@ import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './a
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
 import { copyImage, prepareCopyImage } from './copy-image.ts'
+import { createFleet } from './create-fleet.ts'
 import { createImage, finishCreateImage } from './create-image.ts'
 import { cancelCapacityReservation, describeCapacityReservations, getCapacityReservationUsage } from './capacity-reservations.ts'
 import { createCapacityReservation } from './capacity-reservations-create.ts'
@@ -39,6 +40,7 @@ import {
   disableEbsEncryptionByDefault, enableEbsEncryptionByDefault, getEbsDefaultKmsKeyId, getEbsEncryptionByDefault,
   modifyEbsDefaultKmsKeyId, resetEbsDefaultKmsKeyId,
 } from './ebs-encryption.ts'
+import { deleteFleets, describeFleetHistory, describeFleetInstances, describeFleets, modifyFleet } from './fleets.ts'
 import { describeImageAttribute } from './image-attributes.ts'
 import {
   disableImage, disableImageDeprecation, disableImageDeregistrationProtection, enableImage, enableImageDeprecation,
@@ -59,6 +61,7 @@ import { rebootInstances, startInstances, stopInstances, terminateInstances } fr
 import { getInstanceMetadataDefaults, modifyInstanceMetadataDefaults } from './instance-metadata-defaults.ts'
 import { modifyInstancePlacement } from './modify-instance-placement.ts'
 import { modifyInstanceMetadataOptions } from './instance-metadata-options.ts'
+import { getInstanceTypesFromInstanceRequirements } from './instance-requirements.ts'
 import { describeInstanceStatus } from './instance-status.ts'
 import { describeInstanceTypeOfferings } from './instance-type-offerings.ts'
 import { describeInstanceTypes } from './instance-types.ts'
@@ -166,6 +169,7 @@ export const operations: Record<string, Operation> = {
   CreateDefaultSubnet: mutation(createDefaultSubnet),
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
+  CreateFleet: mutation(createFleet),
   CreateImage: mutation(createImage, undefined, finishCreateImage),
   CreateInternetGateway: mutation(createInternetGateway),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
@@ -190,6 +194,7 @@ export const operations: Record<string, Operation> = {
   CreateVpc: mutation(createVpc),
   CreateVpcPeeringConnection: mutation(createVpcPeeringConnection),
   DeleteDhcpOptions: mutation(deleteDhcpOptions),
+  DeleteFleets: mutation(deleteFleets),
   DeleteInternetGateway: mutation(deleteInternetGateway),
   DeleteKeyPair: mutation(deleteKeyPair),
   DeleteLaunchTemplate: mutation(deleteLaunchTemplate),
@@ -218,6 +223,9 @@ export const operations: Record<string, Operation> = {
   DescribeAvailabilityZones: query(describeAvailabilityZones),
   DescribeCapacityReservations: query(describeCapacityReservations),
   DescribeDhcpOptions: query(describeDhcpOptions),
+  DescribeFleetHistory: query(describeFleetHistory),
+  DescribeFleetInstances: query(describeFleetInstances),
+  DescribeFleets: query(describeFleets),
   DescribeHosts: query(describeHosts),
   DescribeImageAttribute: query(describeImageAttribute),
   DescribeImages: query(describeImages),
@@ -289,6 +297,7 @@ export const operations: Record<string, Operation> = {
   GetEbsEncryptionByDefault: query(getEbsEncryptionByDefault),
   GetImageBlockPublicAccessState: query(getImageBlockPublicAccessState),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
+  GetInstanceTypesFromInstanceRequirements: query(getInstanceTypesFromInstanceRequirements),
   GetLaunchTemplateData: query(getLaunchTemplateData),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
@@ -303,6 +312,7 @@ export const operations: Record<string, Operation> = {
   LockSnapshot: mutation(lockSnapshot),
   ModifyCapacityReservation: mutation(modifyCapacityReservation),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
+  ModifyFleet: query(modifyFleet),
   ModifyHosts: mutation(modifyHosts),
   ModifyImageAttribute: mutation(modifyImageAttribute),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),

@@ -93,6 +93,10 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidPlacementGroupId.Malformed', notFoundCode: 'InvalidPlacementGroup.Unknown',
     notFound: (ids, isOne) => (isOne ? `The Placement Group '${ids}' is unknown.` : `The Placement Groups '${ids}' are unknown.`),
   },
+  fleet: {
+    type: 'fleet', prefix: 'fleet', table: 'fleets', idColumn: 'fleet_id',
+    malformedCode: 'InvalidFleetId.Malformed', notFoundCode: 'InvalidFleetId.NotFound', notFound: idDoesNotExist('fleet'),
+  },
   vpc: {
     type: 'vpc', prefix: 'vpc', table: 'vpcs', idColumn: 'vpc_id',
     malformedCode: 'InvalidVpcID.Malformed', notFoundCode: 'InvalidVpcID.NotFound', notFound: idDoesNotExist('vpc'),

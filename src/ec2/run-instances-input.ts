@@ -7,7 +7,7 @@ import { checkEnum, invalidValue, missingParameter, refuseParameters, unsupporte
 import { requestedCpu } from './run-instances-options.ts'
 
 /** EC2's default when no type is named. */
-const DEFAULT_INSTANCE_TYPE = 'm1.small'
+export const DEFAULT_INSTANCE_TYPE = 'm1.small'
 
 /** https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html */
 const USER_DATA_LIMIT_BYTES = 16 * 1024

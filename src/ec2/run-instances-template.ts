@@ -25,10 +25,11 @@ export async function withLaunchTemplate(
   if (!named || Object.values(named).every((value) => !value)) return { input, template: null }
   const template = await requireTemplate(context, named)
   const row = await requireVersion(context, template, named.Version)
-  return { input: merge(versionDoc(row).data, own), template: { id: template.template_id, version: row.version } }
+  return { input: mergeTemplate(versionDoc(row).data, own), template: { id: template.template_id, version: row.version } }
 }
 
-function merge(data: RequestLaunchTemplateData, own: RunInstancesRequest): RunInstancesRequest {
+/** What a launch asks for that says `own` over what a template says. @throws ApiError for a template that names no type. */
+export function mergeTemplate(data: RequestLaunchTemplateData, own: RunInstancesRequest): RunInstancesRequest {
   const { RamDiskId: ramdisk, ElasticGpuSpecifications: gpus, InstanceRequirements: requirements, ...rest } = data
   // Only fleets choose a type by its attributes.
   if (requirements) throw unsupportedParameter('LaunchTemplate with InstanceRequirements')

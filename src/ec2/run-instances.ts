@@ -56,9 +56,24 @@ export async function runInstances(context: Context, asked: RunInstancesRequest)
   const earlier = await claimLaunchToken(context, asked, reservationId)
   if (earlier) return answer(context, earlier)
   const { input, template } = await withLaunchTemplate(context, asked)
+  await launchInstances(context, input, { reservationId, tags: templateTags(template) })
+  return answer(context, reservationId)
+}
+
+/**
+ * Launches as many instances as there is room for, from MinCount to MaxCount: what RunInstances does once it knows what is
+ * asked for, and what a fleet does for each of its pools. `tags` are those that EC2 itself gives to the instances.
+ *
+ * @throws ApiError whatever RunInstances throws; what was written until then is the caller's to roll back.
+ */
+export async function launchInstances(
+  context: Context,
+  input: RunInstancesRequest,
+  { reservationId, tags }: { reservationId: string; tags: readonly TagInput[] },
+): Promise<void> {
   const { minCount, maxCount } = checkRunInstances(input)
   const launch = await prepareLaunch(context, input, reservationId)
-  launch.tags.set('instance', [...(launch.tags.get('instance') ?? []), ...templateTags(template)])
+  launch.tags.set('instance', [...(launch.tags.get('instance') ?? []), ...tags])
   const placements = await takePlaces(context, {
     instanceType: launch.type.name, zones: launch.network.zones, architecture: launch.image.architecture, vcpus: launch.type.vcpus,
     memoryMib: launch.type.memoryMib, minCount, maxCount, wish: launch.wish,
@@ -71,7 +86,6 @@ export async function runInstances(context: Context, asked: RunInstancesRequest)
   for (const nodeId of new Set(placements.map((each) => each.nodeId))) {
     await enqueue(context.db, { kind: 'ports', id: network.subnet.vpc_id, hostId: nodeId }, context.nowMs)
   }
-  return answer(context, launch.reservationId)
 }
 
 const instancesOf = prepared((db, reservationId: string) =>
@@ -136,7 +150,7 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
 }
 
 /** By these tags an instance knows its template, and clients find it. */
-function templateTags(template: UsedTemplate | null): TagInput[] {
+export function templateTags(template: UsedTemplate | null): TagInput[] {
   if (template === null) return []
   return [{ key: 'aws:ec2launchtemplate:id', value: template.id }, { key: 'aws:ec2launchtemplate:version', value: String(template.version) }]
 }

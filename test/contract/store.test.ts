@@ -4,7 +4,9 @@ import os from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
+import { ApiError } from '../../src/core/errors.ts'
 import { packageRoot } from '../../src/core/package-root.ts'
+import { attempt, tentatively } from '../../src/store/savepoint.ts'
 import { openSqlite } from '../../src/store/sqlite.ts'
 import type { Db, Store } from '../../src/store/store.ts'
 import { hasPostgres, newDatabase, openTestPostgres } from '../support/postgres.ts'
@@ -124,6 +126,28 @@ describe.each(kinds)('a store on $name', ({ open }) => {
       await put(api, 'y', '2')
       expect(await db.selectFrom('meta').selectAll().where('key', 'in', ['x', 'y']).execute()).toEqual(first)
     })
+  })
+
+  test('keeps of parts of a transaction what is to be kept, parts of parts included', async () => {
+    const error = await api.transaction('parts', async (db) => {
+      const insert = (key: string) => db.insertInto('meta').values({ key, value: 'v' }).execute()
+      await insert('before')
+      await attempt(db, () => insert('done'))
+      await tentatively(db, () => insert('unwanted'), () => false)
+      const failed = await attempt(db, async () => {
+        await insert('failed')
+        await tentatively(db, async () => {
+          await insert('in the failed one')
+          throw new ApiError('Code', 'message')
+        }, () => true)
+      })
+      await insert('after')
+      return failed
+    })
+    expect(error).toBeInstanceOf(ApiError)
+    const keys = ['before', 'done', 'unwanted', 'failed', 'in the failed one', 'after']
+    const found = await agent.read((db) => db.selectFrom('meta').select('key').where('key', 'in', keys).orderBy('key').execute())
+    expect(found.map((row) => row.key)).toEqual(['after', 'before', 'done'])
   })
 
   test('refuses rows that nothing stands behind', async () => {

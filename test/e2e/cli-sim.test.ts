@@ -185,6 +185,28 @@ describe('hearth over simulated machines', () => {
     expect(await run('down')).toEqual({ code: 0, output: '', said: 'nothing was running\n' })
   })
 
+  it('clones an instance over zones', async () => {
+    const cloud = await up()
+    await run('start', 'first')
+    const made = await run('clone', 'first', '--zone', 'a,us-east-1c', '--json')
+    expect(made.code, made.said).toBe(0)
+    const { clones, imageId } = JSON.parse(made.output) as { clones: { zone: string; instanceId: string; name: string }[]; imageId: string }
+    expect(clones.map((each) => [each.zone, each.name])).toEqual([['us-east-1a', 'first-clone-a'], ['us-east-1c', 'first-clone-c']])
+    expect(made.said).toContain(`${imageId} is available\n`)
+    expect((await status()).instances.map((each) => [each.name, each.state])).toContainEqual(['first-clone-c', 'running'])
+    expect(await run('clone', 'first', '--zone', 'x')).toMatchObject({
+      code: 1, output: '', said: 'hearth: there is no zone "x"; there are: us-east-1a, us-east-1b, us-east-1c\n',
+    })
+    const failed = await run('clone', 'first', '--zone', 'b', '--key', 'nobodys')
+    expect(failed).toMatchObject({ code: 1, output: '' })
+    expect(failed.said).toMatch(/hearth: no clone in us-east-1b: The key pair 'nobodys' does not exist; to try again: \S+ clone i-\w+ --zone us-east-1b --home /)
+    const kept = await run('clone', 'first', '--zone', 'b', '--name', 'copy', '--keep-image')
+    expect(kept.output).toMatch(/^ZONE +INSTANCE +NAME +PRIVATE +PUBLIC\nus-east-1b +i-\w+ +copy-b +172\.31\.\S+ +198\.1[89]\.\S+\n$/)
+    expect((await status()).images.filter((each) => each.name.startsWith('clone-of-'))).toHaveLength(1)
+    expect((await run('down')).code).toBe(0)
+    expect(await cloud.exit).toBe(0)
+  })
+
   it.each([
     [['up', '--port', 'abc'], 'hearth: --port must be a whole number from 0 to 65535, not abc\n'],
     [['up', '--frob'], "hearth: unknown option '--frob'\n"],
@@ -198,7 +220,7 @@ describe('hearth over simulated machines', () => {
 
   it('has help with examples for every command', async () => {
     const commands = [
-      '', 'up', 'down', 'status', 'env', 'start', 'stop', 'ssh', 'console', 'image', 'image bake', 'image build', 'image import', 'image list',
+      '', 'up', 'down', 'status', 'env', 'start', 'stop', 'ssh', 'console', 'clone', 'image', 'image bake', 'image build', 'image import', 'image list',
       'restore', 'retention set', 'account', 'account create', 'account list', 'doctor', 'reset',
     ]
     for (const words of commands) {

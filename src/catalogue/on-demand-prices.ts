@@ -1,0 +1,10 @@
+import { readFileSync } from 'node:fs'
+import { projectFile } from './project-file.ts'
+
+let prices: Record<string, number> | undefined
+
+/** Dollars per hour of a Linux instance of that type on demand, in us-east-1; undefined for a type without a known price. */
+export function onDemandPrice(typeName: string): number | undefined {
+  prices ??= JSON.parse(readFileSync(projectFile('data/on-demand-prices.us-east-1.json'), 'utf8')) as Record<string, number>
+  return Object.hasOwn(prices, typeName) ? prices[typeName] : undefined
+}

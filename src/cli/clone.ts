@@ -1,0 +1,188 @@
+import type { Command } from 'commander'
+import { systemClock, waitFor, type Clock } from '../core/clock.ts'
+import { messageOf } from '../core/errors.ts'
+import { systemRandom, type Random } from '../core/random.ts'
+import { zonesOf } from '../model/zone.ts'
+import type { Settings } from '../settings.ts'
+import type { Store } from '../store/store.ts'
+import type { ApiClient } from './api-client.ts'
+import { againIn, loadSource, planClones, type CloneOrder, type ZoneLaunch } from './clone-plan.ts'
+import { hearthCommand, newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { bakeImage } from './image-bake.ts'
+import { instanceStateOf } from './instance-state.ts'
+import { findInstance, listInstances, type InstanceView } from './instances.ts'
+import { openRunningCloud } from './running-cloud.ts'
+import { formatTable, withProgress, type Terminal } from './terminal.ts'
+import { textsOf } from './xml.ts'
+
+interface CloneFlags extends Omit<CloneOrder, 'count'> {
+  count: string
+  reboot?: boolean
+  keepImage?: boolean
+  json?: boolean
+}
+
+/** A clone that runs. */
+export interface CloneView {
+  zone: string
+  instanceId: string
+  name: string
+  privateIp: string | null
+  publicIp: string | null
+}
+
+/** What `--json` prints. */
+export interface Cloned {
+  source: string
+  /** What the clones were launched from, which is gone unless it was to be kept. */
+  imageId: string
+  isImageKept: boolean
+  clones: CloneView[]
+  /** Zones, or single clones in them, that did not come up, and why. */
+  failures: { zone: string; instanceId: string | null; reason: string }[]
+}
+
+interface Ambient {
+  api: ApiClient
+  store: Store
+  clock: Clock
+  random: Random
+  terminal: Terminal
+}
+
+/** Emulated guests take minutes. */
+const RUNNING_TIMEOUT_MS = 15 * 60 * 1000
+const LOOK_MS = 200
+
+/** `hearth clone`: CreateImage of an instance that runs on, and launches of that in several zones. */
+export function addClone(program: Command, terminal: Terminal): void {
+  const command = newCommand(program, 'clone', 'launch copies of an instance, with its disks as they are now, in several zones', [
+    'hearth clone web --zone a,b,c', 'hearth clone i-0123 --zone us-east-1b --count 2 --type m5.large --json',
+  ])
+  command
+    .argument('<instance>', 'its id, the beginning of its id, or its Name')
+    .requiredOption('--zone <zones>', 'where: letters or names of zones, with commas between them')
+    .option('--count <number>', 'how many in each zone', '1')
+    .option('--type <type>', 'type of the clones (default: the instance\'s)')
+    .option('--name <name>', 'what their names begin with (default: its own name and "-clone")')
+    .option('--key <name>', 'key pair of the clones (default: the instance\'s)')
+    .option('--user-data', 'give them its user-data too, which then runs once more, on disks where it has run already')
+    .option('--reboot', 'take the moment when the guest is down for a reboot, instead of freezing its file systems')
+    .option('--keep-image', 'keep the AMI that they are launched from')
+    .option('--json', 'print what was made as JSON')
+  withSettings(command).action(async (wanted: string) => {
+    const flags = command.opts<CloneFlags>()
+    const { settings, api } = await openRunningCloud(settingsOf(command))
+    const cloned = await withStore(settings, async (store) => {
+      const instance = findInstance(await listInstances(store), wanted)
+      return cloneInstance({ api, store, clock: systemClock, random: systemRandom, terminal }, settings, instance, flags)
+    })
+    if (flags.json) terminal.out(JSON.stringify(cloned, null, 2))
+    else if (cloned.clones.length > 0) terminal.out(formatClones(cloned.clones))
+    if (cloned.failures.length > 0) throw new Error(failureOf(cloned, settings))
+  })
+}
+
+/**
+ * Bakes an image, launches it in every zone at once, waits for the clones and removes the image. A zone where that fails
+ * does not keep the others from coming up.
+ *
+ * @throws Error where there is nothing to launch into, before anything is made, or where the image fails; ApiError.
+ */
+export async function cloneInstance(
+  ambient: Ambient,
+  settings: Pick<Settings, 'region' | 'zones'>,
+  instance: InstanceView,
+  flags: CloneFlags,
+): Promise<Cloned> {
+  const { api, store, clock, random, terminal } = ambient
+  const id = instance.instanceId
+  const launches = planClones(
+    await loadSource(store, id), { ...flags, count: Number(flags.count) }, { region: settings.region, zones: zonesOf(settings) })
+  const { imageId } = await bakeImage({ api, store, clock, say: terminal.say }, instance, {
+    name: `clone-of-${id}-${random.bytes(4).toString('hex')}`, description: `For clones of ${id}`, ...(flags.reboot ? { reboot: true } : {}),
+  })
+  const cloned: Cloned = { source: id, imageId, isImageKept: flags.keepImage === true, clones: [], failures: [] }
+  try {
+    const results = await Promise.all(launches.map((launch) => launchIn(ambient, imageId, launch)))
+    const came = await withProgress(clock, terminal, 'waiting for the clones to run', () =>
+      Promise.all(results.flatMap((result) => result.clones).map((clone) => untilRunning(ambient, clone))))
+    cloned.failures.push(...results.flatMap((result) => result.failures), ...came.flatMap((each) => ('reason' in each ? each : [])))
+    cloned.clones.push(...await withAddresses(store, came.flatMap((each) => ('reason' in each ? [] : each))))
+  } finally {
+    if (!cloned.isImageKept) await removeImage(ambient, cloned)
+  }
+  return cloned
+}
+
+type Failure = Cloned['failures'][number]
+type Started = Pick<CloneView, 'zone' | 'instanceId' | 'name'>
+
+/** Launches the clones of one zone; they are all there, or none is. */
+async function launchIn(
+  { api, terminal }: Ambient,
+  imageId: string,
+  { zone, names, parameters }: ZoneLaunch,
+): Promise<{ clones: Started[]; failures: Failure[] }> {
+  try {
+    const ids = textsOf(await api.call('RunInstances', { ImageId: imageId, ...parameters }), 'instanceId')
+    const clones = ids.map((instanceId, index) => ({ zone, instanceId, name: names[index] ?? '' }))
+    // All of one call get the same tags.
+    for (const { instanceId, name } of clones.slice(1)) {
+      await api.call('CreateTags', { 'ResourceId.1': instanceId, 'Tag.1.Key': 'Name', 'Tag.1.Value': name })
+    }
+    terminal.say(`launched ${clones.map((clone) => `${clone.instanceId} (${clone.name})`).join(', ')} in ${zone}`)
+    return { clones, failures: [] }
+  } catch (error) {
+    return { clones: [], failures: [{ zone, instanceId: null, reason: messageOf(error) }] }
+  }
+}
+
+async function untilRunning({ api, clock }: Ambient, clone: Started): Promise<Started | Failure> {
+  const { zone, instanceId } = clone
+  try {
+    return await waitFor(clock, `${instanceId} to run`, RUNNING_TIMEOUT_MS, async () => {
+      const { state, reason } = await instanceStateOf(api, instanceId)
+      if (state !== 'pending' && state !== 'running') throw new Error(`it is ${state}: ${reason ?? 'no reason is known'}`)
+      return state === 'running' && clone
+    }, LOOK_MS)
+  } catch (error) {
+    return { zone, instanceId, reason: messageOf(error) }
+  }
+}
+
+async function withAddresses(store: Store, clones: readonly Started[]): Promise<CloneView[]> {
+  const views = new Map((await listInstances(store)).map((each) => [each.instanceId, each]))
+  return clones.map((clone) => {
+    const { privateIp = null, publicIp = null } = views.get(clone.instanceId) ?? {}
+    return { ...clone, privateIp, publicIp }
+  })
+}
+
+/** The clones' disks stand on what is under the image, which stays for as long as they do; the image itself has done its work. */
+async function removeImage({ api, terminal }: Ambient, cloned: Cloned): Promise<void> {
+  try {
+    const answer = await api.call('DeregisterImage', { ImageId: cloned.imageId, DeleteAssociatedSnapshots: 'true' })
+    const kept = textsOf(answer, 'returnCode').filter((code) => code !== 'success')
+    if (kept.length > 0) terminal.say(`of ${cloned.imageId} not all snapshots could be deleted (${kept.join(', ')})`)
+  } catch (error) {
+    cloned.isImageKept = true
+    terminal.say(`${cloned.imageId} is still there: ${messageOf(error)}`)
+  }
+}
+
+/** Clones as a person reads them. */
+export function formatClones(clones: readonly CloneView[]): string {
+  return formatTable([
+    ['ZONE', 'INSTANCE', 'NAME', 'PRIVATE', 'PUBLIC'],
+    ...clones.map((each) => [each.zone, each.instanceId, each.name, each.privateIp ?? '-', each.publicIp ?? '-']),
+  ])
+}
+
+/** One sentence for what did not come up, which the command fails with. */
+export function failureOf({ source, failures, clones }: Cloned, settings: Pick<Settings, 'home'>): string {
+  const zones = [...new Set(failures.map((each) => each.zone))]
+  const reasons = failures.map(({ zone, instanceId, reason }) => `${instanceId ?? 'no clone'} in ${zone}: ${reason}`)
+  const others = clones.length > 0 ? `; ${clones.length === 1 ? 'the other one runs' : `the other ${clones.length} run`}` : ''
+  return `${reasons.join('; ')}${others}; to try again: ${hearthCommand(againIn(source, zones), settings)}`
+}

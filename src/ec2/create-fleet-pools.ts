@@ -1,0 +1,238 @@
+import type {
+  FleetLaunchTemplateConfig, FleetLaunchTemplateOverrides, FleetLaunchTemplateOverridesRequest, InstanceRequirements,
+  InstanceRequirementsRequest, LaunchTemplateAndOverridesResponse, Placement, RequestLaunchTemplateData, RunInstancesRequest,
+  TagSpecification, TargetCapacityUnitType, _InstanceType,
+} from '@aws-sdk/client-ec2'
+import { memoryMibOf, vcpusOf } from '../catalogue/instance-types.ts'
+import { onDemandPrice } from '../catalogue/on-demand-prices.ts'
+import { ApiError } from '../core/errors.ts'
+import { versionDoc } from '../model/launch-template.ts'
+import { resolveImageId } from '../ssm/resolve-image.ts'
+import type { Context } from './context.ts'
+import { invalidFleet, type FleetRequest } from './create-fleet-input.ts'
+import { requireVisibleImage } from './image-rows.ts'
+import { checkRequirements, typesWith, withinPriceProtection } from './instance-requirements.ts'
+import { launchZone } from './launch-network.ts'
+import { requireTemplate, requireVersion } from './launch-template-rows.ts'
+import { DEFAULT_INSTANCE_TYPE } from './run-instances-input.ts'
+import { mergeTemplate, type UsedTemplate } from './run-instances-template.ts'
+
+/** One place that a fleet may launch from: a template with an override, in one zone. */
+export interface Pool {
+  /** As the answer tells it. */
+  source: LaunchTemplateAndOverridesResponse
+  template: UsedTemplate
+  /** What an instance of it is launched with, but for how many. */
+  input: Omit<RunInstancesRequest, 'MinCount' | 'MaxCount'>
+  typeName: string
+  /** Null where nothing can be launched, since `problem` says why, or that a launch itself must find out. */
+  zone: string | null
+  /** Units that one instance makes. */
+  weight: number
+  /** The lower, the earlier; infinite for none. */
+  priority: number
+  /** Dollars per hour of one instance; undefined where that is not known. */
+  price: number | undefined
+  problem: ApiError | null
+}
+
+/** A template's version that a fleet uses. */
+interface Source {
+  template: UsedTemplate
+  data: RequestLaunchTemplateData
+  overrides: FleetLaunchTemplateOverridesRequest[]
+}
+
+/** What all pools of a fleet have in common. */
+interface Common {
+  tags: TagSpecification[]
+  /** Those with a default subnet. */
+  zones: readonly string[]
+  unitType: TargetCapacityUnitType
+}
+
+/**
+ * The pools of a fleet in the order in which they were named, and its configurations as DescribeFleets shows them: with
+ * ids and numbers of versions. A pool that leaves its zone open becomes one for each zone with a default subnet, one that
+ * names attributes of types one for each type that has them.
+ *
+ * @throws ApiError for a template or a version that is not there; InvalidFleetConfig for a type that is twice in a zone;
+ *   what `checkRequirements` throws.
+ */
+export async function poolsOf(
+  context: Context,
+  { configs, target }: FleetRequest,
+  tags: TagSpecification[],
+): Promise<{ pools: Pool[]; configs: FleetLaunchTemplateConfig[] }> {
+  const sources: Source[] = []
+  for (const { LaunchTemplateSpecification: named = {}, Overrides: overrides = [] } of configs) {
+    const template = await requireTemplate(context, named)
+    const row = await requireVersion(context, template, named.Version)
+    sources.push({ template: { id: template.template_id, version: row.version }, data: versionDoc(row).data, overrides })
+  }
+  const common: Common = { tags, zones: await defaultZones(context), unitType: target.TargetCapacityUnitType ?? 'units' }
+  const pools: Pool[] = []
+  const seen = new Set<string>()
+  for (const source of sources) {
+    for (const override of source.overrides.length > 0 ? source.overrides : [undefined]) {
+      const more = await poolsOfOverride(context, source, override, common)
+      checkDistinct(more, seen, requirementsOf(source.data, override) !== undefined)
+      pools.push(...more)
+    }
+  }
+  return {
+    pools,
+    configs: sources.map((source) => ({
+      LaunchTemplateSpecification: specification(source.template), Overrides: source.overrides.map(overrideToWire),
+    })),
+  }
+}
+
+function specification({ id, version }: UsedTemplate) {
+  return { LaunchTemplateId: id, Version: String(version) }
+}
+
+/** By which attributes an override, or its template, wants its types to be chosen; undefined where it names a type. */
+function requirementsOf(
+  data: RequestLaunchTemplateData,
+  override: FleetLaunchTemplateOverridesRequest | undefined,
+): InstanceRequirementsRequest | undefined {
+  return override?.InstanceType ? undefined : override?.InstanceRequirements ?? data.InstanceRequirements
+}
+
+async function poolsOfOverride(
+  context: Context,
+  { template, data, overrides }: Source,
+  override: FleetLaunchTemplateOverridesRequest | undefined,
+  { tags, zones, unitType }: Common,
+): Promise<Pool[]> {
+  const input = poolInput(data, override, tags)
+  const requirements = requirementsOf(data, override)
+  if (!requirements && unitType !== 'units') {
+    throw invalidFleet('TargetCapacityUnitType can be specified only with attribute-based instance type selection.')
+  }
+  const poolOf = (typeName: string, isChosen: boolean): Omit<Pool, 'zone' | 'problem'> => ({
+    source: {
+      LaunchTemplateSpecification: specification(template),
+      ...(override && overrides.length > 0 || isChosen
+        ? { Overrides: { ...overrideToWire(override ?? {}), ...(isChosen ? { InstanceType: typeName as _InstanceType } : {}) } } : {}),
+    },
+    template, input: { ...input, InstanceType: typeName as _InstanceType }, typeName,
+    weight: unitType === 'units' ? override?.WeightedCapacity ?? 1 : unitsOf(typeName, unitType),
+    priority: override?.Priority ?? Number.POSITIVE_INFINITY, price: onDemandPrice(typeName),
+  })
+  if (requirements) checkRequirements(requirements)
+  try {
+    const named = await launchZone(context, { ...input, MaxCount: 1 })
+    const types = requirements ? await typesFor(context, input, requirements, unitType) : [input.InstanceType || DEFAULT_INSTANCE_TYPE]
+    const found = types.map((name) => poolOf(name, requirements !== undefined))
+    if (named !== undefined || zones.length === 0) return found.map((pool) => ({ ...pool, zone: named ?? null, problem: null }))
+    return zones.flatMap((zone) => found.map((pool) => (
+      { ...pool, input: { ...pool.input, Placement: { ...input.Placement, AvailabilityZone: zone } }, zone, problem: null })))
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error
+    return [{ ...poolOf(input.InstanceType || DEFAULT_INSTANCE_TYPE, false), zone: null, problem: error }]
+  }
+}
+
+/** The types with the attributes asked for that can boot the image, and are not much dearer than others. */
+async function typesFor(
+  context: Context,
+  { ImageId: imageId = '' }: Pool['input'],
+  requirements: InstanceRequirementsRequest,
+  unitType: TargetCapacityUnitType,
+): Promise<string[]> {
+  const { architecture } = await requireVisibleImage(context, await resolveImageId(context, imageId))
+  const names = typesWith(requirements, { architectures: [architecture], virtualizations: ['hvm'] })
+  const found = withinPriceProtection(names, requirements, (name) => unitsOf(name, unitType))
+  if (found.length > 0) return found
+  throw new ApiError('InvalidFleetConfiguration', 'No instance types match the attributes in InstanceRequirements.')
+}
+
+/** Units that an instance of a type makes where they are not instances. */
+function unitsOf(typeName: string, unitType: TargetCapacityUnitType): number {
+  if (unitType === 'vcpu') return vcpusOf(typeName) ?? 1
+  return unitType === 'memory-mib' ? memoryMibOf(typeName) ?? 1 : 1
+}
+
+/** Zones in which an instance can be without naming a subnet. */
+async function defaultZones({ db, account }: Context): Promise<string[]> {
+  const rows = await db
+    .selectFrom('subnets').select('zone').where('account_id', '=', account).where('default_for_az', '=', 1).orderBy('zone').execute()
+  return rows.map((row) => row.zone)
+}
+
+/** What a template says, and over it an override: its placement member by member, since it is mostly a zone alone. */
+function poolInput(
+  data: RequestLaunchTemplateData,
+  override: FleetLaunchTemplateOverridesRequest = {},
+  tags: TagSpecification[],
+): Pool['input'] {
+  const { InstanceRequirements: _, ...typed } = data
+  const placement: Placement = {
+    ...override.Placement,
+    ...(override.AvailabilityZone ? { AvailabilityZone: override.AvailabilityZone } : {}),
+    ...(override.AvailabilityZoneId ? { AvailabilityZoneId: override.AvailabilityZoneId } : {}),
+  }
+  const input = mergeTemplate(typed, {
+    MinCount: 1, MaxCount: 1, InstanceType: override.InstanceType, ImageId: override.ImageId, KeyName: override.KeyName,
+    BlockDeviceMappings: override.BlockDeviceMappings, MetadataOptions: override.MetadataOptions,
+    Placement: { ...placementBeside(data.Placement, placement), ...placement }, TagSpecifications: tags,
+  })
+  return override.SubnetId ? inSubnet(input, override.SubnetId) : input
+}
+
+/** What stays of a template's placement beside an override's: a zone named one way replaces one named the other way. */
+function placementBeside(theirs: Placement = {}, own: Placement): Placement {
+  if (!own.AvailabilityZone && !own.AvailabilityZoneId) return theirs
+  const { AvailabilityZone: _zone, AvailabilityZoneId: _zoneId, ...rest } = theirs
+  return rest
+}
+
+/** A template with interfaces has its subnet there. */
+function inSubnet(input: Pool['input'], subnetId: string): Pool['input'] {
+  const [first, ...others] = input.NetworkInterfaces ?? []
+  if (!first) return { ...input, SubnetId: subnetId }
+  return { ...input, NetworkInterfaces: [{ ...first, SubnetId: subnetId }, ...others] }
+}
+
+function checkDistinct(pools: readonly Pool[], seen: Set<string>, byAttributes: boolean): void {
+  for (const { typeName, zone, problem } of pools) {
+    const key = `${typeName} ${zone}`
+    if (seen.has(key) && !problem && byAttributes) {
+      throw new ApiError(
+        'InvalidParameterValue',
+        'Two or more of your InstanceRequirements structures include overlapping values. Ensure that there is no overlap, and try again.',
+      )
+    }
+    if (seen.has(key) && !problem) throw invalidFleet('The fleet configuration contains duplicate instance pools.')
+    seen.add(key)
+  }
+}
+
+/** An override as answers show it, which is as it was asked for; what they do not show of it is not kept. */
+function overrideToWire(override: FleetLaunchTemplateOverridesRequest): FleetLaunchTemplateOverrides {
+  const { KeyName: _key, IamInstanceProfile: _profile, MetadataOptions: _metadata, InstanceRequirements: requirements, Placement: placement, ...rest } = override
+  return {
+    ...rest,
+    // The same members, of a type of its own.
+    ...(requirements ? { InstanceRequirements: requirements as InstanceRequirements } : {}),
+    ...(placement?.GroupName ? { Placement: { GroupName: placement.GroupName } } : {}),
+  }
+}
+
+/**
+ * The pools in tiers: all of the first go before all of the second. By their prices per unit, those without a known price
+ * last; or by their priorities. Where every instance is more than the whole fleet, prices count per instance:
+ * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_FleetLaunchTemplateOverridesRequest.html
+ */
+export function tiersOf(pools: readonly Pool[], { strategy, target }: Pick<FleetRequest, 'strategy' | 'target'>): Pool[][] {
+  const perInstance = pools.every((pool) => pool.weight > target.TotalTargetCapacity)
+  const rankOf = ({ priority, price = Number.POSITIVE_INFINITY, weight }: Pool) => {
+    if (strategy === 'prioritized') return priority
+    return perInstance ? price : price / weight
+  }
+  const byRank = new Map<number, Pool[]>()
+  for (const pool of pools) byRank.set(rankOf(pool), [...(byRank.get(rankOf(pool)) ?? []), pool])
+  return [...byRank].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, tier]) => tier)
+}

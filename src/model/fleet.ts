@@ -1,0 +1,78 @@
+import type {
+  CreateFleetError, CreateFleetInstance, FleetLaunchTemplateConfig, OnDemandOptions, SpotOptionsRequest, TargetCapacitySpecification,
+} from '@aws-sdk/client-ec2'
+import type { FleetTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
+
+/** How an EC2 Fleet can stand: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/EC2-fleet-states.html */
+export type FleetState = 'submitted' | 'active' | 'modifying' | 'failed' | 'deleted_running' | 'deleted_terminating' | 'deleted'
+
+/**
+ * Where a fleet may go from where it is. One of type `instant` is made active, having launched what it could, and only ends;
+ * `submitted`, `modifying` and `deleted_running` are for those that go on launching.
+ */
+export const FLEET_TRANSITIONS: Readonly<Record<FleetState, readonly FleetState[]>> = {
+  submitted: ['active', 'failed', 'deleted_running', 'deleted_terminating'],
+  active: ['modifying', 'deleted_running', 'deleted_terminating'],
+  modifying: ['active', 'deleted_running', 'deleted_terminating'],
+  failed: [],
+  deleted_running: ['deleted_terminating', 'deleted'],
+  deleted_terminating: ['deleted'],
+  deleted: [],
+}
+
+/** What of a fleet SQL never looks into. */
+export interface FleetDoc {
+  /** What was asked for, with the numbers of the versions that it meant. */
+  configs: FleetLaunchTemplateConfig[]
+  target: TargetCapacitySpecification
+  onDemand: OnDemandOptions
+  spot: SpotOptionsRequest | null
+  terminateInstancesWithExpiration: boolean
+  context: string | null
+  /** Units that were launched. */
+  fulfilled: number
+  instances: CreateFleetInstance[]
+  errors: CreateFleetError[]
+  /** When it was deleted. */
+  deletedMs: number | null
+}
+
+/** How long a deleted fleet is shown: as long as EC2 keeps its history. */
+const SHOWN_MS = 48 * 60 * 60 * 1000
+
+/** Fleets deleted before that moment are shown no more. */
+export function endOfShowingFleets(nowMs: number): number {
+  return nowMs - SHOWN_MS
+}
+
+/** The doc of a fleet's row. */
+export function fleetDoc(row: Pick<FleetTable, 'doc'>): FleetDoc {
+  return JSON.parse(row.doc) as FleetDoc
+}
+
+/** Every instance that a fleet has launched. */
+export function fleetInstanceIds(row: Pick<FleetTable, 'doc'>): string[] {
+  return fleetDoc(row).instances.flatMap((each) => each.InstanceIds ?? [])
+}
+
+/**
+ * A fleet's state as it is shown: one that terminates its instances is deleted when the last of them is gone, which nobody
+ * writes down.
+ */
+export function shownState(row: FleetTable, hasLivingInstances: boolean): FleetState {
+  return row.state === 'deleted_terminating' && !hasLivingInstances ? 'deleted' : row.state as FleetState
+}
+
+/**
+ * Moves a fleet to another state.
+ *
+ * @returns false, having changed nothing, where it may not go there from where it is.
+ */
+export async function moveFleet(db: Db, row: FleetTable, to: FleetState, change: Partial<FleetDoc> = {}): Promise<boolean> {
+  if (!FLEET_TRANSITIONS[row.state as FleetState].includes(to)) return false
+  const moved = await db
+    .updateTable('fleets').set({ state: to, doc: JSON.stringify({ ...fleetDoc(row), ...change } satisfies FleetDoc) })
+    .where('fleet_id', '=', row.fleet_id).where('state', '=', row.state).executeTakeFirst()
+  return moved.numUpdatedRows > 0n
+}
