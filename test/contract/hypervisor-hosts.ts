@@ -214,13 +214,19 @@ export async function qemuHost(): Promise<TestHost & { home: string; pidOf(insta
       })
     },
     // The test guest keeps there how often it was booted; when it says so, it has written that to its disk.
-    contentOf: (instanceId) => waitFor(systemClock, 'the guest to have booted', 30_000, async () => {
-      const client = await QmpClient.connect(join(home, 'instances', instanceId), 'qmp2.sock', systemClock, 5000)
-      const text = await client.execute('human-monitor-command', { 'command-line': 'xp /1db 0x8000' }, 5000).finally(() => client.close())
-      const boots = Number(/: *(\d+)/.exec(String(text))?.[1] ?? 0)
-      const output = (await driver().consoleOutput(instanceId, 65_536)).toString()
-      return boots > 0 && output.includes(`test guest, boot ${String.fromCharCode(0x30 + boots)}`) ? `boot ${boots}` : undefined
-    }),
+    async contentOf(instanceId) {
+      let last = 0
+      return waitFor(systemClock, 'the guest to have booted', 30_000, async () => {
+        const client = await QmpClient.connect(join(home, 'instances', instanceId), 'qmp2.sock', systemClock, 5000)
+        const text = await client.execute('human-monitor-command', { 'command-line': 'xp /1db 0x8000' }, 5000).finally(() => client.close())
+        const boots = Number(/: *(\d+)/.exec(String(text))?.[1] ?? 0)
+        const output = (await driver().consoleOutput(instanceId, 65_536)).toString()
+        // For a moment it holds what it has read from its disk: the boot before.
+        const isSettled = boots > 0 && boots === last
+        last = boots
+        return isSettled && output.includes(`test guest, boot ${String.fromCharCode(0x30 + boots)}`) ? `boot ${boots}` : undefined
+      })
+    },
     // The test guest does not know how; but what is pending ends with a reset.
     async guestLetsGo(instanceId) {
       const boots = async () => (await consoleShows(driver(), instanceId, 'test guest, boot')).split('test guest').length
@@ -230,7 +236,7 @@ export async function qemuHost(): Promise<TestHost & { home: string; pidOf(insta
     },
     async specOnFullDisk() {
       const spec = await newMachine()
-      const folder = join(home, 'volumes', 'small')
+      const folder = join(home, 'volumes', `small-${spec.slot}`)
       mkdirSync(folder)
       execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m,mode=711', 'hearth-test', folder])
       const file = join(folder, 'disk.qcow2')

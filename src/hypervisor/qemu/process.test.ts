@@ -41,8 +41,8 @@ describe('processes', () => {
   })
 
   test('a zombie is no process', async () => {
-    // The shell becomes a sleep that never waits for its child.
-    const words = ['-c', 'true & echo $!; exec sleep 600']
+    // The shell becomes a sleep that never waits for its child, which ends after that.
+    const words = ['-c', 'sleep 1 & echo $!; exec sleep 600']
     const parent = spawn('sh', words, { stdio: ['ignore', 'pipe', 'ignore'], detached: true })
     pids.push(-parent.pid!)
     const child = Number(await new Promise((resolve) => parent.stdout.once('data', resolve)))
