@@ -1,7 +1,7 @@
 import type { RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { addHost, openHostsAccount, type HostsAccount } from '../../test/support/hosts-account.ts'
-import { HOST_ID, NOW_MS, OTHER_ACCOUNT, REGION } from '../../test/support/rows.ts'
+import { hostOf, NOW_MS, OTHER_ACCOUNT, REGION } from '../../test/support/rows.ts'
 import { startInstances } from './instance-lifecycle.ts'
 import { runInstances } from './run-instances.ts'
 
@@ -13,7 +13,7 @@ afterEach(() => account.store.close())
 
 const zonesOf = async () => (await account.rows()).map((each) => each.zone)
 const used = async () => Object.fromEntries((await account.query((db) =>
-  db.selectFrom('hosts').select(['host_id', 'vcpus_used']).orderBy('host_id').execute())).map((each) => [each.host_id, each.vcpus_used]))
+  db.selectFrom('hosts').select(['host_id', 'vcpus_used']).where('zone', 'is not', null).orderBy('host_id').execute())).map((each) => [each.host_id, each.vcpus_used]))
 const large = { InstanceType: 'm5.large' } as const
 const inZone = (letter: string) => ({ ...large, Placement: { AvailabilityZone: REGION + letter } })
 
@@ -99,7 +99,7 @@ describe('dedicated instances', () => {
         match_criteria: 'open', end_ms: null, created_ms: NOW_MS, doc: '{}',
       }).execute()
       await db.insertInto('capacity_reservation_hosts')
-        .values({ capacity_reservation_id: 'cr-1', host_id: HOST_ID, reserved: 1, used: 0 }).execute()
+        .values({ capacity_reservation_id: 'cr-1', host_id: hostOf(`${REGION}a`), reserved: 1, used: 0 }).execute()
     })
     const [instance] = await account.launch({ ...large, Placement: { Tenancy: 'dedicated' } })
     expect(instance?.Placement?.AvailabilityZone).toBe('us-east-1b')
@@ -111,16 +111,16 @@ describe('an instance that is started again', () => {
     await addHost(account, 'a2', 'a')
     const [instance] = await account.launch(inZone('a'))
     const id = instance?.InstanceId ?? ''
-    const hostOf = async () => (await account.rows()).find((each) => each.instance_id === id)?.host_id
-    const host = await hostOf()
+    const placeOf = async () => (await account.rows()).find((each) => each.instance_id === id)?.host_id
+    const host = await placeOf()
     await account.setState(id, 'stopped')
     // The other one has more room by now.
     await account.call(startInstances, { InstanceIds: [id] })
-    expect(await hostOf()).toBe(host)
+    expect(await placeOf()).toBe(host)
     await account.setState(id, 'stopped')
     await account.query((db) => db.updateTable('hosts').set({ vcpus_used: 16 }).where('host_id', '=', host ?? '').execute())
     await account.call(startInstances, { InstanceIds: [id] })
-    expect(await hostOf()).not.toBe(host)
+    expect(await placeOf()).not.toBe(host)
     expect((await zonesOf())).toEqual(['us-east-1a'])
   })
 })
