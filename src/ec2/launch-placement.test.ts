@@ -2,8 +2,11 @@ import type { RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { addHost, openHostsAccount, type HostsAccount } from '../../test/support/hosts-account.ts'
 import { hostOf, NOW_MS, OTHER_ACCOUNT, REGION } from '../../test/support/rows.ts'
+import { createSubnet } from './create-subnet.ts'
+import { createVpc } from './create-vpc.ts'
 import { startInstances } from './instance-lifecycle.ts'
 import { runInstances } from './run-instances.ts'
+import { modifyVpcTenancy } from './vpc-attributes.ts'
 
 let account: HostsAccount
 beforeEach(async () => {
@@ -90,6 +93,16 @@ describe('dedicated instances', () => {
     await account.setState(instance?.InstanceId, 'stopped')
     await other(inZone('b'))
     expect(await account.failure(startInstances, { InstanceIds: [instance?.InstanceId ?? ''] })).toMatch(/^InsufficientInstanceCapacity/)
+  })
+
+  it('are all those of a VPC of dedicated tenancy', async () => {
+    const VpcId = (await account.call(createVpc, { CidrBlock: '10.0.0.0/16', InstanceTenancy: 'dedicated' })).Vpc?.VpcId
+    const subnet = (await account.call(createSubnet, { VpcId, CidrBlock: '10.0.0.0/24', AvailabilityZone: `${REGION}b` })).Subnet
+    const launched = async () => (await account.launch({ ...large, SubnetId: subnet?.SubnetId }))[0]?.Placement?.Tenancy
+    expect(await launched()).toBe('dedicated')
+    expect(await otherFailure(inZone('b'))).toMatch(/sufficient m5.large capacity/)
+    await account.call(modifyVpcTenancy, { VpcId, InstanceTenancy: 'default' })
+    expect(await launched()).toBe('default')
   })
 
   it('are not where another account has reserved room', async () => {
