@@ -10,7 +10,7 @@ import { createEventReconciler } from './reconcile/event.ts'
 import type { Keys } from './keys/keys.ts'
 import { createImagesReconciler, type ImageSource } from './reconcile/images.ts'
 import { createImportReconciler } from './reconcile/import.ts'
-import { createNodeInstances, createNodeVolumes, forOwnInstances } from './reconcile/hand-over.ts'
+import { createNodeInstances, createNodeVolumes, forNode, forOwnInstances } from './reconcile/hand-over.ts'
 import { createInstanceReconciler } from './reconcile/instance.ts'
 import { createInterruptReconciler } from './reconcile/interrupt.ts'
 import { createLayerReconciler } from './reconcile/layer.ts'
@@ -114,6 +114,7 @@ export function createAgent(options: AgentOptions): Agent {
         interrupt: forOwnInstances(common, 'interrupt', createInterruptReconciler(common)),
         'pushed-key': forOwnInstances(common, 'pushed-key', createPushedKeyReconciler(common), instanceOfPushedKey),
         images: createImagesReconciler({ ...common, images: options.images }),
+        ...(isNode ? {} : handedToNode({ clock, nodeId })),
       },
     })
     loop = running
@@ -165,6 +166,16 @@ export function createAgent(options: AgentOptions): Agent {
       await loop?.settled(horizonMs)
     },
     isSettled: (horizonMs) => loop?.isSettled(horizonMs) ?? true,
+  }
+}
+
+/** What only a node does, for its hosts. */
+function handedToNode(
+  options: { clock: Clock; nodeId: string },
+): Record<'vpc' | 'ports' | 'images' | 'import' | 'recycle', Reconciler> {
+  return {
+    vpc: forNode(options, 'vpc'), ports: forNode(options, 'ports'), images: forNode(options, 'images'),
+    import: forNode(options, 'import'), recycle: forNode(options, 'recycle'),
   }
 }
 
