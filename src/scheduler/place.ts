@@ -122,8 +122,3 @@ function inOrder(hosts: readonly HostCapacity[], request: PlacementRequest): rea
   const direction = request.strategy === 'spread' ? -1 : 1
   return request.zones.toSorted((a, b) => direction * ((free.get(a) ?? 0) - (free.get(b) ?? 0)) || (a < b ? -1 : 1))
 }
-
-/** The hosts with the most free memory first. */
-export function byFreeMemory<Host extends Pick<HostCapacity, 'memoryMib' | 'memoryMibUsed'>>(hosts: readonly Host[]): Host[] {
-  return hosts.toSorted((a, b) => b.memoryMib - b.memoryMibUsed - (a.memoryMib - a.memoryMibUsed))
-}
