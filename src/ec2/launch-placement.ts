@@ -25,8 +25,8 @@ export interface PlaceRequest extends Omit<PlacementRequest, 'accountId' | 'grou
  * @throws ApiError InsufficientInstanceCapacity, and what `place` throws.
  */
 export async function takePlaces(context: Context, request: PlaceRequest): Promise<Placement[]> {
-  const { wish, nodeId } = request
-  const hosts = (await loadHosts(context, request)).filter((host) => nodeId === undefined || host.nodeId === nodeId)
+  const { wish } = request
+  const hosts = await loadHosts(context, request)
   const group = wish.placementGroupId === null ? null : await loadGroupPlacement(context.db, wish.placementGroupId)
   const placements = place(hosts, { ...request, accountId: context.account, group, strategy: context.placement })
   for (const each of placements) {
@@ -48,7 +48,7 @@ export async function takePlaceAgain(context: Context, row: InstanceTable): Prom
   const isBound = wish.affinity === 'host'
   const [found] = await takePlaces(context, {
     instanceType: row.instance_type, zones: [row.zone], architecture: doc.architecture, vcpus: row.vcpus, memoryMib: row.memory_mib,
-    minCount: 1, maxCount: 1, preferredHostId: row.host_id, preferredDedicatedHostId: wish.dedicatedHostId, nodeId: row.node_id,
+    minCount: 1, maxCount: 1, nodeId: row.node_id, preferredHostId: row.host_id, preferredDedicatedHostId: wish.dedicatedHostId,
     wish: {
       ...wish, dedicatedHostId: isBound ? wish.dedicatedHostId : null, partitionNumber: row.partition_number ?? wish.partitionNumber,
     },
@@ -75,10 +75,10 @@ const hostsOf = prepared((db, region: string) =>
   db
     .selectFrom('hosts')
     .select(['host_id', 'node_id', 'zone', 'vcpus', 'memory_mib', 'vcpus_used', 'memory_mib_used', 'doc'])
-    .where('region', '=', region).orderBy('host_id'))
+    .where('region', '=', region).where('zone', 'is not', null).orderBy('host_id'))
 
-/** Hosts of the region in zones that have not failed, with what of them matters for the request. */
-async function loadHosts(context: Context, { wish, instanceType }: PlaceRequest): Promise<HostCapacity[]> {
+/** Hosts of the region that may be asked, in zones that have not failed, with what of them matters for the request. */
+async function loadHosts(context: Context, { wish, instanceType, nodeId }: PlaceRequest): Promise<HostCapacity[]> {
   const rows = await hostsOf(context.db, context.region)
   const zones = await zoneStates(context.db)
   const isUp = (zone: string | null) => zone === null || (zones.get(zone)?.state ?? 'available') === 'available'
@@ -87,8 +87,9 @@ async function loadHosts(context: Context, { wish, instanceType }: PlaceRequest)
   const mayBeReserved = tenancy !== 'host' && (wish.reservation.preference !== 'none' || wish.reservation.targetId !== null)
   const reservations = mayBeReserved ? await loadReservations(context, instanceType) : undefined
   const tenants = tenancy === 'host' ? undefined : await loadTenants(context, tenancy)
-  return rows.filter((host) => isUp(host.zone)).map((host) => ({
-    hostId: host.host_id, nodeId: host.node_id, zone: host.zone, vcpus: host.vcpus, memoryMib: host.memory_mib,
+  const mayServe = (host: typeof rows[number]) => isUp(host.zone) && (nodeId === undefined || host.node_id === nodeId)
+  return rows.filter(mayServe).map((host) => ({
+    hostId: host.host_id, nodeId: host.node_id, zone: host.zone ?? '', vcpus: host.vcpus, memoryMib: host.memory_mib,
     vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: hostDoc(host).architectures,
     tenants: tenants?.get(host.host_id) ?? [],
     dedicatedHosts: dedicatedHosts?.get(host.host_id) ?? [],

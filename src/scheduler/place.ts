@@ -6,8 +6,7 @@ import { noRoom } from './no-room.ts'
 export interface HostCapacity {
   hostId: string
   nodeId: string
-  /** Null for a host that is in every zone, as one of an earlier version is. */
-  zone: string | null
+  zone: string
   vcpus: number
   memoryMib: number
   vcpusUsed: number
@@ -122,9 +121,4 @@ function inOrder(hosts: readonly HostCapacity[], request: PlacementRequest): rea
   const free = new Map(request.zones.map((zone) => [zone, freeMemoryMib(hosts, request, zone)]))
   const direction = request.strategy === 'spread' ? -1 : 1
   return request.zones.toSorted((a, b) => direction * ((free.get(a) ?? 0) - (free.get(b) ?? 0)) || (a < b ? -1 : 1))
-}
-
-/** The hosts with the most free memory first. */
-export function byFreeMemory<Host extends Pick<HostCapacity, 'memoryMib' | 'memoryMibUsed'>>(hosts: readonly Host[]): Host[] {
-  return hosts.toSorted((a, b) => b.memoryMib - b.memoryMibUsed - (a.memoryMib - a.memoryMibUsed))
 }

@@ -265,12 +265,14 @@ describe('an instance that was launched for hibernation', () => {
   })
 })
 
-describe('a host that is full', () => {
+describe('a zone that is full', () => {
   test('answers InsufficientInstanceCapacity, and has room again after a stop', async () => {
     const small = await startTestCloud({ capacity: { cpus: 4, memoryMib: 8192, guestLimits: { vcpus: 4, memoryMib: 8192 } } })
     const image = await tinyImageId(small)
     const run = (type: 't3.micro', count: number) =>
-      small.ec2.send(new RunInstancesCommand({ ImageId: image, InstanceType: type, MinCount: count, MaxCount: count }))
+      small.ec2.send(new RunInstancesCommand({
+        ImageId: image, InstanceType: type, MinCount: count, MaxCount: count, Placement: { AvailabilityZone: 'us-east-1a' },
+      }))
     const first = await run('t3.micro', 2)
     await expect(run('t3.micro', 1)).rejects.toEqual(failure('InsufficientInstanceCapacity'))
     await small.ec2.send(new StopInstancesCommand({ InstanceIds: [first.Instances?.[0]?.InstanceId ?? ''] }))
