@@ -4,7 +4,7 @@ import { insertVpc } from '../model/new-vpc.ts'
 import { parseNetworkCidr } from '../model/vpc-cidr.ts'
 import { vpcToWire } from '../model/vpc-wire.ts'
 import type { Context } from './context.ts'
-import { checkEnum, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
+import { checkEnum, missingParameter, refuseParameters } from './parameters.ts'
 import { insertTags, parseTagSpecifications, toWireTags } from './tags.ts'
 import { checkQuota } from './vpc-lookup.ts'
 
@@ -18,14 +18,12 @@ export async function createVpc(context: Context, input: CreateVpcRequest): Prom
     'Ipv6Pool', 'Ipv6CidrBlock', 'Ipv4IpamPoolId', 'Ipv4NetmaskLength', 'Ipv6IpamPoolId', 'Ipv6NetmaskLength',
     'Ipv6CidrBlockNetworkBorderGroup', 'VpcEncryptionControl', 'AmazonProvidedIpv6CidrBlock',
   ])
-  if (checkEnum('instanceTenancy', input.InstanceTenancy, ['default', 'dedicated']) === 'dedicated') {
-    throw unsupportedParameter('InstanceTenancy=dedicated')
-  }
+  const isDedicated = checkEnum('instanceTenancy', input.InstanceTenancy, ['default', 'dedicated']) === 'dedicated'
   const tags = parseTagSpecifications(input.TagSpecifications, ['vpc']).get('vpc') ?? []
   if (!input.CidrBlock) throw missingParameter('cidrBlock')
   const cidr = formatCidr(parseNetworkCidr(input.CidrBlock, 'InvalidVpc.Range'))
   await checkVpcCount(context)
-  const row = await insertVpc(context, { accountId: account, cidr, isDefault: false })
+  const row = await insertVpc(context, { accountId: account, cidr, isDefault: false, instanceTenancy: isDedicated ? 'dedicated' : undefined })
   await insertTags(db, account, 'vpc', row.vpc_id, tags)
   // EC2 answers before the VPC is available, which it is a moment later.
   return { Vpc: vpcToWire({ ...row, state: 'pending' }, [], toWireTags(tags)) }

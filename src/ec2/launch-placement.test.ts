@@ -1,9 +1,12 @@
 import type { RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { addHost, openHostsAccount, type HostsAccount } from '../../test/support/hosts-account.ts'
-import { HOST_ID, NOW_MS, OTHER_ACCOUNT, REGION } from '../../test/support/rows.ts'
+import { hostOf, NOW_MS, OTHER_ACCOUNT, REGION } from '../../test/support/rows.ts'
+import { createSubnet } from './create-subnet.ts'
+import { createVpc } from './create-vpc.ts'
 import { startInstances } from './instance-lifecycle.ts'
 import { runInstances } from './run-instances.ts'
+import { modifyVpcTenancy } from './vpc-attributes.ts'
 
 let account: HostsAccount
 beforeEach(async () => {
@@ -13,7 +16,7 @@ afterEach(() => account.store.close())
 
 const zonesOf = async () => (await account.rows()).map((each) => each.zone)
 const used = async () => Object.fromEntries((await account.query((db) =>
-  db.selectFrom('hosts').select(['host_id', 'vcpus_used']).orderBy('host_id').execute())).map((each) => [each.host_id, each.vcpus_used]))
+  db.selectFrom('hosts').select(['host_id', 'vcpus_used']).where('zone', 'is not', null).orderBy('host_id').execute())).map((each) => [each.host_id, each.vcpus_used]))
 const large = { InstanceType: 'm5.large' } as const
 const inZone = (letter: string) => ({ ...large, Placement: { AvailabilityZone: REGION + letter } })
 
@@ -92,6 +95,16 @@ describe('dedicated instances', () => {
     expect(await account.failure(startInstances, { InstanceIds: [instance?.InstanceId ?? ''] })).toMatch(/^InsufficientInstanceCapacity/)
   })
 
+  it('are all those of a VPC of dedicated tenancy', async () => {
+    const VpcId = (await account.call(createVpc, { CidrBlock: '10.0.0.0/16', InstanceTenancy: 'dedicated' })).Vpc?.VpcId
+    const subnet = (await account.call(createSubnet, { VpcId, CidrBlock: '10.0.0.0/24', AvailabilityZone: `${REGION}b` })).Subnet
+    const launched = async () => (await account.launch({ ...large, SubnetId: subnet?.SubnetId }))[0]?.Placement?.Tenancy
+    expect(await launched()).toBe('dedicated')
+    expect(await otherFailure(inZone('b'))).toMatch(/sufficient m5.large capacity/)
+    await account.call(modifyVpcTenancy, { VpcId, InstanceTenancy: 'default' })
+    expect(await launched()).toBe('default')
+  })
+
   it('are not where another account has reserved room', async () => {
     await account.query(async (db) => {
       await db.insertInto('capacity_reservations').values({
@@ -99,7 +112,7 @@ describe('dedicated instances', () => {
         match_criteria: 'open', end_ms: null, created_ms: NOW_MS, doc: '{}',
       }).execute()
       await db.insertInto('capacity_reservation_hosts')
-        .values({ capacity_reservation_id: 'cr-1', host_id: HOST_ID, reserved: 1, used: 0 }).execute()
+        .values({ capacity_reservation_id: 'cr-1', host_id: hostOf(`${REGION}a`), reserved: 1, used: 0 }).execute()
     })
     const [instance] = await account.launch({ ...large, Placement: { Tenancy: 'dedicated' } })
     expect(instance?.Placement?.AvailabilityZone).toBe('us-east-1b')
@@ -111,16 +124,16 @@ describe('an instance that is started again', () => {
     await addHost(account, 'a2', 'a')
     const [instance] = await account.launch(inZone('a'))
     const id = instance?.InstanceId ?? ''
-    const hostOf = async () => (await account.rows()).find((each) => each.instance_id === id)?.host_id
-    const host = await hostOf()
+    const placeOf = async () => (await account.rows()).find((each) => each.instance_id === id)?.host_id
+    const host = await placeOf()
     await account.setState(id, 'stopped')
     // The other one has more room by now.
     await account.call(startInstances, { InstanceIds: [id] })
-    expect(await hostOf()).toBe(host)
+    expect(await placeOf()).toBe(host)
     await account.setState(id, 'stopped')
     await account.query((db) => db.updateTable('hosts').set({ vcpus_used: 16 }).where('host_id', '=', host ?? '').execute())
     await account.call(startInstances, { InstanceIds: [id] })
-    expect(await hostOf()).not.toBe(host)
+    expect(await placeOf()).not.toBe(host)
     expect((await zonesOf())).toEqual(['us-east-1a'])
   })
 })

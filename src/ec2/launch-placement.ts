@@ -12,7 +12,10 @@ import { loadDedicatedHosts } from './dedicated-host-rows.ts'
 import { loadGroupPlacement } from './placement-group-rows.ts'
 
 /** What of a request for places its caller knows. */
-export type PlaceRequest = Omit<PlacementRequest, 'accountId' | 'group' | 'strategy'>
+export interface PlaceRequest extends Omit<PlacementRequest, 'accountId' | 'group' | 'strategy'> {
+  /** The node that it has to be on: its data are there. Any unless given. */
+  nodeId?: string
+}
 
 /**
  * Decides where instances go, and counts them against what is there. What it reads is of the same transaction, which the
@@ -33,8 +36,8 @@ export async function takePlaces(context: Context, request: PlaceRequest): Promi
 }
 
 /**
- * A place for a stopped instance: where it was, or wherever else in its zone there is room. It stays in its partition; with
- * affinity it stays on its dedicated host, and one that is on none yet stays from now on.
+ * A place for a stopped instance: where it was, or wherever else in its zone there is room on the node that its data are on. It
+ * stays in its partition; with affinity it stays on its dedicated host, and one that is on none yet stays from now on.
  *
  * @returns the columns of its row that say so.
  */
@@ -44,7 +47,7 @@ export async function takePlaceAgain(context: Context, row: InstanceTable): Prom
   const isBound = wish.affinity === 'host'
   const [found] = await takePlaces(context, {
     instanceType: row.instance_type, zones: [row.zone], architecture: doc.architecture, vcpus: row.vcpus, memoryMib: row.memory_mib,
-    minCount: 1, maxCount: 1, preferredHostId: row.host_id, preferredDedicatedHostId: wish.dedicatedHostId,
+    minCount: 1, maxCount: 1, nodeId: row.node_id, preferredHostId: row.host_id, preferredDedicatedHostId: wish.dedicatedHostId,
     wish: {
       ...wish, dedicatedHostId: isBound ? wish.dedicatedHostId : null, partitionNumber: row.partition_number ?? wish.partitionNumber,
     },
@@ -71,18 +74,18 @@ const hostsOf = prepared((db, region: string) =>
   db
     .selectFrom('hosts')
     .select(['host_id', 'node_id', 'zone', 'vcpus', 'memory_mib', 'vcpus_used', 'memory_mib_used', 'doc'])
-    .where('region', '=', region).orderBy('host_id'))
+    .where('region', '=', region).where('zone', 'is not', null).orderBy('host_id'))
 
-/** Hosts of the region, with what of them matters for the request. */
-async function loadHosts(context: Context, { wish, instanceType }: PlaceRequest): Promise<HostCapacity[]> {
+/** Hosts of the region that may be asked, with what of them matters for the request. */
+async function loadHosts(context: Context, { wish, instanceType, nodeId }: PlaceRequest): Promise<HostCapacity[]> {
   const rows = await hostsOf(context.db, context.region)
   const { tenancy } = wish
   const dedicatedHosts = tenancy === 'host' ? await loadDedicatedHosts(context) : undefined
   const mayBeReserved = tenancy !== 'host' && (wish.reservation.preference !== 'none' || wish.reservation.targetId !== null)
   const reservations = mayBeReserved ? await loadReservations(context, instanceType) : undefined
   const tenants = tenancy === 'host' ? undefined : await loadTenants(context, tenancy)
-  return rows.map((host) => ({
-    hostId: host.host_id, nodeId: host.node_id, zone: host.zone, vcpus: host.vcpus, memoryMib: host.memory_mib,
+  return rows.filter((host) => nodeId === undefined || host.node_id === nodeId).map((host) => ({
+    hostId: host.host_id, nodeId: host.node_id, zone: host.zone ?? '', vcpus: host.vcpus, memoryMib: host.memory_mib,
     vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: hostDoc(host).architectures,
     tenants: tenants?.get(host.host_id) ?? [],
     dedicatedHosts: dedicatedHosts?.get(host.host_id) ?? [],

@@ -2,7 +2,9 @@ import type { Placement, RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { instanceType } from '../catalogue/instance-types.ts'
 import { ApiError } from '../core/errors.ts'
 import { ANYWHERE, type PlacementWish, type ReservationWish } from '../model/placement.ts'
-import type { PlacementGroupTable } from '../store/schema.ts'
+import { vpcDoc } from '../model/vpc-wire.ts'
+import { prepared } from '../store/prepared.ts'
+import type { PlacementGroupTable, SubnetTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { checkEnum, invalidValue, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { findPlacementGroup } from './placement-group-rows.ts'
@@ -19,11 +21,12 @@ export type PlacementInput = Pick<Placement, 'Affinity' | 'GroupId' | 'GroupName
 export async function requestedPlacement(
   context: Context,
   { Placement: placement = {}, CapacityReservationSpecification: reservation }: Pick<RunInstancesRequest, 'Placement' | 'CapacityReservationSpecification'>,
-  typeName: string,
+  { typeName, subnet }: { typeName: string; subnet: SubnetTable },
 ): Promise<PlacementWish> {
   if (placement.HostResourceGroupArn) throw unsupportedParameter('Placement.HostResourceGroupArn')
   if (placement.SpreadDomain) throw unsupportedParameter('Placement.SpreadDomain')
-  const tenancy = checkEnum('Placement.Tenancy', placement.Tenancy, ['default', 'dedicated', 'host']) ?? 'default'
+  const asked = checkEnum('Placement.Tenancy', placement.Tenancy, ['default', 'dedicated', 'host']) ?? 'default'
+  const tenancy = asked === 'default' && (await isOfDedicatedVpc(context, subnet)) ? 'dedicated' : asked
   const group = await findPlacementGroup(context, placement)
   const wish: PlacementWish = {
     tenancy,
@@ -35,6 +38,15 @@ export async function requestedPlacement(
   }
   await checkPlacement(context, wish, group, typeName)
   return isAnywhere(wish) ? ANYWHERE : wish
+}
+
+const vpcsById = prepared((db, vpcId: string) => db.selectFrom('vpcs').select('doc').where('vpc_id', '=', vpcId))
+
+/** Whether all instances in the subnet's VPC are to be dedicated; the default VPC, whose default subnets most are in, cannot be so. */
+async function isOfDedicatedVpc({ db }: Context, subnet: SubnetTable): Promise<boolean> {
+  if (subnet.default_for_az === 1) return false
+  const [vpc] = await vpcsById(db, subnet.vpc_id)
+  return vpc !== undefined && vpcDoc(vpc).instanceTenancy === 'dedicated'
 }
 
 function isAnywhere({ reservation, ...wish }: PlacementWish): boolean {

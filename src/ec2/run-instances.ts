@@ -95,12 +95,13 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
   const options = requestedOptions(input, type.name)
   const root = volumes.find((each) => isSameDevice(each.deviceName, image.root_device_name))
   const hibernation = requestedHibernation(input, type.name, root)
-  const wish = await requestedPlacement(context, input, type.name)
+  const network = await requestedNetwork(context, input, type.name)
+  const wish = await requestedPlacement(context, input, { typeName: type.name, subnet: network.subnet })
   return {
     reservationId,
     image,
     type,
-    network: await requestedNetwork(context, input, type.name),
+    network,
     wish,
     volumes,
     keyName: input.KeyName || null,

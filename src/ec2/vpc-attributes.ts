@@ -65,12 +65,14 @@ export async function modifyVpcAttribute(
   return {}
 }
 
-/** ModifyVpcTenancy: EC2 takes nothing but `default`, which every VPC here has. */
+/** ModifyVpcTenancy: EC2 takes nothing but `default`; instances that are there keep theirs. */
 export async function modifyVpcTenancy(
   context: Context,
   input: ModifyVpcTenancyRequest,
 ): Promise<ModifyVpcTenancyResult> {
-  await requireVpc(context, input.VpcId)
+  const row = await requireVpc(context, input.VpcId)
   if (checkEnum('instanceTenancy', input.InstanceTenancy, ['default']) === undefined) throw missingParameter('instanceTenancy')
+  const { instanceTenancy: _before, ...doc } = vpcDoc(row)
+  await context.db.updateTable('vpcs').set({ doc: JSON.stringify(doc) }).where('vpc_id', '=', row.vpc_id).execute()
   return { ReturnValue: true }
 }

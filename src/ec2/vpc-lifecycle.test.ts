@@ -59,7 +59,6 @@ describe('CreateVpc', () => {
     [{ CidrBlock: '10.0.0.0/15' }, "InvalidVpc.Range: The CIDR '10.0.0.0/15' is invalid."],
     [{ CidrBlock: '10.0.0.0/29' }, "InvalidVpc.Range: The CIDR '10.0.0.0/29' is invalid."],
     [{ CidrBlock: '127.0.0.0/16' }, "InvalidVpc.Range: The CIDR '127.0.0.0/16' is invalid."],
-    [{ CidrBlock: '10.0.0.0/16', InstanceTenancy: 'dedicated' as const }, /^UnsupportedOperation/],
     [{ CidrBlock: '10.0.0.0/16', InstanceTenancy: 'host' as const }, /^InvalidParameterValue/],
     [{ CidrBlock: '10.0.0.0/16', AmazonProvidedIpv6CidrBlock: true }, /^UnsupportedOperation/],
   ])('refuses %o', async (input, failure) => {
@@ -189,9 +188,12 @@ describe('ModifyVpcAttribute', () => {
     await lab.call(modifyVpcAttribute, { VpcId, EnableNetworkAddressUsageMetrics: { Value: false } })
   })
 
-  it('and tenancy knows only the default', async () => {
-    const VpcId = await defaultVpc()
+  it('and tenancy goes back from dedicated to the default, and nowhere else', async () => {
+    const VpcId = (await lab.call(createVpc, { CidrBlock: '10.0.0.0/16', InstanceTenancy: 'dedicated' })).Vpc?.VpcId
+    const tenancy = async () => (await lab.call(describeVpcs, { VpcIds: [VpcId ?? ''] })).Vpcs?.[0]?.InstanceTenancy
+    expect(await tenancy()).toBe('dedicated')
     expect(await lab.call(modifyVpcTenancy, { VpcId, InstanceTenancy: 'default' })).toEqual({ ReturnValue: true })
+    expect(await tenancy()).toBe('default')
     expect(await lab.failure(modifyVpcTenancy, { VpcId, InstanceTenancy: 'dedicated' as 'default' })).toMatch(/^InvalidParameterValue/)
   })
 })

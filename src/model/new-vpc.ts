@@ -13,11 +13,11 @@ const DEFAULT_SUBNET_PREFIX = 20
 /** A VPC with everything that it has from its first moment: security group, route table, network ACL. */
 export async function insertVpc(
   making: Making,
-  vpc: { accountId: string; cidr: string; isDefault: boolean },
+  vpc: { accountId: string; cidr: string; isDefault: boolean; instanceTenancy?: VpcDoc['instanceTenancy'] | undefined },
 ): Promise<VpcTable> {
   const { db, random, nowMs } = making
-  const { accountId, cidr, isDefault } = vpc
-  const doc: VpcDoc = { dhcpOptionsId: await ensureDefaultDhcpOptions(making, accountId) }
+  const { accountId, cidr, isDefault, instanceTenancy } = vpc
+  const doc: VpcDoc = { dhcpOptionsId: await ensureDefaultDhcpOptions(making, accountId), ...(instanceTenancy ? { instanceTenancy } : {}) }
   const row: VpcTable = {
     vpc_id: newId(random, 'vpc'), account_id: accountId, cidr, is_default: isDefault ? 1 : 0, state: 'available',
     created_ms: nowMs, doc: JSON.stringify(doc),

@@ -8,6 +8,8 @@ export interface VpcDoc {
   /** Both true unless said otherwise in the default VPC; of others, hostnames are false. */
   enableDnsSupport?: boolean
   enableDnsHostnames?: boolean
+  /** `dedicated`: so is every instance that is launched into it, unless it is on a dedicated host; absent for `default`. */
+  instanceTenancy?: 'dedicated'
 }
 
 /** The doc of a VPC row. */
@@ -47,7 +49,7 @@ export function vpcToWire(row: VpcTable, more: readonly VpcCidrTable[], tags: Ta
       ...more.map((each) => vpcCidrToWire(each)),
     ],
     DhcpOptionsId: vpcDoc(row).dhcpOptionsId,
-    InstanceTenancy: 'default',
+    InstanceTenancy: vpcDoc(row).instanceTenancy ?? 'default',
     IsDefault: row.is_default === 1,
     BlockPublicAccessStates: { InternetGatewayBlockMode: 'off' },
     Tags: tags,

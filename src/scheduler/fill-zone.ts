@@ -21,7 +21,7 @@ export function countOf(placements: readonly Placement[]): number {
 
 /** As many instances as the zone takes, `maxCount` at most; hosts are chosen for one after another. */
 export function fillZone(hosts: readonly HostCapacity[], request: PlacementRequest, zone: string): Placement[] {
-  const usable = hosts.filter((host) => isIn(host, zone) && canBoot(host, request.architecture) && isOpenTo(host, request))
+  const usable = hosts.filter((host) => host.zone === zone && canBoot(host, request.architecture) && isOpenTo(host, request))
   const rooms = usable.flatMap((host) => roomsOf(host, request))
   const group = new GroupRules(request, zone, usable.length)
   const placements: Placement[] = []
@@ -84,11 +84,6 @@ function compareTexts(a: string, b: string): number {
   return a < b ? -1 : 1
 }
 
-/** Whether a host is in the zone. */
-export function isIn(host: Pick<HostCapacity, 'zone'>, zone: string): boolean {
-  return host.zone === null || host.zone === zone
-}
-
 /** i386 guests run on x86_64 hosts. */
 export function canBoot({ architectures = ['x86_64'] }: HostCapacity, architecture: string): boolean {
   return architectures.includes(architecture === 'i386' ? 'x86_64' : architecture)
@@ -103,7 +98,7 @@ function isOpenTo({ tenants = [] }: HostCapacity, { accountId, wish }: Placement
 /** What is free of the zone's hosts that could boot the image. */
 export function freeMemoryMib(hosts: readonly HostCapacity[], { architecture }: PlacementRequest, zone: string): number {
   return hosts
-    .filter((host) => isIn(host, zone) && canBoot(host, architecture))
+    .filter((host) => host.zone === zone && canBoot(host, architecture))
     .reduce((sum, host) => sum + host.memoryMib - host.memoryMibUsed, 0)
 }
 

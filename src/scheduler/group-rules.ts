@@ -24,7 +24,6 @@ export class GroupRules {
     this.mayBeUneven = group === null || hostCount >= group.partitionCount
     this.#isElsewhere = group?.strategy === 'cluster' && group.members.some((each) => each.zone !== zone)
     for (const each of group?.members ?? []) {
-      // A host of every zone is one and the same in all of them.
       this.#note(each.hostId, each.partitionNumber)
       if (each.zone === zone) this.#count(each.partitionNumber)
     }

@@ -1,11 +1,11 @@
 import { ApiError } from '../core/errors.ts'
-import { canBoot, countOf, fillZone, isIn } from './fill-zone.ts'
+import { canBoot, countOf, fillZone } from './fill-zone.ts'
 import { SPREAD_LIMIT } from './group-rules.ts'
 import type { GroupPlacement, HostCapacity, PlacementRequest } from './place.ts'
 
 /** The error of a request that no zone has places for: what EC2 would say of it, and what helps here. */
 export function noRoom(hosts: readonly HostCapacity[], request: PlacementRequest): ApiError {
-  const inZones = hosts.filter((host) => request.zones.some((zone) => isIn(host, zone)))
+  const inZones = hosts.filter((host) => request.zones.includes(host.zone))
   if (inZones.length > 0 && !inZones.some((host) => canBoot(host, request.architecture))) return cannotBoot(request.architecture)
   const { tenancy, dedicatedHostId, reservation } = request.wish
   if (tenancy === 'host') return noDedicatedHost(dedicatedHostId)
@@ -46,7 +46,7 @@ function fits(hosts: readonly HostCapacity[], request: PlacementRequest, zone: s
 function noCapacity(hosts: readonly HostCapacity[], request: PlacementRequest): ApiError {
   const { instanceType, zones } = request
   const [zone = ''] = zones
-  const others = new Set(hosts.flatMap((host) => (host.zone === null || zones.includes(host.zone) ? [] : [host.zone])))
+  const others = new Set(hosts.flatMap((host) => (zones.includes(host.zone) ? [] : [host.zone])))
   const choices = [...others].toSorted().filter((each) => fits(hosts, request, each))
   const where = zones.length === 1 ? `the Availability Zone you requested (${zone})` : `the Availability Zones ${zones.join(', ')}`
   return new ApiError(
@@ -92,7 +92,7 @@ function partitionRemedy(hosts: readonly HostCapacity[], { zones }: PlacementReq
 }
 
 function moreHosts(hosts: readonly HostCapacity[], zone: string, needed: number): string {
-  const count = hosts.filter((host) => isIn(host, zone)).length
+  const count = hosts.filter((host) => host.zone === zone).length
   if (count >= needed) return `Hosts of ${zone} that the group may use are full: "hearth status" shows what is free.`
   return `${zone} has ${count} ${count === 1 ? 'host' : 'hosts'}: "hearth up --hosts-per-zone ${needed}" makes more of the computer's share.`
 }

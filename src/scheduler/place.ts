@@ -6,8 +6,7 @@ import { noRoom } from './no-room.ts'
 export interface HostCapacity {
   hostId: string
   nodeId: string
-  /** Null for a host that is in every zone, as one of an earlier version is. */
-  zone: string | null
+  zone: string
   vcpus: number
   memoryMib: number
   vcpusUsed: number

@@ -11,7 +11,7 @@ import { DEFAULT_ACCOUNT, ensureAccount, PROVIDER_ACCOUNT } from '../../src/mode
 import { openSqlite } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
 import { hasPostgres, newDatabase, openTestPostgres } from '../support/postgres.ts'
-import { defaultNetwork, fixedClock, HOST_ID, insertHost, insertImage, NOW_MS, REGION, testContext } from '../support/rows.ts'
+import { defaultNetwork, fixedClock, hostOf, insertHost, insertImage, NOW_MS, REGION, testContext } from '../support/rows.ts'
 import type { WorkerAnswer } from '../support/store-worker.ts'
 import { startStoreWorkers, type StoreWorkers } from '../support/store-workers.ts'
 
@@ -63,7 +63,7 @@ describe.each(kinds)('calls from several processes on $name', ({ name, database 
   const setCapacity = (free: number) => store.transaction('capacity', (db) =>
     db
       .updateTable('hosts').set((eb) => ({ vcpus: eb('vcpus_used', '+', free), memory_mib: 1_000_000_000 }))
-      .where('host_id', '=', HOST_ID).execute())
+      .where('host_id', '=', hostOf(`${REGION}a`)).execute())
   const launch = (more: object = {}) => ({
     action: 'RunInstances',
     input: { ImageId: imageId, InstanceType: 't3.micro', MinCount: 1, MaxCount: 1, SubnetId: subnetId, ...more },
@@ -145,7 +145,7 @@ describe.each(kinds)('calls from several processes on $name', ({ name, database 
       ...Array.from({ length: 5 }, () => 'InsufficientInstanceCapacity'), ...Array.from({ length: 3 }, () => 'ok'),
     ])
     const { host, promised } = await store.read(async (db) => ({
-      host: await db.selectFrom('hosts').selectAll().executeTakeFirstOrThrow(),
+      host: await db.selectFrom('hosts').selectAll().where('host_id', '=', hostOf(`${REGION}a`)).executeTakeFirstOrThrow(),
       promised: await db
         .selectFrom('instances').select((eb) => eb.fn.sum<number>('vcpus').as('vcpus')).where('holds_capacity', '=', 1)
         .executeTakeFirstOrThrow(),

@@ -57,7 +57,7 @@ async function take(account: HostsAccount, step: Step): Promise<void> {
 /** What must never be, in words. */
 async function broken(account: HostsAccount): Promise<string[]> {
   const holders = (await account.rows()).filter((each) => each.holds_capacity === 1)
-  const hosts = await account.query((db) => db.selectFrom('hosts').selectAll().execute())
+  const hosts = await account.query((db) => db.selectFrom('hosts').selectAll().where('zone', 'is not', null).execute())
   const groups = await account.query((db) => db.selectFrom('placement_groups').selectAll().execute())
   const wrong: string[] = []
   for (const host of hosts) {

@@ -52,7 +52,7 @@ function spots(hosts: readonly HostCapacity[], { group }: PlacementRequest): Spo
 
 function faults(spot: Spot, hosts: readonly HostCapacity[], request: PlacementRequest): string[] {
   const checks: [string, boolean][] = [
-    ['another zone', !request.zones.includes(spot.host.zone ?? '')],
+    ['another zone', !request.zones.includes(spot.host.zone)],
     ['cannot boot', !(spot.host.architectures ?? ['x86_64']).includes(request.architecture === 'arm64' ? 'arm64' : 'x86_64')],
     ['no room', !hasRoom(spot, request)],
     ['not for it', !isForIt(spot, request)],

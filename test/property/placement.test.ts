@@ -55,7 +55,7 @@ const groupIn = (hosts: readonly HostCapacity[]): fc.Arbitrary<GroupPlacement | 
   }).map(({ strategy, partitionCount, chosen, perHost, seed }) => {
     const inZone = strategy === 'cluster' ? chosen.filter((host) => host.zone === chosen[0]?.zone) : chosen
     const members = inZone.flatMap((host, index) => Array.from({ length: strategy === 'spread' ? 1 : perHost }, () => ({
-      hostId: host.hostId, zone: host.zone ?? '', partitionNumber: strategy === 'partition' ? 1 + ((index + seed) % partitionCount) : null,
+      hostId: host.hostId, zone: host.zone, partitionNumber: strategy === 'partition' ? 1 + ((index + seed) % partitionCount) : null,
     })))
     return { groupId: 'pg-1', name: 'group', strategy, partitionCount: strategy === 'partition' ? partitionCount : 0, members }
   })
