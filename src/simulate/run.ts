@@ -139,7 +139,7 @@ class Run {
     else if (dice < 0.94) await expireBin(this.#cloud)
     else if (dice < 0.955) await this.#callAbout(await drawRecycleCall(this.#cloud))
     else if (dice < 0.975) await this.#callAbout(await drawImportCall(this.#cloud))
-    else if (dice < 0.985) await this.#undo()
+    else if (dice < 0.98) await this.#undo()
     else if (dice < 0.99) await this.#callAbout(await drawCapacityCall(this.#cloud))
     else await clock.advance(random.int(4000))
   }
