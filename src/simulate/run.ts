@@ -15,6 +15,7 @@ import { drawHibernatable } from './memory-calls.ts'
 import { MemoryExpectations } from './memory-expectations.ts'
 import { checkNetwork } from './network-invariants.ts'
 import { checkBin, drawRecycleCall, expireBin, undoSomething } from './recycle-calls.ts'
+import { checkGroups, drawPlacement, drawPlacementCall } from './placement-calls.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
 import { drawNetworkCall } from './network-calls.ts'
 
@@ -54,7 +55,7 @@ interface Expectation {
 /** Why a launch that was done once, and is forgotten, may not be done again: there is no room, or no subnet any more. */
 const LAUNCHES_NO_MORE = [
   'InsufficientInstanceCapacity', 'IdempotentInstanceTerminated', 'InvalidSubnetID.NotFound', 'InsufficientFreeAddressesInSubnet',
-  'MissingInput', 'InvalidAMIID.NotFound', 'InvalidAMIID.Unavailable',
+  'MissingInput', 'InvalidPlacementGroup.Unknown', 'InvalidPlacementGroup.InUse', 'InvalidAMIID.NotFound', 'InvalidAMIID.Unavailable',
 ]
 const SETTLE_EVERY_STEPS = 50
 const TYPES = ['t3.micro', 't3.small', 'm5.large', 'c5.xlarge']
@@ -75,7 +76,7 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
     cloud.mayCrash = true
     for (step = 1; step <= steps; step++) {
       await run.step()
-      const problems = [...(await checkAlways(cloud)), ...run.sealed.check(cloud)]
+      const problems = [...(await checkAlways(cloud)), ...(await checkGroups(cloud)), ...run.sealed.check(cloud)]
       if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
         await cloud.converge()
         problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await checkDisks(cloud)))
@@ -140,7 +141,8 @@ class Run {
     else if (dice < 0.955) await this.#callAbout(await drawRecycleCall(this.#cloud))
     else if (dice < 0.975) await this.#callAbout(await drawImportCall(this.#cloud))
     else if (dice < 0.98) await this.#undo()
-    else if (dice < 0.99) await this.#callAbout(await drawCapacityCall(this.#cloud))
+    else if (dice < 0.985) await this.#callAbout(await drawCapacityCall(this.#cloud))
+    else if (dice < 0.993) await this.#callAbout(await drawPlacementCall(this.#cloud))
     else await clock.advance(random.int(4000))
   }
 
@@ -162,6 +164,7 @@ class Run {
       InstanceInitiatedShutdownBehavior: pick(random, ['stop', 'terminate']),
       ...(token === undefined ? {} : { ClientToken: token }), ...hibernatable,
       ...(random.int(4) === 0 ? { NetworkInterfaces: await drawTwoInterfaces(this.#cloud) } : {}),
+      ...(random.int(3) === 0 ? await drawPlacement(this.#cloud) : {}),
       TagSpecifications: [{ ResourceType: 'instance', Tags: [{ Key: 'Name', Value: `n${random.int(5)}` }] }],
     }
     const result = await this.#call('RunInstances', input)
