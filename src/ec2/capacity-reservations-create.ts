@@ -148,7 +148,7 @@ async function hostsFor(context: Context, zone: string, tenancy: 'default' | 'de
   const { db, region } = context
   const rows = await db.selectFrom('hosts').selectAll().where('region', '=', region).orderBy('host_id').execute()
   const tenants = await loadTenants(context, tenancy)
-  return rows.filter((host) => (host.zone ?? zone) === zone).filter((host) => {
+  return rows.filter((host) => host.zone === zone).filter((host) => {
     const others = tenants.get(host.host_id) ?? []
     return tenancy === 'dedicated' ? others.length === 0 : others.every((each) => each.tenancy === 'default')
   })

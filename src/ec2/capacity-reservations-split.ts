@@ -5,22 +5,23 @@ import type {
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { capacityReservationDoc, wakeReservation } from '../model/capacity-reservation.ts'
-import { endReservation, handOverSlots } from '../model/capacity-reservation-room.ts'
+import { endReservation, handOverInstances, handOverSlots } from '../model/capacity-reservation-room.ts'
+import { instanceDoc, placementWish } from '../model/instance.ts'
 import { insertRow } from '../store/prepared.ts'
-import type { CapacityReservationTable } from '../store/schema.ts'
+import type { CapacityReservationTable, InstanceTable } from '../store/schema.ts'
 import { forgetEndedReservations, loadReservationToWire, requireActiveReservation, usedOf } from './capacity-reservation-rows.ts'
 import { checkCount } from './capacity-reservations-create.ts'
 import { change } from './capacity-reservations-modify.ts'
 import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
-import { invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
+import { invalidValue, missingParameter } from './parameters.ts'
 import { insertTags, parseTagSpecifications } from './tags.ts'
 
 /**
- * CreateCapacityReservationBySplitting: some of the free places of a reservation become one of their own, alike but for
- * its tags.
+ * CreateCapacityReservationBySplitting: some of the places of a reservation become one of their own, alike but for its tags;
+ * free ones first, then those of instances.
  *
- * @throws ApiError InvalidParameterValue for all of it or more, UnsupportedOperation for more than is free.
+ * @throws ApiError InvalidParameterValue for all of it or more, or for more than can be moved.
  */
 export async function createCapacityReservationBySplitting(
   context: Context,
@@ -35,10 +36,9 @@ export async function createCapacityReservationBySplitting(
   if (earlier === undefined) {
     const source = await requireActiveReservation(context, input.SourceCapacityReservationId, 'SourceCapacityReservationId')
     if (count >= source.total) throw invalidValue('InstanceCount', count, `The source is for ${source.total} instances.`)
-    await checkFree(context, source, count)
     const row = { ...source, capacity_reservation_id: id, total: count, created_ms: nowMs }
     await insertRow(db, 'capacity_reservations', row)
-    await handOverSlots(db, source, row, count)
+    await handOver(context, source, row, count)
     await change(context, source, { total: source.total - count })
     await insertTags(db, account, 'capacity-reservation', id, tags)
     await wakeReservation(db, row)
@@ -50,11 +50,11 @@ export async function createCapacityReservationBySplitting(
 }
 
 /**
- * MoveCapacityReservationInstances: free places of one reservation become another's. One that has none left is cancelled, as
- * in EC2.
+ * MoveCapacityReservationInstances: places of one reservation become another's, free ones first, then those of instances. One
+ * that has none left is cancelled, as in EC2.
  *
- * @throws ApiError InvalidParameterCombination where the two differ in more than EC2 allows, UnsupportedOperation for more than
- *   is free: instances are not moved.
+ * @throws ApiError InvalidParameterCombination where the two differ in more than EC2 allows, InvalidParameterValue for more than
+ *   can be moved.
  */
 export async function moveCapacityReservationInstances(
   context: Context,
@@ -68,8 +68,7 @@ export async function moveCapacityReservationInstances(
     const source = await requireActiveReservation(context, sourceId, 'SourceCapacityReservationId')
     const destination = await requireActiveReservation(context, destinationId, 'DestinationCapacityReservationId')
     checkAlike(source, destination)
-    await checkFree(context, source, count)
-    await handOverSlots(db, source, destination, count)
+    await handOver(context, source, destination, count)
     await change(context, destination, { total: destination.total + count })
     await wakeReservation(db, destination)
     if (count === source.total) await endReservation(db, await change(context, source, { total: 0 }), 'cancelled', nowMs)
@@ -86,11 +85,39 @@ function requiredCount({ InstanceCount: count }: { InstanceCount?: number | unde
   return checkCount(count)
 }
 
-/** EC2 would move instances along with their places where too few are free. */
-async function checkFree(context: Context, source: CapacityReservationTable, count: number): Promise<void> {
+/**
+ * Hands `count` places over: free ones, and where those are too few, some with the instances in them, as far as both are open
+ * and the instances mean none in particular.
+ */
+async function handOver(
+  context: Context,
+  source: CapacityReservationTable,
+  destination: CapacityReservationTable,
+  count: number,
+): Promise<void> {
+  const { db } = context
   if (count > source.total) throw invalidValue('InstanceCount', count, `The source is for ${source.total} instances.`)
   const used = (await usedOf(context, [source.capacity_reservation_id])).get(source.capacity_reservation_id) ?? 0
-  if (count > source.total - used) throw unsupportedParameter('InstanceCount beyond what is available in the source')
+  const free = Math.min(count, source.total - used)
+  const areOpen = source.match_criteria === 'open' && destination.match_criteria === 'open'
+  const instances = areOpen && count > free ? await movable(context, source, count - free) : []
+  if (free + instances.length < count) {
+    throw invalidValue('InstanceCount', count, `${source.total - used} places of the source are free, and no other can be moved.`)
+  }
+  await handOverSlots(db, source, destination, free)
+  await handOverInstances(db, source, destination, instances)
+}
+
+/** Instances in an open reservation that came there by themselves, the oldest first. */
+async function movable({ db }: Context, source: CapacityReservationTable, count: number): Promise<InstanceTable[]> {
+  const rows = await db
+    .selectFrom('instances').selectAll()
+    .where('capacity_reservation_id', '=', source.capacity_reservation_id).where('holds_capacity', '=', 1)
+    .orderBy('launch_ms').orderBy('instance_id').execute()
+  return rows.filter((row) => {
+    const { preference, targetId } = placementWish(instanceDoc(row)).reservation
+    return preference === 'open' && targetId === null
+  }).slice(0, count)
 }
 
 /** https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/capacity-reservations-move.html */

@@ -310,10 +310,31 @@ describe('capacity that changes its reservation', () => {
     await lab.call(moveCapacityReservationInstances, { ...move(1), ClientToken: 'x' })
     expect([await counts(from), await counts(to)]).toEqual(['active 1/1', 'active 3/3'])
     const [instance = ''] = await launch(target(from))
-    expect(await lab.failure(moveCapacityReservationInstances, move(1))).toMatch(/^UnsupportedOperation/)
+    expect(await lab.failure(moveCapacityReservationInstances, move(1))).toMatch(/^InvalidParameterValue: .*0 places of the source are free/)
     await lab.terminate(instance)
     await lab.call(moveCapacityReservationInstances, move(1))
     expect([await counts(from), await counts(to)]).toEqual(['cancelled 0/0', 'active 4/4'])
+  })
+})
+
+describe('instances in capacity that changes its reservation', () => {
+  it('go with it where both are open, and they mean none in particular', async () => {
+    const { CapacityReservationId: from } = await create({ InstanceCount: 3 })
+    const { CapacityReservationId: to } = await create({ InstanceCount: 1 })
+    const [meant] = await launch(target(from))
+    const [willing] = await launch(only)
+    lab.pass(1)
+    const [first] = await launch()
+    const before = await lab.used()
+    const move = (InstanceCount: number) => ({ SourceCapacityReservationId: from, DestinationCapacityReservationId: to, InstanceCount })
+    expect(await lab.failure(moveCapacityReservationInstances, move(2))).toMatch(/^InvalidParameterValue/)
+    await lab.call(moveCapacityReservationInstances, move(1))
+    expect(await lab.reservationsOf([meant, willing, first])).toEqual([from, from, to])
+    expect([await counts(from), await counts(to), await lab.used()]).toEqual(['active 0/2', 'active 1/2', before])
+    const { DestinationCapacityReservation: part } =
+      await lab.call(createCapacityReservationBySplitting, { SourceCapacityReservationId: to, InstanceCount: 1 })
+    expect(await lab.reservationsOf([first])).toEqual([to])
+    expect(await counts(part?.CapacityReservationId ?? '')).toBe('active 1/1')
   })
 })
 

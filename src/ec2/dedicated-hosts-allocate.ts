@@ -129,7 +129,7 @@ async function pickHost({ db, region }: Context, zone: string, { only, all }: Su
   const least = only ?? all[0]
   const family = all.at(-1)
   if (!least || !family) return undefined
-  const able = rows.filter((host) => (host.zone ?? zone) === zone).flatMap((host) => {
+  const able = rows.filter((host) => host.zone === zone).flatMap((host) => {
     const size = sizeOfDedicatedHost({
       family, least, total: { vcpus: host.vcpus, memoryMib: host.memory_mib },
       free: { vcpus: host.vcpus - host.vcpus_used, memoryMib: host.memory_mib - host.memory_mib_used },

@@ -96,8 +96,25 @@ async function takeFreeSlots(db: Db, reservationId: string, count: number): Prom
     left -= each
   }
   if (left > 0) throw new Error(`${reservationId} has ${left} free places fewer than were to be taken`)
-  await db.deleteFrom('capacity_reservation_hosts').where('capacity_reservation_id', '=', reservationId).where('reserved', '=', 0).execute()
+  await dropEmptySlots(db, reservationId)
   return taken
+}
+
+/** Hands over the places that instances are in, with them. */
+export async function handOverInstances(db: Db, from: Reservation, to: Reservation, instances: readonly InstanceTable[]): Promise<void> {
+  for (const { instance_id: id, host_id: hostId } of instances) {
+    await db
+      .updateTable('capacity_reservation_hosts').set((eb) => ({ reserved: eb('reserved', '-', 1), used: eb('used', '-', 1) }))
+      .where('capacity_reservation_id', '=', from.capacity_reservation_id).where('host_id', '=', hostId).execute()
+    await addSlots(db, to, { hostId, reserved: 1, used: 1 })
+    await db.updateTable('instances').set({ capacity_reservation_id: to.capacity_reservation_id }).where('instance_id', '=', id).execute()
+  }
+  await dropEmptySlots(db, from.capacity_reservation_id)
+}
+
+async function dropEmptySlots(db: Db, reservationId: string): Promise<void> {
+  await db
+    .deleteFrom('capacity_reservation_hosts').where('capacity_reservation_id', '=', reservationId).where('reserved', '=', 0).execute()
 }
 
 /**

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { fixedClock, HOST_ID, NOW_MS, openTestStore, type TestStore } from '../../test/support/rows.ts'
+import { fixedClock, HOST_ID, hostOf, NOW_MS, openTestStore, type TestStore } from '../../test/support/rows.ts'
 import { silentLogger } from '../core/logger.ts'
 import { cancelCapacityReservation } from '../ec2/capacity-reservations.ts'
 import { createCapacityReservation } from '../ec2/capacity-reservations-create.ts'
@@ -26,7 +26,8 @@ async function reconcile(nowMs: number, { meanwhile, times = 1 }: { meanwhile?: 
   for (let time = 0; time < times; time++) await world.store.transaction('test', async (db) => outcome.observed?.write(db))
   return outcome.kind === 'again' ? `again ${outcome.afterMs}` : outcome.kind
 }
-const used = () => world.store.read((db) => db.selectFrom('hosts').select(['vcpus_used', 'memory_mib_used']).executeTakeFirstOrThrow())
+const used = () => world.store.read((db) => db
+  .selectFrom('hosts').select(['vcpus_used', 'memory_mib_used']).where('host_id', '=', hostOf('us-east-1a')).executeTakeFirstOrThrow())
 const state = async () => (await world.store.read((db) => db.selectFrom('capacity_reservations').select('state').executeTakeFirstOrThrow())).state
 
 describe('a capacity reservation with an end', () => {

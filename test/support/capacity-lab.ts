@@ -55,8 +55,8 @@ export async function openCapacityLab({ hosts, vcpus, memoryMib, seed }: LabOpti
   const { store, run } = await openTestStore(seed)
   let nowMs = NOW_MS
   const imageId = await run(async (context) => {
-    // The one host that test stores have is the node of these; it promises nothing itself.
-    await context.db.updateTable('hosts').set({ vcpus: 0, memory_mib: 0 }).where('host_id', '=', HOST_ID).execute()
+    // The node stays, which promises nothing itself; these are in place of its hosts.
+    await context.db.deleteFrom('hosts').where('zone', 'is not', null).execute()
     for (const [host, zone] of Object.entries(hosts)) {
       await context.db.insertInto('hosts').values({
         host_id: host, node_id: HOST_ID, zone, zone_revision: 0, epoch: 1, region: REGION, vcpus, memory_mib: memoryMib, vcpus_used: 0,
