@@ -15,7 +15,10 @@ export async function requestedPlacement(_context: Context, _input: RunInstances
 }
 
 /** What of a request for places its caller knows. */
-export type PlaceRequest = Omit<PlacementRequest, 'accountId' | 'group' | 'strategy'>
+export interface PlaceRequest extends Omit<PlacementRequest, 'accountId' | 'group' | 'strategy'> {
+  /** The node that it has to be on: its data are there. Any unless given. */
+  nodeId?: string
+}
 
 /**
  * Decides where instances go, and counts them against what is there.
@@ -23,7 +26,8 @@ export type PlaceRequest = Omit<PlacementRequest, 'accountId' | 'group' | 'strat
  * @throws ApiError InsufficientInstanceCapacity, and what `place` throws.
  */
 export async function takePlaces(context: Context, request: PlaceRequest): Promise<Placement[]> {
-  const hosts = await loadHosts(context)
+  const { nodeId } = request
+  const hosts = (await loadHosts(context)).filter((host) => nodeId === undefined || host.nodeId === nodeId)
   const placements = place(hosts, { ...request, accountId: context.account, group: null, strategy: context.placement })
   for (const each of placements) {
     if (await takeCapacity(context.db, placeOf(each), request, each.count)) continue
@@ -33,7 +37,7 @@ export async function takePlaces(context: Context, request: PlaceRequest): Promi
 }
 
 /**
- * A place for a stopped instance: where it was, or wherever else in its zone there is room.
+ * A place for a stopped instance: where it was, or wherever else in its zone there is room on the node that its data are on.
  *
  * @returns the columns of its row that say so.
  */
@@ -42,6 +46,7 @@ export async function takePlaceAgain(context: Context, row: InstanceTable): Prom
   const [found] = await takePlaces(context, {
     instanceType: row.instance_type, zone: row.zone, architecture, vcpus: row.vcpus, memoryMib: row.memory_mib,
     minCount: 1, maxCount: 1, wish, preferredHostId: row.host_id,
+    nodeId: row.node_id,
   })
   if (!found) throw new Error(`no place for ${row.instance_id}, and no error either`)
   return placeOf(found)

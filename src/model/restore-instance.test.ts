@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { openInterfaceLab, type InterfaceLab } from '../../test/support/interface-lab.ts'
-import { HOST_ID, NOW_MS } from '../../test/support/rows.ts'
+import { HOST_ID, hostOf, NOW_MS, REGION } from '../../test/support/rows.ts'
 import { associateAddress } from '../ec2/associate-address.ts'
 import { attachVolume, detachVolume } from '../ec2/attach-volume.ts'
 import { attachNetworkInterface } from '../ec2/attach-network-interface.ts'
@@ -306,4 +306,41 @@ test('a volume that was given away before does not come back', async () => {
   expect(await volume(data)).toMatchObject({ state: 'available', binned_ms: null })
   await restore(id)
   expect((await volumesOf(id)).map((each) => each.volume_id)).toEqual([root])
+})
+
+describe('an instance that is restored after its host has gone', () => {
+  const ZONE = `${REGION}a`
+  const insertHost = (hostId: string, nodeId: string) => lab.run(({ db }) =>
+    db.insertInto('hosts').values({
+      host_id: hostId, node_id: nodeId, zone: ZONE, zone_revision: 0, epoch: 1, region: REGION, vcpus: 8, memory_mib: 8192,
+      vcpus_used: 0, memory_mib_used: 0, heartbeat_ms: NOW_MS, doc: '{}',
+    }).execute())
+
+  /** One of a host of zone a that is there no more, forgotten before that was. */
+  const orphan = async () => {
+    await insertHost('host-gone', HOST_ID)
+    const { instance, id } = await running()
+    await lab.run(({ db }) => db.updateTable('instances').set({ host_id: 'host-gone', zone: ZONE }).where('instance_id', '=', id).execute())
+    await lab.terminate(instance)
+    await purge(id)
+    await lab.run(({ db }) => db.deleteFrom('work').where('host_id', '=', 'host-gone').execute())
+    await lab.run(({ db }) => db.deleteFrom('hosts').where('host_id', '=', 'host-gone').execute())
+    return id
+  }
+
+  test('is on another one of its zone, where its disks are', async () => {
+    const id = await orphan()
+    await insertHost('host-0-of-another-node', 'host-0')
+    await restore(id)
+    expect(await lab.row(id)).toMatchObject({ host_id: hostOf(ZONE), node_id: HOST_ID, state: 'stopped' })
+    const due = await lab.run(({ db }) => db.selectFrom('work').select('host_id').where('kind', '=', 'instance').where('id', '=', id).execute())
+    expect(due).toEqual([{ host_id: hostOf(ZONE) }])
+  })
+
+  test('is not restored where its zone has none any more, and is kept', async () => {
+    const id = await orphan()
+    await lab.run(({ db }) => db.updateTable('hosts').set({ zone: `${REGION}b` }).where('host_id', '=', hostOf(ZONE)).execute())
+    expect(await refusal(id)).toMatch(/no host of us-east-1a is left where its volumes are/)
+    expect(await backups()).toHaveLength(1)
+  })
 })

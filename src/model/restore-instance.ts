@@ -3,6 +3,7 @@ import { insertRow } from '../store/prepared.ts'
 import type { InstanceTable, SubnetTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
+import { hostToReturnTo, type HostAndNode } from './host-to-return-to.ts'
 import { instanceDoc, moveInstance, type InstanceDoc } from './instance.ts'
 import { backupDoc, backupOf, rootOf, volumeFates, type InstanceBackupDoc, type VolumeFate } from './instance-backup.ts'
 import { restoreInterfaces } from './restore-interfaces.ts'
@@ -47,7 +48,8 @@ export async function restoreInstance(
   const obstacle = obstacleOf(doc, fateOf)
   if (obstacle !== undefined) throw new RestoreError(`${instanceId} cannot be restored: ${obstacle}`)
   const subnet = await requireSubnet(db, doc, subnetId)
-  const instance = row ? await bringBack(ambient, row, subnet) : await insertAgain(ambient, doc, subnet)
+  const host = await requireHost(db, row ?? doc.instance)
+  const instance = row ? await bringBack(ambient, row, subnet, host) : await insertAgain(ambient, doc, subnet, host)
   const notices = await restoreInterfaces(ambient, instance, doc.interfaces, subnet)
   notices.push(...(await restoreVolumes(ambient, instance, doc, fateOf)))
   await db.deleteFrom('instance_backups').where('instance_id', '=', instanceId).execute()
@@ -97,6 +99,15 @@ async function requireSubnet(db: Db, { instance }: InstanceBackupDoc, subnetId: 
   throw new RestoreError(`${instance.instance_id} cannot be restored: ${what}; ${advice}`)
 }
 
+async function requireHost(db: Db, instance: InstanceTable): Promise<HostAndNode> {
+  const host = await hostToReturnTo(db, instance)
+  if (host) return host
+  throw new RestoreError(
+    `${instance.instance_id} cannot be restored: no host of ${instance.zone} is left where its volumes are; have one there again `
+      + '(zones and hosts-per-zone in the settings)',
+  )
+}
+
 type PlacedInstance = InstanceTable & { vpc_id: string; subnet_id: string }
 
 /** What a stopped instance has not, whatever it was doing when it was terminated. */
@@ -112,28 +123,28 @@ const OF_EARLIER_VERSIONS = { placement_group_id: null, partition_number: null }
 const NOWHERE = { dedicated_host_id: null, capacity_reservation_id: null } as const
 
 /** An instance that is still shown as terminated. */
-async function bringBack(ambient: Ambient, row: InstanceTable, subnet: SubnetTable): Promise<PlacedInstance> {
+async function bringBack(ambient: Ambient, row: InstanceTable, subnet: SubnetTable, host: HostAndNode): Promise<PlacedInstance> {
   const { db, random, nowMs } = ambient
   const moved = await moveInstance(db, row, 'stopped', nowMs, AT_REST)
   if (!moved) throw new Error(`${row.instance_id} left ${row.state} inside a transaction`)
   const place = {
-    vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id,
-    slot: await ensureSlot(db, random, row.node_id, 'machine', row.instance_id),
+    ...host, vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id,
+    slot: await ensureSlot(db, random, host.node_id, 'machine', row.instance_id),
   }
   await db.updateTable('instances').set(place).where('instance_id', '=', row.instance_id).execute()
   return { ...moved, ...place }
 }
 
 /** An instance that was forgotten, with its tags and the token of its launch, as far as nobody else has that by now. */
-async function insertAgain(ambient: Ambient, doc: InstanceBackupDoc, subnet: SubnetTable): Promise<PlacedInstance> {
+async function insertAgain(
+  ambient: Ambient, doc: InstanceBackupDoc, subnet: SubnetTable, host: HostAndNode,
+): Promise<PlacedInstance> {
   const { db, random, nowMs } = ambient
   const id = doc.instance.instance_id
-  // A backup of an earlier version has no node, when a host was one.
-  const nodeId = doc.instance.node_id || doc.instance.host_id
   const row = {
-    ...OF_EARLIER_VERSIONS, ...doc.instance, ...NOWHERE, node_id: nodeId, state: 'stopped', state_ms: nowMs, holds_capacity: 0,
+    ...OF_EARLIER_VERSIONS, ...doc.instance, ...NOWHERE, ...host, state: 'stopped', state_ms: nowMs, holds_capacity: 0,
     vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id,
-    slot: await ensureSlot(db, random, nodeId, 'machine', id),
+    slot: await ensureSlot(db, random, host.node_id, 'machine', id),
     doc: JSON.stringify({ ...instanceDoc(doc.instance), ...AT_REST }),
   } as const satisfies InstanceTable
   await insertRow(db, 'instances', { ...row })

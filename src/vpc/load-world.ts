@@ -36,8 +36,10 @@ async function loadAsIfRunning(db: Db, vpcId: string, slot: number): Promise<Vpc
   }
 }
 
-function joined<Owner extends { isCut?: true }>({ isCut: _, ...owner }: Owner): Omit<Owner, 'isCut'> {
-  return owner
+function joined<Owner extends { isCut?: true }>(owner: Owner): Owner {
+  const whole = { ...owner }
+  delete whole.isCut
+  return whole
 }
 
 async function loadActivePeerings(db: Db, vpcId: string): Promise<PeeringSpec[]> {

@@ -108,7 +108,7 @@ export function guestDisks(labOf: () => GuestLab): void {
       await ssh(`echo "n=0; while [ ! -e /run/stop ]; do n=\\$((n+1)); for disk in vdb vdc; do printf %4095d\\\\\\\\n \\$n |
         dd of=/dev/\\$disk bs=4k count=1 oflag=direct 2>/dev/null || exit; done; echo \\$n >/run/n; done" >/run/writer
         setsid sh /run/writer >/dev/null 2>&1 </dev/null &`)
-      await until('it to write', async () => Number(await ssh('cat /run/n')) > 3)
+      await until('it to write', async () => Number(await ssh('cat /run/n || true')) > 3)
       const [tops, added] = [[first.layers[0]!, second.layers[0]!], [
         await labOf().layer('lay-000000000000000b1', 'lay-000000000000000a1'),
         await labOf().layer('lay-000000000000000b2', 'lay-000000000000000a2', 'a2V5IG9mIGI='),

@@ -31,7 +31,7 @@ export function guestMemory(labOf: () => GuestLab): void {
       while :; do n=$((n+1)); echo $n >/run/n; sleep 0.1; done\nEOF
       setsid sh /run/counter >/dev/null 2>&1 </dev/null &
       yes "${MARK.trim()}" | tr "\\n" " " | dd of=/run/marks bs=64k count=64 iflag=fullblock 2>/dev/null`)
-    await until('it to count', async () => (await number('cat /run/n')) > 3)
+    await until('it to count', async () => (await number('cat /run/n || true')) > 3)
     const counter = await startOfCounter()
     const devices = await ssh('ls /sys/bus/pci/devices /sys/class/net; cat /sys/block/vd*/serial')
     // Hidden by its own file system until then: what it is read by after is the disk.

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { guestDisks } from './hypervisor-guest-disks.ts'
+import { guestFrozen } from './hypervisor-guest-frozen.ts'
 import { guestMemory } from './hypervisor-guest-memory.ts'
 import { whyNoQemu } from './hypervisor-hosts.ts'
 import { bootGuestLab, INSTANCE, nic, SECONDARY, until, type GuestLab } from './hypervisor-lab.ts'
@@ -40,6 +41,8 @@ describe.skipIf(whyNoQemu() !== undefined)('a guest whose interfaces and disks c
   }, 60_000)
 
   guestDisks(() => lab)
+
+  guestFrozen(() => lab)
 
   guestMemory(() => lab)
 

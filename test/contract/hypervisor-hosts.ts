@@ -230,7 +230,7 @@ export async function qemuHost(): Promise<TestHost & { home: string; pidOf(insta
     },
     async specOnFullDisk() {
       const spec = await newMachine()
-      const folder = join(home, 'volumes', 'small')
+      const folder = join(home, 'volumes', `small-${spec.slot}`)
       mkdirSync(folder)
       execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m,mode=711', 'hearth-test', folder])
       const file = join(folder, 'disk.qcow2')

@@ -38,11 +38,12 @@ const port: fc.Arbitrary<PortSpec> = fc.record({
   slot: fc.constantFrom(...SLOTS), subnet: fc.constantFrom(0, 1), host: fc.integer({ min: 10, max: 14 }),
   publicIp: fc.constantFrom(null, '198.18.4.1', '198.18.4.2'), second: fc.constantFrom(undefined, 20, 21),
   secondPublic: fc.constantFrom(null, '198.18.4.3'), groupIds: fc.subarray(GROUPS, { minLength: 1 }),
-  sourceDestCheck: fc.boolean(), metadataHopLimit: fc.constantFrom(1, 2),
-}).map(({ slot, subnet, host, publicIp, second, secondPublic, ...rest }) => portSpec({
+  sourceDestCheck: fc.boolean(), metadataHopLimit: fc.constantFrom(1, 2), isCut: fc.integer({ min: 0, max: 3 }),
+}).map(({ slot, subnet, host, publicIp, second, secondPublic, isCut, ...rest }) => portSpec({
   interfaceId: `eni-0${slot}`, subnetId: `subnet-0${subnet}`, slot, mac: `02:00:00:00:00:0${slot}`,
   privateIp: `${SUBNETS[subnet]}.${host}`, publicIp,
-  secondary: second === undefined ? [] : [{ privateIp: `${SUBNETS[subnet]}.${second}`, publicIp: secondPublic }], ...rest,
+  secondary: second === undefined ? [] : [{ privateIp: `${SUBNETS[subnet]}.${second}`, publicIp: secondPublic }],
+  ...(isCut === 0 && { isCut: true }), ...rest,
 }))
 
 const step = fc.record({

@@ -50,7 +50,7 @@ describe.skipIf(lacking !== undefined)('Routes, gateways and network ACLs on Lin
     it('are gone when the spec no longer has them, and leave nothing', async () => {
       await sync({ natGateways: [] })
       expect(await guest(2).pings(OUTSIDE_ADDRESS)).toBe(false)
-      expect(await rig.lab.exec.host(['ip', 'netns', 'list'])).not.toContain('hearthnat-')
+      expect(await rig.lab.exec.host(['ip', 'netns', 'list'])).not.toContain(`hearthnat-${rig.lab.homeId}`)
       await sync({})
       expect(await guest(2).pings(OUTSIDE_ADDRESS)).toBe(true)
     })

@@ -60,7 +60,7 @@ export function createLinuxNetwork(options: LinuxNetworkOptions): Network {
   const { publicPool, services, clock, log, exec = createExec({ clock }), publicInterface = null } = options
   const names = createNames(options.homeId)
   const host = createHost({ exec, names, publicPool, publicInterface, log })
-  const kernel = createVpcKernel({ exec, names, publicPool, publicInterface })
+  const kernel = createVpcKernel({ exec, clock, names, publicPool, publicInterface })
   const serial = createSerial()
   const known = new Map<string, KnownVpc>()
 

@@ -17,6 +17,7 @@ export interface ObservedLink {
   ifname: string
   flags: string[]
   mtu: number
+  qdisc?: string
   ifalias?: string
   addr_info?: { family: string; local: string; prefixlen: number }[]
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { NatGatewaySpec, PortSpec } from '../driver.ts'
 import { type Address, addressesOf, type Frame, subnetOf } from './frame.ts'
-import { chain, element, entry, type Piece } from './ruleset.ts'
+import { chain, collection, element, entry, type Piece } from './ruleset.ts'
 import { aclChain, groupChain, membersOf } from './vpc-rules.ts'
 
 const ZONES = 0xffff
@@ -19,6 +19,7 @@ export function portRules(frame: Frame, port: PortSpec): Piece[] {
       element('unchecked', `${tap} . ${mac}`), element('unchecked', `${tap} . ${mac}`, 'arp'),
       entry('address_of', tap, port.privateIp, 'arp'),
     ]),
+    ...cutRules(port, tap),
     ...edgeElements(frame, port, tap),
     ...addresses.flatMap((each) => publicElements(each, tap)),
     chain(`hops_${port.metadataHopLimit}`, [`ip ttl set ${port.metadataHopLimit}`]),
@@ -41,11 +42,27 @@ export function natRules(frame: Frame, nat: NatGatewaySpec): Piece[] {
   const dev = `"${frame.names.nat(nat.slot)}"`
   return [
     element('unchecked', `${dev} . ${nat.mac}`),
+    ...cutRules(nat, dev),
     ...edgeElements(frame, nat, dev),
     ...publicElements(nat, dev),
     entry('ingress_of', dev, 'goto to_nat'),
     entry('egress_of', dev, 'accept'),
   ]
+}
+
+/**
+ * Before anything else looks at a packet, and after everything has that lets it pass. The chains are there as long as
+ * anything is cut: a VPC of sound zones does not pay for them.
+ */
+function cutRules({ isCut }: { isCut?: true }, dev: string): Piece[] {
+  if (!isCut) return []
+  const hook = (name: string, priority: string) => `type filter hook ${name} priority ${priority}; policy accept;`
+  return (['inet', 'arp'] as const).flatMap((family) => [
+    collection('set', 'cut', 'type ifname', family),
+    element('cut', dev, family),
+    chain('cut_in', ['iifname @cut drop'], family === 'inet' ? hook('prerouting', 'raw - 10') : hook('input', 'filter - 10'), family),
+    chain('cut_out', ['oifname @cut drop'], family === 'inet' ? hook('postrouting', 'raw') : hook('output', 'filter'), family),
+  ])
 }
 
 function combinationChain(direction: 'ingress' | 'egress', groupIds: readonly string[]): string {

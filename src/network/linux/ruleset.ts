@@ -110,7 +110,7 @@ export function renderChanges(changes: readonly ItemChange<Piece>[], markers: { 
   const of = (piece: Piece) => `${piece.family} ${VPC_TABLE} ${piece.name}`
   return [
     ...collections(fresh).map((piece) => `add ${piece.kind} ${of(piece)} { ${piece.text.slice(piece.kind.length + 1)}; }`),
-    ...chains(fresh).map((piece) => `add chain ${of(piece)}`),
+    ...chains(fresh).map((piece) => `add chain ${of(piece)}${piece.head === undefined ? '' : ` { ${piece.head} }`}`),
     ...elementLines('delete', [...gone, ...altered], (piece) => piece.element),
     ...chains([...altered, ...gone]).map((piece) => `flush chain ${of(piece)}`),
     ...chains([...fresh, ...altered]).flatMap((piece) => piece.rules.map((rule) => `add rule ${of(piece)} ${rule}`)),

@@ -1,5 +1,6 @@
 import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { waitFor, type Clock } from '../../core/clock.ts'
 import type { VpcSpec } from '../driver.ts'
 import { createSerial } from '../serial.ts'
 import { type KernelChange, DesiredVpc } from './desired.ts'
@@ -18,6 +19,8 @@ import { createTools } from './tools.ts'
 import { hostCommands, insideCommands } from './vpc-change.ts'
 
 const NAMESPACES = 'namespaces'
+/** The kernel does it at once, unless others keep its lock for network devices busy. */
+const SENDING = { timeoutMs: 5_000, pollMs: 10 }
 
 /** One VPC in the kernel: its namespace, links and rules. */
 export interface VpcKernel {
@@ -45,13 +48,14 @@ export interface Namespace {
 
 export interface VpcKernelOptions {
   exec: Exec
+  clock: Clock
   names: Names
   publicPool: string
   /** The host's interface on which public addresses are answered for; null for none. */
   publicInterface: string | null
 }
 
-export function createVpcKernel({ exec, names, publicPool, publicInterface }: VpcKernelOptions): VpcKernel {
+export function createVpcKernel({ exec, clock, names, publicPool, publicInterface }: VpcKernelOptions): VpcKernel {
   // A namespace in the making has no VPC's id for a moment: nobody may take it for an unfinished one.
   const serial = createSerial()
   const tools = createTools(exec)
@@ -143,6 +147,17 @@ export function createVpcKernel({ exec, names, publicPool, publicInterface }: Vp
     await batch(netns, plan.details)
   }
 
+  /**
+   * A link that has come up is given its queue by a task of the kernel that comes some time later; until then what is sent
+   * on it is lost, the first packet of a guest to a peer for instance.
+   */
+  async function untilLinksSend(netns: string): Promise<void> {
+    await waitFor(clock, `links in ${netns} to send`, SENDING.timeoutMs, async () => {
+      const links = await json<ObservedLink>(netns, ['link', 'show'])
+      return !links.some((link) => link.flags.includes('LOWER_UP') && link.qdisc === 'noop')
+    }, SENDING.pollMs)
+  }
+
   async function list(): Promise<Namespace[]> {
     const found = await readdir(NETNS_FOLDER).catch(() => [])
     const ours = found.filter((name) => name.startsWith(names.netnsPrefix)).toSorted()
@@ -174,6 +189,7 @@ export function createVpcKernel({ exec, names, publicPool, publicInterface }: Vp
       const [inside, outside] = await Promise.all([observeInside(netns), observeHost(dev)])
       const frame = frameOf(spec, names)
       const isPeering = (link: ObservedLink) => link.ifname.startsWith(names.peeringPrefix)
+      const isPair = (link: ObservedLink) => isPeering(link) || link.ifname === UPLINK || link.ifname.startsWith(names.natPrefix)
       const seen = new Set(inside.links.filter(isPeering).map((link) => link.ifname))
       let desired = desiredWith(seen)
       // Settings and rules come first: nothing is forwarded before it is judged.
@@ -191,6 +207,8 @@ export function createVpcKernel({ exec, names, publicPool, publicInterface }: Vp
         await batch(undefined, outsidePlan)
       }
       if (publicInterface !== null) await proxies.removeStale()
+      const hasNewCarrier = isStale || inside.links.some((link) => isPair(link) && !link.flags.includes('LOWER_UP'))
+      if (hasNewCarrier) await untilLinksSend(netns)
       return { desired, linked }
     },
     async change(frame, change) {
