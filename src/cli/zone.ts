@@ -42,8 +42,11 @@ function addChange(zone: Command, terminal: Terminal, { name, to, description, e
     .option('--json', 'print what the zone is then as JSON')
   withSettings(command).action(async (wanted: string) => {
     const settings = settingsOf(command)
-    const up = readUpRecord(settings.home)
-    const order = { to, isUp: up?.isRunning === true && up.record.isReady, wait: command.opts().wait !== false }
+    const isUp = () => {
+      const up = readUpRecord(settings.home)
+      return up?.isRunning === true && up.record.isReady
+    }
+    const order = { to, isUp, wait: command.opts().wait !== false }
     const changed = await withStore(settings, (store) =>
       changeZone({ store, clock: systemClock, terminal, region: settingsInForce(settings) }, wanted, order))
     if (command.opts().json) terminal.out(JSON.stringify(changed.after, null, 2))

@@ -94,7 +94,7 @@ export function findZone(zones: readonly ZoneView[], wanted: string): ZoneView {
 export interface ZoneChange {
   to: ZoneState
   /** Whether agents run that will put it in force. */
-  isUp: boolean
+  isUp: () => boolean
   /** Whether to wait until they have; after a heal, until instances are back. */
   wait: boolean
 }
@@ -110,11 +110,15 @@ export async function changeZone(
   wanted: string,
   { to, isUp, wait }: ZoneChange,
 ): Promise<{ before: ZoneView; after: ZoneView; hasChanged: boolean }> {
+  const wasUp = isUp()
   const before = findZone(await listZones(store, region), wanted)
   const { zone } = before
   const { hasChanged } = await store.transaction(`zone.${to}`, (db) => moveZone({ db, nowMs: clock.now() }, zone, to))
-  const look = async () => findZone(await listZones(store, region), zone)
-  if (isUp && wait) {
+  const look = async () => {
+    if (wasUp && wait && !isUp()) throw new Error(`hearth up has ended meanwhile; ${zone} will be ${to} with the next`)
+    return findZone(await listZones(store, region), zone)
+  }
+  if (wasUp && wait) {
     await withProgress(clock, terminal, `${zone} becomes ${to}`, () =>
       waitFor(clock, `the agents of ${zone}; hearth status tells whether they run`, IN_FORCE_TIMEOUT_MS,
         async () => (await look()).isInForce, LOOK_MS))
@@ -144,8 +148,8 @@ export function describeChange(
   { to, isUp, wait }: ZoneChange,
 ): string {
   const { zone, instances: { running, comingBack, stopped } } = after
-  if (!hasChanged && !(isUp && wait)) return `${zone} is ${to} already`
-  if (!isUp) return `${zone} will be ${to} with the next hearth up`
+  if (!hasChanged && !(isUp() && wait)) return `${zone} is ${to} already`
+  if (!isUp()) return `${zone} will be ${to} with the next hearth up`
   const count = (ids: readonly string[], what: string) => (ids.length === 0 ? [] : [`${ids.length} ${what}`])
   const upBefore = before.instances.running
   const parts = {
