@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ownKey } from '../../src/cli/first-instance.ts'
+import { homeIdOf } from '../../src/home.ts'
 import { RealCloud, whyNotReal } from './real-cloud.ts'
 
 const IRELAND = 'eu-west-1'
@@ -61,6 +62,8 @@ describe.skipIf(whyNotReal !== undefined)(`two regions with real guests${whyNotR
     }
     expect(await cloud.until('SSH of the copy', 180_000, () => ssh('cat /root/mark'))).toBe('carried over')
     expect(await ssh('wget -q -O - http://169.254.169.254/latest/meta-data/placement/region')).toBe(IRELAND)
+    const address = await inIreland('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--instance-ids', there)
+    expect(await cloud.ssh(id, `sleep 3 | nc ${address} 22 | head -c 4`)).toBe('SSH-')
     // The other one has not noticed.
     expect(await cloud.ssh(id, 'cat /root/mark')).toBe('carried over')
     expect(qemusIn(id) + qemusIn(there)).toBe(2)
@@ -71,5 +74,6 @@ describe.skipIf(whyNotReal !== undefined)(`two regions with real guests${whyNotR
     expect(result.stderr + result.stdout).toContain('everything is down')
     expect(execFileSync('ip', ['-n', cloud.namespace, 'route']).toString()).not.toContain('198.1')
     expect(cloud.leftovers()).toEqual([])
+    expect(execFileSync('ip', ['netns', 'list']).toString()).not.toContain(`hearth-${homeIdOf(path.join(cloud.home, 'regions', IRELAND))}-`)
   })
 })
