@@ -11,7 +11,7 @@ import type { RegionSources } from './reconcile/fill-layer.ts'
 import type { Keys } from './keys/keys.ts'
 import { createImagesReconciler, type ImageSource } from './reconcile/images.ts'
 import { createImportReconciler } from './reconcile/import.ts'
-import { createNodeInstances, createNodeVolumes, forOwnInstances } from './reconcile/hand-over.ts'
+import { createNodeInstances, createNodeVolumes, forNode, forOwnInstances } from './reconcile/hand-over.ts'
 import { createInstanceReconciler } from './reconcile/instance.ts'
 import { createInterruptReconciler } from './reconcile/interrupt.ts'
 import { createLayerReconciler } from './reconcile/layer.ts'
@@ -104,19 +104,16 @@ export function createAgent(options: AgentOptions): Agent {
       store, clock, log, hostId, onFatal,
       ...(options.scanIntervalMs === undefined ? {} : { scanIntervalMs: options.scanIntervalMs }),
       reconcilers: {
+        ...(isNode ? nodeReconcilers(options, common) : handedToNode({ clock, nodeId })),
         instance: isNode ? createNodeInstances(common, instances) : remembering(known, instances),
         volume: isNode ? createNodeVolumes(common) : createVolumeReconciler({ ...common, random }),
         layer: createLayerReconciler({ ...common, random, otherRegions: options.otherRegions }),
-        import: createImportReconciler({ ...common, random, imports: options.imports }),
-        recycle: createRecycleReconciler({ ...common, budgetGib: options.recycleBudgetGib }),
-        ...createVpcReconcilers({ ...common, random }),
         console: forOwnInstances(common, 'console', createConsoleReconciler(common)),
         screenshot: forOwnInstances(
           common, 'screenshot', createScreenshotReconciler(common), async (_db, id) => screenshotOrder(id).instanceId),
         event: forOwnInstances(common, 'event', createEventReconciler(common), instanceOfEvent),
         interrupt: forOwnInstances(common, 'interrupt', createInterruptReconciler(common)),
         'pushed-key': forOwnInstances(common, 'pushed-key', createPushedKeyReconciler(common), instanceOfPushedKey),
-        images: createImagesReconciler({ ...common, images: options.images }),
       },
     })
     loop = running
@@ -168,6 +165,28 @@ export function createAgent(options: AgentOptions): Agent {
       await loop?.settled(horizonMs)
     },
     isSettled: (horizonMs) => loop?.isSettled(horizonMs) ?? true,
+  }
+}
+
+/** What only a node does. */
+type NodeReconcilers = Record<'vpc' | 'ports' | 'images' | 'import' | 'recycle', Reconciler>
+
+function nodeReconcilers(
+  { random, images, imports, recycleBudgetGib }: AgentOptions,
+  common: Pick<AgentOptions, 'store' | 'clock' | 'log' | 'network' | 'volumes' | 'hypervisor'> & { hostId: string },
+): NodeReconcilers {
+  return {
+    ...createVpcReconcilers({ ...common, random }),
+    images: createImagesReconciler({ ...common, images }),
+    import: createImportReconciler({ ...common, random, imports }),
+    recycle: createRecycleReconciler({ ...common, budgetGib: recycleBudgetGib }),
+  }
+}
+
+function handedToNode(options: { clock: Clock; nodeId: string }): NodeReconcilers {
+  return {
+    vpc: forNode(options, 'vpc'), ports: forNode(options, 'ports'), images: forNode(options, 'images'),
+    import: forNode(options, 'import'), recycle: forNode(options, 'recycle'),
   }
 }
 

@@ -114,6 +114,9 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (address !== undefined && address >>> 24 === 127)
 }
 
+/** Simulated hosts cost little, and a spread placement group has as many instances in a zone as that has hosts. */
+const SIM_HOSTS_PER_ZONE = 8
+
 type Given = Partial<Record<keyof Settings, unknown>>
 
 /**
@@ -139,7 +142,7 @@ export function readSettings(flags: Given, environment: Record<string, string | 
     region: value('region') ?? 'us-east-1',
     moreRegions: regionNames(value('moreRegions') ?? ''),
     zones: zoneLetters(value('zones') ?? 'a,b,c'),
-    hostsPerZone: wholeNumber('hostsPerZone', value('hostsPerZone') ?? '1', 1, 16),
+    hostsPerZone: wholeNumber('hostsPerZone', value('hostsPerZone') ?? String(value('engine') === 'sim' ? SIM_HOSTS_PER_ZONE : 1), 1, 16),
     placement: oneOf('placement', value('placement') ?? 'spread', ['spread', 'pack']),
     // Commander turns --no-first-instance into firstInstance: false and its absence into true, so
     // only a flag of false says anything.

@@ -3,8 +3,10 @@ import os from 'node:os'
 import path from 'node:path'
 import { Command } from 'commander'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { insertInstance, openTestStore } from '../../test/support/rows.ts'
+import { fixedClock, insertHost, insertInstance, testContext, ZONES } from '../../test/support/rows.ts'
+import { seededRandom } from '../core/random.ts'
 import { openStore } from '../main.ts'
+import { DEFAULT_ACCOUNT, ensureAccount } from '../model/account.ts'
 import { realmOf } from '../realm.ts'
 import { readSettings } from '../settings.ts'
 import { cloudSettingsOf, settingsOf, settingsOfZone, withSettings } from './command.ts'
@@ -65,17 +67,17 @@ describe('a region that is left out', () => {
     expect(leftRegions(without).map((each) => each.home)).toEqual([realm.home])
     expect(leftRegions(settings)).toEqual([])
     await checkLeftRegions(without)
-    const template = await openTestStore()
     const store = await openStore(realm)
-    await template.run(async (context) => {
-      const instance = await insertInstance(context, { state: 'running' })
-      await store.transaction('copy', (db) => db.insertInto('instances').values({ ...instance, vpc_id: null, subnet_id: null }).execute())
+    const random = seededRandom(1)
+    await store.transaction('test', async (db) => {
+      await ensureAccount(db, { clock: fixedClock, random, zones: ZONES }, { accountId: DEFAULT_ACCOUNT, name: 'default' })
+      await insertHost(db)
+      await insertInstance(testContext(db, random), { state: 'running' })
     })
     await expect(checkLeftRegions(without)).rejects.toThrow(
       '1 machine of eu-west-1 would be left alone; bring the cloud up with --more-regions eu-west-1, stop or terminate them, and then leave it out')
     await store.transaction('stop', (db) => db.updateTable('instances').set({ state: 'stopped' }).execute())
     await checkLeftRegions(without)
     await store.close()
-    await template.store.close()
   })
 })

@@ -8,7 +8,7 @@ export async function enqueueChangedPorts({ db, nowMs }: Context, row: InstanceT
     .updateTable('interfaces').set((eb) => ({ revision: eb('revision', '+', 1) }))
     .where('instance_id', '=', row.instance_id).execute()
   if (row.vpc_id === null) return
-  await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.host_id }, nowMs)
+  await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.node_id }, nowMs)
 }
 
 /** Marks the port of one interface due: something of it is another now (groups, addresses, source/destination check). */

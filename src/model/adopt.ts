@@ -37,20 +37,6 @@ export async function adopt(db: Db, heir: Heir, nowMs: number): Promise<void> {
   for (const row of gone.filter((each) => each.zone === zone)) await takeAll(db, row.host_id, heir, nowMs)
 }
 
-/**
- * The zones that cannot be left out, since they hold what only a host of them can look after: instances, volumes, dedicated
- * hosts and reservations.
- */
-export async function zonesInUse(db: Db): Promise<string[]> {
-  const rows = await db
-    .selectFrom('instances').select('zone').where('state', '<>', 'terminated')
-    .union(db.selectFrom('volumes').select('zone'))
-    .union(db.selectFrom('dedicated_hosts').select('zone').where('state', '=', 'available'))
-    .union(db.selectFrom('capacity_reservations').select('zone').where('state', '=', 'active'))
-    .orderBy('zone').execute()
-  return rows.map((row) => row.zone)
-}
-
 /** Kinds of work that hosts do, and the node did while it was the only host. */
 const HOST_KINDS = [
   'instance', 'volume', 'layer', 'console', 'screenshot', 'event', 'interrupt', 'pushed-key',

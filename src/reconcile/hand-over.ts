@@ -21,6 +21,11 @@ export function handOver({ clock }: { clock: Clock }, kind: WorkKind, id: string
   return recording('work.handed-over', (db) => enqueue(db, { kind, id, hostId: ownerId }, clock.now()))
 }
 
+/** On a host: what only the node does goes on to the node. */
+export function forNode(options: { clock: Clock; nodeId: string }, kind: WorkKind): Reconciler {
+  return { reconcile: async (id) => handOver(options, kind, id, options.nodeId) }
+}
+
 const rowOf = prepared((db, instanceId: string) =>
   db.selectFrom('instances').select(['host_id', 'doc']).where('instance_id', '=', instanceId))
 

@@ -4,7 +4,7 @@ import { ANYWHERE } from '../model/placement.ts'
 import { place, type HostCapacity, type Placement, type PlacementRequest } from './place.ts'
 
 const host = (hostId: string, free: number): HostCapacity =>
-  ({ hostId, nodeId: hostId, zone: null, vcpus: free, memoryMib: free * 1024, vcpusUsed: 0, memoryMibUsed: 0 })
+  ({ hostId, nodeId: hostId, zone: 'us-east-1a', vcpus: free, memoryMib: free * 1024, vcpusUsed: 0, memoryMibUsed: 0 })
 const request: PlacementRequest = {
   accountId: '1', instanceType: 't', zone: 'us-east-1a', architecture: 'x86_64', vcpus: 1, memoryMib: 1024, minCount: 1, maxCount: 1,
   wish: ANYWHERE, group: null, strategy: 'spread',
@@ -38,7 +38,7 @@ describe('placement', () => {
     fc.assert(fc.property(hosts, fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 8192 }), fc.integer({ min: 1, max: 9 }), fc.nat(9),
       (given, vcpus, memoryMib, minCount, more) => {
         const all = given.map((each, index) => ({
-          hostId: String(index), nodeId: '', zone: null, vcpus: each.vcpus, memoryMib: each.memoryMib, vcpusUsed: each.used, memoryMibUsed: each.used * 64,
+          hostId: String(index), nodeId: '', zone: 'us-east-1a', vcpus: each.vcpus, memoryMib: each.memoryMib, vcpusUsed: each.used, memoryMibUsed: each.used * 64,
         }))
         const asked = { ...request, vcpus, memoryMib, minCount, maxCount: minCount + more }
         let placements
