@@ -3,6 +3,7 @@ import { systemClock } from '../../src/core/clock.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import type { Network, PortSpec } from '../../src/network/driver.ts'
 import { createLinuxNetwork } from '../../src/network/linux/index.ts'
+import { createLinuxPorts } from '../../src/network/linux/ports.ts'
 import { createLab, type Guest, type Lab, lackingForLab } from '../support/network-lab.ts'
 import { all, GATEWAY, group, POOL, SLOT, specOf, VPC } from '../support/network-rig.ts'
 import { noServer } from '../support/routing-rig.ts'
@@ -71,6 +72,17 @@ describe.skipIf(lacking !== undefined)('Guests that are asked for a sign of life
     expect(await ask(ANSWERING)).toEqual(new Map([['eni-01', true], ['eni-03', true]]))
     expect(Date.now() - begun).toBeLessThan(2_000)
     expect(await loose()).toEqual([])
+  })
+
+  it('are asked by the processes of several zones at once, which make nothing themselves', async () => {
+    const zones = [0, 1].map(() => createLinuxPorts({ homeId: lab.homeId, clock: systemClock, exec: lab.exec }))
+    const asked = await Promise.all(zones.map((zone, index) => zone.askPorts({ vpcId: VPC, slot: SLOT }, PORTS.slice(2 * index, 2 * index + 2))))
+    expect(asked).toEqual([new Map([['eni-01', true], ['eni-02', false]]), new Map([['eni-03', true], ['eni-04', false]])])
+    expect(await loose()).toEqual([])
+    for (const zone of zones) {
+      expect([zone.tapOf(3), zone.netnsPathOf(SLOT), await zone.list()]).toEqual([network.tapOf(3), network.netnsPathOf(SLOT), []])
+      await expect(zone.removeAll()).rejects.toThrow("the network of a node is its own agent's")
+    }
   })
 
   it('are not waited for by a change of their VPC, which wins', async () => {
