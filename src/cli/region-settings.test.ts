@@ -50,6 +50,7 @@ describe('a command', () => {
     wasUp('eu-west-1')
     expect(settingsOfZone(commandWith(), 'us-east-1b').home).toBe(home)
     expect(settingsOfZone(commandWith(), 'eu-west-1b').home).toBe(path.join(home, 'regions', 'eu-west-1'))
+    expect(settingsOfZone(commandWith('--region', 'eu-west-1'), 'b').region).toBe('eu-west-1')
     expect(() => settingsOfZone(commandWith(), 'us-west-2a')).toThrow('there is no region us-west-2')
   })
 
