@@ -104,16 +104,20 @@ export function createAgent(options: AgentOptions): Agent {
       store, clock, log, hostId, onFatal,
       ...(options.scanIntervalMs === undefined ? {} : { scanIntervalMs: options.scanIntervalMs }),
       reconcilers: {
-        ...(isNode ? nodeReconcilers(options, common) : handedToNode({ clock, nodeId })),
         instance: isNode ? createNodeInstances(common, instances) : remembering(known, instances),
         volume: isNode ? createNodeVolumes(common) : createVolumeReconciler({ ...common, random }),
         layer: createLayerReconciler({ ...common, random, otherRegions: options.otherRegions }),
+        import: createImportReconciler({ ...common, random, imports: options.imports }),
+        recycle: createRecycleReconciler({ ...common, budgetGib: options.recycleBudgetGib }),
+        ...createVpcReconcilers({ ...common, random }),
         console: forOwnInstances(common, 'console', createConsoleReconciler(common)),
         screenshot: forOwnInstances(
           common, 'screenshot', createScreenshotReconciler(common), async (_db, id) => screenshotOrder(id).instanceId),
         event: forOwnInstances(common, 'event', createEventReconciler(common), instanceOfEvent),
         interrupt: forOwnInstances(common, 'interrupt', createInterruptReconciler(common)),
         'pushed-key': forOwnInstances(common, 'pushed-key', createPushedKeyReconciler(common), instanceOfPushedKey),
+        images: createImagesReconciler({ ...common, images: options.images }),
+        ...(isNode ? {} : handedToNode({ clock, nodeId })),
       },
     })
     loop = running
@@ -168,22 +172,10 @@ export function createAgent(options: AgentOptions): Agent {
   }
 }
 
-/** What only a node does. */
-type NodeReconcilers = Record<'vpc' | 'ports' | 'images' | 'import' | 'recycle', Reconciler>
-
-function nodeReconcilers(
-  { random, images, imports, recycleBudgetGib }: AgentOptions,
-  common: Pick<AgentOptions, 'store' | 'clock' | 'log' | 'network' | 'volumes' | 'hypervisor'> & { hostId: string },
-): NodeReconcilers {
-  return {
-    ...createVpcReconcilers({ ...common, random }),
-    images: createImagesReconciler({ ...common, images }),
-    import: createImportReconciler({ ...common, random, imports }),
-    recycle: createRecycleReconciler({ ...common, budgetGib: recycleBudgetGib }),
-  }
-}
-
-function handedToNode(options: { clock: Clock; nodeId: string }): NodeReconcilers {
+/** What only a node does, for its hosts. */
+function handedToNode(
+  options: { clock: Clock; nodeId: string },
+): Record<'vpc' | 'ports' | 'images' | 'import' | 'recycle', Reconciler> {
   return {
     vpc: forNode(options, 'vpc'), ports: forNode(options, 'ports'), images: forNode(options, 'images'),
     import: forNode(options, 'import'), recycle: forNode(options, 'recycle'),

@@ -24,7 +24,7 @@ beforeEach(async () => {
 afterEach(() => rmSync(home, { recursive: true }))
 
 const prepare = (zones: string) =>
-  prepareZones(test.store, readSettings({ home, zones, engine: 'sim' }, {}), { random, nowMs: NOW_MS })
+  prepareZones(test.store, readSettings({ home, zones, hostsPerZone: 1, engine: 'sim' }, {}), { random, nowMs: NOW_MS })
 
 const subnetsIn = (zone: string) => test.run(({ db }) =>
   db.selectFrom('subnets').select(['subnet_id', 'account_id', 'cidr', 'default_for_az']).where('zone', '=', zone).execute())
@@ -33,7 +33,7 @@ const subnetsIn = (zone: string) => test.run(({ db }) =>
 async function insertHosts(zones: string, used: { vcpus: number; memoryMib: number }): Promise<void> {
   await test.run(async ({ db, region }) => {
     await db.deleteFrom('hosts').where('host_id', '!=', HOST_ID).execute()
-    for (const { hostId, nodeId, zone } of sharesOf(HOST_ID, readSettings({ zones, engine: 'sim' }, {})).hosts) {
+    for (const { hostId, nodeId, zone } of sharesOf(HOST_ID, readSettings({ zones, hostsPerZone: 1, engine: 'sim' }, {})).hosts) {
       await db.insertInto('hosts').values({
         host_id: hostId, node_id: nodeId, zone, zone_revision: 0, epoch: 1, region, vcpus: 32, memory_mib: 8192,
         vcpus_used: used.vcpus, memory_mib_used: used.memoryMib, heartbeat_ms: NOW_MS, doc: '{}',

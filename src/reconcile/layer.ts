@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
 import type { Keys } from '../keys/keys.ts'
-import { changeLayerDoc, insertLayer, layerDoc, layerOf, MOST_LAYERS, releaseLayer, wakeVolumesOver } from '../model/layer.ts'
+import { changeLayerDoc, insertLayer, layerDoc, layerOf, MOST_LAYERS, nodeOf, releaseLayer, wakeVolumesOver } from '../model/layer.ts'
 import { settleSnapshotsOf } from '../model/snapshot.ts'
 import type { LayerTable } from '../store/schema.ts'
 import type { Db, Store } from '../store/store.ts'
@@ -150,11 +150,13 @@ async function copyWhereDeep({ clock, random }: LayerReconcilerOptions, db: Db, 
   if (row.depth + 1 <= MOST_LAYERS || error !== undefined || !(await hasSnapshots(db, row.layer_id))) return
   const copy = await db.selectFrom('layers').select('layer_id').where('replaces_id', '=', row.layer_id).executeTakeFirst()
   if (copy) return
+  // It is no volume's, and so the node's.
+  const hostId = await nodeOf(db, row.host_id)
   const { layer_id: layerId } = await insertLayer({ db, random, nowMs }, {
-    account: row.account_id, hostId: row.host_id, parent: null, state: 'filling', sizeGib: row.size_gib, replacesId: row.layer_id,
+    account: row.account_id, hostId, parent: null, state: 'filling', sizeGib: row.size_gib, replacesId: row.layer_id,
     doc: { source: { layerId: row.layer_id }, ...(kmsKeyId === undefined ? {} : { kmsKeyId }) },
   })
-  await enqueue(db, { kind: 'layer', id: layerId, hostId: row.host_id }, nowMs)
+  await enqueue(db, { kind: 'layer', id: layerId, hostId }, nowMs)
 }
 
 async function hasSnapshots(db: Db, layerId: string): Promise<boolean> {

@@ -5,7 +5,7 @@ import type { PlacementWish } from '../model/placement.ts'
 export interface HostCapacity {
   hostId: string
   nodeId: string
-  /** Null for a node, which gets no instances. */
+  /** Null for a host that is in every zone, as one of an earlier version is. */
   zone: string | null
   vcpus: number
   memoryMib: number
@@ -92,7 +92,7 @@ export interface Placement {
  * @throws ApiError InsufficientInstanceCapacity when fewer than `minCount` fit.
  */
 export function place(hosts: readonly HostCapacity[], request: PlacementRequest): Placement[] {
-  const inZone = hosts.filter((host) => host.zone === request.zone)
+  const inZone = hosts.filter((host) => host.zone === null || host.zone === request.zone)
   const able = inZone.filter((host) => canBoot(host, request.architecture))
   if (able.length === 0 && inZone.length > 0) throw cannotBoot(request.architecture)
   const placements: Placement[] = []

@@ -127,4 +127,33 @@ describe.each(kinds)('a cloud of the first version, on $name', ({ restore }) => 
     })
     await cloud.stop()
   })
+
+  test('has its instances on hosts of their zones from then on, and counts them there', async () => {
+    const store = await openStore(settings)
+    const places = () => store.read(async (db) => ({
+      instances: await db.selectFrom('instances').select(['instance_id', 'host_id', 'node_id']).where('state', '<>', 'terminated').execute(),
+      volumes: await db.selectFrom('volumes').select('host_id').execute(),
+      open: await db.selectFrom('layers').select('host_id').where('state', '=', 'open').execute(),
+      sealed: await db.selectFrom('layers').select('host_id').where('state', '=', 'sealed').execute(),
+      used: await db.selectFrom('hosts').select(['host_id', 'vcpus_used', 'memory_mib_used']).where('vcpus_used', '>', 0).execute(),
+    }))
+    const before = await places()
+    const [node] = before.used
+    expect(before.used).toHaveLength(1)
+    // Down and up again, with more hosts in each zone and with fewer.
+    for (const hostsPerZone of [2, 1, 3]) {
+      const cloud = await startSimulated({ ...settings, hostsPerZone }, (error) => { throw error }, silentLogger)
+      await cloud.stop()
+      const after = await places()
+      const isFirst = /^h-00000000000000001-[abc]1$/
+      for (const row of [...after.instances, ...after.volumes, ...after.open]) expect(row.host_id).toMatch(isFirst)
+      expect(new Set(after.instances.map((row) => row.node_id))).toEqual(new Set(['h-00000000000000001']))
+      expect(new Set(after.sealed.map((row) => row.host_id))).toEqual(new Set(['h-00000000000000001']))
+      const sum = (of: 'vcpus_used' | 'memory_mib_used') => after.used.reduce((total, row) => total + row[of], 0)
+      expect([sum('vcpus_used'), sum('memory_mib_used')]).toEqual([node?.vcpus_used, node?.memory_mib_used])
+      for (const row of after.used) expect(row.host_id).toMatch(isFirst)
+      expect(await store.read((db) => db.selectFrom('hosts').select('host_id').execute())).toHaveLength(1 + 3 * hostsPerZone)
+    }
+    await store.close()
+  })
 })
