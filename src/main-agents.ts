@@ -81,7 +81,7 @@ export async function startNode(
   await publishCertificate(settings.home, certificate)
   const { agent, hypervisor } = createHostAgent(ground, {
     share: sharesOf(nodeId, settings).node,
-    network: withCrashPoints('network', await createNetwork(settings, store, log), crashPoints),
+    network: withCrashPoints('network', await createNetwork(orders, store, log), crashPoints),
   })
   await agent.start()
   const { serialConsole, serialConsolePort } = await openSerialConsole(settings, { store, hypervisor, nodeId, log })
@@ -188,14 +188,16 @@ function checkInterval(): number {
   return Number(process.env.HEARTH_CHECK_INTERVAL_MS) || CHECK_INTERVAL_MS
 }
 
-async function createNetwork(settings: Settings, store: Store, log: Logger): Promise<Network> {
+async function createNetwork({ settings, others }: Pick<AgentOrders, 'settings' | 'others'>, store: Store, log: Logger): Promise<Network> {
   const homeId = homeIdOf(settings.home)
+  const poolOf = (realm: Realm) => formatCidr(publicPoolOf(realm, homeIdOf(realm.home)))
   const services = createDatabaseServices({
     store, clock: systemClock, region: settings.region, secret: await metadataSecret(store),
     identityKey: await ensureIdentityKey(store, { clock: systemClock, random: systemRandom }),
   })
   return createLinuxNetwork({
-    homeId, publicPool: formatCidr(publicPoolOf(settings, homeId)), publicInterface: settings.publicInterface, clock: systemClock, log,
+    homeId, publicPool: poolOf(settings), siblings: others.map((realm) => ({ homeId: homeIdOf(realm.home), publicPool: poolOf(realm) })),
+    publicInterface: settings.publicInterface, clock: systemClock, log,
     services: createVpcServices({ services, clock: systemClock, log }),
   })
 }
@@ -261,7 +263,7 @@ function builtImages(settings: Realm): ImageSource {
 export async function removeHostNetwork(settings: Realm): Promise<void> {
   const store = await openStore(settings)
   try {
-    const network = await createNetwork(settings, store, silentLogger)
+    const network = await createNetwork({ settings, others: [] }, store, silentLogger)
     await network.removeAll()
     await network.close()
   } finally {

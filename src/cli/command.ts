@@ -57,8 +57,14 @@ export function settingsOf(command: Command): AnySettings {
   return realmOf(inForce, asked)
 }
 
-/** The same for a command that is about a zone, whose name tells the region. @throws Error for a region that the cloud does not have. */
+/**
+ * The same for a command that is about a zone: its name tells the region, its letter alone is one of the region that --region
+ * names.
+ *
+ * @throws Error for a region that the cloud does not have.
+ */
 export function settingsOfZone(command: Command, zone: string): AnySettings {
+  if (zone.length === 1) return settingsOf(command)
   const cloud = cloudSettingsOf(command)
   const inForce = settingsInForce(cloud)
   return zone.replace(/[a-z]$/, '') === inForce.region ? cloud : realmOfZone(inForce, zone)

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { systemClock } from '../core/clock.ts'
+import { cloudHomeOf } from '../realm.ts'
 import type { Settings } from '../settings.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { findInstance, listInstances, type InstanceView } from './instances.ts'
@@ -35,7 +36,7 @@ export function addSsh(program: Command, terminal: Terminal): void {
     if (settingsInForce(settings).engine === 'sim') {
       throw new Error(`${instance.instanceId} is simulated: there is nothing to log in to`)
     }
-    const session = runSsh(sshArguments(settings.home, instance, {
+    const session = runSsh(sshArguments(cloudHomeOf(settings), instance, {
       command: words, ...(identity === undefined ? {} : { key: identity }), ...(user === undefined ? {} : { user }),
     }))
     const silence = systemClock.after(SILENCE_MS, () => void explainSilence(settings, instance, terminal).catch(() => {}))

@@ -11,6 +11,14 @@ export interface HostRulesOptions {
   /** Whether the pool is a part of that interface's network, which so finds the way back to an address. */
   isPoolOnLink: boolean
   forwardingWasOff: boolean
+  /** Networks of the same cloud's other regions. */
+  siblings?: readonly Sibling[]
+}
+
+/** The network of another region: its public addresses and ours reach each other, as over the internet. */
+export interface Sibling {
+  hostLinkPrefix: string
+  publicPool: string
 }
 
 /**
@@ -22,14 +30,17 @@ export interface HostRulesOptions {
  * - Nobody reaches a VPC but at an address of the pool; whether the packet is let in is for the
  *   VPC's security groups to say.
  * - With a public interface, what comes in there may go to addresses of the pool; and where the pool
- *   is a part of its network, guests are seen there by their public addresses.
+ *   is a part of its network, guests are seen there by their public addresses. The same goes for guests of other regions.
  * - Guests do not reach the host itself, apart from echo.
  */
 export function renderHostRules(options: HostRulesOptions): string {
-  const { names, publicPool, publicInterface, isPoolOnLink, forwardingWasOff } = options
+  const { names, publicPool, publicInterface, isPoolOnLink, forwardingWasOff, siblings = [] } = options
   const fromOutside = publicInterface === null ? ''
     : `    iifname "${publicInterface}" oifname "${names.hostLinkPrefix}*" ip daddr ${publicPool} accept\n`
   const asItself = isPoolOnLink ? `    ip saddr ${publicPool} oifname "${publicInterface}" accept\n` : ''
+  const fromSiblings = siblings.map((each) =>
+    `    iifname "${each.hostLinkPrefix}*" oifname "${names.hostLinkPrefix}*" ip saddr ${each.publicPool} ip daddr ${publicPool} accept\n`).join('')
+  const toSiblings = siblings.map((each) => `    ip saddr ${publicPool} oifname "${each.hostLinkPrefix}*" accept\n`).join('')
   const ours = `"${names.hostLinkPrefix}*"`
   return `table inet ${names.hostTable}
 delete table inet ${names.hostTable}
@@ -50,7 +61,7 @@ table inet ${names.hostTable} {
   chain forward {
     type filter hook forward priority filter; policy accept;
     iifname ${ours} oifname ${ours} ip saddr ${publicPool} ip daddr ${publicPool} accept
-${fromOutside}    iifname ${ours} goto from_guests
+${fromOutside}${fromSiblings}    iifname ${ours} goto from_guests
     oifname ${ours} goto to_guests
   }
   chain input {
@@ -59,7 +70,7 @@ ${fromOutside}    iifname ${ours} goto from_guests
   }
   chain masquerade_out {
     type nat hook postrouting priority srcnat; policy accept;
-${asItself}    ip saddr ${publicPool} oifname != ${ours} masquerade
+${asItself}${toSiblings}    ip saddr ${publicPool} oifname != ${ours} masquerade
   }
 ${forwardingWasOff ? `  chain ${FORWARDING_WAS_OFF} {\n  }\n` : ''}}
 `

@@ -3,7 +3,7 @@ import type { Logger } from '../../core/logger.ts'
 import type { Exec } from './exec.ts'
 import { createArpProxies } from './public-interface.ts'
 import { createTools } from './tools.ts'
-import { FORWARDING_WAS_OFF, renderHostRules } from './host-rules.ts'
+import { FORWARDING_WAS_OFF, renderHostRules, type Sibling } from './host-rules.ts'
 import type { Names } from './names.ts'
 
 /** What the host itself must have: forwarding, the pool's route, the firewall table. */
@@ -29,9 +29,10 @@ export function createHost(options: {
   names: Names
   publicPool: string
   publicInterface: string | null
+  siblings?: readonly Sibling[]
   log: Logger
 }): Host {
-  const { exec, names, publicPool, publicInterface, log } = options
+  const { exec, names, publicPool, publicInterface, siblings = [], log } = options
   const pool = parseCidr(publicPool)
   if (pool === undefined) throw new Error(`public address pool ${publicPool} is not a CIDR such as 198.18.4.0/22`)
 
@@ -101,6 +102,7 @@ export function createHost(options: {
       const forwarding = (await exec.host(['cat', FORWARD_FILE])).trim()
       const wasOff = forwarding === '0' || (await noted(names.hostTable))
       await exec.host(['nft', '-f', '-'], renderHostRules({
+        siblings,
         names, publicPool, publicInterface, isPoolOnLink: all.some(isOnLink), forwardingWasOff: wasOff,
       }))
       await ensurePoolRoute(all)

@@ -19,6 +19,8 @@ export interface LinuxNetworkOptions {
   publicPool: string
   /** Interface of the host whose network may reach the public addresses in use; the host alone unless given. */
   publicInterface?: string | null
+  /** Networks of the same cloud's other regions, by the ids of their homes. */
+  siblings?: readonly { homeId: string; publicPool: string }[]
   services: VpcServicesServer
   clock: Clock
   log: Logger
@@ -56,8 +58,10 @@ const MOST_PAUSE_MS = 200
  */
 export function createLinuxNetwork(options: LinuxNetworkOptions): Network {
   const { publicPool, services, clock, log, exec = createExec({ clock }), publicInterface = null } = options
+  const siblings = (options.siblings ?? []).map(({ homeId, publicPool: pool }) =>
+    ({ hostLinkPrefix: createNames(homeId).hostLinkPrefix, publicPool: pool }))
   const names = createNames(options.homeId)
-  const host = createHost({ exec, names, publicPool, publicInterface, log })
+  const host = createHost({ exec, names, publicPool, publicInterface, siblings, log })
   const kernel = createVpcKernel({ exec, clock, names, publicPool, publicInterface })
   const serial = createSerial()
   const known = new Map<string, KnownVpc>()
