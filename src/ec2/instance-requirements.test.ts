@@ -68,7 +68,7 @@ describe('types by their attributes', () => {
 
   it('are within a fifth of the lowest price of a usual one, unless another limit is set', () => {
     const names = ['m5.large', 'm5a.large', 'm5.24xlarge', 't3a.nano']
-    const protect = (asked: Partial<InstanceRequirementsRequest>, per = (_: string) => 1) => withinPriceProtection(names, asked as InstanceRequirementsRequest, per)
+    const protect = (asked: Partial<InstanceRequirementsRequest>, per: (name: string) => number = () => 1) => withinPriceProtection(names, asked as InstanceRequirementsRequest, per)
     expect(protect({})).toEqual(['m5.large', 'm5a.large', 't3a.nano'])
     expect(protect({ OnDemandMaxPricePercentageOverLowestPrice: 0 })).toEqual(['m5a.large', 't3a.nano'])
     expect(protect({ OnDemandMaxPricePercentageOverLowestPrice: 999_999 })).toEqual(names)
