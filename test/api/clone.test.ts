@@ -1,5 +1,6 @@
 import {
-  CreateTagsCommand, DescribeImagesCommand, DescribeInstancesCommand, DescribeSnapshotsCommand, RunInstancesCommand,
+  CreateSubnetCommand, CreateTagsCommand, CreateVpcCommand, DescribeImagesCommand, DescribeInstancesCommand, DescribeSnapshotsCommand,
+  RunInstancesCommand, type RunInstancesRequest,
 } from '@aws-sdk/client-ec2'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createApiClient } from '../../src/cli/api-client.ts'
@@ -14,24 +15,27 @@ let cloud: TestCloud
 let id: string
 let said: string[]
 
-/** A cloud with room for so many machines of two processors, and one that runs in the first zone. */
-const open = async (machines: number) => {
-  cloud = await startTestCloud({ capacity: { cpus: 2 * machines, memoryMib: 4096 * machines, guestLimits: { vcpus: 8, memoryMib: 8192 } } })
-  const { Instances } = await cloud.ec2.send(new RunInstancesCommand({
-    ImageId: await tinyImageId(cloud), InstanceType: 't3.micro', MinCount: 1, MaxCount: 1, Placement: { AvailabilityZone: 'us-east-1a' },
-  }))
-  id = Instances?.[0]?.InstanceId ?? ''
-  await cloud.ec2.send(new CreateTagsCommand({ Resources: [id], Tags: [{ Key: 'Name', Value: 'web' }, { Key: 'team', Value: 'a' }] }))
+beforeEach(async () => {
+  cloud = await startTestCloud()
   said = []
-}
-beforeEach(() => open(3))
+  id = await launch({ Placement: { AvailabilityZone: 'us-east-1a' } })
+  await cloud.ec2.send(new CreateTagsCommand({ Resources: [id], Tags: [{ Key: 'Name', Value: 'web' }, { Key: 'team', Value: 'a' }] }))
+})
 afterEach(() => cloud.close())
 
-const clone = async (flags: { zone: string; count?: string; keepImage?: boolean; key?: string; reboot?: boolean }): Promise<Cloned> => {
+const launch = async (where: Partial<RunInstancesRequest>) => {
+  const { Instances } = await cloud.ec2.send(new RunInstancesCommand({
+    ImageId: await tinyImageId(cloud), InstanceType: 't3.micro', MinCount: 1, MaxCount: 1, ...where,
+  }))
+  return Instances?.[0]?.InstanceId ?? ''
+}
+const clone = async (
+  flags: { zone: string; count?: string; keepImage?: boolean; key?: string; reboot?: boolean }, wanted = 'web',
+): Promise<Cloned> => {
   const api = createApiClient(cloud.endpoint, { credentials: { ...TEST_KEY, accountId: DEFAULT_ACCOUNT }, region: 'us-east-1', clock: systemClock })
   const ambient = { api, store: cloud.store, clock: systemClock, random: systemRandom, terminal: { out: () => {}, say: (line: string) => void said.push(line) } }
   return cloneInstance(
-    ambient, { region: 'us-east-1', zones: ['a', 'b', 'c'] }, findInstance(await listInstances(cloud.store), 'web'), { count: '1', ...flags })
+    ambient, { region: 'us-east-1', zones: ['a', 'b', 'c'] }, findInstance(await listInstances(cloud.store), wanted), { count: '1', ...flags })
 }
 const show = async (...ids: string[]) => {
   const { Reservations = [] } = await cloud.ec2.send(new DescribeInstancesCommand({ InstanceIds: ids }))
@@ -60,22 +64,23 @@ describe('clones over zones', () => {
     expect(said[0]).toBe(`baking ${id}, which runs on`)
   })
 
-  test('come up in the other zones where one has no room', async () => {
-    const { clones, failures } = await clone({ zone: 'a,b,c' })
-    expect(clones).toHaveLength(2)
-    expect(failures).toMatchObject([{ zone: expect.stringMatching(/^us-east-1[abc]$/), instanceId: null, reason: expect.stringContaining('sufficient t3.micro capacity') }])
-    expect(await ownImages()).toEqual([])
-  })
-
-  test('are all of a zone or none', async () => {
-    await clone({ zone: 'b' })
-    const { clones, failures } = await clone({ zone: 'c', count: '2' })
-    expect([clones, failures.map((each) => each.zone)]).toEqual([[], ['us-east-1c']])
+  test('come up in the other zones where one has no room; of a zone there are all or none', async () => {
+    const { Vpc } = await cloud.ec2.send(new CreateVpcCommand({ CidrBlock: '10.0.0.0/16' }))
+    const subnet = async (CidrBlock: string, AvailabilityZone: string) =>
+      (await cloud.ec2.send(new CreateSubnetCommand({ VpcId: Vpc?.VpcId, CidrBlock, AvailabilityZone }))).Subnet?.SubnetId
+    const lone = await launch({ SubnetId: await subnet('10.0.0.0/24', 'us-east-1a') })
+    await expect(clone({ zone: 'a,b' }, lone)).rejects.toThrow(/ has no subnet in us-east-1b; make one: aws ec2 create-subnet /)
+    expect(said).toEqual([])
+    // EC2 keeps five of its sixteen addresses for itself.
+    await subnet('10.0.1.0/28', 'us-east-1b')
+    const { clones, failures } = await clone({ zone: 'a,b', count: '12' }, lone)
+    expect(clones.map((each) => [each.zone, each.publicIp])).toEqual(Array.from({ length: 12 }, () => ['us-east-1a', null]))
+    expect(failures).toEqual([{ zone: 'us-east-1b', instanceId: null, reason: expect.stringContaining('free addresses') }])
+    const { Reservations } = await cloud.ec2.send(new DescribeInstancesCommand({ Filters: [{ Name: 'availability-zone', Values: ['us-east-1b'] }] }))
+    expect([Reservations, await ownImages(), await ownSnapshots()]).toEqual([[], [], []])
   })
 
   test('have names of their own where a zone gets several', async () => {
-    await cloud.close()
-    await open(9)
     const { clones } = await clone({ zone: 'c', count: '2' })
     const named = async (name: string) => (await cloud.ec2.send(new DescribeInstancesCommand({ Filters: [{ Name: 'tag:Name', Values: [name] }] }))).Reservations
     expect(clones.map((each) => each.name)).toEqual(['web-clone-c-1', 'web-clone-c-2'])

@@ -1,5 +1,6 @@
 import {
-  CreateFleetCommand, CreateLaunchTemplateCommand, CreateLaunchTemplateVersionCommand, CreateTagsCommand, DeleteFleetsCommand,
+  CreateFleetCommand, CreateLaunchTemplateCommand, CreateLaunchTemplateVersionCommand, CreateSubnetCommand, CreateTagsCommand,
+  CreateVpcCommand, DeleteFleetsCommand,
   DescribeFleetHistoryCommand, DescribeFleetInstancesCommand, DescribeFleetsCommand, DescribeInstancesCommand, DescribeSubnetsCommand,
   DescribeTagsCommand, DescribeVolumesCommand, ModifyFleetCommand, ModifyInstanceAttributeCommand, TerminateInstancesCommand,
   type CreateFleetRequest, type FleetLaunchTemplateOverridesRequest, type RequestLaunchTemplateData,
@@ -123,6 +124,30 @@ describe('a fleet of type instant', () => {
     expect(await show(FleetId)).toMatchObject([{ FulfilledCapacity: most }])
     const none = await create(1, [zone('a')])
     expect(none).toMatchObject({ FleetId: expect.any(String), Instances: [], Errors: [{ ErrorCode: 'InsufficientInstanceCapacity' }] })
+  })
+
+  test('launches as many as its subnet has addresses for, and of what was tried beyond that nothing is left', async () => {
+    const { Vpc } = await cloud.ec2.send(new CreateVpcCommand({ CidrBlock: '10.0.0.0/16' }))
+    const { Subnet } = await cloud.ec2.send(new CreateSubnetCommand({ VpcId: Vpc?.VpcId, CidrBlock: '10.0.0.0/28', AvailabilityZone: 'us-east-1a' }))
+    const rows = () => cloud.store.read(async (db) => ({
+      instances: (await db.selectFrom('instances').select('instance_id').execute()).length,
+      interfaces: (await db.selectFrom('interfaces').select('interface_id').execute()).length,
+      volumes: (await db.selectFrom('volumes').select('volume_id').execute()).length,
+      tags: (await db.selectFrom('tags').select('key').where('resource_type', '=', 'instance').execute()).length,
+    }))
+    const vcpusUsed = () => cloud.store.read(async (db) =>
+      (await db.selectFrom('hosts').select('vcpus_used').execute()).reduce((sum, host) => sum + host.vcpus_used, 0))
+    const [before, usedBefore] = [await rows(), await vcpusUsed()]
+    // Eleven of sixteen: EC2 keeps five for itself.
+    const { Instances, Errors } = await create(12, [{ SubnetId: Subnet?.SubnetId, InstanceType: 't3.nano' }])
+    expect(Instances?.[0]?.InstanceIds).toHaveLength(11)
+    expect(Errors).toMatchObject([{ ErrorCode: 'InsufficientFreeAddressesInSubnet' }])
+    const after = await rows()
+    // The tags say which fleet and which template it is of, with its version, and what the template gives.
+    expect(after).toEqual({
+      instances: before.instances + 11, interfaces: before.interfaces + 11, volumes: before.volumes + 11, tags: before.tags + 44,
+    })
+    expect(await vcpusUsed()).toBe(usedBefore + 22)
   })
 
   test('launches nothing where its least is not reached', async () => {
