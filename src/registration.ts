@@ -30,11 +30,6 @@ export function sharesOf(
   }
 }
 
-/** A node without hosts, which can run no instances. */
-export function wholeNode(hostId: string): HostShare {
-  return { hostId, nodeId: hostId, zone: null, hosts: [], share: 1 }
-}
-
 /** Capacity of a host: its share of what the node has, times what may be promised of it. */
 export function registration(
   { share, ...host }: HostShare,

@@ -96,11 +96,11 @@ export const SETTING_OPTIONS: Record<keyof Settings, SettingOption> = {
   },
   overcommitVcpus: {
     flag: '--overcommit-vcpus <factor>', variable: 'HEARTH_OVERCOMMIT_VCPUS',
-    description: 'how many times the vCPUs of the host are promised (default 16)',
+    description: 'how many times the vCPUs of the host are promised (default 32)',
   },
   overcommitMemory: {
     flag: '--overcommit-memory <factor>', variable: 'HEARTH_OVERCOMMIT_MEMORY',
-    description: 'how many times the memory of the host is promised (default 4)',
+    description: 'how many times the memory of the host is promised (default 8)',
   },
   recycleBudgetGib: {
     flag: '--recycle-budget-gib <number>', variable: 'HEARTH_RECYCLE_BUDGET_GIB',
@@ -151,8 +151,8 @@ export function readSettings(flags: Given, environment: Record<string, string | 
     publicPool: value('publicPool') ?? null,
     publicInterface: interfaceName(value('publicInterface')),
     importFolder: optionalPath(value('importFolder')),
-    overcommitVcpus: factor('overcommitVcpus', value('overcommitVcpus') ?? '16'),
-    overcommitMemory: factor('overcommitMemory', value('overcommitMemory') ?? '4'),
+    overcommitVcpus: factor('overcommitVcpus', value('overcommitVcpus') ?? '32'),
+    overcommitMemory: factor('overcommitMemory', value('overcommitMemory') ?? '8'),
     recycleBudgetGib: budget(value('recycleBudgetGib')),
   }
   return checked(settings)

@@ -64,7 +64,7 @@ export function capacityText({ nominal, used, left }: CapacityView): string {
 /** The lines of zones under what all of them promise. */
 export function zoneLines(zones: readonly ZoneView[]): string[] {
   return zones.map((each) => {
-    const state = each.state === 'available' ? '' : `${each.state}; `
+    const state = each.state === 'available' ? '' : `${each.state} (hearth zone heal ${each.zone} brings it back); `
     const hosts = each.hosts.length === 1 ? '' : ` (${each.hosts.length} hosts)`
     return `  ${each.zone}  ${state}${capacityText(each)}${hosts}`
   })

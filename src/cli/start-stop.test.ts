@@ -160,7 +160,7 @@ describe('hearth stop', () => {
 
 describe('hearth status', () => {
   const shown = async () => formatStatus({
-    home: '/h', isUp: false, endpoint: null, serialConsole: null, processes: {}, region: 'us-east-1', regions: ['us-east-1'], failedZones: [],
+    home: '/h', isUp: false, endpoint: null, serialConsole: null, processes: {}, region: 'us-east-1', regions: ['us-east-1'],
     host: null, zones: [], room: null, recycleBin: null,
     restorable: 0, warnings: [], instances: await listInstances(test.store), images: [],
   }, NOW_MS)

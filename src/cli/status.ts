@@ -11,7 +11,6 @@ import { nodeOfHome } from './node-of-home.ts'
 import { readRoom, recycleWarnings, roomWarnings, type Room } from './room.ts'
 import { formatDuration, formatMib, formatTable, type Terminal } from './terminal.ts'
 import { describeSerialConsole, endpointOf, readUpRecord, serialConsoleOf, settingsInForce, type SerialConsoleDoor } from './up-record.ts'
-import { listZones } from './zones.ts'
 
 /** What `hearth status --json` prints. */
 export interface Status {
@@ -23,8 +22,6 @@ export interface Status {
   /** Pids of `hearth up` and its children; null while one is down. */
   processes: Record<string, number | null>
   region: string
-  /** Zones that are not available. */
-  failedZones: { zone: string; state: string; since: string | null }[]
   /** All regions of the cloud, the home's first. */
   regions: string[]
   /** The machine, and what all of its zones promise. */
@@ -90,8 +87,6 @@ export function readStatus(settings: AnySettings): Promise<Status> {
       serialConsole: (up && isUp && serialConsoleOf(settingsInForce(settings))) || null,
       processes: up?.isRunning ? { up: up.record.supervisor.pid, ...up.record.children } : {},
       region: node?.region ?? settings.region,
-      failedZones: (await listZones(store, settingsInForce(settings)))
-        .filter(({ state }) => state !== 'available').map(({ zone, state, since }) => ({ zone, state, since })),
       regions: [cloud.region, ...(cloud.moreRegions ?? [])],
       host: doc && capacity ? {
         engine: doc.engine, accelerator: doc.accelerator, acceleratorReason: doc.acceleratorReason,
@@ -125,7 +120,7 @@ export function formatStatus(status: Status, nowMs: number): string {
 }
 
 function cloudLines(status: Status): string[] {
-  const { home, isUp, endpoint, serialConsole, processes, region, regions, failedZones, host, zones, room, recycleBin, restorable, warnings } = status
+  const { home, isUp, endpoint, serialConsole, processes, region, regions, host, zones, room, recycleBin, restorable, warnings } = status
   const pids = Object.entries(processes).map(([name, pid]) => `${name} ${pid ?? 'down'}`).join(', ')
   const state = isUp ? `up at ${endpoint}` : Object.keys(processes).length > 0 ? 'starting' : 'down'
   const lines = [
@@ -137,7 +132,6 @@ function cloudLines(status: Status): string[] {
   const engine = host.engine === 'sim' ? 'sim' : `${host.engine}, ${host.accelerator}`
   return [
     ...lines,
-    ...failedZones.map(({ zone, state }) => `zone      ${zone} is ${state}; hearth zone heal ${zone} brings it back`),
     `engine    ${engine}: ${host.acceleratorReason}`,
     `host      ${host.cpus} CPUs, ${formatMib(host.memoryMib)}; one guest gets at most ${host.guestLimits.vcpus} vCPUs, `
       + formatMib(host.guestLimits.memoryMib),

@@ -1,7 +1,8 @@
 import type { Command } from 'commander'
 import { systemClock } from '../core/clock.ts'
 import type { ZoneState } from '../model/zone.ts'
-import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { newCommand, settingsOf, settingsOfZone, withSettings, withStore } from './command.ts'
+import { cloudHomeOf } from '../realm.ts'
 import { formatDuration, formatMib, formatTable, type Terminal } from './terminal.ts'
 import { readUpRecord, settingsInForce } from './up-record.ts'
 import { changeZone, describeChange, listZones, type ZoneView } from './zones.ts'
@@ -41,9 +42,9 @@ function addChange(zone: Command, terminal: Terminal, { name, to, description, e
     .option('--no-wait', to === 'available' ? 'return before instances are back' : 'return before that is so')
     .option('--json', 'print what the zone is then as JSON')
   withSettings(command).action(async (wanted: string) => {
-    const settings = settingsOf(command)
+    const settings = settingsOfZone(command, wanted)
     const isUp = () => {
-      const up = readUpRecord(settings.home)
+      const up = readUpRecord(cloudHomeOf(settings))
       return up?.isRunning === true && up.record.isReady
     }
     const order = { to, isUp, wait: command.opts().wait !== false }
