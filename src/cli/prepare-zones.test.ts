@@ -82,7 +82,7 @@ describe('what a node promises', () => {
     const zones = await test.run(({ db }) => readZones(db, HOST_ID))
     expect(zoneLines(zones)).toEqual([
       '  us-east-1a  4 of 32 vCPUs, 2 GiB of 8 GiB; 28 vCPUs, 6 GiB are left',
-      '  us-east-1b  impaired; 4 of 32 vCPUs, 2 GiB of 8 GiB; 28 vCPUs, 6 GiB are left',
+      '  us-east-1b  impaired (hearth zone heal us-east-1b brings it back); 4 of 32 vCPUs, 2 GiB of 8 GiB; 28 vCPUs, 6 GiB are left',
     ])
     expect(await test.run(({ db }) => readCapacity(db, HOST_ID))).toEqual({
       nominal: { vcpus: 64, memoryMib: 16_384 }, used: { vcpus: 8, memoryMib: 4096 }, left: { vcpus: 56, memoryMib: 12_288 },
