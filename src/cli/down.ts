@@ -8,7 +8,8 @@ import { hostDoc } from '../model/host.ts'
 import { moveInstance, STATE_REASONS, userInitiated } from '../model/instance.ts'
 import type { Settings } from '../settings.ts'
 import { realmsOf, type Realm } from '../realm.ts'
-import type { Store } from '../store/store.ts'
+import { moveZone, zoneStates } from '../model/zone.ts'
+import type { Db, Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import { childrenOf } from './children.ts'
 import { newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
@@ -46,6 +47,9 @@ export async function down(asked: Settings, terminal: Terminal): Promise<void> {
     const live = await countAllLive(stores)
     if (live > 0) {
       terminal.say(`stopping ${live} machine${live === 1 ? '' : 's'}`)
+      for (const zone of (await Promise.all(stores.map(stopFailedZones))).flat()) {
+        terminal.say(`${zone} had failed; it is healed, for what is in it to be stopped`)
+      }
       const stop = () => withProgress(systemClock, terminal, 'machines shut down', () => stopAll(stores))
       if (readUpRecord(settings.home)?.isRunning) await stop()
       else await withAgent({ ...settings, engine }, terminal, stop)
@@ -85,15 +89,32 @@ async function stopAll(stores: readonly Store[]): Promise<void> {
 
 /** Writes what StopInstances writes, for the instances of every account. */
 async function requestStops(store: Store): Promise<void> {
-  await store.transaction('down', async (db) => {
-    const nowMs = systemClock.now()
-    for (const row of await db.selectFrom('instances').selectAll().where('state', '=', 'running').execute()) {
-      await moveInstance(db, row, 'stopping', nowMs, {
-        stateReason: STATE_REASONS.userShutdown, stateTransitionReason: userInitiated(nowMs), force: false,
-      })
-      await enqueue(db, { kind: 'instance', id: row.instance_id, hostId: row.host_id }, nowMs)
-    }
+  await store.transaction('down', stopRunning)
+}
+
+/**
+ * The agent of a zone that has failed does nothing, so that nothing in it would ever stop: it is healed, and what ran there is
+ * stopped in the same transaction, or it would be started again first.
+ *
+ * @returns the zones that had failed.
+ */
+async function stopFailedZones(store: Store): Promise<string[]> {
+  return store.transaction('down.zones', async (db) => {
+    const failed = [...(await zoneStates(db)).values()].filter(({ state }) => state !== 'available')
+    if (failed.length > 0) await stopRunning(db)
+    for (const { zone } of failed) await moveZone({ db, nowMs: systemClock.now() }, zone, 'available')
+    return failed.map(({ zone }) => zone)
   })
+}
+
+async function stopRunning(db: Db): Promise<void> {
+  const nowMs = systemClock.now()
+  for (const row of await db.selectFrom('instances').selectAll().where('state', '=', 'running').execute()) {
+    await moveInstance(db, row, 'stopping', nowMs, {
+      stateReason: STATE_REASONS.userShutdown, stateTransitionReason: userInitiated(nowMs), force: false,
+    })
+    await enqueue(db, { kind: 'instance', id: row.instance_id, hostId: row.host_id }, nowMs)
+  }
 }
 
 /** Runs the part of the cloud that touches machines for the time of `body`. */

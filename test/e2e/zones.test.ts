@@ -144,4 +144,17 @@ describe.skipIf(whyNotReal !== undefined)(`copies in three zones${whyNotReal ? `
     }
     await serves(B)
   })
+
+  test('the cloud goes down while a zone has failed, and comes up with all of them', async () => {
+    expect(await cloud.hearth('zone', 'impair', A)).toMatchObject({ code: 0 })
+    expect(await cloud.hearth('zone', 'fail', B)).toMatchObject({ code: 0 })
+    const down = await cloud.hearth('down')
+    expect(down).toMatchObject({ code: 0, stderr: expect.stringContaining(`${B} had failed`) })
+    expect(cloud.leftovers()).toEqual([])
+    await cloud.up()
+    expect(await Promise.all(ZONES.map(stateOf))).toEqual(['available', 'available', 'available'])
+    await ec2('StartingInstances[].InstanceId', 'start-instances', '--instance-ids', copies[A], copies[B])
+    await Promise.all([serves(A), serves(B)])
+    expect(await cloud.ssh(copies[B], 'cat /root/kept')).toBe('written')
+  })
 })
