@@ -158,7 +158,7 @@ describe.each(kinds)('a store on $name', ({ open }) => {
 
   test('has numbers for numbers: large ones, counts and sums', async () => {
     const hosts = [1, 2].map((number) => ({
-      host_id: `h-${number}`, node_id: `h-${number}`, zone_revision: 0, epoch: 1, region: 'r', vcpus: 1, memory_mib: 16_000_000_000, vcpus_used: 0,
+      host_id: `h-${number}`, node_id: `h-${number}`, zone: null, zone_revision: 0, epoch: 1, region: 'r', vcpus: 1, memory_mib: 16_000_000_000, vcpus_used: 0,
       memory_mib_used: 0, heartbeat_ms: Date.UTC(2026, 0, 1), doc: '{}',
     }))
     await api.transaction('hosts', (db) => db.insertInto('hosts').values(hosts).execute())

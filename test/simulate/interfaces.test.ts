@@ -62,11 +62,13 @@ async function exchange(seed: number): Promise<Seen> {
 
 async function launch(cloud: SimulatedCloud): Promise<string> {
   const [image] = await cloud.store.read((db) => db.selectFrom('images').select('image_id').execute())
-  const result = await cloud.call('RunInstances', { ImageId: image?.image_id, InstanceType: 't3.small', MinCount: 1, MaxCount: 1 })
+  const result = await cloud.call('RunInstances', {
+    ImageId: image?.image_id, InstanceType: 't3.small', MinCount: 1, MaxCount: 1, Placement: { AvailabilityZone: 'us-east-1a' },
+  })
   return (result as { output: Reservation }).output.Instances?.[0]?.InstanceId ?? ''
 }
 
-/** In the subnet that instances are launched into. */
+/** In the zone, and the subnet, that instances are launched into. */
 async function create(cloud: SimulatedCloud): Promise<string> {
   const [primary] = await cloud.store.read((db) => db.selectFrom('interfaces').select('subnet_id').execute())
   const result = await cloud.call('CreateNetworkInterface', { SubnetId: primary?.subnet_id })

@@ -95,6 +95,8 @@ export async function createLab(): Promise<Lab> {
     await real.host(['ip', 'netns', 'add', name])
     made.push(name)
     await real.inside(name, ['ip', 'link', 'set', 'dev', 'lo', 'up'])
+    // A new namespace begins as the machine is, which may forward.
+    await real.inside(name, ['sysctl', '-qw', 'net.ipv4.ip_forward=0'])
   }
 
   await namespace(host)
