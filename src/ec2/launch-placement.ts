@@ -4,6 +4,7 @@ import { hostDoc } from '../model/host.ts'
 import { changeInstanceDoc, instanceDoc, placementWish } from '../model/instance.ts'
 import type { Place, PlacementWish } from '../model/placement.ts'
 import { zoneStates } from '../model/zone.ts'
+import { countReservedRooms } from '../scheduler/fill-zone.ts'
 import { place, type HostCapacity, type HostTenant, type Placement, type PlacementRequest } from '../scheduler/place.ts'
 import { prepared } from '../store/prepared.ts'
 import type { InstanceTable } from '../store/schema.ts'
@@ -34,6 +35,12 @@ export async function takePlaces(context: Context, request: PlaceRequest): Promi
     throw new ApiError('InsufficientInstanceCapacity', `There is no room for ${request.instanceType} on ${each.hostId} any more.`)
   }
   return placements
+}
+
+/** How many instances of a request capacity reservations have room for, in the zones that it may go to. */
+export async function countReservedPlaces(context: Context, request: PlaceRequest): Promise<number> {
+  const hosts = await loadHosts(context, request)
+  return countReservedRooms(hosts, { ...request, accountId: context.account, group: null, strategy: context.placement })
 }
 
 /**
