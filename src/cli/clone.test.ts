@@ -80,7 +80,7 @@ describe('hearth clone', () => {
     const flags = { count: '2', type: 'm5.large', key: 'my key', name: 'shop', userData: true, keepImage: true, reboot: true, region: 'us-east-1' }
     const rest = "--type m5.large --name shop --key 'my key' --region us-east-1 --user-data --reboot --keep-image --home /h"
     expect(tell(flags).split('to try again: ')[1]?.replaceAll(/\S+ clone /g, 'hearth clone ')).toBe(
-      `hearth clone i-0 --zone us-east-1b --count 2 ${rest} && hearth clone i-0 --zone us-east-1c ${rest}`)
+      `hearth clone i-0 --zone us-east-1b --count 2 ${rest}; hearth clone i-0 --zone us-east-1c ${rest}`)
   })
 })
 
@@ -136,6 +136,17 @@ describe('a launch of clones', () => {
     const { done } = await clone({ ...api, CreateTags: () => { throw new ApiError('RequestLimitExceeded', 'slower') } })
     expect(await done).toMatchObject({ failures: [], clones: [{ name: 'web-clone-a-1' }, { instanceId: 'i-2', name: 'web-clone-a-1' }] })
     expect(said).toContainEqual('i-2 could not be named web-clone-a-2, and is called web-clone-a-1: slower')
+  })
+
+  it('is waited for while the API does not answer', async () => {
+    const { done } = await clone({
+      ...api,
+      DescribeInstances: (_parameters, call) => {
+        if (call < 5) throw new Error('the API does not answer DescribeInstances')
+        return api.DescribeInstances()
+      },
+    })
+    expect(await done).toMatchObject({ failures: [], clones: [{ instanceId: 'i-1' }, { instanceId: 'i-2' }] })
   })
 
   it('does not happen where the image fails, which is not left behind', async () => {

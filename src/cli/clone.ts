@@ -194,12 +194,24 @@ async function untilRunning({ api, clock }: Ambient, clone: Started): Promise<St
   const { zone, instanceId } = clone
   try {
     return await waitFor(clock, `${instanceId} to run`, RUNNING_TIMEOUT_MS, async () => {
-      const { state, reason } = await instanceStateOf(api, instanceId)
+      const looked = await lookAt(api, instanceId)
+      if (looked === null) return false
+      const { state, reason } = looked
       if (state !== 'pending' && state !== 'running') throw new Error(`it is ${state}: ${reason ?? 'no reason is known'}`)
       return state === 'running' && clone
     }, LOOK_MS)
   } catch (error) {
     return { zone, instanceId, reason: messageOf(error) }
+  }
+}
+
+/** The state of an instance; null where the API did not answer, which says nothing about the instance. */
+async function lookAt(api: ApiClient, instanceId: string): Promise<Awaited<ReturnType<typeof instanceStateOf>> | null> {
+  try {
+    return await instanceStateOf(api, instanceId)
+  } catch (error) {
+    if (error instanceof ApiError) throw error
+    return null
   }
 }
 
@@ -241,7 +253,7 @@ export function failureOf({ source, failures, clones }: Cloned, settings: Pick<S
   const reasons = failures.map(({ zone, instanceId, reason }) => `${instanceId ?? 'no clone'} in ${zone}: ${reason}`)
   const others = clones.length > 0 ? `; ${clones.length === 1 ? 'the other one runs' : `the other ${clones.length} run`}` : ''
   const again = againWith(source, missingOf(failures, Number(flags.count)), flags).map((words) => hearthCommand(words, settings))
-  return `${reasons.join('; ')}${others}; to try again: ${again.join(' && ')}`
+  return `${reasons.join('; ')}${others}; to try again: ${again.join('; ')}`
 }
 
 /** How many clones each zone lacks of the `count` it was to get. */
