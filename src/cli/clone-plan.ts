@@ -1,3 +1,4 @@
+import { DEFAULT_ACCOUNT } from '../model/account.ts'
 import { isBurstable, instanceDoc, type InstanceDoc } from '../model/instance.ts'
 import type { InstanceTable, SubnetTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
@@ -38,10 +39,14 @@ export interface ZoneLaunch {
   parameters: Record<string, string>
 }
 
-/** Reads what is needed of an instance that is there and not terminated. */
+/** Reads what is needed of an instance. @throws Error for one that is terminated, or another account's. */
 export function loadSource(store: Store, instanceId: string): Promise<CloneSource> {
   return store.read(async (db) => {
     const instance = await db.selectFrom('instances').selectAll().where('instance_id', '=', instanceId).executeTakeFirst()
+    // The command calls the API as the home's own account, which does not see those of others.
+    if (instance && instance.account_id !== DEFAULT_ACCOUNT) {
+      throw new Error(`${instanceId} is of account ${instance.account_id}; hearth clone clones those of the home's own, ${DEFAULT_ACCOUNT}`)
+    }
     if (!instance || instance.vpc_id === null) throw new Error(`${instanceId} has no network any more, and cannot be cloned`)
     const primary = await db
       .selectFrom('interfaces').select(['interface_id', 'public_ip']).where('instance_id', '=', instanceId).where('device_index', '=', 0)
@@ -110,6 +115,7 @@ function parametersOf(source: CloneSource, order: CloneOrder, { subnetId, names 
   return {
     InstanceType: order.type ?? instance.instance_type, MinCount: String(order.count), MaxCount: String(order.count),
     ...(keyName === null ? {} : { KeyName: keyName }),
+    ...(instance.tenancy === 'default' ? {} : { 'Placement.Tenancy': instance.tenancy }),
     'NetworkInterface.1.DeviceIndex': '0', 'NetworkInterface.1.SubnetId': subnetId,
     ...numbered('NetworkInterface.1.SecurityGroupId', groupIds),
     // A stopped one has given up its address: what the subnet gives decides.
@@ -131,6 +137,7 @@ function optionsOf({ metadataOptions: metadata, shutdownBehavior, options }: Ins
     InstanceInitiatedShutdownBehavior: shutdownBehavior,
     ...(options.monitoring === 'enabled' ? { 'Monitoring.Enabled': 'true' } : {}),
     ...(sameType !== null && isBurstable(sameType) && options.cpuCredits ? { 'CreditSpecification.CpuCredits': options.cpuCredits } : {}),
+    ...(sameType !== null && options.ebsOptimized ? { EbsOptimized: 'true' } : {}),
     ...(sameType !== null && options.cpu
       ? { 'CpuOptions.CoreCount': String(options.cpu.coreCount), 'CpuOptions.ThreadsPerCore': String(options.cpu.threadsPerCore) } : {}),
   }
@@ -140,7 +147,21 @@ function numbered(name: string, values: readonly string[], end = ''): Record<str
   return Object.fromEntries(values.map((value, index) => [`${name}.${index + 1}${end}`, value]))
 }
 
-/** How to clone into some of the zones again, as a shell takes it. */
-export function againIn(instanceId: string, zones: readonly string[]): string {
-  return `clone ${shellWord(instanceId)} --zone ${zones.join(',')}`
+/** What of an order its repetition says again, besides zones and counts. */
+interface Again extends Omit<CloneOrder, 'zone' | 'count'> {
+  reboot?: boolean | undefined
+  keepImage?: boolean | undefined
+  region?: string | undefined
+}
+
+/** The commands that make what zones lack of an order, as a shell takes them: one for each number of clones. */
+export function againWith(instanceId: string, missing: ReadonlyMap<string, number>, order: Again): string[] {
+  const { type, name, key, userData, reboot, keepImage, region } = order
+  const values = Object.entries({ type, name, key, region }).flatMap(([flag, value]) => (value === undefined ? [] : [`--${flag}`, shellWord(value)]))
+  const switches = Object.entries({ 'user-data': userData, reboot, 'keep-image': keepImage }).flatMap(([flag, isOn]) => (isOn ? [`--${flag}`] : []))
+  return [...new Set(missing.values())].map((count) => {
+    const zones = [...missing].flatMap(([zone, each]) => (each === count ? [zone] : []))
+    const number = count === 1 ? [] : ['--count', String(count)]
+    return ['clone', shellWord(instanceId), '--zone', zones.join(','), ...number, ...values, ...switches].join(' ')
+  })
 }

@@ -1,8 +1,14 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { insertInstance, insertInterface, openTestStore, REGION, ZONES, type TestStore } from '../../test/support/rows.ts'
+import {
+  insertImage, insertInstance, insertInterface, NOW_MS, openTestStore, OTHER_ACCOUNT, REGION, ZONES, type TestStore,
+} from '../../test/support/rows.ts'
 import { insertTags } from '../ec2/tags.ts'
-import { failureOf, formatClones } from './clone.ts'
+import { ApiError } from '../core/errors.ts'
+import { seededRandom } from '../core/random.ts'
+import type { ApiClient } from './api-client.ts'
+import { cloneInstance, failureOf, formatClones } from './clone.ts'
 import { loadSource, planClones, type CloneOrder, type CloneSource } from './clone-plan.ts'
+import { listInstances } from './instances.ts'
 
 let test: TestStore
 let source: CloneSource
@@ -67,8 +73,100 @@ describe('hearth clone', () => {
       'ZONE        INSTANCE  NAME         PRIVATE   PUBLIC', 'us-east-1a  i-1       web-clone-a  10.0.0.1  -',
     ])
     const failures = [{ zone: 'us-east-1b', instanceId: null, reason: 'no room' }, { zone: 'us-east-1c', instanceId: 'i-2', reason: 'it is stopped' }]
-    const sentence = failureOf({ source: 'i-0', imageId: 'ami-1', isImageKept: false, clones: [clone], failures }, { home: '/h' })
-    expect(sentence).toMatch(
+    const tell = (flags: object) => failureOf(
+      { source: 'i-0', imageId: 'ami-1', isImageKept: false, clones: [clone], failures }, { home: '/h' }, { zone: 'a,b,c', count: '1', ...flags })
+    expect(tell({})).toMatch(
       /^no clone in us-east-1b: no room; i-2 in us-east-1c: it is stopped; the other one runs; to try again: \S+ clone i-0 --zone us-east-1b,us-east-1c --home \/h$/)
+    const flags = { count: '2', type: 'm5.large', key: 'my key', name: 'shop', userData: true, keepImage: true, reboot: true, region: 'us-east-1' }
+    const rest = "--type m5.large --name shop --key 'my key' --region us-east-1 --user-data --reboot --keep-image --home /h"
+    expect(tell(flags).split('to try again: ')[1]?.replaceAll(/\S+ clone /g, 'hearth clone ')).toBe(
+      `hearth clone i-0 --zone us-east-1b --count 2 ${rest}; hearth clone i-0 --zone us-east-1c ${rest}`)
+  })
+})
+
+describe('a launch of clones', () => {
+  const said: string[] = []
+  /** Calls the API that answers so, and the RunInstances that it was asked for. */
+  async function clone(answers: Partial<Record<string, (parameters: Record<string, string>, call: number) => string>>, flags = {}) {
+    said.length = 0
+    const asked: { action: string; parameters: Record<string, string> }[] = []
+    let nowMs = NOW_MS
+    const api: ApiClient = {
+      async call(action, parameters = {}) {
+        asked.push({ action, parameters })
+        const answer = answers[action]?.(parameters, asked.filter((each) => each.action === action).length)
+        if (answer === undefined) throw new ApiError('Unsupported', action)
+        return answer
+      },
+    }
+    const clock = { now: () => nowMs, after: () => ({ cancel() {} }), soon: () => {}, sleep: async (ms: number) => void (nowMs += ms) }
+    const terminal = { out: () => {}, say: (line: string) => void said.push(line) }
+    const ambient = { api, store: test.store, clock, random: seededRandom(1), terminal }
+    const [instance] = await listInstances(test.store)
+    if (!instance) throw new Error('the instance is gone')
+    const done = cloneInstance(ambient, { region: REGION, zones: ['a', 'b', 'c'] }, instance, { zone: 'a', count: '2', ...flags })
+    return { done, asked }
+  }
+  const bake = (state: 'available' | 'failed') => (parameters: Record<string, string>) => {
+    void test.run((context) => insertImage(context, { account_id: context.account, name: parameters.Name ?? '', image_id: 'ami-1', state }))
+    return '<imageId>ami-1</imageId>'
+  }
+  const api = {
+    CreateImage: bake('available'),
+    RunInstances: () => '<instanceId>i-1</instanceId><instanceId>i-2</instanceId>',
+    CreateTags: () => '',
+    DescribeInstances: () => '<instanceState><name>running</name></instanceState>',
+    DeregisterImage: () => '<return>true</return>',
+  }
+
+  it('is asked for again, by the same token, where no answer comes', async () => {
+    const { done, asked } = await clone({
+      ...api,
+      RunInstances: (_parameters, call) => {
+        if (call === 1) throw new Error('the API does not answer RunInstances')
+        return api.RunInstances()
+      },
+    })
+    expect(await done).toMatchObject({ failures: [], clones: [{ instanceId: 'i-1' }, { instanceId: 'i-2' }] })
+    const tokens = asked.flatMap(({ action, parameters }) => (action === 'RunInstances' ? [parameters.ClientToken] : []))
+    expect(tokens).toEqual([expect.stringMatching(/^clone-[0-9a-f]{32}$/), tokens[0]])
+  })
+
+  it('is there though one of the clones could not be named', async () => {
+    const { done } = await clone({ ...api, CreateTags: () => { throw new ApiError('RequestLimitExceeded', 'slower') } })
+    expect(await done).toMatchObject({ failures: [], clones: [{ name: 'web-clone-a-1' }, { instanceId: 'i-2', name: 'web-clone-a-1' }] })
+    expect(said).toContainEqual('i-2 could not be named web-clone-a-2, and is called web-clone-a-1: slower')
+  })
+
+  it('is waited for while the API does not answer', async () => {
+    const { done } = await clone({
+      ...api,
+      DescribeInstances: (_parameters, call) => {
+        if (call < 5) throw new Error('the API does not answer DescribeInstances')
+        return api.DescribeInstances()
+      },
+    })
+    expect(await done).toMatchObject({ failures: [], clones: [{ instanceId: 'i-1' }, { instanceId: 'i-2' }] })
+  })
+
+  it('does not happen where the image fails, which is not left behind', async () => {
+    const { done, asked } = await clone({ ...api, CreateImage: bake('failed') }, { keepImage: true })
+    await expect(done).rejects.toThrow('ami-1 has failed')
+    expect(asked.map(({ action }) => action)).toEqual(['CreateImage', 'DeregisterImage'])
+  })
+})
+
+describe('what is cloned', () => {
+  it('has the tenancy of the instance, and its EBS optimisation where the type is the same', async () => {
+    const doc = { ...JSON.parse(source.instance.doc), options: { ebsOptimized: true } }
+    const dedicated = { ...source, instance: { ...source.instance, tenancy: 'dedicated' as const, doc: JSON.stringify(doc) } }
+    expect(plan({}, dedicated)[0]?.parameters).toMatchObject({ 'Placement.Tenancy': 'dedicated', EbsOptimized: 'true' })
+    expect(plan({ type: 'm5.large' }, dedicated)[0]?.parameters).not.toHaveProperty('EbsOptimized')
+    expect(plan({})[0]?.parameters).not.toHaveProperty('Placement.Tenancy')
+  })
+
+  it('is of the home\'s own account', async () => {
+    const { instance_id: id } = await test.run((context) => insertInstance(context), OTHER_ACCOUNT)
+    await expect(loadSource(test.store, id)).rejects.toThrow(`${id} is of account ${OTHER_ACCOUNT}; hearth clone clones those of the home's own, `)
   })
 })

@@ -1,14 +1,15 @@
 import type { Command } from 'commander'
 import { systemClock, waitFor, type Clock } from '../core/clock.ts'
-import { messageOf } from '../core/errors.ts'
+import { ApiError, messageOf } from '../core/errors.ts'
 import { systemRandom, type Random } from '../core/random.ts'
 import { zonesOf } from '../model/zone.ts'
 import type { Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
 import type { ApiClient } from './api-client.ts'
-import { againIn, loadSource, planClones, type CloneOrder, type ZoneLaunch } from './clone-plan.ts'
+import { againWith, loadSource, planClones, type CloneOrder, type ZoneLaunch } from './clone-plan.ts'
 import { hearthCommand, newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { bakeImage } from './image-bake.ts'
+import { listAmis } from './images.ts'
 import { instanceStateOf } from './instance-state.ts'
 import { findInstance, listInstances, type InstanceView } from './instances.ts'
 import { openRunningCloud } from './running-cloud.ts'
@@ -19,6 +20,7 @@ interface CloneFlags extends Omit<CloneOrder, 'count'> {
   count: string
   reboot?: boolean
   keepImage?: boolean
+  region?: string
   json?: boolean
 }
 
@@ -38,7 +40,7 @@ export interface Cloned {
   imageId: string
   isImageKept: boolean
   clones: CloneView[]
-  /** Zones, or single clones in them, that did not come up, and why. */
+  /** Single clones that did not come up, or all of a zone, and why. */
   failures: { zone: string; instanceId: string | null; reason: string }[]
 }
 
@@ -53,6 +55,9 @@ interface Ambient {
 /** Emulated guests take minutes. */
 const RUNNING_TIMEOUT_MS = 15 * 60 * 1000
 const LOOK_MS = 200
+/** How often a launch is asked for where the API does not answer: it may be restarting. */
+const LAUNCH_ATTEMPTS = 3
+const ATTEMPT_PAUSE_MS = 1000
 
 /** `hearth clone`: CreateImage of an instance that runs on, and launches of that in several zones. */
 export function addClone(program: Command, terminal: Terminal): void {
@@ -79,7 +84,7 @@ export function addClone(program: Command, terminal: Terminal): void {
     })
     if (flags.json) terminal.out(JSON.stringify(cloned, null, 2))
     else if (cloned.clones.length > 0) terminal.out(formatClones(cloned.clones))
-    if (cloned.failures.length > 0) throw new Error(failureOf(cloned, settings))
+    if (cloned.failures.length > 0) throw new Error(failureOf(cloned, settings, flags))
   })
 }
 
@@ -95,13 +100,11 @@ export async function cloneInstance(
   instance: InstanceView,
   flags: CloneFlags,
 ): Promise<Cloned> {
-  const { api, store, clock, random, terminal } = ambient
+  const { store, clock, terminal } = ambient
   const id = instance.instanceId
   const launches = planClones(
     await loadSource(store, id), { ...flags, count: Number(flags.count) }, { region: settings.region, zones: zonesOf(settings) })
-  const { imageId } = await bakeImage({ api, store, clock, say: terminal.say }, instance, {
-    name: `clone-of-${id}-${random.bytes(4).toString('hex')}`, description: `For clones of ${id}`, ...(flags.reboot ? { reboot: true } : {}),
-  })
+  const imageId = await bakeFor(ambient, instance, flags)
   const cloned: Cloned = { source: id, imageId, isImageKept: flags.keepImage === true, clones: [], failures: [] }
   try {
     const results = await Promise.all(launches.map((launch) => launchIn(ambient, imageId, launch)))
@@ -110,7 +113,7 @@ export async function cloneInstance(
     cloned.failures.push(...results.flatMap((result) => result.failures), ...came.flatMap((each) => ('reason' in each ? each : [])))
     cloned.clones.push(...await withAddresses(store, came.flatMap((each) => ('reason' in each ? [] : each))))
   } finally {
-    if (!cloned.isImageKept) await removeImage(ambient, cloned)
+    if (!cloned.isImageKept) cloned.isImageKept = !(await removeImage(ambient, imageId))
   }
   return cloned
 }
@@ -118,23 +121,72 @@ export async function cloneInstance(
 type Failure = Cloned['failures'][number]
 type Started = Pick<CloneView, 'zone' | 'instanceId' | 'name'>
 
+/** The image that clones are launched from. One that does not become available is not left behind. */
+async function bakeFor({ api, store, clock, random, terminal }: Ambient, instance: InstanceView, { reboot }: CloneFlags): Promise<string> {
+  const id = instance.instanceId
+  const name = `clone-of-${id}-${random.bytes(4).toString('hex')}`
+  try {
+    const { imageId } = await bakeImage({ api, store, clock, say: terminal.say }, instance, {
+      name, description: `For clones of ${id}`, ...(reboot ? { reboot } : {}),
+    })
+    return imageId
+  } catch (error) {
+    // By its name: an answer that was lost told no id.
+    for (const ami of await listAmis(store)) {
+      if (ami.name === name) await removeImage({ api, terminal }, ami.imageId)
+    }
+    throw error
+  }
+}
+
 /** Launches the clones of one zone; they are all there, or none is. */
 async function launchIn(
-  { api, terminal }: Ambient,
+  ambient: Ambient,
   imageId: string,
   { zone, names, parameters }: ZoneLaunch,
 ): Promise<{ clones: Started[]; failures: Failure[] }> {
+  let clones: Started[]
   try {
-    const ids = textsOf(await api.call('RunInstances', { ImageId: imageId, ...parameters }), 'instanceId')
-    const clones = ids.map((instanceId, index) => ({ zone, instanceId, name: names[index] ?? '' }))
-    // All of one call get the same tags.
-    for (const { instanceId, name } of clones.slice(1)) {
-      await api.call('CreateTags', { 'ResourceId.1': instanceId, 'Tag.1.Key': 'Name', 'Tag.1.Value': name })
-    }
-    terminal.say(`launched ${clones.map((clone) => `${clone.instanceId} (${clone.name})`).join(', ')} in ${zone}`)
-    return { clones, failures: [] }
+    const ids = textsOf(await runInstances(ambient, { ImageId: imageId, ...parameters }), 'instanceId')
+    clones = ids.map((instanceId, index) => ({ zone, instanceId, name: names[index] ?? '' }))
   } catch (error) {
     return { clones: [], failures: [{ zone, instanceId: null, reason: messageOf(error) }] }
+  }
+  await nameApart(ambient, clones)
+  ambient.terminal.say(`launched ${clones.map((clone) => `${clone.instanceId} (${clone.name})`).join(', ')} in ${zone}`)
+  return { clones, failures: [] }
+}
+
+/**
+ * RunInstances, asked again where no answer came: it may have launched them, and answers those then, which the token sees to.
+ *
+ * @throws ApiError, or Error where the API never answered.
+ */
+async function runInstances({ api, clock, random }: Ambient, parameters: Record<string, string>): Promise<string> {
+  const ClientToken = `clone-${random.bytes(16).toString('hex')}`
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await api.call('RunInstances', { ...parameters, ClientToken })
+    } catch (error) {
+      if (error instanceof ApiError) throw error
+      if (attempt === LAUNCH_ATTEMPTS) {
+        throw new Error(`${messageOf(error)}; whether it launched them is not known: see hearth status`, { cause: error })
+      }
+      await clock.sleep(ATTEMPT_PAUSE_MS)
+    }
+  }
+}
+
+/** All of one call have the name of the first; without one of its own a clone is there all the same. */
+async function nameApart({ api, terminal }: Ambient, clones: Started[]): Promise<void> {
+  const [first, ...others] = clones
+  for (const clone of others) {
+    try {
+      await api.call('CreateTags', { 'ResourceId.1': clone.instanceId, 'Tag.1.Key': 'Name', 'Tag.1.Value': clone.name })
+    } catch (error) {
+      terminal.say(`${clone.instanceId} could not be named ${clone.name}, and is called ${first?.name}: ${messageOf(error)}`)
+      clone.name = first?.name ?? ''
+    }
   }
 }
 
@@ -142,12 +194,24 @@ async function untilRunning({ api, clock }: Ambient, clone: Started): Promise<St
   const { zone, instanceId } = clone
   try {
     return await waitFor(clock, `${instanceId} to run`, RUNNING_TIMEOUT_MS, async () => {
-      const { state, reason } = await instanceStateOf(api, instanceId)
+      const looked = await lookAt(api, instanceId)
+      if (looked === null) return false
+      const { state, reason } = looked
       if (state !== 'pending' && state !== 'running') throw new Error(`it is ${state}: ${reason ?? 'no reason is known'}`)
       return state === 'running' && clone
     }, LOOK_MS)
   } catch (error) {
     return { zone, instanceId, reason: messageOf(error) }
+  }
+}
+
+/** The state of an instance; null where the API did not answer, which says nothing about the instance. */
+async function lookAt(api: ApiClient, instanceId: string): Promise<Awaited<ReturnType<typeof instanceStateOf>> | null> {
+  try {
+    return await instanceStateOf(api, instanceId)
+  } catch (error) {
+    if (error instanceof ApiError) throw error
+    return null
   }
 }
 
@@ -159,15 +223,20 @@ async function withAddresses(store: Store, clones: readonly Started[]): Promise<
   })
 }
 
-/** The clones' disks stand on what is under the image, which stays for as long as they do; the image itself has done its work. */
-async function removeImage({ api, terminal }: Ambient, cloned: Cloned): Promise<void> {
+/**
+ * Removes an image; the clones' disks stand on what is under it, which stays for as long as they do.
+ *
+ * @returns whether it is gone.
+ */
+async function removeImage({ api, terminal }: Pick<Ambient, 'api' | 'terminal'>, imageId: string): Promise<boolean> {
   try {
-    const answer = await api.call('DeregisterImage', { ImageId: cloned.imageId, DeleteAssociatedSnapshots: 'true' })
+    const answer = await api.call('DeregisterImage', { ImageId: imageId, DeleteAssociatedSnapshots: 'true' })
     const kept = textsOf(answer, 'returnCode').filter((code) => code !== 'success')
-    if (kept.length > 0) terminal.say(`of ${cloned.imageId} not all snapshots could be deleted (${kept.join(', ')})`)
+    if (kept.length > 0) terminal.say(`of ${imageId} not all snapshots could be deleted (${kept.join(', ')})`)
+    return true
   } catch (error) {
-    cloned.isImageKept = true
-    terminal.say(`${cloned.imageId} is still there: ${messageOf(error)}`)
+    terminal.say(`${imageId} is still there: ${messageOf(error)}`)
+    return false
   }
 }
 
@@ -179,10 +248,17 @@ export function formatClones(clones: readonly CloneView[]): string {
   ])
 }
 
-/** One sentence for what did not come up, which the command fails with. */
-export function failureOf({ source, failures, clones }: Cloned, settings: Pick<Settings, 'home'>): string {
-  const zones = [...new Set(failures.map((each) => each.zone))]
+/** One sentence for what did not come up, which the command fails with, and what makes just that. */
+export function failureOf({ source, failures, clones }: Cloned, settings: Pick<Settings, 'home'>, flags: CloneFlags): string {
   const reasons = failures.map(({ zone, instanceId, reason }) => `${instanceId ?? 'no clone'} in ${zone}: ${reason}`)
   const others = clones.length > 0 ? `; ${clones.length === 1 ? 'the other one runs' : `the other ${clones.length} run`}` : ''
-  return `${reasons.join('; ')}${others}; to try again: ${hearthCommand(againIn(source, zones), settings)}`
+  const again = againWith(source, missingOf(failures, Number(flags.count)), flags).map((words) => hearthCommand(words, settings))
+  return `${reasons.join('; ')}${others}; to try again: ${again.join('; ')}`
+}
+
+/** How many clones each zone lacks of the `count` it was to get. */
+function missingOf(failures: readonly Failure[], count: number): Map<string, number> {
+  const missing = new Map<string, number>()
+  for (const { zone, instanceId } of failures) missing.set(zone, (missing.get(zone) ?? 0) + (instanceId === null ? count : 1))
+  return missing
 }

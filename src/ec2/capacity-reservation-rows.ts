@@ -96,14 +96,19 @@ export async function loadReservationsToWire(context: Context, rows: readonly Ca
   }))
 }
 
-/** The wire form of one, as it is now. */
+/** The wire form of one that is there, as it is now. */
 export async function loadReservationToWire(context: Context, id: string): Promise<CapacityReservation> {
-  const row = await context.db
-    .selectFrom('capacity_reservations').selectAll().where('account_id', '=', context.account)
-    .where('capacity_reservation_id', '=', id).executeTakeFirstOrThrow()
-  const [wire] = await loadReservationsToWire(context, [row])
-  if (!wire) throw new Error(`${id}: its wire form is missing`)
+  const wire = await findReservationToWire(context, id)
+  if (!wire) throw new Error(`${id} is not there`)
   return wire
+}
+
+/** The wire form of one, as it is now; undefined where it has been forgotten. */
+export async function findReservationToWire(context: Context, id: string): Promise<CapacityReservation | undefined> {
+  const rows = await context.db
+    .selectFrom('capacity_reservations').selectAll().where('account_id', '=', context.account)
+    .where('capacity_reservation_id', '=', id).execute()
+  return (await loadReservationsToWire(context, rows))[0]
 }
 
 /** Forgets the account's reservations that ended too long ago to be shown. */

@@ -34,11 +34,11 @@ export async function createCapacityReservation(
   await forgetEndedReservations(context)
   const tags = parseTagSpecifications(input.TagSpecifications, ['capacity-reservation']).get('capacity-reservation') ?? []
   const id = newId(context.random, 'cr')
-  const request = checkRequest(context, input)
+  // First: by now the date that it was to end at may be over.
   const earlier = await claimToken(context, 'CreateCapacityReservation', input, id)
   if (earlier === undefined) {
     const row: CapacityReservationTable = {
-      ...request, capacity_reservation_id: id, account_id: context.account, state: 'active', created_ms: context.nowMs,
+      ...checkRequest(context, input), capacity_reservation_id: id, account_id: context.account, state: 'active', created_ms: context.nowMs,
     }
     await insertRow(context.db, 'capacity_reservations', { ...row })
     await addRoom(context, row, row.total)

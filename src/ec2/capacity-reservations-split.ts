@@ -9,7 +9,7 @@ import { endReservation, handOverInstances, handOverSlots } from '../model/capac
 import { instanceDoc, placementWish } from '../model/instance.ts'
 import { insertRow } from '../store/prepared.ts'
 import type { CapacityReservationTable, InstanceTable } from '../store/schema.ts'
-import { forgetEndedReservations, loadReservationToWire, requireActiveReservation, usedOf } from './capacity-reservation-rows.ts'
+import { findReservationToWire, forgetEndedReservations, loadReservationToWire, requireActiveReservation, usedOf } from './capacity-reservation-rows.ts'
 import { checkCount } from './capacity-reservations-create.ts'
 import { change } from './capacity-reservations-modify.ts'
 import { claimToken } from './client-token.ts'
@@ -44,7 +44,8 @@ export async function createCapacityReservationBySplitting(
     await wakeReservation(db, row)
   }
   return {
-    SourceCapacityReservation: await loadReservationToWire(context, input.SourceCapacityReservationId ?? ''),
+    // When the call is repeated, the source may have been forgotten.
+    SourceCapacityReservation: await findReservationToWire(context, input.SourceCapacityReservationId ?? ''),
     DestinationCapacityReservation: await loadReservationToWire(context, earlier ?? id), InstanceCount: count,
   }
 }
@@ -75,7 +76,8 @@ export async function moveCapacityReservationInstances(
     else await change(context, source, { total: source.total - count })
   }
   return {
-    SourceCapacityReservation: await loadReservationToWire(context, sourceId),
+    // When the call is repeated, an emptied source may have been forgotten.
+    SourceCapacityReservation: await findReservationToWire(context, sourceId),
     DestinationCapacityReservation: await loadReservationToWire(context, destinationId), InstanceCount: count,
   }
 }

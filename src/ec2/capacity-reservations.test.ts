@@ -79,6 +79,13 @@ describe('createCapacityReservation', () => {
     expect(await list()).toHaveLength(1)
   })
 
+  it('is the same again even when its end is over by then', async () => {
+    const input = { ClientToken: 'once', EndDate: new Date(NOW_MS + HOUR_MS) }
+    const { CapacityReservationId: id } = await create(input)
+    lab.pass(HOUR_MS + 1)
+    expect(await create(input)).toMatchObject({ CapacityReservationId: id, State: 'expired' })
+  })
+
   it('refuses what is wrong with it, in the words of EC2 where they are known', async () => {
     expect(await refusal({ InstanceCount: 1001 })).toBe(
       'InvalidParameterValue: 1001 is an invalid value for InstanceCount. InstanceCount must be between 1 and 1000.')
@@ -314,6 +321,30 @@ describe('capacity that changes its reservation', () => {
     await lab.terminate(instance)
     await lab.call(moveCapacityReservationInstances, move(1))
     expect([await counts(from), await counts(to)]).toEqual(['cancelled 0/0', 'active 4/4'])
+  })
+})
+
+describe('a change of capacity that is asked for again', () => {
+  it('is answered without its source when that has been forgotten', async () => {
+    const [source, destination] = [await create(), await create()]
+    const move = {
+      SourceCapacityReservationId: source.CapacityReservationId, DestinationCapacityReservationId: destination.CapacityReservationId,
+      InstanceCount: 2, ClientToken: 'move',
+    }
+    await lab.call(moveCapacityReservationInstances, move)
+    const split = { SourceCapacityReservationId: destination.CapacityReservationId, InstanceCount: 1, ClientToken: 'split' }
+    const { DestinationCapacityReservation: part } = await lab.call(createCapacityReservationBySplitting, split)
+    lab.pass(2 * HOUR_MS)
+    await create()
+    expect(await lab.call(moveCapacityReservationInstances, move)).toMatchObject({
+      SourceCapacityReservation: undefined, DestinationCapacityReservation: { CapacityReservationId: destination.CapacityReservationId },
+    })
+    await lab.call(cancelCapacityReservation, { CapacityReservationId: destination.CapacityReservationId })
+    lab.pass(2 * HOUR_MS)
+    await create()
+    expect(await lab.call(createCapacityReservationBySplitting, split)).toMatchObject({
+      SourceCapacityReservation: undefined, DestinationCapacityReservation: { CapacityReservationId: part?.CapacityReservationId },
+    })
   })
 })
 

@@ -96,7 +96,8 @@ function checkTarget(asked: TargetCapacitySpecificationRequest): FleetRequest['t
   const defaultType = checkEnum(
     'DefaultTargetCapacityType', asked.DefaultTargetCapacityType, ['spot', 'on-demand', 'capacity-block', 'reserved-capacity'])
   const unitType = checkEnum('TargetCapacityUnitType', asked.TargetCapacityUnitType, ['vcpu', 'memory-mib', 'units'])
-  const { TotalTargetCapacity: total = 0, OnDemandTargetCapacity: onDemand = 0, SpotTargetCapacity: spot = 0 } = asked
+  if (asked.TotalTargetCapacity === undefined) throw missingParameter('TargetCapacitySpecification.TotalTargetCapacity')
+  const { TotalTargetCapacity: total, OnDemandTargetCapacity: onDemand = 0, SpotTargetCapacity: spot = 0 } = asked
   for (const [name, value] of Object.entries({ TotalTargetCapacity: total, OnDemandTargetCapacity: onDemand, SpotTargetCapacity: spot })) {
     // As instances, or as virtual processors or MiB of very many of them.
     const most = unitType === undefined || unitType === 'units' ? MAX_TARGET : Number.MAX_SAFE_INTEGER

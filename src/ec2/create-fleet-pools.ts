@@ -177,14 +177,14 @@ function poolInput(
   const input = mergeTemplate(typed, {
     MinCount: 1, MaxCount: 1, InstanceType: override.InstanceType, ImageId: override.ImageId, KeyName: override.KeyName,
     BlockDeviceMappings: override.BlockDeviceMappings, MetadataOptions: override.MetadataOptions,
-    Placement: { ...placementBeside(data.Placement, placement), ...placement }, TagSpecifications: tags,
+    Placement: { ...placementBeside(data.Placement, placement, override.SubnetId), ...placement }, TagSpecifications: tags,
   })
   return override.SubnetId ? inSubnet(input, override.SubnetId) : input
 }
 
-/** What stays of a template's placement beside an override's: a zone named one way replaces one named the other way. */
-function placementBeside(theirs: Placement = {}, own: Placement): Placement {
-  if (!own.AvailabilityZone && !own.AvailabilityZoneId) return theirs
+/** What stays of a template's placement beside an override's: its zone does not where that says one, in either way, or a subnet. */
+function placementBeside(theirs: Placement = {}, own: Placement, subnetId: string | undefined): Placement {
+  if (!own.AvailabilityZone && !own.AvailabilityZoneId && !subnetId) return theirs
   const { AvailabilityZone: _zone, AvailabilityZoneId: _zoneId, ...rest } = theirs
   return rest
 }

@@ -10,11 +10,13 @@ import { fulfil, type FleetMeans, type FleetOutcome } from './create-fleet-fulfi
 import { checkFleet, shownOptions, type FleetRequest } from './create-fleet-input.ts'
 import { poolsOf, tiersOf, type Pool } from './create-fleet-pools.ts'
 import { forgetDeletedFleets } from './fleets.ts'
-import { launchInstances, templateTags } from './run-instances.ts'
+import { countReserved, launchInstances, templateTags } from './run-instances.ts'
 import { insertTags, parseTagSpecifications } from './tags.ts'
 
 /** As many instances as one launch may be for. */
 const MOST_AT_ONCE = 1000
+/** What a launch of too many for the subnet, or for the region's public addresses, is refused with, as a whole. */
+const OF_ADDRESSES: ReadonlySet<string> = new Set(['InsufficientFreeAddressesInSubnet', 'InsufficientAddressCapacity'])
 
 /**
  * CreateFleet, of type `instant` and on demand: launches from the cheapest pool on, or by priority, what there is room for, and
@@ -115,8 +117,8 @@ async function launchFrom(context: Context, fleetId: string, pool: Pool, count: 
     const error = await attempt(context.db, () =>
       launchInstances(context, { ...pool.input, MinCount: 1, MaxCount: wanted }, { reservationId, tags }))
     if (!(error instanceof ApiError)) ids.push(...await idsOf(context, reservationId))
-    // A subnet has no addresses for all of them: perhaps for half.
-    else if (error.code === 'InsufficientFreeAddressesInSubnet' && wanted > 1) most = Math.floor(wanted / 2)
+    // There are no addresses for all of them: perhaps for half.
+    else if (OF_ADDRESSES.has(error.code) && wanted > 1) most = Math.floor(wanted / 2)
     else return { ids, error }
   }
   return { ids, error: null }
@@ -128,15 +130,11 @@ async function idsOf({ db }: Context, reservationId: string): Promise<string[]> 
   return rows.map((row) => row.instance_id)
 }
 
-/** Instances that the account's open capacity reservations for a pool's type and zone have room for. */
-async function reservedFor({ db, account }: Context, { typeName, zone }: Pool): Promise<number> {
-  const rows = await db
-    .selectFrom('capacity_reservations as reservation')
-    .innerJoin('capacity_reservation_hosts as host', 'host.capacity_reservation_id', 'reservation.capacity_reservation_id')
-    .select(['host.reserved', 'host.used'])
-    .where('reservation.account_id', '=', account).where('reservation.zone', '=', zone ?? '').where('instance_type', '=', typeName)
-    .where('reservation.state', '=', 'active').where('match_criteria', '=', 'open').execute()
-  return rows.reduce((sum, { reserved, used }) => sum + Math.max(0, reserved - used), 0)
+/** Instances of a pool that the account's capacity reservations have room for; of one that cannot be launched none. */
+async function reservedFor(context: Context, pool: Pool): Promise<number> {
+  if (pool.problem) return 0
+  const found = await attempt(context.db, () => countReserved(context, { ...pool.input, MinCount: 1, MaxCount: 1 }))
+  return found instanceof ApiError ? 0 : found
 }
 
 async function instancesToWire({ db }: Context, { launched }: FleetOutcome): Promise<CreateFleetInstance[]> {

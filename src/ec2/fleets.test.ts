@@ -1,7 +1,9 @@
 import type { CreateFleetRequest } from '@aws-sdk/client-ec2'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { HOST_ID, insertImage, NOW_MS, openTestStore, REGION, type TestStore } from '../../test/support/rows.ts'
+import { defaultNetwork, failZone, hostOf, insertImage, NOW_MS, openTestStore, REGION, type TestStore } from '../../test/support/rows.ts'
+import { parseCidr } from '../core/cidr.ts'
 import { FLEET_TRANSITIONS, moveFleet, type FleetState } from '../model/fleet.ts'
+import type { CapacityReservationTable } from '../store/schema.ts'
 import { createFleet } from './create-fleet.ts'
 import { deleteFleets, describeFleets } from './fleets.ts'
 import { createLaunchTemplate } from './launch-templates.ts'
@@ -70,27 +72,72 @@ describe('a fleet\'s states', () => {
 })
 
 describe('a fleet with capacity reservations first', () => {
-  it('launches from what has room in them before it goes by price', async () => {
-    await store.run(async ({ db, account }) => {
-      await db
-        .insertInto('capacity_reservations')
-        .values({
-          capacity_reservation_id: 'cr-00000000000000001', account_id: account, zone: `${REGION}b`, instance_type: 't3.large', state: 'active', total: 2,
-          match_criteria: 'open', end_ms: null, created_ms: NOW_MS, doc: JSON.stringify({ tenancy: 'default' }),
-        })
-        .execute()
-      await db
-        .insertInto('capacity_reservation_hosts')
-        .values({ capacity_reservation_id: 'cr-00000000000000001', host_id: HOST_ID, reserved: 2, used: 1 }).execute()
-    })
+  /** A reservation of t3.large in us-east-1b for one more instance. */
+  const reserve = (change: Partial<CapacityReservationTable> = {}) => store.run(async ({ db, account }) => {
+    await db
+      .insertInto('capacity_reservations')
+      .values({
+        capacity_reservation_id: 'cr-00000000000000001', account_id: account, zone: `${REGION}b`, instance_type: 't3.large', state: 'active', total: 2,
+        match_criteria: 'open', end_ms: null, created_ms: NOW_MS, doc: JSON.stringify({ tenancy: 'default' }),
+        ...change,
+      })
+      .execute()
+    await db
+      .insertInto('capacity_reservation_hosts')
+      .values({ capacity_reservation_id: 'cr-00000000000000001', host_id: hostOf(`${REGION}b`), reserved: 2, used: 1 }).execute()
+  })
+  const first = { OnDemandOptions: { CapacityReservationOptions: { UsageStrategy: 'use-capacity-reservations-first' as const } } }
+  const launched = async (change: Partial<CreateFleetRequest>, placement = {}) => {
     const [config] = request.LaunchTemplateConfigs ?? []
-    const pools = { LaunchTemplateConfigs: [{ ...config, Overrides: [
-      { InstanceType: 't3.micro' as const, AvailabilityZone: `${REGION}a` }, { InstanceType: 't3.large' as const, AvailabilityZone: `${REGION}b` },
-    ] }] }
-    const launched = async (change: Partial<CreateFleetRequest>) =>
-      (await create({ ...pools, ...change })).Instances?.map((each) => [each.InstanceType, each.InstanceIds?.length])
+    const Overrides = [
+      { InstanceType: 't3.micro' as const, AvailabilityZone: `${REGION}a` },
+      { InstanceType: 't3.large' as const, AvailabilityZone: `${REGION}b`, Placement: placement },
+    ]
+    const { Instances } = await create({ LaunchTemplateConfigs: [{ ...config, Overrides }], ...change })
+    return Instances?.map((each) => [each.InstanceType, each.InstanceIds?.length])
+  }
+
+  it('launches from what has room in them before it goes by price', async () => {
+    await reserve()
     expect(await launched({})).toEqual([['t3.micro', 2]])
-    const first = { OnDemandOptions: { CapacityReservationOptions: { UsageStrategy: 'use-capacity-reservations-first' as const } } }
     expect(await launched(first)).toEqual([['t3.large', 1], ['t3.micro', 1]])
+  })
+
+  it('goes by price where nothing can go into them: their time is over, their zone has failed, or they are of another tenancy', async () => {
+    await reserve({ end_ms: NOW_MS - 1 })
+    expect(await launched(first)).toEqual([['t3.micro', 2]])
+    await store.run(({ db }) => db.updateTable('capacity_reservations').set({ end_ms: null }).execute())
+    expect(await launched(first, { Tenancy: 'dedicated' })).toEqual([['t3.micro', 2]])
+    await store.run(({ db }) => failZone(db, `${REGION}b`))
+    expect(await launched(first)).toEqual([['t3.micro', 2]])
+  })
+})
+
+describe('a fleet', () => {
+  it('launches as many as there are public addresses for', async () => {
+    const publicPool = parseCidr('198.18.0.0/29') ?? { base: 0, prefix: 29 }
+    const target = { TotalTargetCapacity: 20, DefaultTargetCapacityType: 'on-demand' as const }
+    const { Instances = [], Errors } = await store.run((context) =>
+      createFleet({ ...context, publicPool }, { ...request, TargetCapacitySpecification: target }))
+    expect(Instances.flatMap((each) => each.InstanceIds ?? []).length).toBeGreaterThan(3)
+    expect(Errors?.[0]?.ErrorCode).toBe('InsufficientAddressCapacity')
+  })
+
+  it('must say how much it is to be', async () => {
+    await expect(create({ TargetCapacitySpecification: { TotalTargetCapacity: undefined, DefaultTargetCapacityType: 'on-demand' } }))
+      .rejects.toMatchObject({ code: 'MissingParameter' })
+  })
+
+  it('is in the subnet of an override, whatever zone its template names', async () => {
+    const [template, subnet] = await store.run(async (context) => [
+      await createLaunchTemplate(context, { LaunchTemplateName: 'in-zone-a', LaunchTemplateData: {
+        ImageId: (await insertImage(context, { name: 'another' })).image_id, InstanceType: 't3.micro', Placement: { AvailabilityZone: `${REGION}a` },
+      } }),
+      (await defaultNetwork(context, `${REGION}b`)).subnet.subnet_id,
+    ] as const)
+    const { Instances, Errors } = await create({ LaunchTemplateConfigs: [{
+      LaunchTemplateSpecification: { LaunchTemplateId: template.LaunchTemplate?.LaunchTemplateId, Version: '1' }, Overrides: [{ SubnetId: subnet }],
+    }] })
+    expect([Errors, Instances?.map((each) => each.AvailabilityZone)]).toEqual([[], [`${REGION}b`]])
   })
 })

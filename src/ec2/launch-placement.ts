@@ -4,6 +4,7 @@ import { hostDoc } from '../model/host.ts'
 import { changeInstanceDoc, instanceDoc, placementWish } from '../model/instance.ts'
 import type { Place, PlacementWish } from '../model/placement.ts'
 import { zoneStates } from '../model/zone.ts'
+import { countReservedRooms } from '../scheduler/fill-zone.ts'
 import { place, type HostCapacity, type HostTenant, type Placement, type PlacementRequest } from '../scheduler/place.ts'
 import { prepared } from '../store/prepared.ts'
 import type { InstanceTable } from '../store/schema.ts'
@@ -36,16 +37,23 @@ export async function takePlaces(context: Context, request: PlaceRequest): Promi
   return placements
 }
 
+/** How many instances of a request capacity reservations have room for, in the zones that it may go to. */
+export async function countReservedPlaces(context: Context, request: PlaceRequest): Promise<number> {
+  const hosts = await loadHosts(context, request)
+  return countReservedRooms(hosts, { ...request, accountId: context.account, group: null, strategy: context.placement })
+}
+
 /**
  * A place for a stopped instance: where it was, or wherever else in its zone there is room on the node that its data are on. It
- * stays in its partition; with affinity it stays on its dedicated host, and one that is on none yet stays from now on.
+ * stays in its partition; with affinity it stays on its dedicated host, and one that is on none yet stays from now on. Without,
+ * it goes back to the one it was on where it can, unless it was told since to go to one.
  *
  * @returns the columns of its row that say so.
  */
 export async function takePlaceAgain(context: Context, row: InstanceTable): Promise<Place> {
   const doc = instanceDoc(row)
   const wish = placementWish(doc)
-  const isBound = wish.affinity === 'host'
+  const isBound = wish.affinity === 'host' || wish.isHostNamed === true
   const [found] = await takePlaces(context, {
     instanceType: row.instance_type, zones: [row.zone], architecture: doc.architecture, vcpus: row.vcpus, memoryMib: row.memory_mib,
     minCount: 1, maxCount: 1, nodeId: row.node_id, preferredHostId: row.host_id, preferredDedicatedHostId: wish.dedicatedHostId,
@@ -54,13 +62,13 @@ export async function takePlaceAgain(context: Context, row: InstanceTable): Prom
     },
   })
   if (!found) throw new Error(`no place for ${row.instance_id}, and no error either`)
-  if (isBound) await changeInstanceDoc(context.db, row.instance_id, { placement: boundTo(wish, found) })
+  if (wish.tenancy === 'host') await changeInstanceDoc(context.db, row.instance_id, { placement: boundTo(wish, found) })
   return placeOf(found)
 }
 
-/** What an instance wishes for once it is there: with affinity, to stay on its dedicated host. */
+/** What an instance wishes for once it is there: to come back to its dedicated host, with affinity in any case. */
 export function boundTo(wish: PlacementWish, { dedicatedHostId }: Pick<Placement, 'dedicatedHostId'>): PlacementWish {
-  return wish.affinity === 'host' ? { ...wish, dedicatedHostId } : wish
+  return wish.tenancy === 'host' ? { ...wish, dedicatedHostId, isHostNamed: undefined } : wish
 }
 
 /** The columns of an instance that say where it is. */

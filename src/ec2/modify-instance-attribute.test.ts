@@ -6,6 +6,7 @@ import { changeInstanceDoc, changeInstanceOptions } from '../model/instance.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { describeInstanceAttribute } from './instance-attributes.ts'
 import { modifyInstanceAttribute, resetInstanceAttribute } from './modify-instance-attribute.ts'
+import { createPlacementGroup } from './placement-groups.ts'
 import { createSecurityGroup } from './security-groups.ts'
 
 let lab: AttributeLab
@@ -47,6 +48,16 @@ describe('ModifyInstanceAttribute', () => {
     expect(both.parsed.options).toMatchObject({ disableApiTermination: true, disableApiStop: true })
     expect((await modify(id, { DisableApiStop: { Value: false } })).parsed.options.disableApiStop).toBe(false)
     expect(await failure(id, { Attribute: 'disableApiStop', Value: 'perhaps' })).toMatch(/^InvalidParameterValue/)
+  })
+
+  it('keeps the placement group: a type that cannot be in it is refused', async () => {
+    const id = await insert()
+    const group = await lab.run((context) => createPlacementGroup(context, { GroupName: 'near', Strategy: 'cluster' }))
+    await lab.run(({ db }) =>
+      db.updateTable('instances').set({ instance_type: 'm5.large', placement_group_id: group.PlacementGroup?.GroupId ?? '' }).execute())
+    expect(await failure(id, { InstanceType: { Value: 't3.micro' } })).toMatch(
+      /^InvalidParameterCombination: Cluster placement groups are not supported by the 't3.micro' instance type/)
+    expect((await modify(id, { InstanceType: { Value: 'm5.xlarge' } })).instance_type).toBe('m5.xlarge')
   })
 
   it('remembers that an instance was protected against termination once', async () => {

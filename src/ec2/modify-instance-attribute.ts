@@ -17,6 +17,7 @@ import { checkAddressCount, checkInterfaceCount } from './interface-limits.ts'
 import { checkHibernationType } from './launch-hibernation.ts'
 import { setSourceDestCheck } from './network-interface-attributes.ts'
 import { checkEnum, invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
+import { checkGroup } from './requested-placement.ts'
 import { requestedUserData, sizeOf } from './run-instances-input.ts'
 import { checkEbsOptimized } from './run-instances-options.ts'
 
@@ -174,6 +175,9 @@ async function changeType({ db }: Context, row: InstanceTable, { text: name }: C
     )
   }
   if (hibernation) checkHibernationType(name)
+  const group = row.placement_group_id === null ? undefined : await db
+    .selectFrom('placement_groups').selectAll().where('group_id', '=', row.placement_group_id).executeTakeFirst()
+  if (group) checkGroup(group, row.tenancy, name)
   await resize({ db }, row, sizeOf(name, info), null)
 }
 

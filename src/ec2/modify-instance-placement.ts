@@ -1,19 +1,22 @@
 import type { ModifyInstancePlacementRequest, ModifyInstancePlacementResult } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
-import { changeInstanceDoc, instanceDoc, isBurstable, placementWish } from '../model/instance.ts'
+import { dedicatedHostDoc } from '../model/dedicated-host.ts'
+import { familyOf } from '../model/dedicated-host-types.ts'
+import { changeInstanceDoc, instanceDoc, placementWish } from '../model/instance.ts'
 import type { PlacementWish } from '../model/placement.ts'
-import type { InstanceTable, PlacementGroupTable } from '../store/schema.ts'
+import type { DedicatedHostTable, InstanceTable, PlacementGroupTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { requireLivingInstance, requireStopped } from './instance-rows.ts'
-import { checkEnum, missingParameter, unsupportedParameter } from './parameters.ts'
+import { checkEnum, invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
 import { findPlacementGroup } from './placement-group-rows.ts'
-import { checkPlacement } from './requested-placement.ts'
+import { checkPlacement, findDedicatedHost, isDedicatedVpc, requireDedicatedHost } from './requested-placement.ts'
 
 /**
  * ModifyInstancePlacement: what the next start of an instance goes by. An empty GroupName takes it out of its group.
  *
  * @throws ApiError MissingParameter; IncorrectInstanceState, since all but the affinity wants a stopped instance;
- *   InvalidTenancy; InvalidPlacementGroup.Unknown and what else a launch with such a placement is refused with.
+ *   InvalidRequest and InvalidTenancy for tenancies that it cannot have; InvalidHostConfiguration for a dedicated host that is not
+ *   for its type; InvalidPlacementGroup.Unknown and what else a launch with such a placement is refused with.
  */
 export async function modifyInstancePlacement(
   context: Context,
@@ -27,8 +30,12 @@ export async function modifyInstancePlacement(
   if (moves) requireStopped(row)
   const before = placementWish(instanceDoc(row))
   const group = await groupAfter(context, before, input)
-  const wish = changedWish(row, before, input, group)
-  await checkPlacement(context, wish, group, row.instance_type)
+  const wish = await withoutReleasedHost(context, changedWish(row, before, input, group), input)
+  if (tenancy === 'default' && row.vpc_id !== null && (await isDedicatedVpc(context, row.vpc_id))) {
+    throw new ApiError('InvalidTenancy', `The tenancy of an instance in '${row.vpc_id}' cannot be 'default': that of the VPC is 'dedicated'.`)
+  }
+  checkPlacement(wish, group, row.instance_type)
+  if (hostId) checkHost(row, await requireDedicatedHost(context, hostId))
   const isSameGroup = wish.placementGroupId === before.placementGroupId
   await context.db
     .updateTable('instances')
@@ -74,11 +81,33 @@ function changedWish(
     affinity: isOnHosts ? (asked ?? before.affinity) : 'default',
     // From now on it stays where it is; one that is stopped stays where it is started next.
     dedicatedHostId: input.HostId || (isOnHosts ? (row.dedicated_host_id ?? before.dedicatedHostId) : null),
+    isHostNamed: isOnHosts && (Boolean(input.HostId) || before.isHostNamed === true),
   }
 }
 
-/** https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyInstancePlacement.html */
+/** A host that is not named now, and has been released since it was, is none to stay on. */
+async function withoutReleasedHost(context: Context, wish: PlacementWish, { HostId: named }: ModifyInstancePlacementRequest): Promise<PlacementWish> {
+  if (named || wish.dedicatedHostId === null || (await findDedicatedHost(context, wish.dedicatedHostId))) return wish
+  return { ...wish, dedicatedHostId: null, isHostNamed: false }
+}
+
+/** Checks that a dedicated host is where the instance is, and for its type. */
+function checkHost(row: InstanceTable, host: DedicatedHostTable): void {
+  const { instanceType, instanceFamily } = dedicatedHostDoc(host)
+  if (host.zone !== row.zone) {
+    throw invalidValue('hostId', host.dedicated_host_id, `It is in ${host.zone}, and the instance '${row.instance_id}' in ${row.zone}.`)
+  }
+  if (instanceType === null ? familyOf(row.instance_type) === instanceFamily : instanceType === row.instance_type) return
+  throw new ApiError(
+    'InvalidHostConfiguration', `Dedicated host '${host.dedicated_host_id}' does not support the instance type '${row.instance_type}'.`,
+  )
+}
+
+/**
+ * A T3 instance is on dedicated hosts from its launch on, or never:
+ * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyInstancePlacement.html
+ */
 function checkTenancyChange(row: InstanceTable, from: PlacementWish['tenancy'], to: PlacementWish['tenancy']): void {
-  if (from === to || from === 'default' || to === 'default' || !isBurstable(row.instance_type)) return
-  throw new ApiError('InvalidTenancy', `The tenancy of a ${row.instance_type} instance cannot be changed from '${from}' to '${to}'.`)
+  if ((from === 'host') === (to === 'host') || familyOf(row.instance_type) !== 't3') return
+  throw new ApiError('InvalidRequest', `The tenancy of a ${row.instance_type} instance cannot be changed from '${from}' to '${to}'.`)
 }

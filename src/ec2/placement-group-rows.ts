@@ -11,7 +11,7 @@ const groupOf = prepared((db, groupId: string) => db.selectFrom('placement_group
 const membersOf = prepared((db, groupId: string) =>
   db
     .selectFrom('instances').select(['host_id', 'zone', 'partition_number'])
-    .where('placement_group_id', '=', groupId).where('holds_capacity', '=', 1))
+    .where('placement_group_id', '=', groupId).where('holds_capacity', '=', 1).orderBy('launch_ms').orderBy('instance_id'))
 
 /** A group with the members that hold capacity. */
 export async function loadGroupPlacement(db: Db, groupId: string): Promise<GroupPlacement> {

@@ -4,7 +4,7 @@ import { ApiError } from '../core/errors.ts'
 import { ANYWHERE, type PlacementWish, type ReservationWish } from '../model/placement.ts'
 import { vpcDoc } from '../model/vpc-wire.ts'
 import { prepared } from '../store/prepared.ts'
-import type { PlacementGroupTable, SubnetTable } from '../store/schema.ts'
+import type { DedicatedHostTable, PlacementGroupTable, SubnetTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { checkEnum, invalidValue, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { findPlacementGroup } from './placement-group-rows.ts'
@@ -36,16 +36,21 @@ export async function requestedPlacement(
     affinity: checkAffinity(placement.Affinity, tenancy),
     reservation: await requestedReservation(context, reservation, tenancy),
   }
-  await checkPlacement(context, wish, group, typeName)
+  checkPlacement(wish, group, typeName)
+  if (wish.dedicatedHostId !== null) await requireDedicatedHost(context, wish.dedicatedHostId)
   return isAnywhere(wish) ? ANYWHERE : wish
 }
 
 const vpcsById = prepared((db, vpcId: string) => db.selectFrom('vpcs').select('doc').where('vpc_id', '=', vpcId))
 
 /** Whether all instances in the subnet's VPC are to be dedicated; the default VPC, whose default subnets most are in, cannot be so. */
-async function isOfDedicatedVpc({ db }: Context, subnet: SubnetTable): Promise<boolean> {
-  if (subnet.default_for_az === 1) return false
-  const [vpc] = await vpcsById(db, subnet.vpc_id)
+async function isOfDedicatedVpc(context: Context, subnet: SubnetTable): Promise<boolean> {
+  return subnet.default_for_az !== 1 && isDedicatedVpc(context, subnet.vpc_id)
+}
+
+/** Whether all instances of a VPC are to be dedicated. */
+export async function isDedicatedVpc({ db }: Pick<Context, 'db'>, vpcId: string): Promise<boolean> {
+  const [vpc] = await vpcsById(db, vpcId)
   return vpc !== undefined && vpcDoc(vpc).instanceTenancy === 'dedicated'
 }
 
@@ -64,22 +69,27 @@ function onlyOnDedicatedHosts(parameter: string): ApiError {
 }
 
 /**
- * Checks a wish as a whole: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/limitations-placement-groups.html
+ * Checks a wish as a whole, but for whether its dedicated host is there.
  *
- * @throws ApiError as of `requestedPlacement`.
+ * @throws ApiError InvalidParameterCombination, InvalidParameterValue.
  */
-export async function checkPlacement(
-  context: Context,
+export function checkPlacement(
   { tenancy, dedicatedHostId, partitionNumber }: PlacementWish,
   group: PlacementGroupTable | null,
   typeName: string,
-): Promise<void> {
-  if (dedicatedHostId !== null) {
-    if (tenancy !== 'host') throw onlyOnDedicatedHosts('hostId')
-    await requireDedicatedHost(context, dedicatedHostId)
-  }
+): void {
+  if (dedicatedHostId !== null && tenancy !== 'host') throw onlyOnDedicatedHosts('hostId')
   if (partitionNumber !== null) checkPartition(partitionNumber, group)
-  if (group === null) return
+  if (group !== null) checkGroup(group, tenancy, typeName)
+}
+
+/**
+ * Checks that instances of a tenancy and a type may be in a group:
+ * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/limitations-placement-groups.html
+ *
+ * @throws ApiError InvalidParameterCombination.
+ */
+export function checkGroup(group: PlacementGroupTable, tenancy: PlacementWish['tenancy'], typeName: string): void {
   if (tenancy === 'host' || (tenancy === 'dedicated' && group.strategy === 'spread')) {
     const kind = tenancy === 'host' ? 'placement group' : 'spread placement group'
     throw new ApiError(
@@ -108,12 +118,19 @@ function checkPartition(partitionNumber: number, group: PlacementGroupTable | nu
   throw invalidValue('PartitionNumber', partitionNumber, `The placement group '${group.name}' has partitions 1 to ${group.partition_count}.`)
 }
 
-async function requireDedicatedHost({ db, account }: Context, dedicatedHostId: string): Promise<void> {
-  const found = await db
-    .selectFrom('dedicated_hosts').select('dedicated_host_id')
+/** The account's dedicated host of that id; undefined where it has been released. */
+export function findDedicatedHost({ db, account }: Context, dedicatedHostId: string): Promise<DedicatedHostTable | undefined> {
+  return db
+    .selectFrom('dedicated_hosts').selectAll()
     .where('dedicated_host_id', '=', dedicatedHostId).where('account_id', '=', account).where('state', '=', 'available')
     .executeTakeFirst()
-  if (!found) throw new ApiError('InvalidHostID.NotFound', `The host ID '${dedicatedHostId}' does not exist`)
+}
+
+/** The same. @throws ApiError InvalidHostID.NotFound. */
+export async function requireDedicatedHost(context: Context, dedicatedHostId: string): Promise<DedicatedHostTable> {
+  const found = await findDedicatedHost(context, dedicatedHostId)
+  if (found) return found
+  throw new ApiError('InvalidHostID.NotFound', `The host ID '${dedicatedHostId}' does not exist`)
 }
 
 /**

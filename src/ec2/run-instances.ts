@@ -17,7 +17,7 @@ import { requireVisibleImage } from './image-rows.ts'
 import { checkTokensEnforced, metadataDefaults } from './instance-metadata-defaults.ts'
 import { attach } from './attach-network-interface.ts'
 import { requestedHibernation } from './launch-hibernation.ts'
-import { boundTo, placeOf, takePlaces } from './launch-placement.ts'
+import { boundTo, countReservedPlaces, placeOf, takePlaces, type PlaceRequest } from './launch-placement.ts'
 import { networkIn, requestedNetwork, type LaunchNetwork } from './launch-network.ts'
 import { insertInterface } from './new-interface.ts'
 import { toReservations } from '../model/instance-wire.ts'
@@ -74,10 +74,7 @@ export async function launchInstances(
   const { minCount, maxCount } = checkRunInstances(input)
   const launch = await prepareLaunch(context, input, reservationId)
   launch.tags.set('instance', [...(launch.tags.get('instance') ?? []), ...tags])
-  const placements = await takePlaces(context, {
-    instanceType: launch.type.name, zones: launch.network.zones, architecture: launch.image.architecture, vcpus: launch.type.vcpus,
-    memoryMib: launch.type.memoryMib, minCount, maxCount, wish: launch.wish,
-  })
+  const placements = await takePlaces(context, { ...placesFor(launch), minCount, maxCount })
   const network = networkIn(launch.network, placements[0]?.zone)
   let launchIndex = 0
   for (const placement of placements) {
@@ -86,6 +83,22 @@ export async function launchInstances(
   for (const nodeId of new Set(placements.map((each) => each.nodeId))) {
     await enqueue(context.db, { kind: 'ports', id: network.subnet.vpc_id, hostId: nodeId }, context.nowMs)
   }
+}
+
+function placesFor({ type, network, image, wish }: Launch): Omit<PlaceRequest, 'minCount' | 'maxCount'> {
+  return {
+    instanceType: type.name, zones: network.zones, architecture: image.architecture, vcpus: type.vcpus, memoryMib: type.memoryMib, wish,
+  }
+}
+
+/**
+ * How many instances of a launch would find room in capacity reservations.
+ *
+ * @throws ApiError what is wrong with the launch.
+ */
+export async function countReserved(context: Context, input: RunInstancesRequest): Promise<number> {
+  const launch = await prepareLaunch(context, input, '')
+  return countReservedPlaces(context, { ...placesFor(launch), minCount: 1, maxCount: 1 })
 }
 
 const instancesOf = prepared((db, reservationId: string) =>

@@ -7,8 +7,13 @@ export interface PlacementWish {
   placementGroupId: string | null
   /** Of a partition group, from 1; null leaves it to the scheduler, once: a start later keeps what it chose. */
   partitionNumber: number | null
-  /** With tenancy `host`: the one to be launched on; null for any of the account with auto-placement. */
+  /**
+   * With tenancy `host`: the one to be launched on, and later the one that it was on last; null for any of the account with
+   * auto-placement.
+   */
   dedicatedHostId: string | null
+  /** Whether that one was named since the last start: the next goes there or fails, whatever the affinity. */
+  isHostNamed?: boolean | undefined
   /** `host`: a start later goes to the same dedicated host or fails. */
   affinity: 'default' | 'host'
   reservation: ReservationWish

@@ -38,6 +38,19 @@ export function fillZone(hosts: readonly HostCapacity[], request: PlacementReque
   return placements
 }
 
+/** Instances that the request's zones have room for in capacity reservations, whatever a placement group says. */
+export function countReservedRooms(hosts: readonly HostCapacity[], request: PlacementRequest): number {
+  return hosts
+    .filter((host) => request.zones.includes(host.zone) && canBoot(host, request.architecture) && isOpenTo(host, request))
+    .flatMap((host) => reservedRooms(host, request))
+    .reduce((sum, { free }) => sum + free, 0)
+}
+
+/** What a host's reservations have free for instances of the request. */
+function reservedRooms({ reservations = [] }: HostCapacity, request: PlacementRequest): ReservedCapacity[] {
+  return request.wish.tenancy === 'host' ? [] : reservations.filter((each) => matches(each, request))
+}
+
 function add(placements: Placement[], one: Placement): void {
   const same = placements.find((each) =>
     each.hostId === one.hostId && each.dedicatedHostId === one.dedicatedHostId
@@ -116,7 +129,7 @@ function roomsOf(host: HostCapacity, request: PlacementRequest): Room[] {
   }
   const { preference, targetId } = wish.reservation
   // What a reservation holds is room for so many instances of the type, whatever CPU options make of one.
-  const reserved = (host.reservations ?? []).filter((each) => matches(each, request)).map((each) => ({
+  const reserved = reservedRooms(host, request).map((each) => ({
     ...at, capacityReservationId: each.capacityReservationId, reservedMs: each.createdMs,
     vcpus: each.free * request.vcpus, memoryMib: each.free * request.memoryMib,
   }))

@@ -5,7 +5,8 @@ export const SPREAD_LIMIT = 7
 
 /**
  * What a placement group asks of a zone's hosts, while instances are added to it. Cluster: all members in one zone, and here
- * on one host as far as that has room. Spread: each on a host of its own. Partition: no host has members of two partitions.
+ * on one host as far as that has room. Spread: each on a host of its own. Partition: no host has members of two partitions, and
+ * one that has, since hosts have become one, gets no more of either.
  */
 export class GroupRules {
   readonly #request: PlacementRequest
@@ -13,7 +14,8 @@ export class GroupRules {
   readonly mayBeUneven: boolean
   readonly #isElsewhere: boolean
   readonly #members = new Map<string, number>()
-  readonly #partitions = new Map<string, number>()
+  /** Of each host: several where hosts have become one. */
+  readonly #partitions = new Map<string, Set<number>>()
   /** Members in this zone, of each partition; of other groups at 0. */
   readonly #counts: number[] = []
 
@@ -44,7 +46,7 @@ export class GroupRules {
       case undefined: return true
       case 'cluster': return !this.#isElsewhere
       case 'spread': return !this.#members.has(hostId) && (this.#counts[0] ?? 0) < SPREAD_LIMIT
-      case 'partition': return (this.#partitions.get(hostId) ?? partitionNumber) === partitionNumber
+      case 'partition': return [...(this.#partitions.get(hostId) ?? [])].every((each) => each === partitionNumber)
     }
   }
 
@@ -69,7 +71,9 @@ export class GroupRules {
 
   #note(hostId: string, partitionNumber: number | null): void {
     this.#members.set(hostId, (this.#members.get(hostId) ?? 0) + 1)
-    if (partitionNumber !== null) this.#partitions.set(hostId, partitionNumber)
+    if (partitionNumber === null) return
+    const there = this.#partitions.get(hostId) ?? new Set()
+    this.#partitions.set(hostId, there.add(partitionNumber))
   }
 
   #count(partitionNumber: number | null): void {

@@ -25,6 +25,27 @@ describe('placement', () => {
     expect(() => place([host('a', 2)], { ...request, minCount: 3, maxCount: 5 })).toThrow(/sufficient t capacity/)
     expect(() => place([], request)).toThrow(expect.objectContaining({ code: 'InsufficientInstanceCapacity' }))
   })
+  test('is in the zone that has places for most, the first of those that have enough', () => {
+    const inZone = (letter: string, free: number): HostCapacity => ({ ...host(letter, free), zone: `us-east-1${letter}` })
+    // The zone with the most memory has the fewest processors.
+    const hosts = [{ ...inZone('a', 8), vcpus: 1 }, inZone('b', 4), inZone('c', 3)]
+    const zoneOf = (maxCount: number) => place(hosts, { ...request, zones: ['us-east-1a', 'us-east-1b', 'us-east-1c'], maxCount })
+      .map((each) => [each.zone, each.count])
+    expect(zoneOf(1)).toEqual([['us-east-1a', 1]])
+    expect(zoneOf(3)).toEqual([['us-east-1b', 3]])
+    expect(zoneOf(9)).toEqual([['us-east-1b', 4]])
+  })
+  test('leaves a host with members of two partitions, which were two hosts once, to neither', () => {
+    const member = (partitionNumber: number) => ({ hostId: 'both', zone: 'us-east-1a', partitionNumber })
+    const group = { groupId: 'pg-1', name: 'p', strategy: 'partition' as const, partitionCount: 2 }
+    for (const members of [[member(1), member(2)], [member(2), member(1)]]) {
+      for (const partitionNumber of [1, 2]) {
+        const asked = { ...request, group: { ...group, members }, wish: { ...ANYWHERE, partitionNumber } }
+        expect(() => place([host('both', 8)], asked)).toThrow(/partitions of a placement group share no host/)
+        expect(place([host('both', 8), host('other', 1)], asked)).toEqual([{ ...placed('other', 1), partitionNumber }])
+      }
+    }
+  })
   test('looks only at hosts that can boot the image', () => {
     const arm = { ...host('arm', 1), architectures: ['x86_64', 'arm64'] }
     const hosts = [host('plain', 8), arm]

@@ -100,19 +100,22 @@ export interface Placement {
 }
 
 /**
- * Decides where the instances of one call go: all into one zone, as many as possible up to `maxCount`. Zones with more free
- * memory come first (with `pack` those with less), names decide between equals, and a zone that cannot take `minCount` is
- * passed over. Pure: the same hosts and request give the same places.
+ * Decides where the instances of one call go: all into one zone, the first that takes `maxCount`, or else the one that takes most.
+ * Zones with more free memory come first (with `pack` those with less), and names decide between equals. Pure: the same hosts and
+ * request give the same places.
  *
  * @throws ApiError InsufficientInstanceCapacity where no zone takes `minCount`; Unsupported where no host can boot the
  *   image; InsufficientCapacityOnHost and InsufficientHostCapacity of dedicated hosts; ReservationCapacityExceeded;
  *   InvalidPlacementGroup.InUse for a cluster that is in another zone.
  */
 export function place(hosts: readonly HostCapacity[], request: PlacementRequest): Placement[] {
+  let best: Placement[] = []
   for (const zone of inOrder(hosts, request)) {
     const placements = fillZone(hosts, request, zone)
-    if (countOf(placements) >= request.minCount) return placements
+    if (countOf(placements) > countOf(best)) best = placements
+    if (countOf(best) === request.maxCount) break
   }
+  if (countOf(best) >= request.minCount) return best
   throw noRoom(hosts, request)
 }
 
