@@ -1,9 +1,10 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { openMemoryAccount, type MemoryAccount } from '../../test/support/memory-account.ts'
-import { defaultNetwork, fixedClock, insertImage, insertInstance, insertInterface, insertVolume, NOW_MS } from '../../test/support/rows.ts'
+import { defaultNetwork, fixedClock, hostOf, insertImage, insertInstance, insertInterface, insertVolume, NOW_MS } from '../../test/support/rows.ts'
 import { openSshLine, parsePublicKey } from '../core/ssh-public-key.ts'
 import { sendSSHPublicKey } from '../ec2-instance-connect/send-ssh-public-key.ts'
+import { changeInstanceDoc, type InstanceDoc } from '../model/instance.ts'
 import { moveZone, type ZoneState } from '../model/zone.ts'
 import { attachNetworkInterface } from './attach-network-interface.ts'
 import { attachVolume, detachVolume } from './attach-volume.ts'
@@ -148,6 +149,35 @@ describe.each<ZoneState>(['unavailable', 'impaired'])('In a zone that is %s', (t
       Events: [{ EventType: 'io-performance:stalled', NotBefore: new Date(NOW_MS), Description: `The Availability Zone us-east-1a is ${to}.` }],
     })
     expect(statusOf(free)).toMatchObject({ VolumeStatus: { Status: 'insufficient-data' }, Events: [] })
+  })
+
+  it('instances and volumes are impaired after the heal until their host has that in force, and what was lost is started again', async () => {
+    await cloud.query((db) => db.updateTable('hosts').set({ doc: JSON.stringify({ bootId: 'run-1' }) }).where('host_id', '=', hostOf(HERE)).execute())
+    await cloud.query((db) => db.updateTable('instances').set({ host_id: hostOf(HERE) }).where('instance_id', '=', running).execute())
+    const note = (doc: Partial<InstanceDoc>) => cloud.query((db) => changeInstanceDoc(db, running, doc))
+    await note({ hostBootId: 'run-1' })
+    await move('impaired')
+    cloud.pass(5000)
+    if (to === 'unavailable') await move(to)
+    cloud.pass(5000)
+    const { status: { revision } } = await move('available')
+    const statuses = async () => {
+      const [instance] = (await cloud.call(describeInstanceStatus, { InstanceIds: [running] })).InstanceStatuses ?? []
+      const [volume] = (await cloud.call(describeVolumeStatus, { VolumeIds: [root] })).VolumeStatuses ?? []
+      return [
+        ...[instance?.SystemStatus, instance?.InstanceStatus, instance?.AttachedEbsStatus].map((each) => each?.Details?.[0]?.ImpairedSince),
+        volume?.Events?.[0]?.NotBefore,
+      ]
+    }
+    const failed = Array.from({ length: 4 }, () => new Date(NOW_MS))
+    const well = Array.from({ length: 4 }, () => undefined)
+    expect(await statuses()).toEqual(failed)
+    // What the agent of the host writes when its machines are thawed, or have ended.
+    if (to === 'unavailable') await note({ checks: { systemSinceMs: NOW_MS, instanceSinceMs: NOW_MS } })
+    await cloud.query((db) => db.updateTable('hosts').set({ zone_revision: revision }).where('host_id', '=', hostOf(HERE)).execute())
+    expect(await statuses()).toEqual(to === 'unavailable' ? failed : well)
+    await note({ checks: null, hostBootId: to === 'unavailable' ? 'run-1/1' : 'run-1' })
+    expect(await statuses()).toEqual(well)
   })
 
   it('DescribeAvailabilityZones says so', async () => {

@@ -61,7 +61,7 @@ async function onHost(options: ZoneReconcilerOptions, name: string): Promise<Out
     return DONE
   }
   if (!isQuiet) return again(IN_WORK_MS)
-  if (inForce < zone.cutRevision) await noteLost(options, zone.sinceMs)
+  if (inForce < zone.cutRevision) await noteLost(options, zone.outageSinceMs)
   if (zone.state === 'available') await options.resync()
   if (!(await putInForce(options, zone))) return again(0)
   if (zone.state === 'available') gate.open(zone.sinceMs)
