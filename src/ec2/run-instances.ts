@@ -75,8 +75,8 @@ export async function launchInstances(
   const launch = await prepareLaunch(context, input, reservationId)
   launch.tags.set('instance', [...(launch.tags.get('instance') ?? []), ...tags])
   const placements = await takePlaces(context, {
-    instanceType: launch.type.name, zones: launch.network.zones, architecture: launch.image.architecture, vcpus: launch.type.vcpus,
-    memoryMib: launch.type.memoryMib, minCount, maxCount, wish: launch.wish,
+    instanceType: launch.type.name, zones: launch.network.zones, isZoneFixed: launch.network.isZoneFixed,
+    architecture: launch.image.architecture, vcpus: launch.type.vcpus, memoryMib: launch.type.memoryMib, minCount, maxCount, wish: launch.wish,
   })
   const network = networkIn(launch.network, placements[0]?.zone)
   let launchIndex = 0

@@ -8,6 +8,12 @@ export function zonesOf({ region, zones }: { region: string; zones: readonly str
   return zones.map((letter) => region + letter)
 }
 
+/** What to do about a zone that has failed, for whoever gets an error because of that. */
+export function howToHeal(zones: readonly string[]): string {
+  const orders = zones.map((zone) => `"hearth zone heal ${zone}"`).join(' and ')
+  return zones.length === 1 ? `${zones[0]} has failed; ${orders} brings it back.` : `${zones.join(' and ')} have failed; ${orders} bring them back.`
+}
+
 /** Short forms that AWS uses of the words in a region's name. */
 const DIRECTIONS: Record<string, string> = {
   north: 'n', south: 's', east: 'e', west: 'w', central: 'c',
