@@ -13,17 +13,22 @@ export interface ZoneView {
   zone: string
   zoneId: string
   state: ZoneState
+  /** How often that has changed. */
+  revision: number
   /** Null for one that was never in another state. */
   since: string | null
   /** Whether every host, and the network, does by now what that state says. */
   isInForce: boolean
   hosts: { hostId: string; vcpus: number; vcpusUsed: number; memoryMib: number; memoryMibUsed: number }[]
-  /** Ids by state; those that are running, and whose machine has still to be started again, among `comingBack` alone. */
-  instances: { running: string[]; comingBack: string[]; stopped: string[] }
+  /**
+   * Ids by state. What is on its way to another state is among `comingBack`, and so are those that are running and whose machine
+   * has still to be started again; these are `lost` as well.
+   */
+  instances: { running: string[]; comingBack: string[]; lost: string[]; stopped: string[] }
 }
 
-/** How long machines may take to freeze, or to end. */
-const IN_FORCE_TIMEOUT_MS = 5 * 60_000
+/** Machines freeze, or end, at once; but what was being done with one has to end, such as a save of a large memory. */
+const IN_FORCE_TIMEOUT_MS = 15 * 60_000
 /** Emulated guests take minutes. */
 const BACK_TIMEOUT_MS = 15 * 60_000
 const LOOK_MS = 200
@@ -58,16 +63,17 @@ function viewOf(
   const nodes = hosts.filter((host) => host.zone === null)
   const inside = instances.filter((row) => row.zone === status.zone)
   const idsOf = (is: (row: InstanceTable) => boolean) => inside.filter(is).map((row) => row.instance_id)
-  const isComing = (row: InstanceTable) => isOnItsWay(row) || (row.state === 'running' && isLost(row, own, status))
+  const lost = new Set(idsOf((row) => row.state === 'running' && isLost(row, own, status)))
+  const isComing = (row: InstanceTable) => isOnItsWay(row) || lost.has(row.instance_id)
   return {
-    zone: status.zone, zoneId: zoneIdOf(status.zone), state: status.state,
+    zone: status.zone, zoneId: zoneIdOf(status.zone), state: status.state, revision: status.revision,
     since: status.revision === 0 ? null : new Date(status.sinceMs).toISOString(),
     isInForce: own.every((host) => host.zone_revision >= status.revision) && nodes.every((node) => node.zone_revision >= sum),
     hosts: own.map((host) => ({
       hostId: host.host_id, vcpus: host.vcpus, vcpusUsed: host.vcpus_used, memoryMib: host.memory_mib, memoryMibUsed: host.memory_mib_used,
     })),
     instances: {
-      running: idsOf((row) => row.state === 'running' && !isComing(row)), comingBack: idsOf(isComing),
+      running: idsOf((row) => row.state === 'running' && !isComing(row)), comingBack: idsOf(isComing), lost: [...lost],
       stopped: idsOf((row) => row.state === 'stopped'),
     },
   }
@@ -100,10 +106,11 @@ export interface ZoneChange {
 }
 
 /**
- * Fails, impairs or heals a zone, and waits until that is so.
+ * Fails, impairs or heals a zone, and waits until that is so; after a heal, until what was in the zone before is back.
  *
  * @returns what the zone is then, and whether the call has changed anything.
- * @throws Error for a zone that there is not, a change that cannot be, and what does not come about in time.
+ * @throws Error for a zone that there is not, a change that cannot be, what does not come about in time, and a zone that
+ *   somebody else changes meanwhile.
  */
 export async function changeZone(
   { store, clock, terminal, region }: { store: Store; clock: Clock; terminal: Terminal; region: Region },
@@ -113,31 +120,38 @@ export async function changeZone(
   const wasUp = isUp()
   const before = findZone(await listZones(store, region), wanted)
   const { zone } = before
-  const { hasChanged } = await store.transaction(`zone.${to}`, (db) => moveZone({ db, nowMs: clock.now() }, zone, to))
+  const { status: { revision }, hasChanged } = await store.transaction(`zone.${to}`, (db) => moveZone({ db, nowMs: clock.now() }, zone, to))
   const look = async () => {
     if (wasUp && wait && !isUp()) throw new Error(`hearth up has ended meanwhile; ${zone} will be ${to} with the next`)
-    return findZone(await listZones(store, region), zone)
+    const view = findZone(await listZones(store, region), zone)
+    if (wait && view.revision !== revision) throw new Error(`${zone} was changed meanwhile by somebody else, and is ${view.state} now`)
+    return view
   }
   if (wasUp && wait) {
     await withProgress(clock, terminal, `${zone} becomes ${to}`, () =>
       waitFor(clock, `the agents of ${zone}; hearth status tells whether they run`, IN_FORCE_TIMEOUT_MS,
         async () => (await look()).isInForce, LOOK_MS))
-    if (to === 'available') await untilBack({ clock, terminal }, zone, look)
+    if (to === 'available') {
+      const { lost } = (await look()).instances
+      await untilBack({ clock, terminal }, zone, { ids: hasChanged ? [...new Set([...before.instances.comingBack, ...lost])] : lost, look })
+    }
   }
   return { before, after: await look(), hasChanged }
 }
 
+/** One that was back once is back: what is done with it then is another matter. */
 async function untilBack(
   { clock, terminal }: { clock: Clock; terminal: Terminal },
   zone: string,
-  look: () => Promise<ZoneView>,
+  { ids, look }: { ids: readonly string[]; look: () => Promise<ZoneView> },
 ): Promise<void> {
-  let left = (await look()).instances.comingBack
+  let left = ids
   if (left.length === 0) return
   const what = () => `${left.length} instance${left.length === 1 ? '' : 's'} of ${zone}`
   await withProgress(clock, terminal, `${what()} coming back`, () =>
     waitFor(clock, `${what()} to come back; hearth status tells what they do`, BACK_TIMEOUT_MS, async () => {
-      left = (await look()).instances.comingBack
+      const { comingBack } = (await look()).instances
+      left = left.filter((id) => comingBack.includes(id))
       return left.length === 0
     }, LOOK_MS))
 }

@@ -15,3 +15,24 @@ test('runs no more at once than it may, and answers in the order of the items', 
   expect(await inParallel([], 2, async () => 1)).toEqual([])
   await expect(inParallel([1], 2, async () => Promise.reject(new Error('no')))).rejects.toThrow('no')
 })
+
+test('throws a failure when nothing is under way any more, and begins nothing after it', async () => {
+  const ended: number[] = []
+  let release = () => {}
+  const held = new Promise<void>((resolve) => (release = resolve))
+  const all = inParallel([1, 2, 3], 2, async (item) => {
+    if (item === 1) throw new Error('no')
+    await held
+    ended.push(item)
+  })
+  let hasFailed = false
+  const failed = all.catch((error: unknown) => {
+    hasFailed = true
+    return error
+  })
+  await new Promise(setImmediate)
+  expect(hasFailed).toBe(false)
+  release()
+  expect(await failed).toEqual(new Error('no'))
+  expect(ended).toEqual([2])
+})

@@ -1,4 +1,7 @@
-/** Runs `run` for every item, at most `limit` at once; the results are in the order of the items. The first failure is thrown. */
+/**
+ * Runs `run` for every item, at most `limit` at once; the results are in the order of the items. After a failure no more are
+ * begun, and the first one is thrown when those under way have ended: nothing goes on behind the back of whoever catches it.
+ */
 export async function inParallel<Item, Result>(
   items: readonly Item[],
   limit: number,
@@ -9,9 +12,16 @@ export async function inParallel<Item, Result>(
   const work = async () => {
     while (next < items.length) {
       const index = next++
-      results[index] = await run(items[index] as Item)
+      try {
+        results[index] = await run(items[index] as Item)
+      } catch (error) {
+        next = items.length
+        throw error
+      }
     }
   }
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, work))
+  const ends = await Promise.allSettled(Array.from({ length: Math.min(limit, items.length) }, work))
+  const failed = ends.find((each) => each.status === 'rejected')
+  if (failed) throw failed.reason
   return results
 }

@@ -4,6 +4,7 @@ import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { capacityReservationDoc, wakeReservation, type CapacityReservationDoc } from '../model/capacity-reservation.ts'
 import { reserveRoom, type HostRoom } from '../model/capacity-reservation-room.ts'
+import { howToHeal } from '../model/zone.ts'
 import { insertRow } from '../store/prepared.ts'
 import type { CapacityReservationTable } from '../store/schema.ts'
 import { adoptMatching } from './capacity-reservation-matches.ts'
@@ -16,6 +17,7 @@ import { checkEnum, invalidValue, missingParameter, refuseParameters, unsupporte
 import { canBeEbsOptimized } from './run-instances-options.ts'
 import { sizeOf } from './run-instances-input.ts'
 import { insertTags, parseTagSpecifications } from './tags.ts'
+import { isZoneUp } from './zone-available.ts'
 
 /** https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateCapacityReservation.html */
 const MAX_COUNT = 1000
@@ -128,18 +130,22 @@ export function requestedEnd(
 /**
  * Gives a reservation `count` places more: those of instances that match it and run already, else new ones.
  *
- * @throws ApiError InsufficientInstanceCapacity where there is not room for all.
+ * @throws ApiError InsufficientInstanceCapacity where there is not room for all, or the zone has failed.
  */
 export async function addRoom(context: Context, row: CapacityReservationTable, count: number): Promise<void> {
+  if (!await isZoneUp(context, row.zone)) throw noRoomFor(row, howToHeal([row.zone]))
   const adopted = await adoptMatching(context, row, count)
   const { tenancy } = capacityReservationDoc(row)
   const hosts = await hostsFor(context, row.zone, tenancy)
   if (await reserveRoom(context.db, row, hosts, count - adopted)) return
-  throw new ApiError(
+  throw noRoomFor(row, 'Terminate or stop instances, or reserve for fewer; "hearth status" shows what is free.')
+}
+
+function noRoomFor({ instance_type: type, zone, total }: CapacityReservationTable, remedy: string): ApiError {
+  return new ApiError(
     'InsufficientInstanceCapacity',
-    `We currently do not have sufficient ${row.instance_type} capacity in the Availability Zone you requested (${row.zone}) ` +
-      `for a capacity reservation of ${row.total} instances. Terminate or stop instances, or reserve for fewer; ` +
-      '"hearth status" shows what is free.',
+    `We currently do not have sufficient ${type} capacity in the Availability Zone you requested (${zone}) ` +
+      `for a capacity reservation of ${total} instances. ${remedy}`,
   )
 }
 

@@ -6,6 +6,7 @@ import { takeCapacity } from '../model/capacity.ts'
 import { sizeOfDedicatedHost, type DedicatedHostDoc } from '../model/dedicated-host.ts'
 import { familyOf, sizeOfType, typesOfFamily, type SizedType } from '../model/dedicated-host-types.ts'
 import type { Size } from '../model/placement.ts'
+import { howToHeal } from '../model/zone.ts'
 import { insertRow } from '../store/prepared.ts'
 import type { DedicatedHostTable, HostTable } from '../store/schema.ts'
 import { claimToken } from './client-token.ts'
@@ -14,6 +15,7 @@ import { chosenZone } from './create-subnet.ts'
 import { forgetReleasedHosts } from './dedicated-host-rows.ts'
 import { checkEnum, invalidValue, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { insertTags, parseTagSpecifications, type TagInput } from './tags.ts'
+import { isZoneUp } from './zone-available.ts'
 
 /** More in one call are refused; EC2 has a quota instead. */
 const MAX_QUANTITY = 100
@@ -21,8 +23,8 @@ const MAX_QUANTITY = 100
 /**
  * AllocateHosts: hosts of the account's own, each a part of a host of the zone that nobody else gets anything of.
  *
- * @throws ApiError InsufficientHostCapacity where one of them has no room, for all; InvalidHostConfiguration for what EC2 has no
- *   dedicated hosts of; MissingParameter, InvalidParameterCombination, InvalidParameterValue.
+ * @throws ApiError InsufficientHostCapacity where one of them has no room, for all, or the zone has failed; InvalidHostConfiguration
+ *   for what EC2 has no dedicated hosts of; MissingParameter, InvalidParameterCombination, InvalidParameterValue.
  */
 export async function allocateHosts(context: Context, input: AllocateHostsRequest): Promise<AllocateHostsResult> {
   await forgetReleasedHosts(context)
@@ -110,11 +112,15 @@ interface Allocation {
 
 async function allocate(context: Context, id: string, { zone, doc, supported, tags }: Allocation): Promise<void> {
   const { db, account, nowMs } = context
+  if (!await isZoneUp(context, zone)) throw insufficientHostCapacity(howToHeal([zone]))
   const found = await pickHost(context, zone, supported)
   const place = found && {
     host_id: found.host.host_id, node_id: found.host.node_id, dedicated_host_id: null, capacity_reservation_id: null, partition_number: null,
   }
-  if (!found || !place || !await takeCapacity(db, place, found.size, 1)) throw insufficientHostCapacity(zone, supported)
+  if (!found || !place || !await takeCapacity(db, place, found.size, 1)) {
+    const what = supported.only?.name ?? supported.family
+    throw insufficientHostCapacity(`No host of ${zone} has room for one of ${what}; "hearth status" shows what is free.`)
+  }
   const row: DedicatedHostTable = {
     dedicated_host_id: id, account_id: account, host_id: found.host.host_id, zone, state: 'available', vcpus: found.size.vcpus,
     memory_mib: found.size.memoryMib, vcpus_used: 0, memory_mib_used: 0, created_ms: nowMs, released_ms: null, doc: JSON.stringify(doc),
@@ -140,11 +146,10 @@ async function pickHost({ db, region }: Context, zone: string, { only, all }: Su
   return able.toSorted((a, b) => free(b) - free(a))[0]
 }
 
-function insufficientHostCapacity(zone: string, { only, family }: SupportedTypes): ApiError {
+function insufficientHostCapacity(why: string): ApiError {
   return new ApiError(
     'InsufficientHostCapacity',
     'There is not enough capacity to fulfill your Dedicated Host request. Reduce the number of Dedicated Hosts in your request, or ' +
-      `wait for additional capacity to become available. (No host of ${zone} has room for one of ${only?.name ?? family}; ` +
-      '"hearth status" shows what is free.)',
+      `wait for additional capacity to become available. (${why})`,
   )
 }

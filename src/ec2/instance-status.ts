@@ -4,7 +4,8 @@ import type {
 import { ApiError } from '../core/errors.ts'
 import { STATE_CODES } from '../model/instance.ts'
 import { instanceStatuses } from '../model/instance-status-wire.ts'
-import { zoneIdOf, zoneStates, type ZoneStatus } from '../model/zone.ts'
+import { loadOutages, type Outage } from '../model/outage.ts'
+import { zoneIdOf } from '../model/zone.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { compileFilters, filterText as text, withoutValue, type FilterFields } from './filters.ts'
@@ -22,8 +23,8 @@ const MAX_IDS = 100
  * System and instance are what the status checks found: `impaired` when the machine, or its guest, has not answered in two
  * rounds. Until the guest is first heard of (it asks for its address, or answers the checks) the instance is `initializing`,
  * and `impaired` when that takes more than ten minutes. Instance and volumes are `impaired` as well while the guest stands
- * still because the disk of its host is full, and all of them while its zone has failed, since that did. A simulated guest is
- * up as soon as it runs.
+ * still because the disk of its host is full, and all of them while its zone has failed, since that did, and until the machine
+ * goes on or is started again. A simulated guest is up as soon as it runs.
  */
 export async function describeInstanceStatus(
   context: Context,
@@ -40,10 +41,10 @@ export async function describeInstanceStatus(
     ? await requireInstances(context, ids)
     : await db.selectFrom('instances').selectAll().where('account_id', '=', account).execute()
   const events = await eventsByInstance(context)
-  const zones = await zoneStates(db)
+  const outageOf = await loadOutages(db)
   const shown = rows
     .filter((row) => input.IncludeAllInstances === true || row.state === 'running')
-    .map((row) => ({ row, status: { ...statusToWire(row, nowMs, zones.get(row.zone)), Events: events.get(row.instance_id) ?? [] } }))
+    .map((row) => ({ row, status: { ...statusToWire(row, nowMs, outageOf(row)), Events: events.get(row.instance_id) ?? [] } }))
     .filter(({ status }) => matches(status))
   const { page, nextToken } = paginate(shown, {
     maxResults: input.MaxResults, nextToken: input.NextToken, operation: 'DescribeInstanceStatus',
@@ -52,13 +53,13 @@ export async function describeInstanceStatus(
   return { InstanceStatuses: page.map(({ status }) => status), NextToken: nextToken }
 }
 
-function statusToWire(row: InstanceTable, nowMs: number, zone: ZoneStatus | undefined): InstanceStatus {
+function statusToWire(row: InstanceTable, nowMs: number, outage: Outage | undefined): InstanceStatus {
   return {
     AvailabilityZone: row.zone,
     AvailabilityZoneId: zoneIdOf(row.zone),
     InstanceId: row.instance_id,
     InstanceState: { Code: STATE_CODES[row.state], Name: row.state },
-    ...instanceStatuses(row, nowMs, zone),
+    ...instanceStatuses(row, nowMs, outage),
     Operator: { Managed: false },
   }
 }

@@ -21,6 +21,8 @@ export interface LaunchNetwork {
   interfaces: LaunchInterface[]
   /** The zones that it may be in: several where the launch leaves that to us, each with a default subnet. */
   zones: string[]
+  /** A subnet or an interface was named: it can be nowhere else. */
+  isZoneFixed: boolean
   /** The default subnets of those zones, for `networkIn`. */
   subnets: readonly SubnetTable[]
 }
@@ -71,15 +73,19 @@ export async function requestedNetwork(context: Context, input: LaunchInput, typ
   checkZone(context, primary.subnet, input.Placement)
   const subnets = await otherSubnets(context, input, requests)
   const zones = subnets.length > 0 ? subnets.map((each) => each.zone) : [primary.subnet.zone]
-  return { subnet: primary.subnet, interfaces, zones, subnets }
+  return { subnet: primary.subnet, interfaces, zones, isZoneFixed: requests.some(namesItsPlace), subnets }
 }
 
 /** The default subnets, where a launch says nothing of where it is to be; those that have the addresses it asks for. */
 async function otherSubnets(context: Context, input: LaunchInput, requests: readonly InterfaceRequest[]): Promise<SubnetTable[]> {
   if (placementZone(context, input.Placement) !== undefined) return []
-  if (requests.some((each) => each.interfaceId !== null || each.subnetId)) return []
+  if (requests.some(namesItsPlace)) return []
   const addresses = requests.flatMap(({ addresses: { primary, secondary } }) => [primary ?? [], secondary].flat())
   return (await defaultSubnets(context.db, context.account)).filter((subnet) => addresses.every((each) => isWithin(each, subnet.cidr)))
+}
+
+function namesItsPlace({ interfaceId, subnetId }: InterfaceRequest): boolean {
+  return interfaceId !== null || Boolean(subnetId)
 }
 
 function isWithin(address: string, cidr: string): boolean {

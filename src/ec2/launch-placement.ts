@@ -14,7 +14,7 @@ import { loadDedicatedHosts } from './dedicated-host-rows.ts'
 import { loadGroupPlacement } from './placement-group-rows.ts'
 
 /** What of a request for places its caller knows. */
-export interface PlaceRequest extends Omit<PlacementRequest, 'accountId' | 'group' | 'strategy'> {
+export interface PlaceRequest extends Omit<PlacementRequest, 'accountId' | 'group' | 'strategy' | 'failedZones'> {
   /** The node that it has to be on: its data are there. Any unless given. */
   nodeId?: string
 }
@@ -29,7 +29,8 @@ export async function takePlaces(context: Context, request: PlaceRequest): Promi
   const { wish } = request
   const hosts = await loadHosts(context, request)
   const group = wish.placementGroupId === null ? null : await loadGroupPlacement(context.db, wish.placementGroupId)
-  const placements = place(hosts, { ...request, accountId: context.account, group, strategy: context.placement })
+  const failedZones = [...(await zoneStates(context.db)).values()].filter(({ state }) => state !== 'available').map(({ zone }) => zone)
+  const placements = place(hosts, { ...request, accountId: context.account, group, strategy: context.placement, failedZones })
   for (const each of placements) {
     if (await takeCapacity(context.db, placeOf(each), request, each.count)) continue
     throw new ApiError('InsufficientInstanceCapacity', `There is no room for ${request.instanceType} on ${each.hostId} any more.`)
@@ -55,7 +56,7 @@ export async function takePlaceAgain(context: Context, row: InstanceTable): Prom
   const wish = placementWish(doc)
   const isBound = wish.affinity === 'host' || wish.isHostNamed === true
   const [found] = await takePlaces(context, {
-    instanceType: row.instance_type, zones: [row.zone], architecture: doc.architecture, vcpus: row.vcpus, memoryMib: row.memory_mib,
+    instanceType: row.instance_type, zones: [row.zone], isZoneFixed: true, architecture: doc.architecture, vcpus: row.vcpus, memoryMib: row.memory_mib,
     minCount: 1, maxCount: 1, nodeId: row.node_id, preferredHostId: row.host_id, preferredDedicatedHostId: wish.dedicatedHostId,
     wish: {
       ...wish, dedicatedHostId: isBound ? wish.dedicatedHostId : null, partitionNumber: row.partition_number ?? wish.partitionNumber,

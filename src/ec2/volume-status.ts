@@ -6,10 +6,10 @@ import { instanceDoc } from '../model/instance.ts'
 import { volumeDoc } from '../model/volume.ts'
 import { isAttached } from '../model/volume-wire.ts'
 import { wakeInstance } from '../model/wake-instance.ts'
-import { zoneIdOf, zoneStates, type ZoneStatus } from '../model/zone.ts'
+import { lostSinceMs, loadOutages, type Outage } from '../model/outage.ts'
+import { zoneIdOf } from '../model/zone.ts'
 import { preparedIn } from '../store/prepared.ts'
-import type { VolumeTable } from '../store/schema.ts'
-import type { Db } from '../store/store.ts'
+import type { InstanceTable, VolumeTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { compileFilters, filterText as text, withoutValue, type FilterFields } from './filters.ts'
 import { paginate, refuseIdsWithMaxResults, timeKey } from './pagination.ts'
@@ -18,7 +18,7 @@ import { incorrectVolumeState, requireVolume, requireVolumes } from './volume-ro
 /**
  * DescribeVolumeStatus, of all volumes, oldest first: `ok`; `insufficient-data` while a volume is being made;
  * `impaired` when it could not be made, or while its guest stands still because the disk of its host is full. While its zone
- * has failed it is `impaired` with an instance, and nothing is known of it without one. Nothing here ever disables the I/O of
+ * has failed it is `impaired` with an instance, as long as that is, and nothing is known of it without one. Nothing here ever disables the I/O of
  * a volume, so that there are no actions to take.
  * https://docs.aws.amazon.com/ebs/latest/userguide/monitoring-volume-checks.html
  */
@@ -33,10 +33,14 @@ export async function describeVolumeStatus(
   const rows = ids.length > 0
     ? await requireVolumes(context, ids)
     : await db.selectFrom('volumes').selectAll().where('account_id', '=', account).where('binned_ms', 'is', null).execute()
-  const stalls = await stalledInstances(db, rows)
-  const zones = await zoneStates(db)
+  const instances = new Map((await instancesOf(db, rows.flatMap((row) => row.instance_id ?? []))).map((each) => [each.instance_id, each]))
+  const outageOf = await loadOutages(db)
+  const health = (row: VolumeTable) => {
+    const instance = instances.get(row.instance_id ?? '')
+    return healthOf(row, instance, outageOf(instance ?? row))
+  }
   const shown = rows
-    .map((row) => ({ row, status: statusToWire(row, healthOf(row, stalls.get(row.instance_id ?? ''), zones.get(row.zone))) }))
+    .map((row) => ({ row, status: statusToWire(row, health(row)) }))
     .filter(({ status }) => matches(status))
   const { page, nextToken } = paginate(shown, {
     maxResults: input.MaxResults, nextToken: input.NextToken, operation: 'DescribeVolumeStatus',
@@ -46,16 +50,7 @@ export async function describeVolumeStatus(
 }
 
 const instancesOf = preparedIn((db, ids) =>
-  db.selectFrom('instances').select(['instance_id', 'doc']).where('instance_id', 'in', ids))
-
-/** Since when guests stand still for want of space, by instance id. */
-async function stalledInstances(db: Db, rows: readonly VolumeTable[]): Promise<Map<string, number>> {
-  const instances = await instancesOf(db, rows.flatMap((row) => row.instance_id ?? []))
-  return new Map(instances.flatMap(({ instance_id: id, doc }) => {
-    const sinceMs = instanceDoc({ doc }).outOfSpaceSinceMs
-    return sinceMs === null ? [] : [[id, sinceMs] as const]
-  }))
-}
+  db.selectFrom('instances').select(['instance_id', 'zone', 'host_id', 'state', 'doc']).where('instance_id', 'in', ids))
 
 function statusToWire(row: VolumeTable, health: Health): VolumeStatusItem {
   return {
@@ -87,7 +82,11 @@ interface Health {
   event?: VolumeStatusEvent
 }
 
-function healthOf(row: VolumeTable, stalledSinceMs: number | undefined, zone: ZoneStatus | undefined): Health {
+function healthOf(
+  row: VolumeTable,
+  instance: Pick<InstanceTable, 'state' | 'doc'> | undefined,
+  outage: Outage | undefined,
+): Health {
   if (row.state === 'error') {
     const description = volumeDoc(row).errorMessage ?? 'The volume could not be made.'
     return {
@@ -95,16 +94,31 @@ function healthOf(row: VolumeTable, stalledSinceMs: number | undefined, zone: Zo
       event: { ...eventOf(row, 'potential-data-inconsistency', row.created_ms), Description: description },
     }
   }
-  const hasZoneFailed = zone !== undefined && zone.state !== 'available'
+  const hasZoneFailed = outage !== undefined && outage.zone.state !== 'available'
   if (row.ready === 0 || (hasZoneFailed && !isAttached(row))) {
     return { status: 'insufficient-data', enabled: 'insufficient-data', performance: 'insufficient-data' }
   }
-  if (hasZoneFailed) return stalled(row, zone.sinceMs, `The Availability Zone ${zone.zone} is ${zone.state}.`)
-  if (stalledSinceMs !== undefined && isAttached(row)) {
-    const why = 'The disk of the host has no room for what the instance writes; it goes on as soon as there is some.'
-    return stalled(row, stalledSinceMs, why)
-  }
+  const stall = instance && isAttached(row) ? stallOf(instance, outage) : undefined
+  if (stall) return stalled(row, stall.sinceMs, stall.why)
   return { status: 'ok', enabled: 'passed', performance: isProvisioned(row) && isAttached(row) ? 'normal' : 'not-applicable' }
+}
+
+/** Since when the instance does nothing with its volumes, and why. */
+function stallOf(instance: Pick<InstanceTable, 'state' | 'doc'>, outage: Outage | undefined): { sinceMs: number; why: string } | undefined {
+  const { outOfSpaceSinceMs } = instanceDoc(instance)
+  if (outage && !outage.isOver) {
+    const { zone, state } = outage.zone
+    return {
+      sinceMs: outage.sinceMs,
+      why: state === 'available' ? `What is in the Availability Zone ${zone} is about to go on.` : `The Availability Zone ${zone} is ${state}.`,
+    }
+  }
+  const lostMs = lostSinceMs(instance, outage)
+  if (lostMs !== null) return { sinceMs: lostMs, why: 'The machine of the instance has lost its power, and is about to be started again.' }
+  if (outOfSpaceSinceMs === null) return undefined
+  return {
+    sinceMs: outOfSpaceSinceMs, why: 'The disk of the host has no room for what the instance writes; it goes on as soon as there is some.',
+  }
 }
 
 function stalled(row: VolumeTable, sinceMs: number, description: string): Health {

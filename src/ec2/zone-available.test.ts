@@ -1,12 +1,17 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { openMemoryAccount, type MemoryAccount } from '../../test/support/memory-account.ts'
-import { defaultNetwork, fixedClock, insertImage, insertInstance, insertInterface, insertVolume, NOW_MS } from '../../test/support/rows.ts'
+import { defaultNetwork, fixedClock, hostOf, insertImage, insertInstance, insertInterface, insertVolume, NOW_MS } from '../../test/support/rows.ts'
 import { openSshLine, parsePublicKey } from '../core/ssh-public-key.ts'
 import { sendSSHPublicKey } from '../ec2-instance-connect/send-ssh-public-key.ts'
+import { changeInstanceDoc, type InstanceDoc } from '../model/instance.ts'
 import { moveZone, type ZoneState } from '../model/zone.ts'
 import { attachNetworkInterface } from './attach-network-interface.ts'
 import { attachVolume, detachVolume } from './attach-volume.ts'
+import { cancelCapacityReservation } from './capacity-reservations.ts'
+import { createCapacityReservation } from './capacity-reservations-create.ts'
+import { modifyCapacityReservation } from './capacity-reservations-modify.ts'
+import { createCapacityReservationBySplitting } from './capacity-reservations-split.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { getConsoleScreenshot } from './console-screenshot.ts'
 import type { Context } from './context.ts'
@@ -18,6 +23,7 @@ import { createSubnet } from './create-subnet.ts'
 import { createVolume } from './create-volume.ts'
 import { describeInstances } from './describe-instances.ts'
 import { sendDiagnosticInterrupt } from './diagnostic-interrupt.ts'
+import { allocateHosts } from './dedicated-hosts-allocate.ts'
 import { rebootInstances, startInstances, stopInstances, terminateInstances } from './instance-lifecycle.ts'
 import { describeInstanceStatus } from './instance-status.ts'
 import { modifyVolume } from './modify-volume.ts'
@@ -66,9 +72,29 @@ describe.each<ZoneState>(['unavailable', 'impaired'])('In a zone that is %s', (t
     const launch = { ImageId: image, InstanceType: 't3.micro' as const, MinCount: 1, MaxCount: 1 }
     expect(await cloud.failure(runInstances, { ...launch, Placement: { AvailabilityZone: HERE } })).toMatch(
       /^InsufficientInstanceCapacity: We currently do not have sufficient t3.micro capacity in the Availability Zone you requested \(us-east-1a\)/)
-    expect(await cloud.failure(startInstances, { InstanceIds: [stopped] })).toMatch(/^InsufficientInstanceCapacity/)
+    // Whoever cannot choose a zone is not told to.
+    const onlyHere = /^InsufficientInstanceCapacity: .* Our system will be working on provisioning additional capacity\. \[Hearth: us-east-1a has failed; "hearth zone heal us-east-1a" brings it back\.\]$/
+    expect(await cloud.failure(startInstances, { InstanceIds: [stopped] })).toMatch(onlyHere)
+    expect(await cloud.failure(runInstances, { ...launch, SubnetId: await subnetOf(HERE) })).toMatch(onlyHere)
+    expect(await cloud.failure(runInstances, { ...launch, Placement: { AvailabilityZone: HERE } })).toMatch(/by not specifying .* \[Hearth: us-east-1a has failed; /)
     const { Instances } = await cloud.call(runInstances, { ...launch, Placement: { AvailabilityZone: ELSEWHERE } })
     expect(Instances?.[0]?.Placement?.AvailabilityZone).toBe(ELSEWHERE)
+  })
+
+  it('no room in it is promised anybody', async () => {
+    const reservation = { InstanceType: 't3.micro', InstancePlatform: 'Linux/UNIX', AvailabilityZone: HERE, InstanceMatchCriteria: 'targeted' } as const
+    const { CapacityReservation } = await cloud.call(createCapacityReservation, { ...reservation, InstanceCount: 2 })
+    const { CapacityReservationId: id } = CapacityReservation ?? {}
+    await move(to)
+    const noRoom = /^InsufficientInstanceCapacity: .* for a capacity reservation of 3 instances\. us-east-1a has failed; "hearth zone heal us-east-1a" brings it back\.$/
+    expect(await cloud.failure(createCapacityReservation, { ...reservation, InstanceCount: 3 })).toMatch(noRoom)
+    expect(await cloud.failure(modifyCapacityReservation, { CapacityReservationId: id, InstanceCount: 3 })).toMatch(noRoom)
+    expect(await cloud.failure(allocateHosts, { InstanceType: 't3.micro', AvailabilityZone: HERE, Quantity: 1 })).toMatch(
+      /^InsufficientHostCapacity: .*\(us-east-1a has failed; /)
+    // What is promised already may be divided, or given back.
+    await cloud.call(createCapacityReservationBySplitting, { SourceCapacityReservationId: id, InstanceCount: 1 })
+    await cloud.call(cancelCapacityReservation, { CapacityReservationId: id })
+    expect(await cloud.query((db) => db.selectFrom('dedicated_hosts').selectAll().execute())).toEqual([])
   })
 
   it('what its hosts would have to do at once is refused, and changes nothing', async () => {
@@ -148,6 +174,35 @@ describe.each<ZoneState>(['unavailable', 'impaired'])('In a zone that is %s', (t
       Events: [{ EventType: 'io-performance:stalled', NotBefore: new Date(NOW_MS), Description: `The Availability Zone us-east-1a is ${to}.` }],
     })
     expect(statusOf(free)).toMatchObject({ VolumeStatus: { Status: 'insufficient-data' }, Events: [] })
+  })
+
+  it('instances and volumes are impaired after the heal until their host has that in force, and what was lost is started again', async () => {
+    await cloud.query((db) => db.updateTable('hosts').set({ doc: JSON.stringify({ bootId: 'run-1' }) }).where('host_id', '=', hostOf(HERE)).execute())
+    await cloud.query((db) => db.updateTable('instances').set({ host_id: hostOf(HERE) }).where('instance_id', '=', running).execute())
+    const note = (doc: Partial<InstanceDoc>) => cloud.query((db) => changeInstanceDoc(db, running, doc))
+    await note({ hostBootId: 'run-1' })
+    await move('impaired')
+    cloud.pass(5000)
+    if (to === 'unavailable') await move(to)
+    cloud.pass(5000)
+    const { status: { revision } } = await move('available')
+    const statuses = async () => {
+      const [instance] = (await cloud.call(describeInstanceStatus, { InstanceIds: [running] })).InstanceStatuses ?? []
+      const [volume] = (await cloud.call(describeVolumeStatus, { VolumeIds: [root] })).VolumeStatuses ?? []
+      return [
+        ...[instance?.SystemStatus, instance?.InstanceStatus, instance?.AttachedEbsStatus].map((each) => each?.Details?.[0]?.ImpairedSince),
+        volume?.Events?.[0]?.NotBefore,
+      ]
+    }
+    const failed = Array.from({ length: 4 }, () => new Date(NOW_MS))
+    const well = Array.from({ length: 4 }, () => undefined)
+    expect(await statuses()).toEqual(failed)
+    // What the agent of the host writes when its machines are thawed, or have ended.
+    if (to === 'unavailable') await note({ checks: { systemSinceMs: NOW_MS, instanceSinceMs: NOW_MS } })
+    await cloud.query((db) => db.updateTable('hosts').set({ zone_revision: revision }).where('host_id', '=', hostOf(HERE)).execute())
+    expect(await statuses()).toEqual(to === 'unavailable' ? failed : well)
+    await note({ checks: null, hostBootId: to === 'unavailable' ? 'run-1/1' : 'run-1' })
+    expect(await statuses()).toEqual(well)
   })
 
   it('DescribeAvailabilityZones says so', async () => {

@@ -1,8 +1,8 @@
 import type { InstanceStatusSummary } from '@aws-sdk/client-ec2'
 import type { InstanceTable } from '../store/schema.ts'
 import { hasContact, instanceDoc, lastStartMs, type InstanceDoc } from './instance.ts'
+import { lostSinceMs, type Outage } from './outage.ts'
 import { BOOT_DEADLINE_MS, CHECK_INTERVAL_MS } from './status-check.ts'
-import type { ZoneStatus } from './zone.ts'
 
 type Row = Pick<InstanceTable, 'state' | 'launch_ms' | 'doc'>
 
@@ -14,21 +14,25 @@ const NOT_APPLICABLE = { Status: 'not-applicable' } as const satisfies InstanceS
 
 type Statuses = Record<'SystemStatus' | 'InstanceStatus' | 'AttachedEbsStatus', InstanceStatusSummary>
 
-/** SystemStatus, InstanceStatus and AttachedEbsStatus of DescribeInstanceStatus; all have failed with the zone. */
-export function instanceStatuses(row: Row, nowMs: number, zone?: Pick<ZoneStatus, 'state' | 'sinceMs'>): Statuses {
+/**
+ * SystemStatus, InstanceStatus and AttachedEbsStatus of DescribeInstanceStatus. All have failed with the zone: until its host
+ * has the end of that in force, and for a machine that has lost its power, until that is started again.
+ */
+export function instanceStatuses(row: Row, nowMs: number, outage?: Outage): Statuses {
   if (row.state !== 'running') {
     return { SystemStatus: NOT_APPLICABLE, InstanceStatus: NOT_APPLICABLE, AttachedEbsStatus: NOT_APPLICABLE }
   }
-  if (zone && zone.state !== 'available') {
-    const failed = impaired(zone.sinceMs)
+  if (outage?.isOver === false) {
+    const failed = impaired(outage.sinceMs)
     return { SystemStatus: failed, InstanceStatus: failed, AttachedEbsStatus: failed }
   }
   const doc = instanceDoc(row)
   const { outOfSpaceSinceMs } = doc
+  const withoutVolumesMs = outOfSpaceSinceMs ?? lostSinceMs(row, outage)
   return {
     SystemStatus: systemStatus(row, doc, nowMs),
     InstanceStatus: outOfSpaceSinceMs === null ? guestStatus(row, doc, nowMs) : impaired(outOfSpaceSinceMs),
-    AttachedEbsStatus: outOfSpaceSinceMs === null ? OK : impaired(outOfSpaceSinceMs),
+    AttachedEbsStatus: withoutVolumesMs === null ? OK : impaired(withoutVolumesMs),
   }
 }
 

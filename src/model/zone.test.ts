@@ -25,10 +25,11 @@ describe('The state of a zone', () => {
     await move('impaired')
     const { status } = await move('unavailable', NOW_MS + 1000)
     expect(status).toEqual({
-      zone: ZONE, state: 'unavailable', revision: 2, powerCuts: 1, cutRevision: 2, sinceMs: NOW_MS + 1000,
+      zone: ZONE, state: 'unavailable', revision: 2, powerCuts: 1, cutRevision: 2, sinceMs: NOW_MS + 1000, outageSinceMs: NOW_MS,
       message: 'Since 2026-01-01T00:00:01.000Z instances in us-east-1b have no power, and its network is cut.',
     })
-    expect((await move('available')).status).toMatchObject({ revision: 3, powerCuts: 1, cutRevision: 2, message: null })
+    expect((await move('available')).status).toMatchObject({ revision: 3, powerCuts: 1, cutRevision: 2, outageSinceMs: NOW_MS, message: null })
+    expect((await move('impaired', NOW_MS + 5000)).status.outageSinceMs).toBe(NOW_MS + 5000)
     expect([...(await test.store.read(zoneStates)).keys()]).toEqual([ZONE])
   })
 

@@ -8,6 +8,12 @@ export function zonesOf({ region, zones }: { region: string; zones: readonly str
   return zones.map((letter) => region + letter)
 }
 
+/** What to do about a zone that has failed, for whoever gets an error because of that. */
+export function howToHeal(zones: readonly string[]): string {
+  const orders = zones.map((zone) => `"hearth zone heal ${zone}"`).join(' and ')
+  return zones.length === 1 ? `${zones[0]} has failed; ${orders} brings it back.` : `${zones.join(' and ')} have failed; ${orders} bring them back.`
+}
+
 /** Short forms that AWS uses of the words in a region's name. */
 const DIRECTIONS: Record<string, string> = {
   north: 'n', south: 's', east: 'e', west: 'w', central: 'c',
@@ -35,6 +41,8 @@ export interface ZoneStatus {
   cutRevision: number
   /** Since when it is in that state; 0 for one that was never in another. */
   sinceMs: number
+  /** The first moment of its last failure: that of the impairment, where it was impaired and has failed altogether then. */
+  outageSinceMs: number
   /** What DescribeAvailabilityZones says of it; null while it is available. */
   message: string | null
 }
@@ -42,6 +50,8 @@ export interface ZoneStatus {
 /** What of a zone's row SQL never looks into. */
 interface ZoneDoc {
   cutRevision: number
+  /** Rows of earlier versions do not have it. */
+  outageSinceMs?: number
   message: string | null
 }
 
@@ -67,12 +77,12 @@ const oneZone = prepared((db, zone: string) => db.selectFrom('zones').selectAll(
 /** The state of one zone, of whatever name. */
 export async function zoneStatus(db: Db, zone: string): Promise<ZoneStatus> {
   const [row] = await oneZone(db, zone)
-  return row ? statusOf(row) : { zone, state: 'available', revision: 0, powerCuts: 0, cutRevision: 0, sinceMs: 0, message: null }
+  return row ? statusOf(row) : { zone, state: 'available', revision: 0, powerCuts: 0, cutRevision: 0, sinceMs: 0, outageSinceMs: 0, message: null }
 }
 
 function statusOf({ zone, state, revision, power_cuts: powerCuts, since_ms: sinceMs, doc }: ZoneTable): ZoneStatus {
-  const { cutRevision, message } = JSON.parse(doc) as ZoneDoc
-  return { zone, state, revision, powerCuts, cutRevision, sinceMs, message }
+  const { cutRevision, outageSinceMs = sinceMs, message } = JSON.parse(doc) as ZoneDoc
+  return { zone, state, revision, powerCuts, cutRevision, sinceMs, outageSinceMs, message }
 }
 
 /** What a node has in force when it has all changes of zones in force that these know of; it only grows. */
@@ -131,7 +141,10 @@ export async function moveZone(
   }
   const revision = before.revision + 1
   const isCut = to === 'unavailable'
-  const doc: ZoneDoc = { cutRevision: isCut ? revision : before.cutRevision, message: messageOf(zone, to, nowMs) }
+  const doc: ZoneDoc = {
+    cutRevision: isCut ? revision : before.cutRevision, outageSinceMs: before.state === 'available' ? nowMs : before.outageSinceMs,
+    message: messageOf(zone, to, nowMs),
+  }
   const row: ZoneTable = {
     zone, state: to, revision, power_cuts: before.powerCuts + (isCut ? 1 : 0), since_ms: nowMs, doc: JSON.stringify(doc),
   }

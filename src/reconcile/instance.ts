@@ -14,6 +14,7 @@ import { forgetMemory, loadMemory, release } from './load-memory.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
 import { machineSpec, noteColdStart } from './machine-spec.ts'
 import { MemoryTurns } from './memory-turns.ts'
+import { noteStartFailure } from './note-start-failure.ts'
 import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
 import { afterStart, recordRunning } from './record-running.ts'
 import { recover, recoveryOf } from './recover.ts'
@@ -109,7 +110,7 @@ async function take(options: InstanceReconcilerOptions, loaded: LoadedInstance, 
 }
 
 async function start(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
-  const { store, hypervisor, log } = options
+  const { hypervisor, log } = options
   const { row, doc: { memory } } = loaded
   const isLost = Boolean(memory) && memory?.state !== 'given-up'
   if (isLost) log.warn('the memory of a hibernated guest is lost: it boots', { id: row.instance_id })
@@ -119,8 +120,7 @@ async function start(options: InstanceReconcilerOptions, loaded: LoadedInstance)
     await hypervisor.ensureRunning(await machineSpec(options, loaded, noted))
   } catch (error) {
     log.warn('machine did not start', { id: row.instance_id, error: messageOf(error) })
-    await store.transaction('instance.start-failed', (db) =>
-      changeInstanceDoc(db, row.instance_id, { startFailures: loaded.doc.startFailures + 1 }))
+    await noteStartFailure(options, loaded)
     throw error
   }
   return recordRunning(options, { ...loaded, doc: noted })
@@ -188,21 +188,25 @@ async function resume(options: InstanceReconcilerOptions, { row, doc }: LoadedIn
     changeInstanceDoc(db, id, { outOfSpaceSinceMs: clock.now() }), again(afterMs))
 }
 
-/** A machine that ended with the power of its zone has not gone down: it is started again when that is healed. */
+/**
+ * A machine that is not there and may have ended with the power of its zone has not gone down: it is started again when that is
+ * healed. A guest that was seen to be down did go down.
+ */
 function recordShutdown(
   { clock, log }: InstanceReconcilerOptions,
   { row, zone }: LoadedInstance,
   step: Extract<InstanceStep, { step: 'record-shutdown' }>,
 ): Outcome {
-  if (!zone.isSettled) return again(ZONE_WAIT_MS)
+  const isDown = step.cause === 'guest'
+  if (!isDown && !zone.isSettled) return again(ZONE_WAIT_MS)
   const reason = { guest: STATE_REASONS.guestShutdown, failure: STATE_REASONS.hostFailure, 'host-failure': STATE_REASONS.hostRestart }[step.cause]
-  if (step.cause !== 'guest') log.warn('machine ended unexpectedly', { id: row.instance_id, cause: step.cause })
+  if (!isDown) log.warn('machine ended unexpectedly', { id: row.instance_id, cause: step.cause })
   return recording('instance.guest-shutdown', async (db) => {
-    if (!(await hostZone(db, row.host_id)).isSettled) return
+    if (!isDown && !(await hostZone(db, row.host_id)).isSettled) return
     await moveInstance(db, row, step.to, clock.now(), {
       recovery: null,
       stateReason: reason,
-      stateTransitionReason: step.cause === 'guest' ? userInitiated(clock.now()) : reason.message,
+      stateTransitionReason: isDown ? userInitiated(clock.now()) : reason.message,
     })
   }, again(0))
 }

@@ -2,6 +2,7 @@ import { messageOf } from '../core/errors.ts'
 import { MemoryImageError } from '../hypervisor/driver.ts'
 import { KeysError } from '../keys/keys.ts'
 import { changeInstanceDoc, instanceDoc, notResumed, type SavedMemory } from '../model/instance.ts'
+import { hostZone } from '../model/zone.ts'
 import type { Db } from '../store/store.ts'
 import { forMachine } from './attached-volumes.ts'
 import { destroyThen } from './end-machine.ts'
@@ -9,6 +10,7 @@ import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } fro
 import { again, DONE, isFatal, recording, type Outcome } from './loop.ts'
 import { machineSpec } from './machine-spec.ts'
 import { memoryImage } from './memory-image.ts'
+import { noteStartFailure } from './note-start-failure.ts'
 import { recordRunning } from './record-running.ts'
 
 /**
@@ -37,22 +39,28 @@ async function load(options: InstanceReconcilerOptions, loaded: LoadedInstance):
   } catch (error) {
     if (isFatal(error)) throw error
     const why = messageOf(error)
+    // It may have failed with its zone, and that says nothing of the memory.
+    if (!(await store.read((db) => hostZone(db, row.host_id))).isSettled) throw error
     log.warn('a hibernated guest does not go on', { id, error: why })
     if (error instanceof MemoryImageError || error instanceof KeysError) {
       const stateReason = notResumed(id, why)
       return destroyThen(options, row, 'stopped', { stateReason, stateTransitionReason: stateReason.message })
     }
-    await noteFailure(options, loaded)
+    await noteStartFailure(options, loaded)
     throw error
   }
   const consumed = await store.transaction('instance.memory-consumed', (db) => consume(db, id, memory))
   return consumed ? release(options, { ...loaded, doc: { ...doc, memory: consumed } }) : again(0)
 }
 
-/** Undefined when the instance is to be something else by now. */
+/**
+ * Undefined when the instance is to be something else by now, and where the machine may have lost its power since, or stand
+ * still, with its zone: its guest has not gone on, and the memory is for the next start.
+ */
 async function consume(db: Db, instanceId: string, { memoryId }: SavedMemory): Promise<SavedMemory | undefined> {
   const row = await db
-    .selectFrom('instances').select('doc').where('instance_id', '=', instanceId).where('state', '=', 'pending').executeTakeFirst()
+    .selectFrom('instances').select(['host_id', 'doc']).where('instance_id', '=', instanceId).where('state', '=', 'pending').executeTakeFirst()
+  if (row && !(await hostZone(db, row.host_id)).isSettled) return undefined
   const now = row && instanceDoc(row)
   if (now?.memory?.memoryId !== memoryId || now.memory.state !== 'saved') return undefined
   const memory = { ...now.memory, state: 'consumed' } as const
@@ -75,13 +83,8 @@ export async function release(options: InstanceReconcilerOptions, loaded: Loaded
   try {
     await options.hypervisor.ensureReleased(loaded.row.instance_id)
   } catch (error) {
-    if (!isFatal(error) && loaded.row.state === 'pending') await noteFailure(options, loaded)
+    if (!isFatal(error) && loaded.row.state === 'pending') await noteStartFailure(options, loaded)
     throw error
   }
   return loaded.row.state === 'pending' ? recordRunning(options, loaded) : DONE
-}
-
-async function noteFailure({ store }: InstanceReconcilerOptions, { row, doc }: LoadedInstance): Promise<void> {
-  await store.transaction('instance.start-failed', (db) =>
-    changeInstanceDoc(db, row.instance_id, { startFailures: doc.startFailures + 1 }))
 }

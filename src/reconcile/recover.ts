@@ -5,6 +5,7 @@ import { restWorkOf } from './attached-volumes.ts'
 import type { InstanceReconcilerOptions, LoadedInstance } from './load-instance.ts'
 import { again, isFatal, recording, type Outcome } from './loop.ts'
 import { machineSpec, noteColdStart } from './machine-spec.ts'
+import { noteStartFailure } from './note-start-failure.ts'
 import type { Recovery } from './plan-instance.ts'
 import { afterStart } from './record-running.ts'
 import { settleVolumes } from './settle-volumes.ts'
@@ -54,14 +55,13 @@ async function startAgain(
   loaded: LoadedInstance,
   recovery: NonNullable<LoadedInstance['doc']['recovery']>,
 ): Promise<void> {
-  const { hypervisor, store } = options
+  const { hypervisor } = options
   try {
     const noted = await noteColdStart(options, loaded, { recovery })
     await hypervisor.ensureRunning(await machineSpec(options, loaded, noted))
   } catch (error) {
     if (isFatal(error)) throw error
-    await store.transaction('instance.start-failed', (db) =>
-      changeInstanceDoc(db, loaded.row.instance_id, { startFailures: loaded.doc.startFailures + 1 }))
+    await noteStartFailure(options, loaded)
     throw error
   }
 }

@@ -47,27 +47,40 @@ async function onHost(options: ZoneReconcilerOptions, name: string): Promise<Out
     ({ zone: await zoneStatus(db, name), inForce: await revisionInForce(db, hostId) }))
   const isNew = inForce < zone.revision
   const isDark = zone.state === 'unavailable' || inForce < zone.cutRevision
-  if (zone.state === 'available' && !isNew) {
-    if (gate.isClosed) gate.open(zone.sinceMs)
-    return DONE
-  }
   if (zone.state !== 'available' || isDark) gate.close()
   // What was started by a run of before the gate closed is found by the look after it.
   const isQuiet = !gate.isClosed || options.instancesInWork() === 0
   const ids = await instancesOf(options)
-  if (isDark) await inParallel(ids, MACHINES_AT_ONCE, (id) => options.hypervisor.ensureStopped(id))
-  else if (zone.state === 'impaired') await inParallel(ids, MACHINES_AT_ONCE, (id) => options.hypervisor.ensureFrozen(id))
-  if (!isQuiet) return again(IN_WORK_MS)
-  if (!isNew) return DONE
-  if (inForce < zone.cutRevision) await noteLost(options, zone.sinceMs)
-  if (zone.state === 'available') {
-    await thaw(options, ids)
-    await options.resync()
+  // Runs that wait for a machine that is frozen are not waited for: it goes on at once. What is frozen without need, as after
+  // a host was taken over, goes on with the next resync.
+  if (isDark) await tryAll(ids, MACHINES_AT_ONCE, (id) => options.hypervisor.ensureStopped(id))
+  else if (zone.state === 'impaired') await tryAll(ids, MACHINES_AT_ONCE, (id) => options.hypervisor.ensureFrozen(id))
+  else await thaw(options, ids)
+  if (!isNew) {
+    if (zone.state === 'available' && gate.isClosed) gate.open(zone.sinceMs)
+    return DONE
   }
+  if (!isQuiet) return again(IN_WORK_MS)
+  if (inForce < zone.cutRevision) await noteLost(options, zone.outageSinceMs)
+  if (zone.state === 'available') await options.resync()
   if (!(await putInForce(options, zone))) return again(0)
   if (zone.state === 'available') gate.open(zone.sinceMs)
   log.warn('the state of the zone is in force', { zone: name, state: zone.state, revision: zone.revision })
   return DONE
+}
+
+/** Tries every one, also after failures, and throws the first of these when nothing is under way any more. */
+async function tryAll<Item>(items: readonly Item[], limit: number, run: (item: Item) => Promise<void>): Promise<void> {
+  const failures: unknown[] = []
+  await inParallel(items, limit, async (item) => {
+    try {
+      await run(item)
+    } catch (error) {
+      if (isFatal(error)) throw error
+      failures.push(error)
+    }
+  })
+  if (failures.length > 0) throw failures[0]
 }
 
 async function revisionInForce(db: Db, hostId: string): Promise<number> {
@@ -127,7 +140,7 @@ async function onNode(options: ZoneReconcilerOptions, known: Map<string, number>
   const zones = [...(await store.read(zoneStates)).values()]
   const changed = zones.filter(({ zone, revision }) => known.get(zone) !== revision)
   const vpcIds = new Set(await store.read((db) => vpcsIn(db, hostId, changed.map(({ zone }) => zone))))
-  await inParallel([...vpcIds], VPCS_AT_ONCE, async (vpcId) => {
+  await tryAll([...vpcIds], VPCS_AT_ONCE, async (vpcId) => {
     const { observed } = await vpc.reconcile(vpcId)
     if (observed) await store.transaction(observed.name, observed.write)
   })

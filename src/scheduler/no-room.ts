@@ -1,4 +1,5 @@
 import { ApiError } from '../core/errors.ts'
+import { howToHeal } from '../model/zone.ts'
 import { canBoot, countOf, fillZone } from './fill-zone.ts'
 import { SPREAD_LIMIT } from './group-rules.ts'
 import type { GroupPlacement, HostCapacity, PlacementRequest } from './place.ts'
@@ -44,7 +45,7 @@ function fits(hosts: readonly HostCapacity[], request: PlacementRequest, zone: s
 
 /** EC2's sentence for a type that a zone, or the region, has no room for; it names zones only where that is true. */
 function noCapacity(hosts: readonly HostCapacity[], request: PlacementRequest): ApiError {
-  const { instanceType, zones } = request
+  const { instanceType, zones, isZoneFixed = false } = request
   const [zone = ''] = zones
   const others = new Set(hosts.flatMap((host) => (zones.includes(host.zone) ? [] : [host.zone])))
   const choices = [...others].toSorted().filter((each) => fits(hosts, request, each))
@@ -53,13 +54,24 @@ function noCapacity(hosts: readonly HostCapacity[], request: PlacementRequest): 
     'InsufficientInstanceCapacity',
     `We currently do not have sufficient ${instanceType} capacity in ${where}. ` +
       'Our system will be working on provisioning additional capacity.' +
-      (choices.length === 0
+      (choices.length === 0 || isZoneFixed
         ? ''
         : ` You can currently get ${instanceType} capacity by not specifying an Availability Zone in your request or choosing ` +
           `${choices.join(', ')}.`) +
-      ' [Hearth: "hearth status" shows what is free. Terminate or stop instances, choose a smaller type, or promise more of the ' +
-      'computer with "hearth up --overcommit-vcpus" and "--overcommit-memory".]',
+      ` [Hearth: ${remedy(request)}]`,
   )
+}
+
+function remedy({ zones, failedZones = [] }: PlacementRequest): string {
+  const failed = zones.filter((each) => failedZones.includes(each))
+  const parts = failed.length === 0 ? [] : [howToHeal(failed)]
+  if (failed.length < zones.length) {
+    parts.push(
+      '"hearth status" shows what is free. Terminate or stop instances, choose a smaller type, or promise more of the ' +
+        'computer with "hearth up --overcommit-vcpus" and "--overcommit-memory".',
+    )
+  }
+  return parts.join(' ')
 }
 
 /** The error of a request that finds no place only because of its placement group; undefined where the group changes nothing. */

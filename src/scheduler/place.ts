@@ -72,6 +72,10 @@ export interface PlacementRequest {
   instanceType: string
   /** The zones that would do, by name; the one that was asked for, where one was. All instances come to be in the same. */
   zones: readonly string[]
+  /** The caller cannot choose another one: a start, or a launch that names a subnet or an interface. */
+  isZoneFixed?: boolean
+  /** Zones that have failed, whose hosts are not among those to be asked. */
+  failedZones?: readonly string[]
   /** Of the image. */
   architecture: string
   vcpus: number
