@@ -43,8 +43,8 @@ async function reconcile(options: InstanceReconcilerOptions, instanceId: string)
   }
   const { row, doc, interfaces, volumes } = loaded
   if (row.host_id !== options.hostId) return handOverInstance(options, options, instanceId)
-  // The host that it was on before marks it due when it has let go of it.
-  if (doc.movedFrom) return DONE
+  // The host that it was on before marks it due when it has let go of it; nobody waits for himself.
+  if (doc.movedFrom && doc.movedFrom !== options.hostId) return DONE
   const step = planInstance({
     state: row.state,
     doc,
@@ -189,12 +189,14 @@ async function resume(options: InstanceReconcilerOptions, { row, doc }: LoadedIn
 }
 
 /** A machine that ended with the power of its zone has not gone down: it is started again when that is healed. */
-function recordShutdown(
-  { clock, log }: InstanceReconcilerOptions,
+async function recordShutdown(
+  { clock, hypervisor, log }: InstanceReconcilerOptions,
   { row, zone }: LoadedInstance,
   step: Extract<InstanceStep, { step: 'record-shutdown' }>,
-): Outcome {
+): Promise<Outcome> {
   if (!zone.isSettled) return again(ZONE_WAIT_MS)
+  // Power that has gone asks no guest to shut down.
+  if (step.cause === 'host-failure') await hypervisor.ensureStopped(row.instance_id)
   const reason = { guest: STATE_REASONS.guestShutdown, failure: STATE_REASONS.hostFailure, 'host-failure': STATE_REASONS.hostRestart }[step.cause]
   if (step.cause !== 'guest') log.warn('machine ended unexpectedly', { id: row.instance_id, cause: step.cause })
   return recording('instance.guest-shutdown', async (db) => {
