@@ -13,7 +13,6 @@ import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } fro
 import { forgetMemory, loadMemory, release } from './load-memory.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
 import { machineSpec, noteColdStart } from './machine-spec.ts'
-import { MemoryTurns } from './memory-turns.ts'
 import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
 import { afterStart, recordRunning } from './record-running.ts'
 import { recover, recoveryOf } from './recover.ts'
@@ -30,8 +29,7 @@ const MOST_REBOOT_WAIT_MS = 60_000
 const ZONE_WAIT_MS = 1000
 
 /** Owns the machine of an instance: the only caller of the hypervisor. */
-export function createInstanceReconciler(given: Omit<InstanceReconcilerOptions, 'memoryTurns'>): Reconciler {
-  const options = { ...given, memoryTurns: new MemoryTurns(given.clock) }
+export function createInstanceReconciler(options: InstanceReconcilerOptions): Reconciler {
   return { reconcile: (id) => reconcile(options, id) }
 }
 
