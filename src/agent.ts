@@ -21,7 +21,7 @@ import type { MemoryTurns } from './reconcile/memory-turns.ts'
 import { createPushedKeyReconciler } from './reconcile/pushed-key.ts'
 import { createRecycleReconciler } from './reconcile/recycle.ts'
 import { createReservationReconciler } from './reconcile/reservation.ts'
-import { resync, type ResyncOptions } from './reconcile/resync.ts'
+import { resync, resyncZones, type ResyncOptions } from './reconcile/resync.ts'
 import { createResyncTimer, type ResyncTimer } from './reconcile/resync-timer.ts'
 import type { HostLimits } from './reconcile/shrink.ts'
 import { watchSleep, type SleepWatch } from './reconcile/sleep.ts'
@@ -155,7 +155,9 @@ export function createAgent(options: AgentOptions): Agent {
       if (isStopped || !known.has(instanceId)) return
       store.transaction('hint', (db) => wakeOwn(db, { instanceId, hostId, nowMs: clock.now() })).catch(report)
     })
-    resyncs = createResyncTimer({ store, clock, hostId, onError: report, resync: resyncHost })
+    resyncs = createResyncTimer({
+      store, clock, hostId, onError: report, resync: () => (gate.isClosed ? resyncZones(common) : resyncHost()),
+    })
     await resyncs.run()
     running.start()
     if (!isNode) {
