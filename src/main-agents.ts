@@ -124,7 +124,7 @@ async function prepare(orders: AgentOrders, name: string): Promise<Ground> {
   const crashPoints = processCrashPoints(path.join(homePaths(settings.home).run, `crash-${name}`))
   await ensureHome(settings.home)
   // What agents write can be observed again after a power cut.
-  const store = withCommitCrashPoints(await openStore(settings, 'normal'), crashPoints)
+  const store = withCommitCrashPoints(await openStore(settings, 'normal', 'agents'), crashPoints)
   const nodeId = await ensureHostId(settings.home, systemRandom)
   const otherRegions = openRegions(orders.others, masterKeys(settings))
   return { orders, store, log, crashPoints, nodeId, hostBootId: await readHostBootId(), otherRegions, memoryTurns: new MemoryTurns(systemClock) }
