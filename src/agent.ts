@@ -17,10 +17,11 @@ import { createInterruptReconciler } from './reconcile/interrupt.ts'
 import { createLayerReconciler } from './reconcile/layer.ts'
 import { Gate } from './reconcile/gate.ts'
 import { isFatal, ReconcileLoop, type Reconciler } from './reconcile/loop.ts'
+import type { MemoryTurns } from './reconcile/memory-turns.ts'
 import { createPushedKeyReconciler } from './reconcile/pushed-key.ts'
 import { createRecycleReconciler } from './reconcile/recycle.ts'
 import { createReservationReconciler } from './reconcile/reservation.ts'
-import { resync, type ResyncOptions } from './reconcile/resync.ts'
+import { resync, resyncZones, type ResyncOptions } from './reconcile/resync.ts'
 import { createResyncTimer, type ResyncTimer } from './reconcile/resync-timer.ts'
 import type { HostLimits } from './reconcile/shrink.ts'
 import { watchSleep, type SleepWatch } from './reconcile/sleep.ts'
@@ -53,6 +54,8 @@ export interface AgentOptions {
   /** The host that it is the agent of, or the node. */
   host: HostRegistration
   limits: HostLimits
+  /** All agents of one process save and load memory in the same turns. */
+  memoryTurns: MemoryTurns
   /** Which run of the node this is: another one after each restart, in which nothing that ran before is there any more. */
   hostBootId: string
   /** How often running instances are checked, milliseconds. */
@@ -80,6 +83,14 @@ export interface Agent {
   isSettled(horizonMs: number): boolean
 }
 
+/** Things that are worked on at the same time on a node and, together, on its hosts; of each host at least so many. */
+const RUNS = { inAll: 16, ofHostAtLeast: 4 }
+
+/** How many things an agent works on at the same time. */
+export function concurrencyOf({ zone, hosts }: Pick<HostRegistration, 'zone' | 'hosts'>): number {
+  return zone === null ? RUNS.inAll : Math.max(RUNS.ofHostAtLeast, Math.ceil(RUNS.inAll / hosts.length))
+}
+
 /**
  * The agent of one host: everything that its guests touch is its business, and nobody else's. That of a node carries the
  * network of all hosts of the node, and what is regional: images, imports, the recycle bin, and what is nobody's.
@@ -103,14 +114,14 @@ export function createAgent(options: AgentOptions): Agent {
     gate.begin(await store.read((db) => hostZone(db, hostId)))
     const common = { store, clock, log, hypervisor, network, volumes, keys, hostId, isNode, gate }
     const instances = createInstanceReconciler({
-      ...common, random, hostBootId, limits: options.limits,
+      ...common, random, hostBootId, limits: options.limits, memoryTurns: options.memoryTurns,
       awakeSinceMs: () => Math.max(gate.openSinceMs, sleep?.awakeSinceMs() ?? 0),
     })
     const known = new Set<string>()
     const resyncHost = () => resyncAndForget(common, known)
     const vpcs = createVpcReconcilers({ ...common, random })
     const running = new ReconcileLoop({
-      store, clock, log, hostId, gate, onFatal,
+      store, clock, log, hostId, gate, onFatal, concurrency: concurrencyOf(host),
       ...(options.scanIntervalMs === undefined ? {} : { scanIntervalMs: options.scanIntervalMs }),
       reconcilers: {
         instance: isNode ? createNodeInstances(common, instances) : remembering(known, instances),
@@ -144,7 +155,9 @@ export function createAgent(options: AgentOptions): Agent {
       if (isStopped || !known.has(instanceId)) return
       store.transaction('hint', (db) => wakeOwn(db, { instanceId, hostId, nowMs: clock.now() })).catch(report)
     })
-    resyncs = createResyncTimer({ store, clock, hostId, onError: report, resync: resyncHost })
+    resyncs = createResyncTimer({
+      store, clock, hostId, onError: report, resync: () => (gate.isClosed ? resyncZones(common) : resyncHost()),
+    })
     await resyncs.run()
     running.start()
     if (!isNode) {

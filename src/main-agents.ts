@@ -30,6 +30,7 @@ import { createVpcServices } from './network/services/index.ts'
 import type { Realm } from './realm.ts'
 import type { RegionSources } from './reconcile/fill-layer.ts'
 import type { ImageSource } from './reconcile/images.ts'
+import { MemoryTurns } from './reconcile/memory-turns.ts'
 import { registration, sharesOf, type Engine, type HostShare } from './registration.ts'
 import { ensureHostKey } from './serial-console/host-key.ts'
 import { createSerialConsole, type SerialConsole, type SerialConsoleOptions } from './serial-console/server.ts'
@@ -67,6 +68,7 @@ interface Ground {
   nodeId: string
   hostBootId: string
   otherRegions: OpenRegions
+  memoryTurns: MemoryTurns
 }
 
 /** The process of the node's own agent: its network, images, imports, recycle bin and serial consoles. */
@@ -122,10 +124,10 @@ async function prepare(orders: AgentOrders, name: string): Promise<Ground> {
   const crashPoints = processCrashPoints(path.join(homePaths(settings.home).run, `crash-${name}`))
   await ensureHome(settings.home)
   // What agents write can be observed again after a power cut.
-  const store = withCommitCrashPoints(await openStore(settings, 'normal'), crashPoints)
+  const store = withCommitCrashPoints(await openStore(settings, 'normal', 'agents'), crashPoints)
   const nodeId = await ensureHostId(settings.home, systemRandom)
   const otherRegions = openRegions(orders.others, masterKeys(settings))
-  return { orders, store, log, crashPoints, nodeId, hostBootId: await readHostBootId(), otherRegions }
+  return { orders, store, log, crashPoints, nodeId, hostBootId: await readHostBootId(), otherRegions, memoryTurns: new MemoryTurns(systemClock) }
 }
 
 /**
@@ -141,7 +143,7 @@ async function nodeHasBegun({ store, nodeId, hostBootId }: Ground): Promise<void
 
 /** An agent with drivers of its own: what is told to one of them is none of the others' business. */
 function createHostAgent(
-  { orders, store, log, crashPoints, hostBootId, otherRegions }: Ground,
+  { orders, store, log, crashPoints, hostBootId, otherRegions, memoryTurns }: Ground,
   { share, network }: { share: HostShare; network: Network },
 ): { agent: Agent; hypervisor: Hypervisor } {
   const { settings, engine, onFatal } = orders
@@ -153,7 +155,7 @@ function createHostAgent(
   const totalMib = Math.floor(totalmem() / 2 ** 20)
   const limits = { vcpus: availableParallelism(), memoryMib: Math.floor(totalMib * GUEST_MEMORY_SHARE) }
   const agent = createAgent({
-    store, clock: systemClock, random: systemRandom, log, limits, onFatal, recycleBudgetGib: settings.recycleBudgetGib,
+    store, clock: systemClock, random: systemRandom, log, limits, memoryTurns, onFatal, recycleBudgetGib: settings.recycleBudgetGib,
     hostBootId, checkIntervalMs: checkInterval(), hypervisor, network,
     volumes: withCrashPoints('volumes', createQcow2Volumes({ home: settings.home, log }), crashPoints),
     keys: masterKeys(settings), otherRegions: otherRegions.find,

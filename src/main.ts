@@ -30,15 +30,25 @@ export function processLogger(component: string): Logger {
   return jsonLogger(systemClock, component, (line) => process.stdout.write(`${line}\n`))
 }
 
-/** A region's database: in PostgreSQL where one is given, else SQLite in its home. */
-export async function openStore(settings: AnySettings, durability: 'full' | 'normal' = 'full'): Promise<Store> {
+/**
+ * Connections to a PostgreSQL, which has 97 for everybody unless it is told otherwise: of the API, of a process of agents, of
+ * all else (a command, a region that is copied from). A cloud of three zones takes at most 31 for each region, those for wake-ups included.
+ */
+const CONNECTIONS = { api: 10, agents: 4, other: 2 } as const
+
+/** A region's database: in PostgreSQL where one is given, else SQLite in its home. `user` says how busy it will be. */
+export async function openStore(
+  settings: AnySettings,
+  durability: 'full' | 'normal' = 'full',
+  user: keyof typeof CONNECTIONS = 'other',
+): Promise<Store> {
   if (settings.database === null) {
     const sharing = durability === 'full' ? { clock: systemClock } : {}
     return openSqlite({ file: homePaths(settings.home).database, durability, ...sharing })
   }
   const { openPostgres } = await import('./store/postgres.ts')
   const { schema = null } = settings
-  return openPostgres({ url: settings.database, schema, durability, clock: systemClock, random: systemRandom })
+  return openPostgres({ url: settings.database, schema, durability, connections: CONNECTIONS[user], clock: systemClock, random: systemRandom })
 }
 
 /** Where the file of a layer is in a home; whoever may not list the folder may still look at it. */
@@ -112,7 +122,7 @@ export async function startApi(settings: Settings): Promise<{ api: ApiServer; po
   const stores: Store[] = []
   const open = async (realm: Realm): Promise<Region> => {
     await ensureHome(realm.home)
-    const store = withCommitCrashPoints(await openStore(realm), crashPoints)
+    const store = withCommitCrashPoints(await openStore(realm, 'full', 'api'), crashPoints)
     stores.push(store)
     return regionOf(realm, store)
   }

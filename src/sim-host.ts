@@ -11,6 +11,7 @@ import { createMemoryKeys } from './keys/memory-keys.ts'
 import { createSimNetwork, createSimNetworkWorld, type SimNetworkWorld } from './network/sim.ts'
 import type { Realm } from './realm.ts'
 import type { ImageSource } from './reconcile/images.ts'
+import { MemoryTurns } from './reconcile/memory-turns.ts'
 import { registration, sharesOf, type HostShare } from './registration.ts'
 import { importFolderOf, type Settings } from './settings.ts'
 import type { Store } from './store/store.ts'
@@ -101,7 +102,7 @@ export function createSimAgent(options: SimAgentOptions & { share: HostShare }):
     world: host.world, clock, random, delays: delays.volumes, otherWorlds: () => [...regions.values()].map(({ world }) => world),
   })
   const agent = createAgent({
-    store, clock, random, log, onFatal, recycleBudgetGib: settings.recycleBudgetGib, hostBootId: host.bootId,
+    memoryTurns: options.memoryTurns ?? new MemoryTurns(clock), store, clock, random, log, onFatal, recycleBudgetGib: settings.recycleBudgetGib, hostBootId: host.bootId,
     scanIntervalMs: SCAN_INTERVAL_MS,
     ...(options.checkIntervalMs === undefined ? {} : { checkIntervalMs: options.checkIntervalMs }),
     hypervisor: wrap('hypervisor', hypervisor),
@@ -135,8 +136,9 @@ export function createSimAgent(options: SimAgentOptions & { share: HostShare }):
 /** All agents of a simulated node, which start, end and settle as one: its own, and one for each of its hosts. */
 export function createSimNode(options: SimAgentOptions & { nodeId?: string }): SimAgent {
   const { node, hosts } = sharesOf(options.nodeId ?? SIM_NODE_ID, options.settings)
-  const own = createSimAgent({ ...options, share: node })
-  const all = [own, ...hosts.map((share) => createSimAgent({ ...options, share }))]
+  const common = { ...options, memoryTurns: new MemoryTurns(options.clock) }
+  const own = createSimAgent({ ...common, share: node })
+  const all = [own, ...hosts.map((share) => createSimAgent({ ...common, share }))]
   return {
     agent: combineAgents(all.map((each) => each.agent)),
     hypervisor: own.hypervisor,
@@ -168,6 +170,8 @@ export interface SimAgentOptions {
   /** Of each zone, which its hosts share; endless unless given. */
   capacity?: { cpus: number; memoryMib: number; guestLimits: { vcpus: number; memoryMib: number } }
   wrap?: <T extends object>(name: string, driver: T) => T
+  /** Where agents live and die together; its own unless given. */
+  memoryTurns?: MemoryTurns
   /** EC2's pace unless given. */
   checkIntervalMs?: number
   /** Where the cloud has more than one. */

@@ -67,7 +67,7 @@ async function openRealm(
   ambient: Pick<Parameters<typeof createSimNode>[0], 'clock' | 'random' | 'log' | 'onFatal'> & { regions: Map<string, { store: Store; world: SimWorld }> },
 ) {
   await ensureHome(settings.home)
-  const store = await openStore(settings, 'normal')
+  const store = await openStore(settings, 'normal', 'api')
   const delays = settings.instant ? INSTANT : REALISTIC
   const host = createSimHost(ambient, delays)
   const nodeId = await ensureHostId(settings.home, ambient.random)

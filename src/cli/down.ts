@@ -13,7 +13,7 @@ import type { Db, Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import { childrenOf } from './children.ts'
 import { newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
-import { countLive } from './instances.ts'
+import { countLive, liveZones } from './instances.ts'
 import { nodeOfHome } from './node-of-home.ts'
 import { Supervisor } from './supervisor.ts'
 import { withProgress, type Terminal } from './terminal.ts'
@@ -93,14 +93,15 @@ async function requestStops(store: Store): Promise<void> {
 }
 
 /**
- * The agent of a zone that has failed does nothing, so that nothing in it would ever stop: it is healed, and what ran there is
- * stopped in the same transaction, or it would be started again first.
+ * The agent of a zone that has failed does nothing, so that nothing in it would ever stop: where anything lives in it, it is
+ * healed, and what ran there is stopped in the same transaction, or it would be started again first.
  *
- * @returns the zones that had failed.
+ * @returns the zones that were healed.
  */
-async function stopFailedZones(store: Store): Promise<string[]> {
+export async function stopFailedZones(store: Store): Promise<string[]> {
   return store.transaction('down.zones', async (db) => {
-    const failed = [...(await zoneStates(db)).values()].filter(({ state }) => state !== 'available')
+    const lived = new Set(await liveZones(db))
+    const failed = [...(await zoneStates(db)).values()].filter(({ zone, state }) => state !== 'available' && lived.has(zone))
     if (failed.length > 0) await stopRunning(db)
     for (const { zone } of failed) await moveZone({ db, nowMs: systemClock.now() }, zone, 'available')
     return failed.map(({ zone }) => zone)

@@ -39,6 +39,12 @@ export async function countLive(store: Store): Promise<number> {
   return rows.length
 }
 
+/** The zones in which an instance has, or may have, a machine. */
+export async function liveZones(db: Db): Promise<string[]> {
+  const rows = await db.selectFrom('instances').select('zone').distinct().where('state', 'in', LIVE).orderBy('zone').execute()
+  return rows.map((row) => row.zone)
+}
+
 /** All instances of the home, the newest launch last. */
 export function listInstances(store: Store): Promise<InstanceView[]> {
   return store.read(async (db) => {

@@ -87,7 +87,8 @@ export async function launchInstances(
 
 function placesFor({ type, network, image, wish }: Launch): Omit<PlaceRequest, 'minCount' | 'maxCount'> {
   return {
-    instanceType: type.name, zones: network.zones, isZoneFixed: network.isZoneFixed, architecture: image.architecture, vcpus: type.vcpus, memoryMib: type.memoryMib, wish,
+    instanceType: type.name, zones: network.zones, isZoneFixed: network.isZoneFixed, architecture: image.architecture,
+    vcpus: type.vcpus, memoryMib: type.memoryMib, wish,
   }
 }
 

@@ -8,7 +8,8 @@ import type { HostTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import { HostLostError, fenced, registerHost, type HostRegistration } from './host.ts'
-import { instanceDoc } from './instance.ts'
+import { changeInstanceDoc, instanceDoc } from './instance.ts'
+import { moveZone } from './zone.ts'
 
 let world: TestStore
 beforeEach(async () => {
@@ -119,6 +120,21 @@ describe('the first host of a zone, in a home whose node had everything', () => 
     expect(await works(HOST_ID)).toEqual(['instance i-00000000000000000', `ports ${vpcId}`, 'recycle bin'])
   })
 
+  test('takes over an instance that was about to be started there, and one whose row names no node', async () => {
+    await register(A1)
+    const [moved, early] = [await place(A1), await place(HOST_ID)]
+    await world.run(async ({ db }) => {
+      const doc = JSON.stringify({ ...instanceDoc(moved.instance), movedFrom: HOST_ID })
+      await db.updateTable('instances').set({ doc }).where('instance_id', '=', moved.id).execute()
+      await db.updateTable('instances').set({ node_id: '' }).where('instance_id', '=', early.id).execute()
+      await enqueue(db, { kind: 'instance', id: moved.id, hostId: HOST_ID }, NOW_MS)
+    })
+    await register(A1)
+    const rows = await query((db) => db.selectFrom('instances').selectAll().execute())
+    expect(rows.map((row) => [row.host_id, row.node_id, instanceDoc(row).movedFrom ?? null])).toEqual([[A1, HOST_ID, null], [A1, HOST_ID, null]])
+    expect(await works(A1)).toEqual([`instance ${moved.id}`])
+  })
+
   test('does so once, however often it registers', async () => {
     const mine = await place(HOST_ID)
     await register(A1)
@@ -193,6 +209,38 @@ describe('a host that is no more', () => {
     expect(await works(A1)).toEqual([`instance ${moved.id}`])
     // An agent of it that lives still can do nothing more.
     await expect(fenced(world.store, A2, epoch).transaction('late', async () => {})).rejects.toThrow(HostLostError)
+  })
+
+  test('gives back an instance that was about to come from the heir, which waits for nobody then', async () => {
+    await register(A1)
+    await register(A2)
+    const moved = await place(A2)
+    await world.run(async ({ db }) => {
+      const doc = JSON.stringify({ ...instanceDoc(moved.instance), movedFrom: A1 })
+      await db.updateTable('instances').set({ doc }).where('instance_id', '=', moved.id).execute()
+      await enqueue(db, { kind: 'instance', id: moved.id, hostId: A1 }, NOW_MS)
+    })
+    await register(A1, FEWER)
+    const row = await query((db) => db.selectFrom('instances').selectAll().where('instance_id', '=', moved.id).executeTakeFirstOrThrow())
+    expect([row.host_id, instanceDoc(row).movedFrom]).toEqual([A1, null])
+    expect(await works(A1)).toEqual([`instance ${moved.id}`])
+  })
+
+  test('leaves machines that came back after a loss of power to be ended once more by an heir that has yet to lose it', async () => {
+    await register(A1)
+    await register(A2)
+    const [back, older] = [await place(A2), await place(A2)]
+    await world.run(async ({ db, nowMs }) => {
+      await moveZone({ db, nowMs }, `${REGION}a`, 'unavailable')
+      await moveZone({ db, nowMs }, `${REGION}a`, 'available')
+      await db.updateTable('hosts').set({ zone_revision: 2 }).where('host_id', '=', A2).execute()
+      await changeInstanceDoc(db, back.id, { hostBootId: 'run-1/1' })
+      await changeInstanceDoc(db, older.id, { hostBootId: 'run-0' })
+    })
+    const runOf = async ({ id }: Placed) => instanceDoc(await query((db) =>
+      db.selectFrom('instances').selectAll().where('instance_id', '=', id).executeTakeFirstOrThrow())).hostBootId
+    await register(A1, FEWER)
+    expect([await runOf(back), await runOf(older)]).toEqual(['run-1', 'run-0'])
   })
 
   test('of a zone that is no more, leaves what is regional to the node', async () => {

@@ -1,16 +1,19 @@
-import type { WorkKind, WorkTable } from '../store/schema.ts'
+import type { InstanceTable, WorkKind, WorkTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import { changeInstanceDoc, instanceDoc } from './instance.ts'
 import { instanceOfEvent } from './instance-event.ts'
 import { instanceOfPushedKey } from './pushed-key.ts'
 import { screenshotOrder } from './screenshot.ts'
+import { hostBootIdOf, hostZone, zoneStatus } from './zone.ts'
 
 /** Who takes over: a host, or a node. */
 interface Heir {
   hostId: string
   nodeId: string
   zone: string | null
+  /** `bootId`: in which run of the node. */
+  doc: { bootId?: string }
   /** All hosts of the node, in order. */
   hosts: readonly { hostId: string; zone: string }[]
 }
@@ -34,7 +37,7 @@ export async function adopt(db: Db, heir: Heir, nowMs: number): Promise<void> {
   }
   if (heir.hosts.find((host) => host.zone === zone)?.hostId !== heir.hostId) return
   await takeFromNode(db, { ...heir, zone }, nowMs)
-  for (const row of gone.filter((each) => each.zone === zone)) await takeAll(db, row.host_id, heir, nowMs)
+  for (const row of gone.filter((each) => each.zone === zone)) await takeAll(db, row.host_id, { ...heir, zone }, nowMs)
 }
 
 /** Kinds of work that hosts do, and the node did while it was the only host. */
@@ -44,7 +47,8 @@ const HOST_KINDS = [
 
 async function takeFromNode(db: Db, { hostId, nodeId, zone }: Heir & { zone: string }, nowMs: number): Promise<void> {
   const instances = await db
-    .updateTable('instances').set({ host_id: hostId }).where('host_id', '=', nodeId).where('zone', '=', zone)
+    // An API of an earlier version that still ran after the migration named no node.
+    .updateTable('instances').set({ host_id: hostId, node_id: nodeId }).where('host_id', '=', nodeId).where('zone', '=', zone)
     .returning(['vcpus', 'memory_mib', 'holds_capacity', 'dedicated_host_id', 'capacity_reservation_id']).execute()
   const volumes = await db
     .updateTable('volumes').set({ host_id: hostId }).where('host_id', '=', nodeId).where('zone', '=', zone).returning('volume_id').execute()
@@ -61,17 +65,43 @@ async function takeFromNode(db: Db, { hostId, nodeId, zone }: Heir & { zone: str
   const sum = (of: (row: (typeof holding)[number]) => number) => holding.reduce((total, row) => total + of(row), 0)
   await moveRoom(db, nodeId, hostId, { vcpus: sum((row) => row.vcpus), memoryMib: sum((row) => row.memory_mib) })
   const work = await db.selectFrom('work').selectAll().where('host_id', '=', nodeId).where('kind', 'in', HOST_KINDS).execute()
-  for (const row of work) if ((await ownerOf(db, row)) === hostId) await moveWork(db, row, hostId, nowMs)
+  for (const row of work) {
+    if ((await ownerOf(db, row)) !== hostId) continue
+    if (row.kind === 'instance') await arrived(db, row.id, nodeId)
+    await moveWork(db, row, hostId, nowMs)
+  }
 }
 
 /** Everything of a host that is no more; an agent of it that lives still is fenced. */
-async function takeAll(db: Db, formerId: string, { hostId }: Heir, nowMs: number): Promise<void> {
+async function takeAll(db: Db, formerId: string, heir: Heir & { zone: string }, nowMs: number): Promise<void> {
+  const { hostId } = heir
   const former = await fence(db, formerId)
   await moveRoom(db, formerId, hostId, { vcpus: former.vcpus_used, memoryMib: former.memory_mib_used })
-  await db.updateTable('instances').set({ host_id: hostId }).where('host_id', '=', formerId).execute()
+  const taken = await db
+    .updateTable('instances').set({ host_id: hostId }).where('host_id', '=', formerId).returning(['instance_id', 'doc']).execute()
+  // Those that were about to come from the heir itself are back.
+  for (const row of taken) await arrived(db, row.instance_id, hostId)
+  await takeRuns(db, taken, heir)
   await db.updateTable('volumes').set({ host_id: hostId }).where('host_id', '=', formerId).execute()
   await takeRegional(db, formerId, { hostId }, nowMs)
   await forgetHost(db, formerId)
+}
+
+/**
+ * An heir that has yet to put the zone's last loss of power in force ends all machines that it has then. Those that the former
+ * host had started again after it are lost like its own, and are to come back like them.
+ */
+async function takeRuns(
+  db: Db,
+  taken: readonly Pick<InstanceTable, 'instance_id' | 'doc'>[],
+  { hostId, zone, doc: { bootId } }: Heir & { zone: string },
+): Promise<void> {
+  const [{ powerCuts }, inForce] = [await zoneStatus(db, zone), await hostZone(db, hostId)]
+  if (bootId === undefined || inForce.powerCuts === powerCuts) return
+  for (const row of taken) {
+    if (instanceDoc(row).hostBootId !== hostBootIdOf(bootId, powerCuts)) continue
+    await changeInstanceDoc(db, row.instance_id, { hostBootId: hostBootIdOf(bootId, inForce.powerCuts) })
+  }
 }
 
 /** Of the host of a zone that is no more, what is left when nothing is in use there; the rest stays as it is. */

@@ -13,7 +13,6 @@ import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } fro
 import { forgetMemory, loadMemory, release } from './load-memory.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
 import { machineSpec, noteColdStart } from './machine-spec.ts'
-import { MemoryTurns } from './memory-turns.ts'
 import { noteStartFailure } from './note-start-failure.ts'
 import { planInstance, POWER_BUTTON_INTERVAL_MS, SHUTDOWN_DEADLINE_MS, type InstanceStep } from './plan-instance.ts'
 import { afterStart, recordRunning } from './record-running.ts'
@@ -31,8 +30,7 @@ const MOST_REBOOT_WAIT_MS = 60_000
 const ZONE_WAIT_MS = 1000
 
 /** Owns the machine of an instance: the only caller of the hypervisor. */
-export function createInstanceReconciler(given: Omit<InstanceReconcilerOptions, 'memoryTurns'>): Reconciler {
-  const options = { ...given, memoryTurns: new MemoryTurns(given.clock) }
+export function createInstanceReconciler(options: InstanceReconcilerOptions): Reconciler {
   return { reconcile: (id) => reconcile(options, id) }
 }
 
@@ -44,8 +42,8 @@ async function reconcile(options: InstanceReconcilerOptions, instanceId: string)
   }
   const { row, doc, interfaces, volumes } = loaded
   if (row.host_id !== options.hostId) return handOverInstance(options, options, instanceId)
-  // The host that it was on before marks it due when it has let go of it.
-  if (doc.movedFrom) return DONE
+  // The host that it was on before marks it due when it has let go of it; nobody waits for himself.
+  if (doc.movedFrom && doc.movedFrom !== options.hostId) return DONE
   const step = planInstance({
     state: row.state,
     doc,
@@ -192,13 +190,15 @@ async function resume(options: InstanceReconcilerOptions, { row, doc }: LoadedIn
  * A machine that is not there and may have ended with the power of its zone has not gone down: it is started again when that is
  * healed. A guest that was seen to be down did go down.
  */
-function recordShutdown(
-  { clock, log }: InstanceReconcilerOptions,
+async function recordShutdown(
+  { clock, hypervisor, log }: InstanceReconcilerOptions,
   { row, zone }: LoadedInstance,
   step: Extract<InstanceStep, { step: 'record-shutdown' }>,
-): Outcome {
+): Promise<Outcome> {
   const isDown = step.cause === 'guest'
   if (!isDown && !zone.isSettled) return again(ZONE_WAIT_MS)
+  // Power that has gone asks no guest to shut down.
+  if (step.cause === 'host-failure') await hypervisor.ensureStopped(row.instance_id)
   const reason = { guest: STATE_REASONS.guestShutdown, failure: STATE_REASONS.hostFailure, 'host-failure': STATE_REASONS.hostRestart }[step.cause]
   if (!isDown) log.warn('machine ended unexpectedly', { id: row.instance_id, cause: step.cause })
   return recording('instance.guest-shutdown', async (db) => {

@@ -32,7 +32,7 @@ export interface InstanceReconcilerOptions {
   hostBootId: string
   /** When the machine last woke from sleep, or its zone was healed; deadlines of guests that were under way begin anew then. */
   awakeSinceMs: () => number
-  /** For what takes as long as memory is large. */
+  /** For what takes as long as memory is large; all hosts of a process take the same turns. */
   memoryTurns: MemoryTurns
 }
 

@@ -134,6 +134,8 @@ function planRunning(facts: InstanceFacts): InstanceStep {
     if (facts.doc.startFailures < MAX_START_FAILURES) return { step: 'recover' }
     return { step: 'record-shutdown', to: 'stopping', cause: recovery === 'restart' ? 'host-failure' : 'failure' }
   }
+  // It should have ended with its host, and is not wanted back.
+  if (recovery === 'host-failure' && machine.status !== 'shutdown') return { step: 'record-shutdown', to: 'stopping', cause: 'host-failure' }
   if (machine.status === 'running' && machine.outOfSpace) return { step: 'resume', afterMs: RESUME_INTERVAL_MS }
   if (machine.status === 'running' && facts.doc.outOfSpaceSinceMs !== null) return { step: 'record-resumed' }
   // The driver tells of a change, and a resync looks again now and then.
@@ -142,8 +144,7 @@ function planRunning(facts: InstanceFacts): InstanceStep {
   }
   // Nobody lets a guest stand still that is to run.
   if (machine.status === 'paused') return { step: 'release' }
-  const failure = recovery === 'host-failure' ? 'host-failure' : 'failure'
-  const cause = machine.status === 'shutdown' ? 'guest' : failure
+  const cause = machine.status === 'shutdown' ? 'guest' : 'failure'
   const to = cause === 'guest' && facts.doc.shutdownBehavior === 'terminate' ? 'shutting-down' : 'stopping'
   return { step: 'record-shutdown', to, cause }
 }

@@ -35,8 +35,10 @@ export async function recover(options: InstanceReconcilerOptions, loaded: Loaded
   const { row: { instance_id: id }, doc, volumes } = loaded
   const recovery = doc.recovery ?? { cause: 'restart', pid: null }
   const machine = await hypervisor.observe(id)
-  const isOld = machine.status !== 'absent' && machine.pid === recovery.pid
-  if (isOld && (await hypervisor.health(id)) !== 'silent') {
+  // Where nothing of a recovery is written down none has begun: a machine that is there has outlived the run that it was
+  // started in, as one may whose host was no more when the zone's loss of power was put in force.
+  const isOld = machine.status !== 'absent' && (!doc.recovery || machine.pid === recovery.pid)
+  if (isOld && recovery.cause === 'hang' && (await hypervisor.health(id)) !== 'silent') {
     log.info('a machine answers again and is not replaced', { id })
     return recording('instance.recovery-dropped', (db) => changeInstanceDoc(db, id, { recovery: null }), again(0))
   }

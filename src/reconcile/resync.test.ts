@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { seededRandom } from '../core/random.ts'
 import { VirtualClock } from '../core/virtual-clock.ts'
@@ -48,6 +49,17 @@ const instances = () => world.run(async (context) => {
 })
 
 describe('the resync of a host', () => {
+  test('does not read through the volumes and layers of all others', async () => {
+    const plans = await world.store.read(async (db) => [
+      ...(await sql<{ detail: string }>`explain query plan select volume_id from volumes where host_id = 'h' and volume_id > '' order by volume_id limit 250`.execute(db)).rows,
+      ...(await sql<{ detail: string }>`explain query plan select layer_id from layers where host_id = 'h' and layer_id > '' order by layer_id limit 250`.execute(db)).rows,
+    ].map(({ detail }) => detail))
+    expect(plans).toEqual([
+      'SEARCH volumes USING COVERING INDEX volumes_by_host (host_id=? AND volume_id>?)',
+      'SEARCH layers USING COVERING INDEX layers_by_host (host_id=? AND layer_id>?)',
+    ])
+  })
+
   test('marks its own instances, and leaves machines of other zones and of nobody alone', async () => {
     const { a } = await instances()
     expect(await marked(HOST_A)).toEqual([`instance ${a}`])

@@ -51,6 +51,14 @@ export async function resync(options: ResyncOptions): Promise<ReadonlySet<string
   return living
 }
 
+/**
+ * While the zone of a host has failed: only that is looked at, as nothing else is done until it is healed. The heal has
+ * everything compared.
+ */
+export async function resyncZones(options: Pick<ResyncOptions, 'store' | 'clock' | 'hostId'>): Promise<void> {
+  await enqueueAll(options, { zone: new Set(await zonesOf(options.store, options.hostId)) })
+}
+
 /** VPCs with NAT gateways, which may have nothing else. */
 async function addVpcs({ store, hostId }: ResyncOptions, due: Due): Promise<void> {
   const gateways = await store.read((db) => db
@@ -143,8 +151,8 @@ function isVolumeUnsettled(
 type Due = Record<'instance' | 'volume' | 'layer' | 'vpc' | 'images' | 'recycle' | 'event' | 'reservation' | 'zone', Set<string>>
 
 /** Marks everything due, some at a time. */
-async function enqueueAll({ store, clock, hostId }: { store: Store; clock: Clock; hostId: string }, due: Due): Promise<void> {
-  const items = (Object.keys(due) as (keyof Due)[]).flatMap((kind) => [...due[kind]].map((id) => ({ kind, id, hostId })))
+async function enqueueAll({ store, clock, hostId }: { store: Store; clock: Clock; hostId: string }, due: Partial<Due>): Promise<void> {
+  const items = (Object.keys(due) as (keyof Due)[]).flatMap((kind) => [...(due[kind] ?? [])].map((id) => ({ kind, id, hostId })))
   const dueMs = clock.now()
   for (let start = 0; start < items.length; start += ITEMS_AT_ONCE) {
     await store.transaction('resync', async (db) => {

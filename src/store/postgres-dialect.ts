@@ -8,10 +8,10 @@ export interface PostgresConnect {
   url: string
   /** Settings of every session, by PostgreSQL's names. */
   session: Record<string, string>
+  /** The most at a time; a transaction holds one from its beginning to its end. */
+  connections: number
 }
 
-/** Connections of one process; a transaction holds one from its beginning to its end. */
-const MAX_CONNECTIONS = 10
 const CONNECT_TIMEOUT_MS = 10_000
 const IDLE_TIMEOUT_MS = 60_000
 
@@ -49,7 +49,7 @@ function getTypeParser(oid: number, format?: 'text' | 'binary') {
 export function postgresDialect(connect: PostgresConnect): PostgresDialect {
   const session = Object.entries(connect.session).map(([name, value]) => `set ${name} = '${value}'`).join('; ')
   const pool = new pg.Pool({
-    ...clientConfig(connect), max: MAX_CONNECTIONS, idleTimeoutMillis: IDLE_TIMEOUT_MS,
+    ...clientConfig(connect), max: connect.connections, idleTimeoutMillis: IDLE_TIMEOUT_MS,
     // Its promise is waited for, though its type does not say so.
     onConnect: (client) => client.query(session),
   })

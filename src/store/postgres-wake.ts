@@ -3,7 +3,10 @@ import type { Clock, Timer } from '../core/clock.ts'
 import { pg } from './pg.ts'
 import { clientConfig } from './postgres-dialect.ts'
 
-const CHANNEL = 'hearth_commit'
+/** Of one schema: clouds, and regions of one, may share a database. Names are cut off at 63 bytes, for all alike. */
+function channelOf(schema: string | null): string {
+  return `"hearth_commit${schema === null ? '' : ` ${schema.replaceAll('"', '""')}`}"`
+}
 
 /** Pauses before the connection is made again. */
 const PAUSE_MS = { first: 100, most: 5_000 }
@@ -12,12 +15,13 @@ const PAUSE_MS = { first: 100, most: 5_000 }
 const QUERY_TIMEOUT_MS = 10_000
 
 /**
- * Tells the other processes that something was committed, and hears it from them, over a connection
+ * Tells the other processes that work was marked due, and hears it from them, over a connection
  * of its own. A hint only: one that is lost with the connection costs its reader the time to its
  * next look. Not sent within the transaction, because PostgreSQL lets one commit with NOTIFY pass at a time.
  */
 export class PostgresWake {
   readonly #url: string
+  readonly #channel: string
   readonly #clock: Clock
   readonly #heard: () => void
   #client: Client | undefined
@@ -29,8 +33,9 @@ export class PostgresWake {
   #isClosed = false
 
   /** `heard` is called when another process has committed, or may have while there was no connection. */
-  constructor(url: string, clock: Clock, heard: () => void) {
+  constructor({ url, schema, clock, heard }: { url: string; schema: string | null; clock: Clock; heard: () => void }) {
     this.#url = url
+    this.#channel = channelOf(schema)
     this.#clock = clock
     this.#heard = heard
   }
@@ -68,7 +73,7 @@ export class PostgresWake {
     await this.open()
     // When there is no connection, or it breaks now, the others look by themselves.
     const client = this.#client
-    await client?.query(`notify ${CHANNEL}`).catch(() => client.end())
+    await client?.query(`notify ${this.#channel}`).catch(() => client.end())
   }
 
   async #connect(): Promise<void> {
@@ -89,7 +94,7 @@ export class PostgresWake {
     try {
       await client.connect()
       // Nothing is lost with a wake-up, so nobody waits for a disk because of one.
-      await client.query(`set synchronous_commit = off; listen ${CHANNEL}`)
+      await client.query(`set synchronous_commit = off; listen ${this.#channel}`)
     } catch {
       over()
       return

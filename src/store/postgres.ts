@@ -20,6 +20,8 @@ export interface PostgresOptions {
    * there, with all that came after, within a second (the agent: what can be observed again).
    */
   durability: 'full' | 'normal'
+  /** The most at a time, one for wake-ups not counted; a few unless given. */
+  connections?: number
   /** For the pauses between attempts; real time, since the database's time is. */
   clock: Clock
   random: Random
@@ -40,6 +42,9 @@ const ATTEMPTS = { together: 2, alone: 2 }
 /** Pause before an attempt: random up to this, doubled with each. */
 const PAUSE_MS = 4
 
+/** What looks at a database now and then needs no more. */
+const FEW_CONNECTIONS = 3
+
 /** How long a statement waits for another's locks; then the caller is told that too much is going on. */
 const LOCK_TIMEOUT_MS = 10_000
 
@@ -49,7 +54,7 @@ const IDLE_TRANSACTION_TIMEOUT_MS = 30_000
 /** Opens (and migrates) a PostgreSQL database. @throws Error when it cannot be reached or is not fit. */
 export async function openPostgres(options: PostgresOptions): Promise<Store> {
   const { schema = null } = options
-  const db = connect(options.url, options.durability, schema)
+  const db = connect(options.url, options.durability, schema, options.connections)
   try {
     await checkServer(db)
     if (schema !== null) await ensureSchema(db, schema)
@@ -114,10 +119,10 @@ async function dropEmptySchema(db: Db, schema: string): Promise<void> {
   }
 }
 
-function connect(url: string, durability: PostgresOptions['durability'], schema: string | null = null): Db {
+function connect(url: string, durability: PostgresOptions['durability'], schema: string | null = null, connections = FEW_CONNECTIONS): Db {
   return new Kysely<Database>({
     dialect: postgresDialect({
-      url,
+      url, connections,
       session: {
         synchronous_commit: durability === 'full' ? 'on' : 'off',
         lock_timeout: String(LOCK_TIMEOUT_MS),
@@ -145,11 +150,11 @@ class PostgresStore implements Store {
   readonly #listeners: CommitListener[] = []
   readonly #writers = new Turns(WRITERS)
 
-  constructor(db: Db, { url, clock, random }: PostgresOptions) {
+  constructor(db: Db, { url, schema = null, clock, random }: PostgresOptions) {
     this.#db = db
     this.#clock = clock
     this.#random = random
-    this.#wake = new PostgresWake(url, clock, () => this.#callListeners())
+    this.#wake = new PostgresWake({ url, schema, clock, heard: () => this.#callListeners() })
   }
 
   async transaction<T>(name: string, body: (db: Db) => Promise<T>): Promise<T> {
@@ -162,7 +167,8 @@ class PostgresStore implements Store {
           return value
         }, attempt >= ATTEMPTS.together))
         this.#callListeners(hosts)
-        this.#wake.send()
+        // Whoever listens has work to do; of all else nobody waits to hear.
+        if (hosts && hosts.size > 0) this.#wake.send()
         return result
       } catch (error) {
         const isLast = attempt + 1 === ATTEMPTS.together + ATTEMPTS.alone

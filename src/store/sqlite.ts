@@ -35,7 +35,7 @@ const MAX_SHARED = 16
 /** The name of a database that lives in this process alone. */
 const MEMORY = ':memory:'
 
-/** Touched after every commit; whoever watches it looks at the database. */
+/** Touched after every commit that marks work due; whoever watches it looks at the database. */
 function wakeFileOf(file: string): string {
   return `${file}-wake`
 }
@@ -183,7 +183,8 @@ class SqliteStore implements Store {
 
   #committed(hosts: ReadonlySet<string> | undefined): void {
     for (const listener of this.#listeners) listener(hosts)
-    this.#wakeOthers()
+    // Whoever listens has work to do; of all else nobody waits to hear.
+    if (hosts && hosts.size > 0) this.#wakeOthers()
   }
 
   read<T>(body: (db: Db) => Promise<T>): Promise<T> {
@@ -201,7 +202,7 @@ class SqliteStore implements Store {
   }
 
   /**
-   * Tells the other process that something was committed. The write-ahead log itself cannot be
+   * Tells the other processes that work was marked due. The write-ahead log itself cannot be
    * watched for that: it is written before the commit is durable, and so before it can be seen.
    */
   #wakeOthers(): void {

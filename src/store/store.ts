@@ -4,7 +4,7 @@ import type { Database } from './schema.ts'
 /** A transaction, or a snapshot to read from. */
 export type Db = Kysely<Database>
 
-/** Hears of commits; `hostIds` are those that have more work now, undefined where nobody knows. */
+/** Hears of commits that mark work due; `hostIds` are those that have more work now, undefined where nobody knows. */
 export type CommitListener = (hostIds?: ReadonlySet<string>) => void
 
 /**
@@ -22,8 +22,8 @@ export interface Store {
   /** Runs `body` on a consistent snapshot; it may not write. */
   read<T>(body: (db: Db) => Promise<T>): Promise<T>
   /**
-   * Calls `listener` soon after any process has committed; spurious calls are allowed. Where it is known, it is told for
-   * which hosts work was marked due: after commits of this process.
+   * Calls `listener` soon after any process has committed that work is due; spurious calls are allowed. Where it is known, it
+   * is told for which hosts: after commits of this process, also those that mark nothing.
    */
   onCommit(listener: CommitListener): void
   close(): Promise<void>

@@ -61,7 +61,7 @@ const kinds: { name: string; restore: (home: string) => Promise<string | undefin
     name: 'PostgreSQL',
     async restore() {
       const url = await newDatabase('empty')
-      const db = new Kysely<Database>({ dialect: postgresDialect({ url, session: {} }) })
+      const db = new Kysely<Database>({ dialect: postgresDialect({ url, session: {}, connections: 1 }) })
       await migrate(db, 'postgres', 1)
       for (const line of dump.split('\n').filter((each) => each.startsWith('INSERT') && !each.includes("'schema'"))) {
         await sql.raw(line).execute(db)

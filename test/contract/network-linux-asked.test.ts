@@ -85,6 +85,22 @@ describe.skipIf(lacking !== undefined)('Guests that are asked for a sign of life
     }
   })
 
+  it('are answered for though another vanishes while they are asked, which is not', async () => {
+    const gone = ['10.0.0.11', 'dev', network.tapOf(1)]
+    let hasVanished = false
+    const inside: Lab['exec']['inside'] = async (name, command, input) => {
+      if (command.includes('-batch') && !hasVanished) {
+        hasVanished = true
+        await lab.exec.inside(name, ['ip', 'neigh', 'del', ...gone])
+      }
+      return lab.exec.inside(name, command, input)
+    }
+    const zone = createLinuxPorts({ homeId: lab.homeId, clock: systemClock, exec: { ...lab.exec, inside } })
+    expect(await zone.askPorts({ vpcId: VPC, slot: SLOT }, ANSWERING)).toEqual(new Map([['eni-03', true]]))
+    expect([hasVanished, await loose()]).toEqual([true, []])
+    await lab.exec.inside(netns(), ['ip', 'neigh', 'add', ...gone, 'lladdr', PORTS[0]!.mac, 'nud', 'permanent'])
+  })
+
   it('are not waited for by a change of their VPC, which wins', async () => {
     const asked = ask([PORTS[0]!, PORTS[1]!])
     const begun = Date.now()

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, stat } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { sql } from 'kysely'
@@ -6,6 +6,23 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/core/clock.ts'
 import { openSqlite } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
+import { enqueue } from '../../src/store/work.ts'
+
+describe('the file that wakes other processes, on SQLite', () => {
+  test('is touched by a commit that gives somebody something to do, and by no other', async () => {
+    const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-wake-'))
+    const file = path.join(folder, 'hearth.db')
+    const store = await openSqlite({ file, durability: 'normal' })
+    const touchedMs = async () => (await stat(`${file}-wake`)).ctimeMs
+    const before = await touchedMs()
+    await store.transaction('put', (db) => db.insertInto('meta').values({ key: 'k', value: 'v' }).execute())
+    expect(await touchedMs()).toBe(before)
+    await store.transaction('order', (db) => enqueue(db, { kind: 'volume', id: 'vol-1', hostId: 'host-1' }, 0))
+    expect(await touchedMs()).toBeGreaterThan(before)
+    await store.close()
+    await rm(folder, { recursive: true })
+  })
+})
 
 describe('transactions that come together, on SQLite', () => {
   let folder: string

@@ -4,13 +4,21 @@ import os from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
-import { emptyPostgres } from '../../src/store/postgres.ts'
+import { systemRandom } from '../../src/core/random.ts'
+import { emptyPostgres, openPostgres } from '../../src/store/postgres.ts'
 import type { Db, Store } from '../../src/store/store.ts'
+import { pg } from '../../src/store/pg.ts'
+import { enqueue } from '../../src/store/work.ts'
 import { startProxy, type PostgresProxy } from '../support/postgres-proxy.ts'
 import { hasPostgres, newDatabase, openTestPostgres, startPostgres, urlOf } from '../support/postgres.ts'
 
 const put = (store: Store, key: string, value: string) =>
   store.transaction('put', (db) => db.insertInto('meta').values({ key, value }).execute())
+/** The same, with something for an agent to do. */
+const order = (store: Store, key: string) => store.transaction('order', async (db) => {
+  await db.insertInto('meta').values({ key, value: 'v' }).execute()
+  await enqueue(db, { kind: 'volume', id: key, hostId: 'host-1' }, 0)
+})
 const get = async (store: Store, key: string) =>
   (await store.read((db) => db.selectFrom('meta').select('value').where('key', '=', key).executeTakeFirst()))?.value
 const write = (db: Db, key: string, value: string) =>
@@ -148,7 +156,7 @@ describe.runIf(hasPostgres())('a store on PostgreSQL', () => {
     const other = await openTestPostgres(url)
     const isHeard = async () => {
       const before = heard
-      await put(other, `k${before}-${Math.random()}`, 'v')
+      await order(other, `k${before}-${Math.random()}`)
       await waitFor(systemClock, 'the wake-up', 10_000, () => heard > before, 5)
     }
     await isHeard()
@@ -158,6 +166,42 @@ describe.runIf(hasPostgres())('a store on PostgreSQL', () => {
     })
     await isHeard()
     await other.close()
+  })
+
+  test('wakes others with commits that give somebody something to do, and only those of its own schema', async () => {
+    const schema = 'hearth_eu_west_1'
+    const heard: string[] = []
+    const client = new pg.Client({ connectionString: url })
+    client.on('notification', ({ channel }) => void heard.push(channel))
+    await client.connect()
+    await client.query(`listen hearth_commit; listen "hearth_commit ${schema}"`)
+    const stores = [await openTestPostgres(url), await openTestPostgres(url, 'normal', schema)] as const
+    await put(stores[0], 'quiet', 'v')
+    await put(stores[1], 'quiet', 'v')
+    await order(stores[1], 'loud')
+    // What was sent is on its way then, and comes with the answer to a query at the latest.
+    for (const each of stores) await each.close()
+    await client.query('select 1')
+    expect(heard).toEqual([`hearth_commit ${schema}`])
+    await client.end()
+    await emptyPostgres(url, schema)
+  })
+
+  test('has no more connections than it is told', async () => {
+    const name = `few-${Math.random()}`
+    const few = await openPostgres({
+      url: `${url}&application_name=${name}`, durability: 'normal', connections: 2, clock: systemClock, random: systemRandom,
+    })
+    const count = async (db: Db) => {
+      const { rows } = await sql<{ count: number }>`select count(*) from pg_stat_activity where application_name = ${name}`.execute(db)
+      return rows[0]?.count
+    }
+    const counts = await Promise.all(Array.from({ length: 8 }, () => few.read(async (db) => {
+      await sql`select pg_sleep(0.05)`.execute(db)
+      return count(db)
+    })))
+    expect(Math.max(...counts.map(Number))).toBe(2)
+    await few.close()
   })
 
   test('may be in a schema of its own, beside others that know nothing of it', async () => {
@@ -237,7 +281,7 @@ describe.runIf(hasPostgres())('a PostgreSQL that dies', () => {
       const before = heard
       const other = await openTestPostgres(urlOf(server.socket, 'postgres'))
       await waitFor(systemClock, 'the wake-up', 10_000, async () => {
-        await put(other, `k${Math.random()}`, 'v')
+        await order(other, `k${Math.random()}`)
         return heard > before
       }, 100)
       await other.close()

@@ -82,6 +82,11 @@ describe.each(kinds)('a store on $name', ({ open }) => {
 
   const put = (store: Store, key: string, value: string) =>
     store.transaction('put', (db) => db.insertInto('meta').values({ key, value }).execute())
+  /** The same, with something for an agent to do. */
+  const order = (store: Store, key: string, value: string) => store.transaction('order', async (db) => {
+    await db.insertInto('meta').values({ key, value }).execute()
+    await enqueue(db, { kind: 'volume', id: key, hostId: 'host-1' }, 0)
+  })
   const get = (store: Store, key: string) =>
     store.read((db) => db.selectFrom('meta').select('value').where('key', '=', key).executeTakeFirst())
 
@@ -99,11 +104,11 @@ describe.each(kinds)('a store on $name', ({ open }) => {
   test('wakes a listener in either process, after the commit can be seen', async () => {
     const seen: unknown[] = []
     agent.onCommit(() => void get(agent, 'k').then((row) => seen.push(row?.value)))
-    await put(api, 'k', 'v')
+    await order(api, 'k', 'v')
     await waitFor(systemClock, 'the listener to see the commit', 5000, () => seen.includes('v'), 5)
-    await put(agent, 'own', 'v')
+    await order(agent, 'own', 'v')
     const before = seen.length
-    await put(agent, 'own2', 'v')
+    await order(agent, 'own2', 'v')
     await waitFor(systemClock, 'the listener to hear of its own process', 5000, () => seen.length > before, 5)
   })
 

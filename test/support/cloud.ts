@@ -11,7 +11,7 @@ import { DEFAULT_ACCOUNT, ensureAccount } from '../../src/model/account.ts'
 import { zonesOf } from '../../src/model/zone.ts'
 import { realmsOf, type Realm } from '../../src/realm.ts'
 import { readSettings } from '../../src/settings.ts'
-import { createSimHost, createSimNode, INSTANT, type SimHost } from '../../src/sim-host.ts'
+import { createSimHost, createSimNode, INSTANT, type SimDelays, type SimHost } from '../../src/sim-host.ts'
 import { openSqlite } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
 import { newDatabase, openTestPostgres } from './postgres.ts'
@@ -44,6 +44,8 @@ export interface TestCloudOptions {
   capacity?: { cpus: number; memoryMib: number; guestLimits: { vcpus: number; memoryMib: number } }
   /** One by default. */
   hostsPerZone?: number
+  /** How long things take; no time by default. */
+  delays?: SimDelays
   /** Files that can be imported; none by default. */
   imports?: ImportFiles
   /** Regions beside us-east-1; none by default. */
@@ -82,7 +84,7 @@ export async function startTestCloud(options: TestCloudOptions = {}): Promise<Te
     const host = createSimHost(ambient, INSTANT)
     regions.set(realm.region, { store, host, world: host.world })
     const { agent } = createSimNode({
-      ...ambient, settings: realm, store, host, delays: INSTANT, onFatal: (error) => void fatal.push(error), regions,
+      ...ambient, settings: realm, store, host, delays: options.delays ?? INSTANT, onFatal: (error) => void fatal.push(error), regions,
       ...(options.capacity ? { capacity: options.capacity } : {}),
       ...(options.imports ? { imports: options.imports } : {}),
     })

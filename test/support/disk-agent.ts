@@ -13,6 +13,7 @@ import { hostZone } from '../../src/model/zone.ts'
 import { createSimNetwork, createSimNetworkWorld } from '../../src/network/sim.ts'
 import { Gate } from '../../src/reconcile/gate.ts'
 import { createInstanceReconciler } from '../../src/reconcile/instance.ts'
+import { MemoryTurns } from '../../src/reconcile/memory-turns.ts'
 import { createLayerReconciler } from '../../src/reconcile/layer.ts'
 import { DONE, type Reconciler } from '../../src/reconcile/loop.ts'
 import { createVolumeReconciler } from '../../src/reconcile/volume.ts'
@@ -81,7 +82,7 @@ export async function openDiskAgent(fate = new Fate(), seed = 1) {
     }
     return {
       store: own,
-      instance: createInstanceReconciler({ ...common, limits: { vcpus: 2, memoryMib: 1024 }, hostBootId: 'run-1', awakeSinceMs: () => gate.openSinceMs }),
+      instance: createInstanceReconciler({ ...common, limits: { vcpus: 2, memoryMib: 1024 }, hostBootId: 'run-1', memoryTurns: new MemoryTurns(clock), awakeSinceMs: () => gate.openSinceMs }),
       volume: createVolumeReconciler(common),
       layer: createLayerReconciler({
         ...common,

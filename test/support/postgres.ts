@@ -140,5 +140,5 @@ export async function newDatabase(kind: 'migrated' | 'empty' = 'migrated'): Prom
 
 /** A store on a database, a new one unless a URL is given. */
 export async function openTestPostgres(url?: string, durability: 'full' | 'normal' = 'normal', schema: string | null = null): Promise<Store> {
-  return openPostgres({ url: url ?? (await newDatabase()), schema, durability, clock: systemClock, random: systemRandom })
+  return openPostgres({ url: url ?? (await newDatabase()), schema, durability, connections: 10, clock: systemClock, random: systemRandom })
 }

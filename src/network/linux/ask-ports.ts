@@ -45,8 +45,9 @@ export async function askPorts(
       return port ? [{ port, seen }] : []
     })
   }
+  // A port that vanishes after the look is none of the others' business: it is not in the answer.
   const change = (entries: readonly Entry[], state: 'probe' | 'permanent') =>
-    tools.batch(netns, entries.map(({ port: { privateIp, mac, slot } }) =>
+    tools.batchOfWhatIsThere(netns, entries.map(({ port: { privateIp, mac, slot } }) =>
       `neigh change ${privateIp} lladdr ${mac} dev ${names.tap(slot)} nud ${state}`))
 
   try {
