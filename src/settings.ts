@@ -61,7 +61,7 @@ export const SETTING_OPTIONS: Record<keyof Settings, SettingOption> = {
   engine: { flag: '--engine <name>', variable: 'HEARTH_ENGINE', description: 'auto, qemu or sim (default auto)' },
   auth: { flag: '--auth <mode>', variable: 'HEARTH_AUTH', description: 'strict, or permissive: any key is good (default strict)' },
   instant: { flag: '--instant', variable: 'HEARTH_INSTANT', description: 'sim only: calls answer when what they started has settled' },
-  region: { flag: '--region <name>', variable: 'HEARTH_REGION', description: 'region of this cloud (default us-east-1)' },
+  region: { flag: '--region <name>', variable: 'HEARTH_REGION', description: 'region that the command is about; with the first up, the home region of the cloud (default us-east-1)' },
   moreRegions: {
     flag: '--more-regions <names>', variable: 'HEARTH_MORE_REGIONS',
     description: 'regions beside it on the same endpoint, such as eu-west-1,us-west-2 (default none)',
@@ -169,9 +169,6 @@ function checked(settings: Settings): Settings {
     throw new Error(`--auth permissive accepts every key, so it needs a loopback address, not --host ${settings.host}`)
   }
   if (!REGION_NAME.test(settings.region)) throw new Error(`--region ${settings.region} is not of the form us-east-1`)
-  if (settings.moreRegions.includes(settings.region)) {
-    throw new Error(`--more-regions names ${settings.region}, which --region does already`)
-  }
   publicBlocksOf(settings, '0000')
   return settings
 }

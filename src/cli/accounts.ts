@@ -99,7 +99,7 @@ export async function credentialsOf(settings: AnySettings, name: string): Promis
   if (kept) return kept
   const found = await withStore(settings, (store) => store.read((db) => keyOf(db, name)))
   if (!found) {
-    const make = hearthCommand(`account create ${name}`, settings)
+    const make = hearthCommand(`account create ${name}`, { home })
     throw new Error(`there is no account "${name}"; ${make} makes it`)
   }
   await keep(home, name, found)

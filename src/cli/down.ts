@@ -12,7 +12,7 @@ import { moveZone, zoneStates } from '../model/zone.ts'
 import type { Db, Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import { childrenOf } from './children.ts'
-import { newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
+import { newCommand, wholeCloudSettingsOf, withSettings, withStore } from './command.ts'
 import { countLive } from './instances.ts'
 import { nodeOfHome } from './node-of-home.ts'
 import { Supervisor } from './supervisor.ts'
@@ -29,7 +29,7 @@ export function addDown(program: Command, terminal: Terminal): void {
   const command = newCommand(program, 'down', 'stop every machine, then the cloud itself; the disks stay', [
     'hearth down', 'hearth down --home /srv/hearth',
   ])
-  withSettings(command).action(() => down(cloudSettingsOf(command), terminal))
+  withSettings(command).action(() => down(wholeCloudSettingsOf(command), terminal))
 }
 
 /** Idempotent: says so when nothing runs. */

@@ -6,7 +6,7 @@ import { ensureHostId } from '../home.ts'
 import { systemRandom } from '../core/random.ts'
 import { deleteStore, hasStore } from '../main.ts'
 import { describeDatabase, type Settings } from '../settings.ts'
-import { isHome, isOurs, newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
+import { isHome, isOurs, newCommand, wholeCloudSettingsOf, withSettings, withStore } from './command.ts'
 import { down } from './down.ts'
 import { leftRegions } from './left-regions.ts'
 import { realmsOf } from '../realm.ts'
@@ -19,7 +19,7 @@ export function addReset(program: Command, terminal: Terminal): void {
     'hearth reset', 'hearth reset --yes --home /tmp/trial',
   ])
   withSettings(command.option('--yes', 'do not ask')).action(() =>
-    reset(cloudSettingsOf(command), command.opts().yes === true, terminal))
+    reset(wholeCloudSettingsOf(command), command.opts().yes === true, terminal))
 }
 
 async function reset(asked: Settings, isSure: boolean, terminal: Terminal): Promise<void> {

@@ -13,6 +13,7 @@ import type { Store } from '../store/store.ts'
 import { childrenOf } from './children.ts'
 import { checkHomeFolder, hearthCommand, newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
 import { engineOfHome } from './home-engine.ts'
+import { withHomeRegion } from './home-region.ts'
 import { countLive } from './instances.ts'
 import { checkLeftRegions } from './left-regions.ts'
 import { prepareZones } from './prepare-zones.ts'
@@ -29,20 +30,21 @@ export function addUp(program: Command, terminal: Terminal): void {
   const command = newCommand(program, 'up', 'bring the cloud up and keep it up; Ctrl-C ends it, its machines run on', [
     'hearth up', 'hearth up --engine sim --instant --port 0', 'hearth up --home /srv/hearth --overcommit-memory 2',
   ])
-  withSettings(command).action(() => up(cloudSettingsOf(command), terminal))
+  withSettings(command).action(() => up(cloudSettingsOf(command), command.opts<{ region?: string }>().region, terminal))
 }
 
-async function up(settings: Settings, terminal: Terminal): Promise<void> {
+async function up(asked: Settings, region: string | undefined, terminal: Terminal): Promise<void> {
   const ending = endingBySignal()
-  checkHomeFolder(settings.home)
-  await ensureHome(settings.home)
-  const unlock = lockHome(settings.home)
+  checkHomeFolder(asked.home)
+  await ensureHome(asked.home)
+  const unlock = lockHome(asked.home)
   if (!unlock) {
-    const pid = readUpRecord(settings.home)?.record.supervisor.pid
-    const which = `${settings.home}${pid === undefined ? '' : ` (pid ${pid})`}`
-    throw new Error(`hearth up runs already for ${which}; end it first: ${hearthCommand('down', settings)}`)
+    const pid = readUpRecord(asked.home)?.record.supervisor.pid
+    const which = `${asked.home}${pid === undefined ? '' : ` (pid ${pid})`}`
+    throw new Error(`hearth up runs already for ${which}; end it first: ${hearthCommand('down', asked)}`)
   }
   try {
+    const settings = await withHomeRegion(asked, region)
     // Whoever ends this during a long build need not wait for the build.
     const chosen = await Promise.race([prepare(settings, terminal), aborted(ending)])
     if (chosen) await supervise({ ...settings, engine: chosen.engine }, chosen, terminal, ending)
