@@ -26,6 +26,11 @@ export function cloudHomeOf({ home, cloudHome = home }: Pick<AnySettings, 'home'
   return cloudHome
 }
 
+/** The same for the home region, in whose database accounts and their keys are. */
+export function homeRegionOf(settings: AnySettings): AnySettings {
+  return { ...settings, home: cloudHomeOf(settings), schema: null }
+}
+
 /** Where the homes of the other regions are. */
 export function regionsFolder(home: string): string {
   return path.join(home, 'regions')

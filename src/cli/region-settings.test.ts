@@ -7,11 +7,14 @@ import { fixedClock, insertHost, insertInstance, testContext, ZONES } from '../.
 import { seededRandom } from '../core/random.ts'
 import { openStore } from '../main.ts'
 import { DEFAULT_ACCOUNT, ensureAccount } from '../model/account.ts'
+import { createAccount, credentialsOf, withAccountStore } from './accounts.ts'
 import { ensureHome } from '../home.ts'
 import { realmOf } from '../realm.ts'
 import { readSettings } from '../settings.ts'
 import { cloudSettingsOf, hearthCommand, settingsOf, settingsOfZone, wholeCloudSettingsOf, withSettings } from './command.ts'
 import { withHomeRegion } from './home-region.ts'
+import { announceBuilt } from './image.ts'
+import { createKey, listKeys } from './keys.ts'
 import { checkLeftRegions, leftRegions } from './left-regions.ts'
 import { prepareZones } from './prepare-zones.ts'
 import { settingsInForce, writeUpRecord } from './up-record.ts'
@@ -124,6 +127,42 @@ describe('the home region', () => {
       db, { clock: fixedClock, random: seededRandom(1), zones: ['eu-west-1a'] }, { accountId: DEFAULT_ACCOUNT, name: 'default' }))
     await store.close()
     expect((await withHomeRegion(settings('us-east-1'), undefined)).region).toBe('eu-west-1')
+  })
+})
+
+describe('what all regions share', () => {
+  const random = seededRandom(1)
+  const settings = () => readSettings({ home, moreRegions: 'eu-west-1' }, {})
+  const ireland = () => realmOf(settings(), 'eu-west-1')
+  beforeEach(async () => {
+    wasUp('eu-west-1')
+    for (const realm of [settings(), ireland()]) {
+      await ensureHome(realm.home)
+      const store = await openStore(realm)
+      await store.transaction('test', (db) => insertHost(db))
+      await store.close()
+    }
+  })
+
+  it('is the accounts: one that has never called in a region may have keys there', async () => {
+    const store = await openStore(settings())
+    const made = await createAccount(store, { clock: fixedClock, random, zones: ZONES }, home, 'bob')
+    await store.close()
+    rmSync(path.join(home, 'accounts'), { recursive: true })
+    expect(await credentialsOf(ireland(), 'bob')).toEqual(made)
+    const key = await withAccountStore(ireland(), 'bob', (there) => createKey(there, { clock: fixedClock, random, region: 'eu-west-1' }, 'bob', 'web'))
+    expect(key.arn).toMatch(new RegExp(`^arn:aws:kms:eu-west-1:${made.accountId}:`))
+    expect(await withAccountStore(settings(), 'bob', (here) => listKeys(here, 'us-east-1', 'bob'))).toEqual([])
+    await expect(withAccountStore(ireland(), 'eve', () => Promise.resolve())).rejects.toThrow('there is no account "eve"')
+  })
+
+  it('is what was built, of which the nodes of all are told', async () => {
+    await announceBuilt(settings())
+    for (const realm of [settings(), ireland()]) {
+      const store = await openStore(realm)
+      expect(await store.read((db) => db.selectFrom('work').select('kind').execute())).toEqual([{ kind: 'images' }])
+      await store.close()
+    }
   })
 })
 
