@@ -14,6 +14,7 @@ import { findInstance, listInstances, type InstanceView } from './instances.ts'
 import { openRunningCloud } from './running-cloud.ts'
 import { formatTable, withProgress, type Terminal } from './terminal.ts'
 import { textsOf } from './xml.ts'
+import { requireZone } from './zone-trouble.ts'
 
 interface CloneFlags extends Omit<CloneOrder, 'count'> {
   count: string
@@ -75,6 +76,7 @@ export function addClone(program: Command, terminal: Terminal): void {
     const { settings, api } = await openRunningCloud(settingsOf(command))
     const cloned = await withStore(settings, async (store) => {
       const instance = findInstance(await listInstances(store), wanted)
+      await requireZone(store, settings, instance)
       return cloneInstance({ api, store, clock: systemClock, random: systemRandom, terminal }, settings, instance, flags)
     })
     if (flags.json) terminal.out(JSON.stringify(cloned, null, 2))
