@@ -2,7 +2,6 @@ import type { Command } from 'commander'
 import { systemClock, waitFor } from '../core/clock.ts'
 import { silentLogger } from '../core/logger.ts'
 import { homePaths } from '../home.ts'
-import { removeHostNetwork } from '../main-agents.ts'
 import { chooseEngine, hasStore } from '../main.ts'
 import { hostDoc } from '../model/host.ts'
 import { moveInstance, STATE_REASONS, userInitiated } from '../model/instance.ts'
@@ -14,6 +13,7 @@ import { enqueue } from '../store/work.ts'
 import { childrenOf } from './children.ts'
 import { newCommand, wholeCloudSettingsOf, withSettings, withStore } from './command.ts'
 import { countLive } from './instances.ts'
+import { leftRegions, removeNetworks } from './left-regions.ts'
 import { nodeOfHome } from './node-of-home.ts'
 import { Supervisor } from './supervisor.ts'
 import { withProgress, type Terminal } from './terminal.ts'
@@ -55,7 +55,7 @@ export async function down(asked: Settings, terminal: Terminal): Promise<void> {
       else await withAgent({ ...settings, engine }, terminal, stop)
     }
     const hadSupervisor = await endSupervisor(settings.home, terminal)
-    for (const realm of engine === 'qemu' ? realms : []) await removeHostNetwork({ ...realm, engine })
+    if (engine === 'qemu') await removeNetworks([...realms, ...leftRegions(settings)])
     terminal.say(live > 0 || hadSupervisor ? 'everything is down' : 'nothing was running')
   })
 }

@@ -15,7 +15,7 @@ import { checkHomeFolder, hearthCommand, newCommand, cloudSettingsOf, withSettin
 import { engineOfHome } from './home-engine.ts'
 import { withHomeRegion } from './home-region.ts'
 import { countLive } from './instances.ts'
-import { checkLeftRegions } from './left-regions.ts'
+import { checkLeftRegions, leftRegions, removeNetworks } from './left-regions.ts'
 import { prepareZones } from './prepare-zones.ts'
 import { watchRoom } from './room.ts'
 import { Supervisor } from './supervisor.ts'
@@ -93,6 +93,7 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
     onChange: () => record(),
   })
   await checkLeftRegions(settings)
+  if (engine.engine === 'qemu') await removeNetworks(leftRegions(settings))
   // One connection from before the first process begins until all are there: a database is made, and put in order, by one.
   const stores: Store[] = []
   const closeStores = () => Promise.all(stores.splice(0).map((store) => store.close()))
