@@ -14,9 +14,9 @@ import { childrenOf } from './children.ts'
 import { checkHomeFolder, hearthCommand, newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
 import { engineOfHome } from './home-engine.ts'
 import { withHomeRegion } from './home-region.ts'
-import { countLive } from './instances.ts'
 import { checkLeftRegions, leftRegions, removeNetworks } from './left-regions.ts'
 import { prepareZones } from './prepare-zones.ts'
+import { narrowZones } from './narrow-zones.ts'
 import { watchRoom } from './room.ts'
 import { Supervisor } from './supervisor.ts'
 import type { Terminal } from './terminal.ts'
@@ -24,6 +24,7 @@ import {
   describeSerialConsole, endpointOf, exposureWarning, lockHome, readUpRecord, serialConsoleOf, writeUpRecord,
 } from './up-record.ts'
 import { welcome } from './welcome.ts'
+import { countProcesses, troubledZones } from './zone-trouble.ts'
 
 /** `hearth up`: brings the cloud up and keeps it up. */
 export function addUp(program: Command, terminal: Terminal): void {
@@ -84,6 +85,7 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
   if (!self) throw new Error('/proc is not there; Hearth runs on Linux only')
   const startedMs = systemClock.now()
   let isReady = false
+  let hasBegun = false
   const record = () => {
     const { settings: inForce, pids: children } = supervisor
     writeUpRecord(home, { supervisor: self, startedMs, engine, settings: inForce, children, isReady })
@@ -103,8 +105,13 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
       const store = await openStore(realm)
       stores.push(store)
       for (const line of await prepareZones(store, realm, { random: systemRandom, nowMs: startedMs })) terminal.say(line)
+      for (const line of await troubledZones(store, realm)) terminal.say(line)
     }
+    hasBegun = true
     await Promise.race([supervisor.start(), aborted(ending)])
+    if (!ending.aborted) {
+      for (const line of (await Promise.all(stores.map(narrowZones))).flat()) terminal.say(`warning: ${line}`)
+    }
     await closeStores()
     if (!ending.aborted) {
       isReady = true
@@ -118,12 +125,12 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
       watch.cancel()
     }
   } finally {
-    terminal.say('ending …')
+    if (hasBegun) terminal.say('ending …')
     await closeStores()
     await supervisor.stop()
   }
   let live = 0
-  for (const realm of realmsOf(settings)) live += await withStore(realm, countLive)
+  for (const realm of realmsOf(settings)) live += await withStore(realm, countProcesses)
   terminal.say(engine.engine === 'sim' || live === 0
     ? 'the cloud is down; its state is kept for the next up'
     : `the cloud is down, its machines (${live}) run on; stop them too: ${hearthCommand('down', settings)}`)

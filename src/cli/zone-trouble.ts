@@ -3,6 +3,7 @@ import type { AnySettings } from '../realm.ts'
 import type { Db, Store } from '../store/store.ts'
 import type { Hop } from '../vpc/reach-walk.ts'
 import { hearthCommand } from './command.ts'
+import { listInstances } from './instances.ts'
 
 /** "has failed", "is impaired". */
 export function troubleOf(state: Exclude<ZoneState, 'available'>): string {
@@ -22,6 +23,19 @@ export async function zoneTrouble(
   const { state } = await store.read((db) => zoneStatus(db, zone))
   if (state === 'available') return undefined
   return `${instanceId} is in ${zone}, which ${troubleOf(state)}; to heal it: ${hearthCommand(`zone heal ${zone}`, settings)}`
+}
+
+/** Zones that are not available, each in a sentence with how it is healed. */
+export async function troubledZones(store: Store, settings: Parameters<typeof zoneTrouble>[1]): Promise<string[]> {
+  return [...(await store.read(zoneStates)).values()].flatMap(({ zone, state }) => (
+    state === 'available' ? [] : `${zone} ${troubleOf(state)}, as before; to heal it: ${hearthCommand(`zone heal ${zone}`, settings)}`))
+}
+
+/** How many instances have, or may have, a process: in a zone that has lost its power there is none. */
+export async function countProcesses(store: Store): Promise<number> {
+  const states = await store.read(zoneStates)
+  return (await listInstances(store))
+    .filter(({ state, zone }) => state !== 'stopped' && state !== 'terminated' && states.get(zone)?.state !== 'unavailable').length
 }
 
 /** @throws Error where the instance's zone is not available. */
