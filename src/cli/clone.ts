@@ -7,7 +7,7 @@ import type { Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
 import type { ApiClient } from './api-client.ts'
 import { againIn, loadSource, planClones, type CloneOrder, type ZoneLaunch } from './clone-plan.ts'
-import { hearthCommand, newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { hearthCommand, newCommand, settingsOfZone, withSettings, withStore } from './command.ts'
 import { bakeImage } from './image-bake.ts'
 import { instanceStateOf } from './instance-state.ts'
 import { findInstance, listInstances, type InstanceView } from './instances.ts'
@@ -73,7 +73,7 @@ export function addClone(program: Command, terminal: Terminal): void {
     .option('--json', 'print what was made as JSON')
   withSettings(command).action(async (wanted: string) => {
     const flags = command.opts<CloneFlags>()
-    const { settings, api } = await openRunningCloud(settingsOf(command))
+    const { settings, api } = await openRunningCloud(settingsOfZone(command, flags.zone.split(',')[0]?.trim() || 'a'))
     const cloned = await withStore(settings, async (store) => {
       const instance = findInstance(await listInstances(store), wanted)
       await requireZone(store, settings, instance)

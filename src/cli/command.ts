@@ -8,6 +8,7 @@ import { hasStore, openStore } from '../main.ts'
 import { describeDatabase, readSettings, SETTING_OPTIONS, type Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
 import { cloudHomeOf, homeAbove, realmOf, realmOfZone, type AnySettings, type Realm } from '../realm.ts'
+import { NotHereError } from './instances.ts'
 import { readUpRecord, settingsInForce } from './up-record.ts'
 
 /** A new command of `program` with every setting as an option, and examples under its help. */
@@ -102,9 +103,23 @@ export async function withStore<T>(settings: AnySettings, body: (store: Store) =
   }
   try {
     return await body(store)
+  } catch (error) {
+    const others = error instanceof NotHereError ? otherRegions(settings) : []
+    if (others.length === 0) throw error
+    throw new Error(`${messageOf(error)} (in ${regionIn(settings)}; --region is for what is in ${others.join(' or ')})`, { cause: error })
   } finally {
     await store.close()
   }
+}
+
+/** Regions of the cloud beside the one that the settings are of. */
+function otherRegions(settings: AnySettings): string[] {
+  const { region, moreRegions = [] } = readUpRecord(cloudHomeOf(settings))?.record.settings ?? settings
+  return [region, ...moreRegions].filter((name) => name !== regionIn(settings))
+}
+
+function regionIn(settings: AnySettings): string {
+  return settingsInForce(settings).region
 }
 
 /** Everything that Hearth puts into a home; what else lies there is left alone. */

@@ -11,9 +11,10 @@ import { createAccount, credentialsOf, withAccountStore } from './accounts.ts'
 import { ensureHome } from '../home.ts'
 import { realmOf } from '../realm.ts'
 import { readSettings } from '../settings.ts'
-import { cloudSettingsOf, hearthCommand, settingsOf, settingsOfZone, wholeCloudSettingsOf, withSettings } from './command.ts'
+import { cloudSettingsOf, hearthCommand, settingsOf, settingsOfZone, wholeCloudSettingsOf, withSettings, withStore } from './command.ts'
 import { withHomeRegion } from './home-region.ts'
 import { announceBuilt } from './image.ts'
+import { findInstance, listInstances } from './instances.ts'
 import { createKey, listKeys } from './keys.ts'
 import { checkLeftRegions, leftRegions } from './left-regions.ts'
 import { prepareZones } from './prepare-zones.ts'
@@ -154,6 +155,14 @@ describe('what all regions share', () => {
     expect(key.arn).toMatch(new RegExp(`^arn:aws:kms:eu-west-1:${made.accountId}:`))
     expect(await withAccountStore(settings(), 'bob', (here) => listKeys(here, 'us-east-1', 'bob'))).toEqual([])
     await expect(withAccountStore(ireland(), 'eve', () => Promise.resolve())).rejects.toThrow('there is no account "eve"')
+  })
+
+  it('is not the instances: one that is in no region asked for may be in another', async () => {
+    const find = (of: Parameters<typeof withStore>[0]) => withStore(of, async (store) => findInstance(await listInstances(store), 'web'))
+    await expect(find(settings())).rejects.toThrow('there is none (in us-east-1; --region is for what is in eu-west-1)')
+    await expect(find(ireland())).rejects.toThrow('there is none (in eu-west-1; --region is for what is in us-east-1)')
+    wasUp('')
+    await expect(find(settings())).rejects.toThrow(/there is none$/)
   })
 
   it('is what was built, of which the nodes of all are told', async () => {
