@@ -8,7 +8,7 @@ import { processOf } from '../hypervisor/qemu/process.ts'
 import { buildImage } from '../images/build.ts'
 import { chooseEngine, openStore, type Engine } from '../main.ts'
 import { realmsOf } from '../realm.ts'
-import type { Settings } from '../settings.ts'
+import { SETTING_OPTIONS, type Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
 import { childrenOf } from './children.ts'
 import { checkHomeFolder, hearthCommand, newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
@@ -46,6 +46,9 @@ async function up(asked: Settings, region: string | undefined, terminal: Termina
   }
   try {
     const settings = await withHomeRegion(asked, region)
+    if (settings.region !== asked.region && process.env[SETTING_OPTIONS.region.variable]) {
+      terminal.say(`the home region is ${settings.region}, as it was; ${SETTING_OPTIONS.region.variable} selects a region for other commands`)
+    }
     // Whoever ends this during a long build need not wait for the build.
     const chosen = await Promise.race([prepare(settings, terminal), aborted(ending)])
     if (chosen) await supervise({ ...settings, engine: chosen.engine }, chosen, terminal, ending)
