@@ -12,7 +12,6 @@ const blocksOf = (moreRegions: string, flags: object = {}, homeId = '00a5') =>
 
 describe('more regions', () => {
   test.each<[string, RegExp]>([
-    ['us-east-1', /^--more-regions names us-east-1, which --region does already$/],
     ['eu-west-1,eu-west-1', /^--more-regions must be up to 15 different names of the form eu-west-1, not /],
     ['europe', /^--more-regions must be/],
     ['eu-west-1/../..', /^--more-regions must be/],
@@ -44,7 +43,13 @@ describe('more regions', () => {
   it('give no region of AWS the zone ids of another one', () => {
     const ids = KNOWN_REGIONS.flatMap((region) => zonesOf({ region, zones: ['a', 'b', 'c', 'd', 'e', 'f'] }).map(zoneIdOf))
     expect(new Set(ids).size).toBe(ids.length)
-    expect(['us-gov-west-1a', 'ap-southeast-2c', 'mx-central-1b'].map(zoneIdOf)).toEqual(['usgw1-az1', 'apse2-az3', 'mxc1-az2'])
+    expect(['ap-southeast-2c', 'mx-central-1b'].map(zoneIdOf)).toEqual(['apse2-az3', 'mxc1-az2'])
+  })
+
+  test.each(['cn-north-1', 'us-gov-west-1', 'us-iso-east-1', 'us-isob-east-1', 'eu-isoe-west-1'])('are none of another partition, as %s is', (name) => {
+    const why = `${name} is of another partition of AWS, whose ARNs and endpoints there are none of here; take a region such as us-east-1`
+    expect(() => settingsOf(name)).toThrow(why)
+    expect(() => settingsOf('', { region: name })).toThrow(why)
   })
 })
 
@@ -55,6 +60,23 @@ describe('public addresses', () => {
     expect(blocksOf('us-west-2,eu-west-1')).toEqual([
       'us-east-1 198.18.148.0/22', 'us-west-2 198.18.164.0/22', 'eu-west-1 198.19.0.0/22',
     ])
+  })
+
+  it('of a simulated region stay what they are, too', () => {
+    expect(blocksOf('', { engine: 'sim' })).toEqual(['us-east-1 198.18.0.0/16'])
+    expect(blocksOf('eu-west-1', { engine: 'sim' })).toEqual(['us-east-1 198.18.0.0/16', 'eu-west-1 198.19.104.0/22'])
+  })
+
+  test.each(['sim', 'qemu'])('of a region that AWS does not have depend on no other (%s)', (engine) => {
+    const of = (names: string) => blocksOf(names, { engine }).find((line) => line.startsWith('xx-moon-2'))
+    expect(of('xx-moon-2')).toBeDefined()
+    expect(of('xx-moon-1,xx-moon-2')).toBe(of('xx-moon-2'))
+  })
+
+  it('of two regions that AWS does not have may not be the same', () => {
+    const names = Array.from({ length: 15 }, (_, index) => `xx-${'abcdefghijklmno'[index]}-1`).join(',')
+    expect(() => settingsOf(names, { engine: 'sim' })).toThrow(/^xx-\w-1 and xx-\w-1, which AWS does not have, would have the same public addresses;/)
+    expect(settingsOf(names, { engine: 'sim', publicPool: '10.0.0.0/16' }).moreRegions).toHaveLength(15)
   })
 
   it('of a block that is given are divided, and what is left of them in each region has to be worth it', () => {
@@ -77,11 +99,13 @@ describe('public addresses', () => {
       fc.uniqueArray(regionName, { minLength: 1, maxLength: 16 }), fc.integer({ min: 0, max: 0xffff }),
       fc.constantFrom('sim', 'qemu'), fc.option(fc.integer({ min: 16, max: 24 }), { nil: undefined }),
       ([region = '', ...more], homeId, engine, prefix) => {
+        // Of those that AWS does not have two may be refused.
+        const others = prefix === undefined ? more.filter((name, index) => KNOWN_REGIONS.includes(name) || index === 0) : more
         const settings = readSettings({
-          home: '/h', region, moreRegions: more.join(','), engine, ...(prefix === undefined ? {} : { publicPool: `10.0.0.0/${prefix}` }),
+          home: '/h', region, moreRegions: others.join(','), engine, ...(prefix === undefined ? {} : { publicPool: `10.0.0.0/${prefix}` }),
         }, {})
         const blocks = [...publicBlocksOf(settings, homeId.toString(16).padStart(4, '0')).values()]
-        expect(blocks).toHaveLength(more.length + 1)
+        expect(blocks).toHaveLength(others.length + 1)
         for (const [index, block] of blocks.entries()) {
           for (const other of blocks.slice(index + 1)) expect(overlaps(block, other)).toBe(false)
         }

@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { formatCidr } from './core/cidr.ts'
 import { homeIdOf } from './home.ts'
+import { REGION_NAME } from './model/region.ts'
 import { importFolderOf, publicBlocksOf, type Settings } from './settings.ts'
 
 /**
@@ -25,9 +26,21 @@ export function cloudHomeOf({ home, cloudHome = home }: Pick<AnySettings, 'home'
   return cloudHome
 }
 
+/** The same for the home region, in whose database accounts and their keys are. */
+export function homeRegionOf(settings: AnySettings): AnySettings {
+  return { ...settings, home: cloudHomeOf(settings), schema: null }
+}
+
 /** Where the homes of the other regions are. */
 export function regionsFolder(home: string): string {
   return path.join(home, 'regions')
+}
+
+/** The cloud whose region has this folder, should there be one; undefined for a folder that no region would have. */
+export function homeAbove(folder: string): { home: string; region: string } | undefined {
+  const region = path.basename(folder)
+  const home = path.dirname(path.dirname(folder))
+  return REGION_NAME.test(region) && folder === path.join(regionsFolder(home), region) ? { home, region } : undefined
 }
 
 /**

@@ -80,8 +80,8 @@ export class Regions {
   }
 
   /**
-   * Makes sure that no address is in use that another region may give out: the blocks follow from the settings, which may
-   * have been others when it was given out.
+   * Makes sure that no address is in use that is not of its region's block, since another region, now or later, may give it out: the
+   * blocks follow from the settings, which may have been others when it was given out.
    *
    * @throws Error that names the address.
    */
@@ -91,9 +91,10 @@ export class Regions {
       for (const address of await addressesIn(store)) {
         const number = parseIpv4(address)
         const owner = [...this.#all.values()].find(({ publicPool }) => number !== undefined && contains(publicPool, number))
-        if (!owner || owner.region === region) continue
+        if (owner?.region === region) continue
         throw new Error(
-          `${address} is in use in ${region}, and with these settings it is one of ${owner.region}'s; name the regions as they were, or release it first`,
+          `${address} is in use in ${region}, and with these settings it is ${owner ? `one of ${owner.region}'s` : "in no region's block"}; `
+          + 'name the regions as they were, or release it first',
         )
       }
     }

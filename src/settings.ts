@@ -1,7 +1,8 @@
+import { createHash } from 'node:crypto'
 import path from 'node:path'
 import { parseCidr, parseIpv4, sizeOf, type Cidr } from './core/cidr.ts'
 import { defaultHome } from './home-owner.ts'
-import { KNOWN_REGIONS, REGION_NAME } from './model/region.ts'
+import { isOfOtherPartition, KNOWN_REGIONS, REGION_NAME } from './model/region.ts'
 
 /** How this Hearth runs; the same from flags, environment and defaults in every command. */
 export interface Settings {
@@ -61,7 +62,7 @@ export const SETTING_OPTIONS: Record<keyof Settings, SettingOption> = {
   engine: { flag: '--engine <name>', variable: 'HEARTH_ENGINE', description: 'auto, qemu or sim (default auto)' },
   auth: { flag: '--auth <mode>', variable: 'HEARTH_AUTH', description: 'strict, or permissive: any key is good (default strict)' },
   instant: { flag: '--instant', variable: 'HEARTH_INSTANT', description: 'sim only: calls answer when what they started has settled' },
-  region: { flag: '--region <name>', variable: 'HEARTH_REGION', description: 'region of this cloud (default us-east-1)' },
+  region: { flag: '--region <name>', variable: 'HEARTH_REGION', description: 'region that the command is about; with the first up, the home region of the cloud (default us-east-1)' },
   moreRegions: {
     flag: '--more-regions <names>', variable: 'HEARTH_MORE_REGIONS',
     description: 'regions beside it on the same endpoint, such as eu-west-1,us-west-2 (default none)',
@@ -169,8 +170,8 @@ function checked(settings: Settings): Settings {
     throw new Error(`--auth permissive accepts every key, so it needs a loopback address, not --host ${settings.host}`)
   }
   if (!REGION_NAME.test(settings.region)) throw new Error(`--region ${settings.region} is not of the form us-east-1`)
-  if (settings.moreRegions.includes(settings.region)) {
-    throw new Error(`--more-regions names ${settings.region}, which --region does already`)
+  for (const name of [settings.region, ...settings.moreRegions].filter(isOfOtherPartition)) {
+    throw new Error(`${name} is of another partition of AWS, whose ARNs and endpoints there are none of here; take a region such as us-east-1`)
   }
   publicBlocksOf(settings, '0000')
   return settings
@@ -191,7 +192,9 @@ const BENCHMARKING: Cidr = { base: (198 * 256 + 18) * 65_536, prefix: 15 }
 /**
  * The blocks of public addresses of all regions, the home's first; no two overlap. A block that is set is divided among
  * them in the order in which they are named. Else each has a /22 of 198.18.0.0/15 that follows from the
- * home's id and the region's name, so that another region beside it changes nothing; simulated ones have more.
+ * home's id and the region's name, so that another region beside it changes nothing; a simulated home region has a /16.
+ *
+ * @throws Error for a block that is too small, and for two regions that would have the same one.
  */
 export function publicBlocksOf(settings: PoolSettings, homeId: string): Map<string, Cidr> {
   const { publicPool, region, moreRegions, engine } = settings
@@ -203,15 +206,35 @@ export function publicBlocksOf(settings: PoolSettings, homeId: string): Map<stri
     if (prefix > 29) throw new Error(`--public-pool ${publicPool} is too small for ${names.length} regions of at least 8 addresses`)
     return new Map(names.map((name, index) => [name, { base: pool.base + index * sizeOf(prefix), prefix }]))
   }
-  const unknown = moreRegions.filter((name) => !KNOWN_REGIONS.includes(name))
-  const placeOf = (name: string) => KNOWN_REGIONS.includes(name) ? KNOWN_REGIONS.indexOf(name) : KNOWN_REGIONS.length + unknown.indexOf(name)
   if (engine === 'sim') {
-    if (moreRegions.length === 0) return new Map([[region, BENCHMARKING]])
-    const others = moreRegions.map((name): [string, Cidr] => [name, { base: BENCHMARKING.base + 65_536 + placeOf(name) * 1024, prefix: 22 }])
+    const others = placesOf(moreRegions, 64).map(([name, place]): [string, Cidr] => [name, { base: BENCHMARKING.base + 65_536 + place * 1024, prefix: 22 }])
     return new Map([[region, { ...BENCHMARKING, prefix: 16 }], ...others])
   }
   const block = (place: number): Cidr => ({ base: BENCHMARKING.base + ((Number.parseInt(homeId, 16) + place) % 128) * 1024, prefix: 22 })
-  return new Map([[region, block(0)], ...moreRegions.map((name): [string, Cidr] => [name, block(1 + placeOf(name))])])
+  return new Map([[region, block(0)], ...placesOf(moreRegions, 127).map(([name, place]): [string, Cidr] => [name, block(1 + place)])])
+}
+
+/**
+ * A number below `count` for each name, which does not depend on the other names: AWS's regions have their places in the list, others
+ * one that follows from a hash of the name.
+ *
+ * @throws Error where two of them have the same one.
+ */
+function placesOf(names: readonly string[], count: number): [string, number][] {
+  const placeOf = (name: string) => {
+    const known = KNOWN_REGIONS.indexOf(name)
+    const hash = createHash('sha256').update(name).digest().readUInt32BE(0)
+    return known >= 0 ? known : KNOWN_REGIONS.length + (hash % (count - KNOWN_REGIONS.length))
+  }
+  const places = new Map<number, string>()
+  for (const name of names) {
+    const twin = places.get(placeOf(name))
+    if (twin !== undefined && twin !== name) {
+      throw new Error(`${twin} and ${name}, which AWS does not have, would have the same public addresses; name one of them otherwise, or give --public-pool`)
+    }
+    places.set(placeOf(name), name)
+  }
+  return [...places].map(([place, name]) => [name, place])
 }
 
 function optionalPath(value: string | undefined): string | null {

@@ -1,11 +1,12 @@
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
-import type { Clock } from '../core/clock.ts'
-import type { Random } from '../core/random.ts'
+import { systemClock, type Clock } from '../core/clock.ts'
+import { systemRandom, type Random } from '../core/random.ts'
 import { newCredentials, readCredentials, writeCredentials, type Credentials } from '../credentials.ts'
 import { homePaths } from '../home.ts'
 import { DEFAULT_ACCOUNT, ensureAccount, PROVIDER_ACCOUNT } from '../model/account.ts'
-import { cloudHomeOf, type AnySettings } from '../realm.ts'
+import { zonesOf } from '../model/zone.ts'
+import { cloudHomeOf, homeRegionOf, type AnySettings } from '../realm.ts'
 import type { Db, Store } from '../store/store.ts'
 import { hearthCommand, withStore } from './command.ts'
 
@@ -91,15 +92,32 @@ export async function accountIdOf(db: Db, name: string): Promise<string> {
   return row.account_id
 }
 
+/**
+ * Opens the database of a region, in which the account is made where it has not called there yet: accounts are the cloud's, and known in
+ * the home region.
+ *
+ * @throws Error when there is no such account.
+ */
+export async function withAccountStore<T>(settings: AnySettings, name: string, body: (store: Store) => Promise<T>): Promise<T> {
+  return withStore(settings, async (store) => {
+    if (settings.home !== cloudHomeOf(settings)) {
+      const accountId = await withStore(homeRegionOf(settings), (home) => home.read((db) => accountIdOf(db, name)))
+      const ambient = { clock: systemClock, random: systemRandom, zones: zonesOf(settings) }
+      await store.transaction('account.region', (db) => ensureAccount(db, ambient, { accountId, name }))
+    }
+    return body(store)
+  })
+}
+
 /** The key of an account: from its file, or, where that is gone, from the database. @throws Error when there is no such account. */
 export async function credentialsOf(settings: AnySettings, name: string): Promise<Credentials> {
   checkName(name)
   const home = cloudHomeOf(settings)
   const kept = await readCredentials(fileOf(home, name))
   if (kept) return kept
-  const found = await withStore(settings, (store) => store.read((db) => keyOf(db, name)))
+  const found = await withStore(homeRegionOf(settings), (store) => store.read((db) => keyOf(db, name)))
   if (!found) {
-    const make = hearthCommand(`account create ${name}`, settings)
+    const make = hearthCommand(`account create ${name}`, { home })
     throw new Error(`there is no account "${name}"; ${make} makes it`)
   }
   await keep(home, name, found)

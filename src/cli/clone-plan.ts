@@ -151,13 +151,12 @@ function numbered(name: string, values: readonly string[], end = ''): Record<str
 interface Again extends Omit<CloneOrder, 'zone' | 'count'> {
   reboot?: boolean | undefined
   keepImage?: boolean | undefined
-  region?: string | undefined
 }
 
 /** The commands that make what zones lack of an order, as a shell takes them: one for each number of clones. */
 export function againWith(instanceId: string, missing: ReadonlyMap<string, number>, order: Again): string[] {
-  const { type, name, key, userData, reboot, keepImage, region } = order
-  const values = Object.entries({ type, name, key, region }).flatMap(([flag, value]) => (value === undefined ? [] : [`--${flag}`, shellWord(value)]))
+  const { type, name, key, userData, reboot, keepImage } = order
+  const values = Object.entries({ type, name, key }).flatMap(([flag, value]) => (value === undefined ? [] : [`--${flag}`, shellWord(value)]))
   const switches = Object.entries({ 'user-data': userData, reboot, 'keep-image': keepImage }).flatMap(([flag, isOn]) => (isOn ? [`--${flag}`] : []))
   return [...new Set(missing.values())].map((count) => {
     const zones = [...missing].flatMap(([zone, each]) => (each === count ? [zone] : []))

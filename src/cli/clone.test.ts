@@ -77,8 +77,8 @@ describe('hearth clone', () => {
       { source: 'i-0', imageId: 'ami-1', isImageKept: false, clones: [clone], failures }, { home: '/h' }, { zone: 'a,b,c', count: '1', ...flags })
     expect(tell({})).toMatch(
       /^no clone in us-east-1b: no room; i-2 in us-east-1c: it is stopped; the other one runs; to try again: \S+ clone i-0 --zone us-east-1b,us-east-1c --home \/h$/)
-    const flags = { count: '2', type: 'm5.large', key: 'my key', name: 'shop', userData: true, keepImage: true, reboot: true, region: 'us-east-1' }
-    const rest = "--type m5.large --name shop --key 'my key' --region us-east-1 --user-data --reboot --keep-image --home /h"
+    const flags = { count: '2', type: 'm5.large', key: 'my key', name: 'shop', userData: true, keepImage: true, reboot: true }
+    const rest = "--type m5.large --name shop --key 'my key' --user-data --reboot --keep-image --home /h"
     expect(tell(flags).split('to try again: ')[1]?.replaceAll(/\S+ clone /g, 'hearth clone ')).toBe(
       `hearth clone i-0 --zone us-east-1b --count 2 ${rest}; hearth clone i-0 --zone us-east-1c ${rest}`)
   })

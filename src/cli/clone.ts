@@ -7,7 +7,7 @@ import type { Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
 import type { ApiClient } from './api-client.ts'
 import { againWith, loadSource, planClones, type CloneOrder, type ZoneLaunch } from './clone-plan.ts'
-import { hearthCommand, newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { hearthCommand, newCommand, settingsOfZone, withSettings, withStore } from './command.ts'
 import { bakeImage } from './image-bake.ts'
 import { listAmis } from './images.ts'
 import { instanceStateOf } from './instance-state.ts'
@@ -15,12 +15,12 @@ import { findInstance, listInstances, type InstanceView } from './instances.ts'
 import { openRunningCloud } from './running-cloud.ts'
 import { formatTable, withProgress, type Terminal } from './terminal.ts'
 import { textsOf } from './xml.ts'
+import { requireZone } from './zone-trouble.ts'
 
 interface CloneFlags extends Omit<CloneOrder, 'count'> {
   count: string
   reboot?: boolean
   keepImage?: boolean
-  region?: string
   json?: boolean
 }
 
@@ -77,9 +77,10 @@ export function addClone(program: Command, terminal: Terminal): void {
     .option('--json', 'print what was made as JSON')
   withSettings(command).action(async (wanted: string) => {
     const flags = command.opts<CloneFlags>()
-    const { settings, api } = await openRunningCloud(settingsOf(command))
+    const { settings, api } = await openRunningCloud(settingsOfZone(command, flags.zone.split(',')[0]?.trim() || 'a'))
     const cloned = await withStore(settings, async (store) => {
       const instance = findInstance(await listInstances(store), wanted)
+      await requireZone(store, settings, instance)
       return cloneInstance({ api, store, clock: systemClock, random: systemRandom, terminal }, settings, instance, flags)
     })
     if (flags.json) terminal.out(JSON.stringify(cloned, null, 2))

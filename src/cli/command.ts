@@ -7,7 +7,8 @@ import { packageRoot } from '../core/package-root.ts'
 import { hasStore, openStore } from '../main.ts'
 import { describeDatabase, readSettings, SETTING_OPTIONS, type Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
-import { realmOf, realmOfZone, type AnySettings } from '../realm.ts'
+import { cloudHomeOf, homeAbove, realmOf, realmOfZone, type AnySettings, type Realm } from '../realm.ts'
+import { NotHereError } from './instances.ts'
 import { readUpRecord, settingsInForce } from './up-record.ts'
 
 /** A new command of `program` with every setting as an option, and examples under its help. */
@@ -34,10 +35,30 @@ export function withSettings(command: Command): Command {
  */
 export function cloudSettingsOf(command: Command): Settings {
   const given = readSettings(command.opts(), process.env)
+  const above = homeAbove(given.home)
+  if (above && isHome(above.home)) {
+    throw new Error(`${given.home} is the region ${above.region} of the cloud in ${above.home}; give --home ${shellWord(above.home)} --region ${above.region}`)
+  }
   const last = readUpRecord(given.home)
   // One that never answered, as by a slip of the keyboard, is not remembered.
   const remembered = last?.isRunning || last?.record.isReady ? last.record.settings.database : null
   return { ...given, database: given.database ?? remembered ?? null }
+}
+
+/**
+ * The same for a command that is about all regions of a cloud, as it runs or last ran.
+ *
+ * @throws Error where --region asks for less than that.
+ */
+export function wholeCloudSettingsOf(command: Command): Settings {
+  const cloud = cloudSettingsOf(command)
+  const inForce = settingsInForce(cloud)
+  const { region } = command.opts<{ region?: string }>()
+  if (region !== undefined && region !== inForce.region) {
+    throw new Error(`hearth ${command.name()} is about the whole cloud in ${cloud.home} (${[inForce.region, ...inForce.moreRegions].join(', ')}), `
+      + `not about ${region} alone; leave out --region`)
+  }
+  return cloud
 }
 
 /**
@@ -72,7 +93,7 @@ export function settingsOfZone(command: Command, zone: string): AnySettings {
 
 /** Opens the region's database for the time of `body`. @throws Error where there is no cloud yet. */
 export async function withStore<T>(settings: AnySettings, body: (store: Store) => Promise<T>): Promise<T> {
-  if (!hasStore(settings)) throw new Error(`there is no cloud in ${settings.home} yet; start one: ${hearthCommand('up', settings)}`)
+  if (!hasStore(settings)) throw new Error(`there is no cloud in ${settings.home} yet; start one: ${hearthCommand('up', { home: cloudHomeOf(settings) })}`)
   let store: Store
   try {
     store = await openStore(settings)
@@ -82,9 +103,23 @@ export async function withStore<T>(settings: AnySettings, body: (store: Store) =
   }
   try {
     return await body(store)
+  } catch (error) {
+    const others = error instanceof NotHereError ? otherRegions(settings) : []
+    if (others.length === 0) throw error
+    throw new Error(`${messageOf(error)} (in ${regionIn(settings)}; --region is for what is in ${others.join(' or ')})`, { cause: error })
   } finally {
     await store.close()
   }
+}
+
+/** Regions of the cloud beside the one that the settings are of. */
+function otherRegions(settings: AnySettings): string[] {
+  const { region, moreRegions = [] } = readUpRecord(cloudHomeOf(settings))?.record.settings ?? settings
+  return [region, ...moreRegions].filter((name) => name !== regionIn(settings))
+}
+
+function regionIn(settings: AnySettings): string {
+  return settingsInForce(settings).region
 }
 
 /** Everything that Hearth puts into a home; what else lies there is left alone. */
@@ -117,11 +152,16 @@ export function isHome(folder: string): boolean {
   return ['instances', 'volumes', 'keys', 'run'].every((name) => existsSync(path.join(folder, name)))
 }
 
-/** The words that call `hearth` from here, with the home where it is not the usual one. */
-export function hearthCommand(words: string, settings: Pick<Settings, 'home'>): string {
-  const isUsual = settings.home === path.join(homedir(), '.hearth')
-  const home = isUsual ? '' : ` --home ${shellWord(settings.home)}`
-  return `${howToCall(path.join(packageRoot(), 'bin/hearth'), process.cwd(), process.env.PATH ?? '')} ${words}${home}`
+/**
+ * The words that call `hearth` from here, with the home where it is not the usual one, and the region where the settings are
+ * those of another than the home region.
+ */
+export function hearthCommand(words: string, settings: Pick<Settings, 'home'> & Partial<Pick<Realm, 'cloudHome' | 'region'>>): string {
+  const cloudHome = cloudHomeOf(settings)
+  const isUsual = cloudHome === path.join(homedir(), '.hearth')
+  const home = isUsual ? '' : ` --home ${shellWord(cloudHome)}`
+  const region = settings.home === cloudHome || settings.region === undefined ? '' : ` --region ${settings.region}`
+  return `${howToCall(path.join(packageRoot(), 'bin/hearth'), process.cwd(), process.env.PATH ?? '')} ${words}${home}${region}`
 }
 
 /** `hearth` where the PATH has it; else its path, relative where that is shorter. */

@@ -8,6 +8,7 @@ import { QmpClient } from '../hypervisor/qemu/qmp.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { findInstance, listInstances } from './instances.ts'
 import type { Terminal } from './terminal.ts'
+import { requireZone } from './zone-trouble.ts'
 
 /** Ctrl-], as in telnet and virsh. */
 const ESCAPE = 0x1d
@@ -24,7 +25,11 @@ export function addConsole(program: Command, terminal: Terminal): void {
   command.argument('<instance>', 'its id, the beginning of its id, or its Name')
   withSettings(command).action(async (wanted: string) => {
     const settings = settingsOf(command)
-    const instance = await withStore(settings, async (store) => findInstance(await listInstances(store), wanted))
+    const instance = await withStore(settings, async (store) => {
+      const found = findInstance(await listInstances(store), wanted)
+      await requireZone(store, settings, found)
+      return found
+    })
     const folder = path.join(settings.home, 'instances', instance.instanceId)
     if (instance.state === 'stopped' || instance.state === 'terminated' || !existsSync(path.join(folder, 'serial.sock'))) {
       throw new Error(`${instance.instanceId} is ${instance.state} and has no console to sit at; see aws ec2 get-console-output`)

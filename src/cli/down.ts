@@ -2,7 +2,6 @@ import type { Command } from 'commander'
 import { systemClock, waitFor } from '../core/clock.ts'
 import { silentLogger } from '../core/logger.ts'
 import { homePaths } from '../home.ts'
-import { removeHostNetwork } from '../main-agents.ts'
 import { chooseEngine, hasStore } from '../main.ts'
 import { hostDoc } from '../model/host.ts'
 import { moveInstance, STATE_REASONS, userInitiated } from '../model/instance.ts'
@@ -12,8 +11,9 @@ import { moveZone, zoneStates } from '../model/zone.ts'
 import type { Db, Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import { childrenOf } from './children.ts'
-import { newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
+import { newCommand, wholeCloudSettingsOf, withSettings, withStore } from './command.ts'
 import { countLive, liveZones } from './instances.ts'
+import { leftRegions, removeNetworks } from './left-regions.ts'
 import { nodeOfHome } from './node-of-home.ts'
 import { Supervisor } from './supervisor.ts'
 import { withProgress, type Terminal } from './terminal.ts'
@@ -29,7 +29,7 @@ export function addDown(program: Command, terminal: Terminal): void {
   const command = newCommand(program, 'down', 'stop every machine, then the cloud itself; the disks stay', [
     'hearth down', 'hearth down --home /srv/hearth',
   ])
-  withSettings(command).action(() => down(cloudSettingsOf(command), terminal))
+  withSettings(command).action(() => down(wholeCloudSettingsOf(command), terminal))
 }
 
 /** Idempotent: says so when nothing runs. */
@@ -55,7 +55,7 @@ export async function down(asked: Settings, terminal: Terminal): Promise<void> {
       else await withAgent({ ...settings, engine }, terminal, stop)
     }
     const hadSupervisor = await endSupervisor(settings.home, terminal)
-    for (const realm of engine === 'qemu' ? realms : []) await removeHostNetwork({ ...realm, engine })
+    if (engine === 'qemu') await removeNetworks([...realms, ...leftRegions(settings)])
     terminal.say(live > 0 || hadSupervisor ? 'everything is down' : 'nothing was running')
   })
 }

@@ -10,6 +10,7 @@ import { findInstance, listInstances, type InstanceView } from './instances.ts'
 import { openRunningCloud } from './running-cloud.ts'
 import type { Terminal } from './terminal.ts'
 import { textOf } from './xml.ts'
+import { requireZone } from './zone-trouble.ts'
 
 interface BakeFlags {
   name: string
@@ -44,6 +45,7 @@ async function bake(asked: Settings, wanted: string, flags: BakeFlags, terminal:
   const { settings, api } = await openRunningCloud(asked)
   return withStore(settings, async (store) => {
     const instance = findInstance(await listInstances(store), wanted)
+    await requireZone(store, settings, instance)
     return bakeImage({ api, store, clock: systemClock, say: terminal.say }, instance, flags)
   })
 }

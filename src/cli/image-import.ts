@@ -89,11 +89,12 @@ function oneOfArgument<T extends string>(allowed: readonly T[]): (text: string) 
   }
 }
 
-async function importImage(asked: Settings, given: string, flags: Flags, terminal: Terminal): Promise<Imported> {
-  checkHomeFolder(asked.home)
-  const up = readUpRecord(asked.home)
+async function importImage(asked: AnySettings, given: string, flags: Flags, terminal: Terminal): Promise<Imported> {
+  const home = cloudHomeOf(asked)
+  checkHomeFolder(home)
+  const up = readUpRecord(home)
   if (!up?.isRunning || !up.record.isReady) {
-    throw new Error(`no cloud runs in ${asked.home}, which would do this; start one: ${hearthCommand('up', asked)}`)
+    throw new Error(`no cloud runs in ${home}, which would do this; start one: ${hearthCommand('up', { home })}`)
   }
   if (flags.architecture === 'arm64' && flags.bootMode === 'bios') throw new Error('arm64 boots by uefi only')
   const settings = settingsInForce(asked)

@@ -1,17 +1,18 @@
 import type { Command } from 'commander'
-import { existsSync } from 'node:fs'
 import { systemClock } from '../core/clock.ts'
 import { silentLogger } from '../core/logger.ts'
-import { ensureHome, homePaths } from '../home.ts'
+import { ensureHome } from '../home.ts'
 import { buildImage, imageRecipes, listBuiltImages, type BuiltImage, type RecipeName } from '../images/build.ts'
 import { hasStore } from '../main.ts'
+import { cloudHomeOf, realmsOf } from '../realm.ts'
 import type { Settings } from '../settings.ts'
 import { enqueue } from '../store/work.ts'
-import { checkHomeFolder, newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { checkHomeFolder, cloudSettingsOf, newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { addImageBake } from './image-bake.ts'
 import { addImageImport } from './image-import.ts'
 import { formatAmis, listAmis } from './images.ts'
 import { formatTable, type Terminal } from './terminal.ts'
+import { settingsInForce } from './up-record.ts'
 
 /** `hearth image build|bake|import|list`. */
 export function addImage(program: Command, terminal: Terminal): void {
@@ -27,13 +28,14 @@ export function addImage(program: Command, terminal: Terminal): void {
   withSettings(build).action(async (name: string) => {
     const recipe = imageRecipes.find((each) => each.name === name)
     if (!recipe) throw new Error(`there is no recipe "${name}"; there is: ${recipes}`)
-    const settings = settingsOf(build)
+    // What is built is there for all regions.
+    const settings = cloudSettingsOf(build)
     checkHomeFolder(settings.home)
     await ensureHome(settings.home)
     const built = await buildImage(recipe.name, {
       home: settings.home, clock: systemClock, log: silentLogger, progress: terminal.say, force: build.opts().force === true,
     })
-    await announce(settings)
+    await announceBuilt(settings)
     terminal.out(built.file)
   })
   addImageBake(image, terminal)
@@ -43,7 +45,7 @@ export function addImage(program: Command, terminal: Terminal): void {
   ])
   withSettings(list.option('--json', 'print it as JSON')).action(async () => {
     const settings = settingsOf(list)
-    const images = await listBuiltImages(settings.home)
+    const images = await listBuiltImages(cloudHomeOf(settings))
     // Before the first `up` there is no cloud that could have any.
     const amis = hasStore(settings) ? await withStore(settings, listAmis) : []
     if (list.opts().json) terminal.out(JSON.stringify([...images, ...notBuilt(images), ...amis], null, 2))
@@ -51,14 +53,15 @@ export function addImage(program: Command, terminal: Terminal): void {
   })
 }
 
-/** Asks the host's agent, if the home has one, to register what was built. */
-async function announce(settings: Settings): Promise<void> {
-  if (!existsSync(homePaths(settings.home).database)) return
-  await withStore(settings, (store) =>
-    store.transaction('image.built', async (db) => {
-      const hosts = await db.selectFrom('hosts').select('host_id').where('zone', 'is', null).execute()
-      for (const host of hosts) await enqueue(db, { kind: 'images', id: 'built', hostId: host.host_id }, systemClock.now())
-    }))
+/** Asks the nodes' agents of all regions, where there are any, to register what was built. */
+export async function announceBuilt(settings: Settings): Promise<void> {
+  for (const realm of realmsOf(settingsInForce(settings)).filter(hasStore)) {
+    await withStore(realm, (store) =>
+      store.transaction('image.built', async (db) => {
+        const hosts = await db.selectFrom('hosts').select('host_id').where('zone', 'is', null).execute()
+        for (const host of hosts) await enqueue(db, { kind: 'images', id: 'built', hostId: host.host_id }, systemClock.now())
+      }))
+  }
 }
 
 /** What can be built and was not yet, in any form. */

@@ -94,6 +94,9 @@ function reasonOf(row: InstanceTable): string | null {
   return message === undefined || ASKED_FOR.includes(message) ? null : message
 }
 
+/** That nothing here is what a person means; it may be in another region. */
+export class NotHereError extends Error {}
+
 /**
  * The one instance that a person means: by its id, by the beginning of its id, or by its Name tag.
  * What is terminated is meant only by its whole id.
@@ -103,7 +106,7 @@ function reasonOf(row: InstanceTable): string | null {
 export function findInstance(instances: readonly InstanceView[], wanted: string): InstanceView {
   const exact = instances.find((each) => each.instanceId === wanted)
   if (exact) return exact
-  if (isWellFormedId('i', wanted)) throw new Error(`there is no instance ${wanted}; see hearth status`)
+  if (isWellFormedId('i', wanted)) throw new NotHereError(`there is no instance ${wanted}; see hearth status`)
   const living = instances.filter((each) => each.state !== 'terminated')
   const named = living.filter((each) => each.name === wanted)
   // "i-" alone begins every id, and says nothing.
@@ -115,5 +118,5 @@ export function findInstance(instances: readonly InstanceView[], wanted: string)
   }
   const known = living.map((each) => (each.name === null ? each.instanceId : `${each.instanceId} (${each.name})`))
   const there = known.length > 0 ? `there are: ${known.join(', ')}` : 'there is none'
-  throw new Error(`no instance has the id or the Name "${wanted}"; ${there}`)
+  throw new NotHereError(`no instance has the id or the Name "${wanted}"; ${there}`)
 }

@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
 import { systemClock } from '../core/clock.ts'
 import { systemRandom } from '../core/random.ts'
-import { DEFAULT_NAME } from './accounts.ts'
-import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { DEFAULT_NAME, withAccountStore } from './accounts.ts'
+import { newCommand, settingsOf, withSettings } from './command.ts'
 import { createKey, listKeys } from './keys.ts'
 import { formatTable, type Terminal } from './terminal.ts'
 import { settingsInForce } from './up-record.ts'
@@ -19,14 +19,14 @@ export function addKey(program: Command, terminal: Terminal): void {
   withSettings(withAccount(create)).action(async (name: string) => {
     const settings = settingsOf(create)
     const ambient = { clock: systemClock, random: systemRandom, region: settingsInForce(settings).region }
-    const made = await withStore(settings, (store) => createKey(store, ambient, accountOf(create), name))
+    const made = await withAccountStore(settings, accountOf(create), (store) => createKey(store, ambient, accountOf(create), name))
     const view = { keyId: made.keyId, arn: made.arn, alias: made.alias }
     terminal.out(create.opts().json ? JSON.stringify(view, null, 2) : made.arn)
   })
   const list = newCommand(key, 'list', 'list the keys of an account', ['hearth key list', 'hearth key list --account team-b --json'])
   withSettings(withAccount(list)).action(async () => {
     const settings = settingsOf(list)
-    const keys = (await withStore(settings, (store) => listKeys(store, settingsInForce(settings).region, accountOf(list))))
+    const keys = (await withAccountStore(settings, accountOf(list), (store) => listKeys(store, settingsInForce(settings).region, accountOf(list))))
       .map(({ createdMs, ...each }) => ({ ...each, created: new Date(createdMs).toISOString() }))
     const rows = keys.map((each) => [each.alias, each.keyId, each.created])
     terminal.out(list.opts().json ? JSON.stringify(keys, null, 2) : formatTable([['ALIAS', 'KEY', 'CREATED'], ...rows]))

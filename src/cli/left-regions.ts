@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { REGION_NAME } from '../model/region.ts'
 import { realmsOf, regionsFolder, type Realm } from '../realm.ts'
 import type { Settings } from '../settings.ts'
+import { removeHostNetwork } from '../main-agents.ts'
 import { hasStore } from '../main.ts'
 import { withStore } from './command.ts'
 import { countLive } from './instances.ts'
@@ -32,4 +33,9 @@ export async function checkLeftRegions(settings: Settings): Promise<void> {
       + `${[...settings.moreRegions, realm.region].join(',')}, stop or terminate them, and then leave it out`,
     )
   }
+}
+
+/** Takes the kernel's objects of regions away, where these have ever been up; no machine of theirs may run. */
+export async function removeNetworks(realms: readonly Realm[]): Promise<void> {
+  for (const realm of realms.filter(hasStore)) await removeHostNetwork({ ...realm, engine: 'qemu' })
 }

@@ -8,6 +8,7 @@ import { zonesOf } from '../model/zone.ts'
 import { sharesOf } from '../registration.ts'
 import type { Settings } from '../settings.ts'
 import type { Db, Store } from '../store/store.ts'
+import { takeNoteOfRegion } from './home-region.ts'
 
 /** Of the table meta: the zones that there have ever been, in JSON. */
 const KNOWN_ZONES = 'zones'
@@ -19,13 +20,14 @@ const FIRST_ZONES = ['a', 'b', 'c']
  * those to CreateDefaultSubnet. Nobody has to know that here: a zone is as good as the first three from its first moment.)
  *
  * @returns what a person is told.
- * @throws Error where a zone that is left out still holds something, or the database is another home's.
+ * @throws Error where a zone that is left out still holds something, or the database is another home's, or another region's.
  */
 export async function prepareZones(store: Store, settings: Settings, { random, nowMs }: { random: Random; nowMs: number }): Promise<string[]> {
   const zones = zonesOf(settings)
   const nodeId = await ensureHostId(settings.home, random)
   await checkOwnDatabase(store, settings, nodeId)
   return store.transaction('zones', async (db) => {
+    await takeNoteOfRegion(db, settings)
     const content = await contentBeyond(db, nodeId, zones)
     if (content.length > 0) throw new Error(whyNotWithout(content, settings))
     await retireHosts(db, nodeId, sharesOf(nodeId, settings).hosts.map((host) => host.hostId))

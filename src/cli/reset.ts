@@ -2,14 +2,13 @@ import type { Command } from 'commander'
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline/promises'
-import { ensureHostId } from '../home.ts'
-import { systemRandom } from '../core/random.ts'
+import { readHostId } from '../home.ts'
 import { deleteStore, hasStore } from '../main.ts'
 import { describeDatabase, type Settings } from '../settings.ts'
-import { isHome, isOurs, newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
+import { isHome, isOurs, newCommand, wholeCloudSettingsOf, withSettings, withStore } from './command.ts'
 import { down } from './down.ts'
 import { leftRegions } from './left-regions.ts'
-import { realmsOf } from '../realm.ts'
+import { realmsOf, type Realm } from '../realm.ts'
 import type { Terminal } from './terminal.ts'
 import { lockHome, settingsInForce } from './up-record.ts'
 
@@ -19,7 +18,7 @@ export function addReset(program: Command, terminal: Terminal): void {
     'hearth reset', 'hearth reset --yes --home /tmp/trial',
   ])
   withSettings(command.option('--yes', 'do not ask')).action(() =>
-    reset(cloudSettingsOf(command), command.opts().yes === true, terminal))
+    reset(wholeCloudSettingsOf(command), command.opts().yes === true, terminal))
 }
 
 async function reset(asked: Settings, isSure: boolean, terminal: Terminal): Promise<void> {
@@ -27,13 +26,14 @@ async function reset(asked: Settings, isSure: boolean, terminal: Terminal): Prom
   if (!existsSync(home)) return terminal.say(`there is no ${home}; nothing to do`)
   if (!isHome(home)) throw new Error(`${home} does not look like a home of Hearth, so nothing was deleted`)
   const settings = settingsInForce(asked)
-  await checkAlone(settings)
+  const realms = [...realmsOf(settings), ...leftRegions(settings)]
+  for (const realm of realms) await checkAlone(realm)
   if (!isSure && !(await confirm(settings))) throw new Error('nothing was deleted')
   await down(settings, terminal)
   const unlock = lockHome(home)
   if (!unlock) throw new Error(`a new hearth up runs for ${home}, so nothing was deleted; try again`)
   // Rows before files: the home knows where the rows are, so that a reset that was cut short can be repeated.
-  for (const realm of [...realmsOf(settings), ...leftRegions(settings)]) await deleteStore(realm)
+  for (const realm of realms) await deleteStore(realm)
   const { deleted, left } = splitContent(readdirSync(home))
   for (const name of deleted) rmSync(path.join(home, name), { recursive: true, force: true })
   unlock()
@@ -48,9 +48,9 @@ export function splitContent(names: readonly string[]): { deleted: string[]; lef
 }
 
 /** @throws Error where other hosts have their machines in the same database, whose rows would go with it. */
-async function checkAlone(settings: Settings): Promise<void> {
+async function checkAlone(settings: Realm): Promise<void> {
   if (settings.database === null || !hasStore(settings)) return
-  const own = await ensureHostId(settings.home, systemRandom)
+  const own = await readHostId(settings.home) ?? ''
   const others = await withStore(settings, (store) => store.read((db) =>
     db.selectFrom('hosts').select('host_id').where('node_id', '!=', own).orderBy('host_id').execute()))
   if (others.length === 0) return

@@ -4,8 +4,8 @@ import { systemRandom } from '../core/random.ts'
 import type { RuleTag } from '../model/recycle-rules.ts'
 import { DEFAULT_RETENTION_DAYS, deleteRetention, retentionRules, setRetention, type RetentionRule } from '../model/retention.ts'
 import type { Db } from '../store/store.ts'
-import { accountIdOf, DEFAULT_NAME } from './accounts.ts'
-import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
+import { accountIdOf, DEFAULT_NAME, withAccountStore } from './accounts.ts'
+import { newCommand, settingsOf, withSettings } from './command.ts'
 import { formatTable, type Terminal } from './terminal.ts'
 
 /** `hearth retention set|list|delete`. */
@@ -26,7 +26,7 @@ export function addRetention(program: Command, terminal: Terminal): void {
   })
   const list = newCommand(retention, 'list', 'list the rules of an account', ['hearth retention list', 'hearth retention list --json'])
   withSettings(withAccount(list)).action(async () => {
-    const rules = await withStore(settingsOf(list), (store) =>
+    const rules = await withAccountStore(settingsOf(list), accountOf(list), (store) =>
       store.read(async (db) => retentionRules(db, await accountIdOf(db, accountOf(list)))))
     terminal.out(list.opts().json ? JSON.stringify(rules.map(viewOf), null, 2) : formatRules(rules))
     if (list.opts().json) return
@@ -53,7 +53,7 @@ function accountOf(command: Command): string {
 }
 
 function inAccount<T>(command: Command, name: string, body: (db: Db, account: string) => Promise<T>): Promise<T> {
-  return withStore(settingsOf(command), (store) =>
+  return withAccountStore(settingsOf(command), accountOf(command), (store) =>
     store.transaction(name, async (db) => body(db, await accountIdOf(db, accountOf(command)))))
 }
 

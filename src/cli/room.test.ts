@@ -60,4 +60,11 @@ describe('what is left of the machine', () => {
     watch.cancel()
     expect(clock.nextAt()).toBeUndefined()
   })
+  test('is watched on where the home is gone', () => {
+    const clock = new VirtualClock(seededRandom(1))
+    const watch = watchRoom('/nowhere/at/all', clock, { out: () => {}, say: () => {} })
+    clock.step()
+    expect(clock.nextAt()).toBeDefined()
+    watch.cancel()
+  })
 })

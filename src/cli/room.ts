@@ -72,12 +72,23 @@ export function recycleWarnings(use: RecycleBinUse | null): RoomWarning[] {
   return [{ of: 'recycle-bin', text }]
 }
 
+/** Undefined for a home whose folder was taken away, of which whoever needs it says more. */
+function readIfThere(home: string, read: (home: string) => Room): Room | undefined {
+  try {
+    return read(home)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
 /** Says each warning when it arises, while the cloud runs; what it answers ends that. */
 export function watchRoom(home: string, clock: Clock, terminal: Terminal, read: (home: string) => Room = readRoom): Timer {
   let said = new Set<RoomWarning['of']>()
   let timer: Timer
   const look = () => {
-    const warnings = roomWarnings(read(home), home)
+    const room = readIfThere(home, read)
+    const warnings = room ? roomWarnings(room, home) : []
     for (const warning of warnings) if (!said.has(warning.of)) terminal.say(`warning: ${warning.text}`)
     said = new Set(warnings.map((warning) => warning.of))
     timer = clock.after(WATCH_INTERVAL_MS, look)

@@ -10,6 +10,7 @@ import { greetsWithSsh, sshArguments } from './ssh-command.ts'
 import { settingsInForce } from './up-record.ts'
 import type { Terminal } from './terminal.ts'
 import { firstObstacle } from './why-not.ts'
+import { requireZone } from './zone-trouble.ts'
 
 /** One that answers at all has let its user in by then. */
 const SILENCE_MS = 4000
@@ -36,6 +37,7 @@ export function addSsh(program: Command, terminal: Terminal): void {
     if (settingsInForce(settings).engine === 'sim') {
       throw new Error(`${instance.instanceId} is simulated: there is nothing to log in to`)
     }
+    await withStore(settings, (store) => requireZone(store, settings, instance))
     const session = runSsh(sshArguments(cloudHomeOf(settings), instance, {
       command: words, ...(identity === undefined ? {} : { key: identity }), ...(user === undefined ? {} : { user }),
     }))

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import {
-  insertInstance, insertInterface, insertVolume, NOW_MS, openTestStore, type TestStore,
+  failZone, insertInstance, insertInterface, insertVolume, NOW_MS, openTestStore, type TestStore,
 } from '../../test/support/rows.ts'
 import type { Clock } from '../core/clock.ts'
 import { ApiError } from '../core/errors.ts'
@@ -74,6 +74,7 @@ function clockOf(...happenings: (() => Promise<void>)[]): Clock {
 }
 const ambient = (client: ApiClient, ...happenings: (() => Promise<void>)[]) => ({
   api: client, store: test.store, clock: clockOf(...happenings), terminal: { out: () => {}, say: () => {} },
+  settings: { home: '/srv/hearth', region: 'us-east-1' },
 })
 const instance = async () => {
   const [found] = await listInstances(test.store)
@@ -172,5 +173,33 @@ describe('hearth status', () => {
     await becomes('pending')()
     await becomes('stopped', { stateReason: { code: 'Server.InternalError', message: 'Server.InternalError: it is damaged' } })()
     expect(await shown()).toContain(`\n\n${id} is stopped: Server.InternalError: it is damaged\n\n`)
+  })
+})
+
+describe('in a zone that has failed', () => {
+  const fail = async () => {
+    const { zone } = await row()
+    await test.run(({ db }) => failZone(db, zone))
+  }
+  const why = /is in us-east-1\w, which has failed; to heal it: .* zone heal us-east-1\w --home \/srv\/hearth$/
+
+  it('a stop is written, and not waited for', async () => {
+    await setUp('running')
+    await fail()
+    await expect(stopInstance(ambient(api()), await instance(), { hibernate: false, force: false, wait: true })).rejects.toThrow(why)
+    expect((await row()).state).toBe('stopping')
+  })
+
+  it('a stop that began before the failure is waited for no longer', async () => {
+    await setUp('running')
+    await expect(stopInstance(ambient(api(), fail), await instance(), { hibernate: false, force: false, wait: true })).rejects.toThrow(why)
+  })
+
+  it('a start is refused before anything is asked for', async () => {
+    await setUp('stopped')
+    await fail()
+    const client = api()
+    await expect(startInstance(ambient(client), await instance(), { isCold: false, wait: false })).rejects.toThrow(why)
+    expect(client.asked).toEqual([])
   })
 })

@@ -9,6 +9,8 @@ import { instanceStateOf } from './instance-state.ts'
 import { findInstance, listInstances, type InstanceView } from './instances.ts'
 import { openRunningCloud } from './running-cloud.ts'
 import { withProgress, type Terminal } from './terminal.ts'
+import type { AnySettings } from '../realm.ts'
+import { requireZone, zoneTrouble } from './zone-trouble.ts'
 
 /** Emulated guests take minutes, and memory takes as long as the disk does. */
 const TIMEOUT_MS = 15 * 60 * 1000
@@ -27,9 +29,10 @@ interface Ambient {
   store: Store
   clock: Clock
   terminal: Terminal
+  settings: Pick<AnySettings, 'home' | 'cloudHome' | 'region'>
 }
 
-type Instance = Pick<InstanceView, 'instanceId' | 'state' | 'isHibernated'>
+type Instance = Pick<InstanceView, 'instanceId' | 'zone' | 'state' | 'isHibernated'>
 
 /** `hearth start`: as StartInstances, and waits; `--cold` gives up what a hibernated guest had in its memory. */
 export function addStart(program: Command, terminal: Terminal): void {
@@ -67,27 +70,32 @@ function withWaiting(
     const { settings, api } = await openRunningCloud(settingsOf(command))
     const changed = await withStore(settings, async (store) => {
       const instance = findInstance(await listInstances(store), wanted)
-      return change({ api, store, clock: systemClock, terminal }, instance, command.opts().wait !== false)
+      return change({ api, store, clock: systemClock, terminal, settings }, instance, command.opts().wait !== false)
     })
     if (command.opts().json) terminal.out(JSON.stringify(changed, null, 2))
     else terminal.say(`${changed.instanceId} is ${changed.state}${changed.isHibernated ? ' (hibernated)' : ''}`)
   })
 }
 
-/** Starts an instance. @throws Error with why it went back to stopped; ApiError. */
+/** Starts an instance. @throws Error with why it went back to stopped, or that its zone is not available; ApiError. */
 export async function startInstance(
   ambient: Ambient,
   instance: Instance,
   { isCold, wait }: { isCold: boolean; wait: boolean },
 ): Promise<Changed> {
   const id = instance.instanceId
+  await requireZone(ambient.store, ambient.settings, instance)
   if (isCold && instance.isHibernated) await forgetMemory(ambient, id)
   await ambient.api.call('StartInstances', { 'InstanceId.1': id })
   const wakes = instance.isHibernated && !isCold
   return untilState(ambient, id, { to: 'running', over: ['pending'], what: `${id} ${wakes ? 'wakes' : 'starts'}`, wait })
 }
 
-/** Stops an instance. @throws Error, ApiError. */
+/**
+ * Stops an instance. In a zone that is not available it stays stopping until the heal, which is not waited for.
+ *
+ * @throws Error also when it is left like that; ApiError.
+ */
 export async function stopInstance(
   ambient: Ambient,
   instance: Instance,
@@ -115,14 +123,23 @@ async function forgetMemory({ api, store, clock }: Ambient, instanceId: string):
   await store.transaction('start.cold', (db) => giveUpMemory({ db, nowMs: clock.now() }, instanceId))
 }
 
+async function zoneTroubleOf(store: Store, settings: Ambient['settings'], instanceId: string): Promise<string | undefined> {
+  const row = await store.read((db) =>
+    db.selectFrom('instances').select('zone').where('instance_id', '=', instanceId).executeTakeFirst())
+  return row && zoneTrouble(store, settings, { instanceId, zone: row.zone })
+}
+
 async function untilState(
-  { api, store, clock, terminal }: Ambient,
+  { api, store, clock, terminal, settings }: Ambient,
   instanceId: string,
   { to, over, what, wait }: { to: string; over: readonly string[]; what: string; wait: boolean },
 ): Promise<Changed> {
   const look = async () => {
     const { state, reason } = await instanceStateOf(api, instanceId)
-    if (state === to || over.includes(state)) return state
+    if (state === to) return state
+    const trouble = wait ? await zoneTroubleOf(store, settings, instanceId) : undefined
+    if (trouble !== undefined) throw new Error(`it is ${state}, and that waits: ${trouble}`)
+    if (over.includes(state)) return state
     throw new Error(`${instanceId} is ${state}: ${reason ?? 'no reason is known'}`)
   }
   const state = wait

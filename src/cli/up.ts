@@ -8,14 +8,15 @@ import { processOf } from '../hypervisor/qemu/process.ts'
 import { buildImage } from '../images/build.ts'
 import { chooseEngine, openStore, type Engine } from '../main.ts'
 import { realmsOf } from '../realm.ts'
-import type { Settings } from '../settings.ts'
+import { SETTING_OPTIONS, type Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
 import { childrenOf } from './children.ts'
 import { checkHomeFolder, hearthCommand, newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
 import { engineOfHome } from './home-engine.ts'
-import { countLive } from './instances.ts'
-import { checkLeftRegions } from './left-regions.ts'
+import { withHomeRegion } from './home-region.ts'
+import { checkLeftRegions, leftRegions, removeNetworks } from './left-regions.ts'
 import { prepareZones } from './prepare-zones.ts'
+import { narrowZones } from './narrow-zones.ts'
 import { watchRoom } from './room.ts'
 import { Supervisor } from './supervisor.ts'
 import type { Terminal } from './terminal.ts'
@@ -23,26 +24,31 @@ import {
   describeSerialConsole, endpointOf, exposureWarning, lockHome, readUpRecord, serialConsoleOf, writeUpRecord,
 } from './up-record.ts'
 import { welcome } from './welcome.ts'
+import { countProcesses, troubledZones } from './zone-trouble.ts'
 
 /** `hearth up`: brings the cloud up and keeps it up. */
 export function addUp(program: Command, terminal: Terminal): void {
   const command = newCommand(program, 'up', 'bring the cloud up and keep it up; Ctrl-C ends it, its machines run on', [
     'hearth up', 'hearth up --engine sim --instant --port 0', 'hearth up --home /srv/hearth --overcommit-memory 2',
   ])
-  withSettings(command).action(() => up(cloudSettingsOf(command), terminal))
+  withSettings(command).action(() => up(cloudSettingsOf(command), command.opts<{ region?: string }>().region, terminal))
 }
 
-async function up(settings: Settings, terminal: Terminal): Promise<void> {
+async function up(asked: Settings, region: string | undefined, terminal: Terminal): Promise<void> {
   const ending = endingBySignal()
-  checkHomeFolder(settings.home)
-  await ensureHome(settings.home)
-  const unlock = lockHome(settings.home)
+  checkHomeFolder(asked.home)
+  await ensureHome(asked.home)
+  const unlock = lockHome(asked.home)
   if (!unlock) {
-    const pid = readUpRecord(settings.home)?.record.supervisor.pid
-    const which = `${settings.home}${pid === undefined ? '' : ` (pid ${pid})`}`
-    throw new Error(`hearth up runs already for ${which}; end it first: ${hearthCommand('down', settings)}`)
+    const pid = readUpRecord(asked.home)?.record.supervisor.pid
+    const which = `${asked.home}${pid === undefined ? '' : ` (pid ${pid})`}`
+    throw new Error(`hearth up runs already for ${which}; end it first: ${hearthCommand('down', asked)}`)
   }
   try {
+    const settings = await withHomeRegion(asked, region)
+    if (settings.region !== asked.region && process.env[SETTING_OPTIONS.region.variable]) {
+      terminal.say(`the home region is ${settings.region}, as it was; ${SETTING_OPTIONS.region.variable} selects a region for other commands`)
+    }
     // Whoever ends this during a long build need not wait for the build.
     const chosen = await Promise.race([prepare(settings, terminal), aborted(ending)])
     if (chosen) await supervise({ ...settings, engine: chosen.engine }, chosen, terminal, ending)
@@ -82,6 +88,7 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
   if (!self) throw new Error('/proc is not there; Hearth runs on Linux only')
   const startedMs = systemClock.now()
   let isReady = false
+  let hasBegun = false
   const record = () => {
     const { settings: inForce, pids: children } = supervisor
     writeUpRecord(home, { supervisor: self, startedMs, engine, settings: inForce, children, isReady })
@@ -91,6 +98,7 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
     onChange: () => record(),
   })
   await checkLeftRegions(settings)
+  if (engine.engine === 'qemu') await removeNetworks(leftRegions(settings))
   // One connection from before the first process begins until all are there: a database is made, and put in order, by one.
   const stores: Store[] = []
   const closeStores = () => Promise.all(stores.splice(0).map((store) => store.close()))
@@ -100,8 +108,13 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
       const store = await openStore(realm)
       stores.push(store)
       for (const line of await prepareZones(store, realm, { random: systemRandom, nowMs: startedMs })) terminal.say(line)
+      for (const line of await troubledZones(store, realm)) terminal.say(line)
     }
+    hasBegun = true
     await Promise.race([supervisor.start(), aborted(ending)])
+    if (!ending.aborted) {
+      for (const line of (await Promise.all(stores.map(narrowZones))).flat()) terminal.say(`warning: ${line}`)
+    }
     await closeStores()
     if (!ending.aborted) {
       isReady = true
@@ -115,12 +128,12 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
       watch.cancel()
     }
   } finally {
-    terminal.say('ending …')
+    if (hasBegun) terminal.say('ending …')
     await closeStores()
     await supervisor.stop()
   }
   let live = 0
-  for (const realm of realmsOf(settings)) live += await withStore(realm, countLive)
+  for (const realm of realmsOf(settings)) live += await withStore(realm, countProcesses)
   terminal.say(engine.engine === 'sim' || live === 0
     ? 'the cloud is down; its state is kept for the next up'
     : `the cloud is down, its machines (${live}) run on; stop them too: ${hearthCommand('down', settings)}`)

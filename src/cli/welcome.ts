@@ -10,6 +10,7 @@ import { listInstances, type InstanceView } from './instances.ts'
 import { greetsWithSsh, ownKeyOf } from './ssh-command.ts'
 import { withProgress, type Terminal } from './terminal.ts'
 import { endpointOf } from './up-record.ts'
+import { zoneTrouble } from './zone-trouble.ts'
 
 const SSH_TIMEOUT_MS = 300_000
 
@@ -21,7 +22,10 @@ export async function welcome(settings: Settings, terminal: Terminal, ending: Ab
   await withStore(settings, async (store) => {
     const instance = await firstInstance(settings, store, terminal)
     if (ending.aborted) return
-    if (instance?.state === 'running') {
+    const trouble = instance && (await zoneTrouble(store, settings, instance))
+    if (trouble !== undefined) {
+      terminal.say(`\n${trouble}`)
+    } else if (instance?.state === 'running') {
       if (settings.engine === 'qemu') await waitForSsh(instance, terminal, ending)
       for (const line of instanceLines(settings, instance)) terminal.say(line)
     } else if (instance?.state === 'stopped') {

@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { defaultNetwork, insertInstance, insertInterface, openTestStore, type TestStore } from '../../test/support/rows.ts'
+import { defaultNetwork, failZone, insertInstance, insertInterface, openTestStore, type TestStore } from '../../test/support/rows.ts'
 import { insertTags } from '../ec2/tags.ts'
 import { insertRule } from '../model/security-group.ts'
 import { readSettings } from '../settings.ts'
-import { firstObstacle, formatAnswer, readDestination, whyNot } from './why-not.ts'
+import { firstObstacle, formatAnswer, readDestination, toJson, whyNot } from './why-not.ts'
 
 let test: TestStore
 let ids: { web: string; db: string; webPort: string; dbPort: string; group: string; subnet: string; vpc: string }
@@ -63,6 +63,24 @@ describe('hearth why-not', () => {
     expect(await ssh()).toBeUndefined()
     expect(await text('db', '203.0.113.1:443')).toMatch(/✗ 172.31.0.11 has no public address, .* Elastic IP, or route by a NAT gateway/)
   })
+
+  it.each([['unavailable', 'has failed', 'ZONE_UNAVAILABLE'], ['impaired', 'is impaired', 'ZONE_IMPAIRED']] as const)(
+    'names a zone that is %s, at whichever end, whatever else stops it', async (state, says, code) => {
+      const { webPort, dbPort, subnet } = ids
+      const zone = await test.run(async ({ db }) => {
+        const row = await db.selectFrom('subnets').select('zone').where('subnet_id', '=', subnet).executeTakeFirstOrThrow()
+        await failZone(db, row.zone, state)
+        return row.zone
+      })
+      const answer = await ask('web', 'db:5432')
+      const why = `${zone} ${says}, so that nothing gets in or out at ${webPort} and ${dbPort}; hearth zone heal ${zone} brings it back`
+      expect(formatAnswer(answer)).toContain(`  ✗ ${why}\n`)
+      expect(formatAnswer(answer)).toMatch(/\nstopped by one thing$/)
+      expect(toJson(answer)).toMatchObject({ isReachable: false, obstacles: [{ code, isReply: false, text: why }] })
+      expect(await text('internet', 'web:22')).toMatch(/\nstopped by 2 things$/)
+      const settings = readSettings({ engine: 'sim', home: '/nowhere' }, {})
+      expect(await firstObstacle(test.store, settings, { source: 'internet', destination: 'web', port: 22 })).toContain(says)
+    })
 
   it('takes ids, beginnings of ids, interfaces and addresses for the same', async () => {
     const sources = [ids.web, ids.web.slice(0, 12), ids.webPort, ids.webPort.slice(0, 12), '172.31.0.10', '198.18.0.7']

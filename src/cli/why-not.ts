@@ -12,6 +12,7 @@ import { listInstances } from './instances.ts'
 import { addressToCall, findPacketEnd, type PacketEnd } from './packet-ends.ts'
 import { settingsInForce } from './up-record.ts'
 import type { Terminal } from './terminal.ts'
+import { explainZone, zoneObstacles, type ZoneObstacle } from './zone-trouble.ts'
 
 const PROTOCOLS = { tcp: TCP, udp: UDP, icmp: ICMP } as const
 type Protocol = keyof typeof PROTOCOLS
@@ -21,6 +22,12 @@ export interface Answer {
   verdict: Verdict
   /** What a person should know of how it was judged. */
   notes: string[]
+  /** Zones that are not available, and what of the packet's way is in them; the verdict is what there would be without that. */
+  zones: ZoneObstacle[]
+}
+
+function getsThrough({ verdict, zones }: Answer): boolean {
+  return verdict.isReachable && zones.length === 0
 }
 
 /** `hearth why-not`: whether a packet gets through, and what stops it; ends with 0 when it does, 1 when not. */
@@ -41,7 +48,7 @@ export function addWhyNot(program: Command, terminal: Terminal): void {
     const answer = await withStore(settings, (store) =>
       whyNot(store, poolOf(settings), { source, ...readDestination(destination, protocol) }))
     terminal.out(json ? JSON.stringify(toJson(answer), null, 2) : formatAnswer(answer))
-    process.exitCode = answer.verdict.isReachable ? 0 : 1
+    process.exitCode = getsThrough(answer) ? 0 : 1
   })
 }
 
@@ -90,7 +97,10 @@ export async function whyNot(
       protocol: PROTOCOLS[asked.protocol], ...(asked.port === null ? {} : { destinationPort: asked.port }),
     }
     const vpcs = await loadWorld(db, await vpcsBetween(db, [source, destination], address))
-    return { verdict: reach({ vpcs, publicPool }, probe), notes: notesOn([source, destination]) }
+    const verdict = reach({ vpcs, publicPool }, probe)
+    const ends = [source, destination]
+    const zones = await zoneObstacles(db, [...verdict.forward, ...verdict.back], ends.flatMap((end) => (end.kind === 'interface' ? end.row : [])))
+    return { verdict, notes: notesOn(ends), zones }
   })
 }
 
@@ -100,9 +110,8 @@ export async function firstObstacle(
   settings: Settings,
   asked: { source: string; destination: string; port: number },
 ): Promise<string | undefined> {
-  const { verdict } = await whyNot(store, poolOf(settings), { ...asked, protocol: 'tcp' })
-  const [first] = verdict.obstacles
-  return first && explain(first)
+  const { verdict, zones } = await whyNot(store, poolOf(settings), { ...asked, protocol: 'tcp' })
+  return [...zones.map(explainZone), ...verdict.obstacles.map(explain)][0]
 }
 
 /** A public address of a source means its private one, which is all that it knows itself by. */
@@ -124,12 +133,16 @@ function notesOn(ends: readonly PacketEnd[]): string[] {
 }
 
 /** One line for each step, and one for what stops it. */
-export function formatAnswer({ verdict, notes }: Answer): string {
-  const { packet, back, obstacles, isReachable } = verdict
-  const lines = [describePacket(packet), ...notes.map((note) => `  (${note})`), ...linesOf(verdict, false)]
+export function formatAnswer(answer: Answer): string {
+  const { verdict, notes, zones } = answer
+  const { packet, back, obstacles } = verdict
+  const lines = [
+    describePacket(packet), ...notes.map((note) => `  (${note})`), ...zones.map((each) => `  ✗ ${explainZone(each)}`), ...linesOf(verdict, false),
+  ]
   const hasBack = back.length > 0 || obstacles.some((each) => each.isReply)
   if (hasBack) lines.push('and the answer', ...linesOf(verdict, true))
-  return [...lines, isReachable ? 'gets through' : `stopped by ${obstacles.length === 1 ? 'one thing' : `${obstacles.length} things`}`].join('\n')
+  const count = zones.length + obstacles.length
+  return [...lines, getsThrough(answer) ? 'gets through' : `stopped by ${count === 1 ? 'one thing' : `${count} things`}`].join('\n')
 }
 
 function linesOf({ forward, back, obstacles }: Verdict, isReply: boolean): string[] {
@@ -139,10 +152,16 @@ function linesOf({ forward, back, obstacles }: Verdict, isReply: boolean): strin
   return [...stops(0), ...hops.flatMap((hop, index) => [`  ✓ ${describeHop(hop)}`, ...stops(index + 1)])]
 }
 
-function toJson({ verdict, notes }: Answer) {
+/** What `--json` prints. */
+export function toJson(answer: Answer) {
+  const { verdict, notes, zones } = answer
   const hops = (list: Verdict['forward']) => list.map((hop) => ({ kind: hop.kind, vpcId: hop.vpc.vpcId, text: describeHop(hop) }))
   return {
-    isReachable: verdict.isReachable, packet: verdict.packet, notes, forward: hops(verdict.forward), back: hops(verdict.back),
-    obstacles: verdict.obstacles.map((each) => ({ code: each.code, isReply: each.isReply, text: explain(each) })),
+    isReachable: getsThrough(answer), packet: verdict.packet, notes, forward: hops(verdict.forward), back: hops(verdict.back),
+    obstacles: [
+      // A zone has no code among AWS's.
+      ...zones.map((each) => ({ code: each.state === 'unavailable' ? 'ZONE_UNAVAILABLE' : 'ZONE_IMPAIRED', isReply: false, text: explainZone(each) })),
+      ...verdict.obstacles.map((each) => ({ code: each.code, isReply: each.isReply, text: explain(each) })),
+    ],
   }
 }

@@ -68,7 +68,8 @@ function viewOf(
   return {
     zone: status.zone, zoneId: zoneIdOf(status.zone), state: status.state, revision: status.revision,
     since: status.revision === 0 ? null : new Date(status.sinceMs).toISOString(),
-    isInForce: own.every((host) => host.zone_revision >= status.revision) && nodes.every((node) => node.zone_revision >= sum),
+    // A node tells of all zones together, which says nothing of one that nothing was ever done to.
+    isInForce: own.every((host) => host.zone_revision >= status.revision) && (status.revision === 0 || nodes.every((node) => node.zone_revision >= sum)),
     hosts: own.map((host) => ({
       hostId: host.host_id, vcpus: host.vcpus, vcpusUsed: host.vcpus_used, memoryMib: host.memory_mib, memoryMibUsed: host.memory_mib_used,
     })),
