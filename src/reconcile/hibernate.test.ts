@@ -3,7 +3,7 @@ import { addVolume, openDiskAgent, problemsAtRest, snapshotRow, volumeRow, type 
 import {
   askToHibernate, askToStart, dataOf, imagesOf, instanceOf, memoryOf, processOf, runningGuest, setInstance, setVolume, snapshotAll,
 } from '../../test/support/hibernation-lab.ts'
-import type { Hypervisor } from '../hypervisor/driver.ts'
+import type { Hypervisor, NicSpec } from '../hypervisor/driver.ts'
 import { HIBERNATE_DEADLINE_MS } from './hibernate.ts'
 
 let lab: DiskAgent
@@ -36,6 +36,9 @@ function failing(method: 'ensureSaved' | 'ensureLoaded' | 'ensureReleased' | 're
 }
 const reasonOf = async (id: string) => (await instanceOf(lab, id)).doc.stateReason
 
+/** What is left in a machine of an interface that was detached by force: its row is another's already. */
+const STRAY: NicSpec = { interfaceId: 'eni-stray', attachmentId: 'eni-attach-stray', deviceIndex: 1, mac: '02:00:00:00:00:01', tap: 'stray' }
+
 describe('an instance that is hibernated', () => {
   it('is stopped, has no process, and its memory is in a file', async () => {
     const { id } = await hibernated()
@@ -44,6 +47,17 @@ describe('an instance that is hibernated', () => {
     expect(imagesOf(lab, id)).toEqual([doc.memory?.memoryId])
     expect(doc.stateReason?.code).toBe('Client.UserInitiatedHibernate')
     expect([doc.hibernate, holdsCapacity, doc.memory?.kmsKeyId]).toEqual([false, 0, 'a-key'])
+  })
+
+  it('is without an interface that was detached by force, which its guest gives up before', async () => {
+    const { id, before } = await runningGuest(lab)
+    lab.world.plug(id, STRAY)
+    await askToHibernate(lab, id)
+    await lab.settle()
+    expect((await instanceOf(lab, id)).doc).toMatchObject({ memory: { state: 'saved' } })
+    await askToStart(lab, id)
+    await lab.settle()
+    expect([(await instanceOf(lab, id)).state, memoryOf(lab, id)]).toEqual(['running', before])
   })
 
   it('goes on where it was when it is started, once', async () => {
@@ -197,6 +211,15 @@ describe('hibernation becomes a normal stop, and says why,', () => {
     await lab.settle()
     await expectStopped(id, 'a volume or an interface was still being attached or detached')
     expect((await volumeRow(lab, data))?.state).toBe('available')
+  })
+
+  it('when the guest does not give up an interface that was detached by force', async () => {
+    const { id } = await runningGuest(lab)
+    lab.world.plug(id, STRAY)
+    lab.world.requestUnplug = () => {}
+    await askToHibernate(lab, id)
+    await lab.settle()
+    await expectStopped(id, 'its guest did not give up an interface that was detached')
   })
 
   it('when a volume is detached while it is saved', async () => {

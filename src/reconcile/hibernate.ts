@@ -9,7 +9,7 @@ import { forMachine, isUnsettled } from './attached-volumes.ts'
 import { attend, attentionOf } from './attend.ts'
 import { diskSpecs } from './disks.ts'
 import { isHibernationWanted, watchHibernation } from './hibernation-watch.ts'
-import { isSecondary } from './interfaces.ts'
+import { cutOff, INTERFACES_INTERVAL_MS, isSecondary, nicSpecs } from './interfaces.ts'
 import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
 import { again, isFatal, recording, type Outcome } from './loop.ts'
 import { memoryImage } from './memory-image.ts'
@@ -55,6 +55,10 @@ async function prepare(options: InstanceReconcilerOptions, loaded: LoadedInstanc
     const outcome = await attend(options, loaded, unsettled)
     return outcome.kind === 'again' ? outcome : { ...outcome, ...again(SETTLE_INTERVAL_MS) }
   }
+  if (machine.status === 'running' && await hasStrayNic(options, loaded)) {
+    if (inStateMs < SETTLE_DEADLINE_MS) return again(INTERFACES_INTERVAL_MS)
+    return stopInstead(options, row, 'its guest did not give up an interface that was detached')
+  }
   if (hasChangingDevices(loaded)) return stopInstead(options, row, 'a volume or an interface was still being attached or detached')
   return options.memoryTurns.take(row, async () => {
     const memory = await begin(options, loaded)
@@ -69,6 +73,19 @@ function unsettledOf(loaded: LoadedInstance): Attention[] {
   return attentionOf(loaded).filter((each) =>
     (each === 'freeze' && !isRebooting) || (each === 'volumes' && volumes.some(isUnsettled)) ||
     (each === 'interfaces' && interfaces.some(isComingOrGoing)))
+}
+
+/**
+ * An interface that was detached by force is another's to have at once, while its guest may have the device still: it could not
+ * go on without it.
+ */
+async function hasStrayNic(
+  { hypervisor, network }: InstanceReconcilerOptions,
+  { row, interfaces }: LoadedInstance,
+): Promise<boolean> {
+  const nics = nicSpecs(network, interfaces)
+  const plugged = await hypervisor.ensureNics(row.instance_id, nics, cutOff(interfaces))
+  return plugged.some((attachmentId) => !nics.some((nic) => nic.attachmentId === attachmentId))
 }
 
 function isComingOrGoing(row: LoadedInstance['interfaces'][number]): boolean {
