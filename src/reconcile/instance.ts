@@ -9,6 +9,7 @@ import { attend, attentionOf } from './attend.ts'
 import { destroyThen } from './end-machine.ts'
 import { handOverInstance } from './hand-over.ts'
 import { hibernate } from './hibernate.ts'
+import { lacksPrimaryPort, PORT_WAIT_MS } from './interfaces.ts'
 import { loadInstance, type InstanceReconcilerOptions, type LoadedInstance } from './load-instance.ts'
 import { forgetMemory, loadMemory, release } from './load-memory.ts'
 import { again, DONE, recording, type Outcome, type Reconciler } from './loop.ts'
@@ -140,7 +141,7 @@ function giveUp(
  */
 async function reboot(options: InstanceReconcilerOptions, loaded: LoadedInstance): Promise<Outcome> {
   const { store, clock, hypervisor } = options
-  const { row, doc, volumes } = loaded
+  const { row, doc, volumes, interfaces } = loaded
   const id = row.instance_id
   const machine = await hypervisor.observe(id)
   const pid = machine.status === 'absent' ? null : machine.pid
@@ -164,6 +165,7 @@ async function reboot(options: InstanceReconcilerOptions, loaded: LoadedInstance
   const isUp = machine.status === 'running' && pid !== begun.pid
   if (!isUp) {
     if (restWorkOf(volumes) === 'before-start') return settleVolumes(options, loaded)
+    if (lacksPrimaryPort(interfaces)) return again(PORT_WAIT_MS)
     const noted = await noteColdStart(options, loaded)
     await hypervisor.ensureRunning(await machineSpec(options, loaded, noted))
   }

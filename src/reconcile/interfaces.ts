@@ -16,6 +16,17 @@ export function isSecondary(row: InterfaceTable): boolean {
   return row.device_index !== 0
 }
 
+/** How soon a machine is looked at again that waits for a port. */
+export const PORT_WAIT_MS = 1000
+
+/**
+ * Whether a machine that is started now would be without its primary interface: the port was lost with the network of the
+ * computer, and is not there again yet. The reconciler of ports marks the instance due when it is.
+ */
+export function lacksPrimaryPort(interfaces: readonly InterfaceTable[]): boolean {
+  return interfaces.some((row) => !isSecondary(row) && row.ready === 0)
+}
+
 /** Those that a machine can have now: their port is there, and they are not to be given up. */
 export function nicSpecs(network: Pick<Network, 'tapOf'>, interfaces: readonly InterfaceTable[]): NicSpec[] {
   return interfaces.filter((row) => row.ready === 1 && row.status !== 'detaching').map((row) => ({

@@ -42,6 +42,31 @@ const placeOf = async (id: string) => {
 }
 const MINUTE = 60_000
 
+describe('A machine whose port was lost with the network of the computer', () => {
+  const losePort = (id: string) => cloud.store.transaction('test', (db) =>
+    db.updateTable('interfaces').set((eb) => ({ ready: 0, revision: eb('revision', '+', 1) })).where('instance_id', '=', id).execute())
+
+  it('is rebooted when it has that again, and not without it', async () => {
+    const [id = ''] = await launch()
+    const boots = machineOf(id)?.boots ?? 0
+    await losePort(id)
+    await call('RebootInstances', { InstanceIds: [id] })
+    await cloud.converge()
+    expect([processOf(id)?.nics.size, machineOf(id)?.boots]).toEqual([1, boots + 1])
+  })
+
+  it('is replaced when it has that again, and not without it', async () => {
+    const [id = ''] = await launch()
+    const boots = machineOf(id)?.boots ?? 0
+    cloud.host.world.processHangs(id)
+    await cloud.clock.advance(4.5 * MINUTE)
+    await losePort(id)
+    await cloud.clock.advance(10 * MINUTE)
+    await cloud.converge()
+    expect([processOf(id)?.nics.size, machineOf(id)?.boots]).toEqual([1, boots + 1])
+  })
+})
+
 describe('A guest that hangs', () => {
   it('makes its instance impaired after two checks, since the first of them, and is left alone', async () => {
     const [id = '', other = ''] = await launch(2)

@@ -2,6 +2,7 @@ import { changeInstanceDoc } from '../model/instance.ts'
 import { recentRecoveries } from '../model/status-check.ts'
 import { hostBootIdOf } from '../model/zone.ts'
 import { restWorkOf } from './attached-volumes.ts'
+import { lacksPrimaryPort, PORT_WAIT_MS } from './interfaces.ts'
 import type { InstanceReconcilerOptions, LoadedInstance } from './load-instance.ts'
 import { again, isFatal, recording, type Outcome } from './loop.ts'
 import { machineSpec, noteColdStart } from './machine-spec.ts'
@@ -11,8 +12,8 @@ import { afterStart } from './record-running.ts'
 import { settleVolumes } from './settle-volumes.ts'
 
 /**
- * Whether the instance's machine was lost with its host (which was restarted, or lost its power with its zone), or hangs, and what is to become of that. A machine that ended by
- * itself, or was killed, is none of this: that is an instance that has stopped.
+ * Whether the instance's machine was lost with its host (which was restarted, or lost its power with its zone), or hangs, and
+ * what is to become of that. A machine that ended by itself, or was killed, is none of this: that is an instance that has stopped.
  */
 export function recoveryOf(
   { hostBootId }: Pick<InstanceReconcilerOptions, 'hostBootId'>,
@@ -45,6 +46,7 @@ export async function recover(options: InstanceReconcilerOptions, loaded: Loaded
   if (isOld || machine.status === 'absent') {
     await hypervisor.ensureStopped(id)
     if (restWorkOf(volumes) === 'before-start') return settleVolumes(options, loaded)
+    if (lacksPrimaryPort(loaded.interfaces)) return again(PORT_WAIT_MS)
     await startAgain(options, loaded, recovery)
     log.warn('a machine was started again', { id, because: recovery.cause === 'hang' ? 'it did not answer' : 'its host was restarted' })
   }
