@@ -98,7 +98,21 @@ describe.skipIf(lacking !== undefined)('Guests that are asked for a sign of life
     const zone = createLinuxPorts({ homeId: lab.homeId, clock: systemClock, exec: { ...lab.exec, inside } })
     expect(await zone.askPorts({ vpcId: VPC, slot: SLOT }, ANSWERING)).toEqual(new Map([['eni-03', true]]))
     expect([hasVanished, await loose()]).toEqual([true, []])
-    await lab.exec.inside(netns(), ['ip', 'neigh', 'add', ...gone, 'lladdr', PORTS[0]!.mac, 'nud', 'permanent'])
+    await lab.exec.inside(netns(), ['ip', 'neigh', 'replace', ...gone, 'lladdr', PORTS[0]!.mac, 'nud', 'permanent'])
+  })
+
+  it('are reached as before when their machine was ended and started while they were asked', async () => {
+    const listed = async () => (await lab.exec.inside(netns(), ['ip', 'neigh', 'show', '10.0.0.12'])).trim()
+    const before = await listed()
+    expect(before).toContain('PERMANENT')
+    const asked = ask([PORTS[1]!])
+    while ((await listed()).includes('PERMANENT')) await systemClock.sleep(20)
+    // With its carrier the kernel forgets what is not permanent.
+    await guests[1]!.run(['ip', 'link', 'set', 'dev', 'eth0', 'down'])
+    expect(await listed()).toBe('')
+    await guests[1]!.run(['ip', 'link', 'set', 'dev', 'eth0', 'up'])
+    await asked
+    expect(await listed()).toBe(before)
   })
 
   it('are not waited for by a change of their VPC, which wins', async () => {

@@ -46,17 +46,25 @@ export async function askPorts(
     })
   }
   // A port that vanishes after the look is none of the others' business: it is not in the answer.
-  const change = (entries: readonly Entry[], state: 'probe' | 'permanent') =>
+  const put = (how: 'change' | 'replace', entries: readonly Entry[], state: 'probe' | 'permanent') =>
     tools.batchOfWhatIsThere(netns, entries.map(({ port: { privateIp, mac, slot } }) =>
-      `neigh change ${privateIp} lladdr ${mac} dev ${names.tap(slot)} nud ${state}`))
+      `neigh ${how} ${privateIp} lladdr ${mac} dev ${names.tap(slot)} nud ${state}`))
 
+  let probed: Entry[] = []
   try {
-    // One with another MAC address is another port's by now.
-    await alone(async () => change((await look()).filter((each) => !isPermanent(each) || each.seen.lladdr === each.port.mac), 'probe'))
+    await alone(async () => {
+      // One with another MAC address is another port's by now.
+      probed = (await look()).filter((each) => !isPermanent(each) || each.seen.lladdr === each.port.mac)
+      await put('change', probed, 'probe')
+    })
     return answers(await settled(clock, look))
   } finally {
-    // What a sync has made since is permanent.
-    await alone(async () => change((await look()).filter((each) => !isPermanent(each)), 'permanent'))
+    await alone(async () => {
+      // What a sync has made since is permanent. Where a machine has ended since, as for a reboot, the kernel has forgotten what
+      // was not, and the next machine there could not be reached.
+      const isMade = new Set((await look()).filter(isPermanent).map(({ port }) => port.interfaceId))
+      if (await isThere(netns)) await put('replace', probed.filter(({ port }) => !isMade.has(port.interfaceId)), 'permanent')
+    })
   }
 }
 
