@@ -56,6 +56,7 @@ async function insertSome(db: Db, start: number, count: number): Promise<string[
     await db.insertInto('instances').values(part.map((row) => row.instance)).execute()
     await db.insertInto('interfaces').values(part.map((row) => row.port)).execute()
     await db.insertInto('interface_groups').values(part.map((row) => row.group)).execute()
+    await db.insertInto('layers').values(part.map((row) => row.layer)).execute()
     await db.insertInto('volumes').values(part.map((row) => row.volume)).execute()
     await db.insertInto('tags').values(part.map((row) => row.tag)).execute()
   }
@@ -72,6 +73,8 @@ async function readTemplate(db: Db) {
     .selectFrom('interfaces').selectAll().where('instance_id', '=', instance.instance_id).executeTakeFirstOrThrow()
   const volume = await db
     .selectFrom('volumes').selectAll().where('instance_id', '=', instance.instance_id).executeTakeFirstOrThrow()
+  const layer = await db
+    .selectFrom('layers').selectAll().where('layer_id', '=', volume.layer_id).executeTakeFirstOrThrow()
   const subnet = await db
     .selectFrom('subnets').selectAll().where('subnet_id', '=', instance.subnet_id).executeTakeFirstOrThrow()
   const vpc = await db.selectFrom('vpcs').selectAll().where('vpc_id', '=', instance.vpc_id).executeTakeFirstOrThrow()
@@ -80,7 +83,7 @@ async function readTemplate(db: Db) {
     .executeTakeFirstOrThrow()
   const host = await db
     .selectFrom('hosts').selectAll().where('host_id', '=', instance.host_id).executeTakeFirstOrThrow()
-  return { instance, port, volume, subnet, vpc, group, host }
+  return { instance, port, volume, layer, subnet, vpc, group, host }
 }
 
 /** Addresses used of each /20. */
@@ -113,6 +116,7 @@ function copyOf(template: Template, network: BenchNetwork, number: number) {
   const instanceId = newId(random, 'i')
   const interfaceId = newId(random, 'eni')
   const volumeId = newId(random, 'vol')
+  const layerId = newId(random, 'lay')
   const batch = Math.floor(number / BATCH)
   const { vpcId: vpc_id, subnetId: subnet_id, groupId } = network
   const created_ms = template.instance.created_ms - (batch + 1) * 1000
@@ -130,7 +134,11 @@ function copyOf(template: Template, network: BenchNetwork, number: number) {
       mac: `06:00:00:${bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`, created_ms,
     },
     group: { interface_id: interfaceId, group_id: groupId, position: 0 },
-    volume: { ...template.volume, volume_id: volumeId, instance_id: instanceId, host_id: OTHER_HOST, created_ms },
+    // A volume writes into a layer of its own.
+    layer: { ...template.layer, layer_id: layerId, host_id: OTHER_HOST, created_ms },
+    volume: {
+      ...template.volume, volume_id: volumeId, instance_id: instanceId, layer_id: layerId, host_id: OTHER_HOST, created_ms,
+    },
     tag: { account_id, resource_type: 'instance', resource_id: instanceId, key: 'batch', value: `b-${batch}` },
   }
 }
