@@ -3,7 +3,7 @@ import { takeCapacity } from '../model/capacity.ts'
 import { hostDoc } from '../model/host.ts'
 import { changeInstanceDoc, instanceDoc, placementWish } from '../model/instance.ts'
 import type { Place, PlacementWish } from '../model/placement.ts'
-import { zoneStates } from '../model/zone.ts'
+import { failedZones } from '../model/zone.ts'
 import { countReservedRooms } from '../scheduler/fill-zone.ts'
 import { place, type HostCapacity, type HostTenant, type Placement, type PlacementRequest } from '../scheduler/place.ts'
 import { prepared } from '../store/prepared.ts'
@@ -27,10 +27,10 @@ export interface PlaceRequest extends Omit<PlacementRequest, 'accountId' | 'grou
  */
 export async function takePlaces(context: Context, request: PlaceRequest): Promise<Placement[]> {
   const { wish } = request
-  const hosts = await loadHosts(context, request)
+  const failed = await failedZones(context.db)
+  const hosts = await loadHosts(context, request, failed)
   const group = wish.placementGroupId === null ? null : await loadGroupPlacement(context.db, wish.placementGroupId)
-  const failedZones = [...(await zoneStates(context.db)).values()].filter(({ state }) => state !== 'available').map(({ zone }) => zone)
-  const placements = place(hosts, { ...request, accountId: context.account, group, strategy: context.placement, failedZones })
+  const placements = place(hosts, { ...request, accountId: context.account, group, strategy: context.placement, failedZones: failed })
   for (const each of placements) {
     if (await takeCapacity(context.db, placeOf(each), request, each.count)) continue
     throw new ApiError('InsufficientInstanceCapacity', `There is no room for ${request.instanceType} on ${each.hostId} any more.`)
@@ -40,7 +40,7 @@ export async function takePlaces(context: Context, request: PlaceRequest): Promi
 
 /** How many instances of a request capacity reservations have room for, in the zones that it may go to. */
 export async function countReservedPlaces(context: Context, request: PlaceRequest): Promise<number> {
-  const hosts = await loadHosts(context, request)
+  const hosts = await loadHosts(context, request, await failedZones(context.db))
   return countReservedRooms(hosts, { ...request, accountId: context.account, group: null, strategy: context.placement })
 }
 
@@ -87,16 +87,18 @@ const hostsOf = prepared((db, region: string) =>
     .where('region', '=', region).where('zone', 'is not', null).orderBy('host_id'))
 
 /** Hosts of the region that may be asked, in zones that have not failed, with what of them matters for the request. */
-async function loadHosts(context: Context, { wish, instanceType, nodeId }: PlaceRequest): Promise<HostCapacity[]> {
+async function loadHosts(
+  context: Context,
+  { wish, instanceType, nodeId }: PlaceRequest,
+  failed: readonly string[],
+): Promise<HostCapacity[]> {
   const rows = await hostsOf(context.db, context.region)
-  const zones = await zoneStates(context.db)
-  const isUp = (zone: string | null) => zone === null || (zones.get(zone)?.state ?? 'available') === 'available'
   const { tenancy } = wish
   const dedicatedHosts = tenancy === 'host' ? await loadDedicatedHosts(context) : undefined
   const mayBeReserved = tenancy !== 'host' && (wish.reservation.preference !== 'none' || wish.reservation.targetId !== null)
   const reservations = mayBeReserved ? await loadReservations(context, instanceType) : undefined
   const tenants = tenancy === 'host' ? undefined : await loadTenants(context, tenancy)
-  const mayServe = (host: typeof rows[number]) => isUp(host.zone) && (nodeId === undefined || host.node_id === nodeId)
+  const mayServe = (host: typeof rows[number]) => !failed.includes(host.zone ?? '') && (nodeId === undefined || host.node_id === nodeId)
   return rows.filter(mayServe).map((host) => ({
     hostId: host.host_id, nodeId: host.node_id, zone: host.zone ?? '', vcpus: host.vcpus, memoryMib: host.memory_mib,
     vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: hostDoc(host).architectures,

@@ -72,6 +72,11 @@ export async function zoneStates(db: Db): Promise<Map<string, ZoneStatus>> {
   return new Map((await everyZone(db)).map((row) => [row.zone, statusOf(row)]))
 }
 
+/** The zones that are not available, by name. */
+export async function failedZones(db: Db): Promise<string[]> {
+  return [...(await zoneStates(db)).values()].filter(({ state }) => state !== 'available').map(({ zone }) => zone)
+}
+
 const oneZone = prepared((db, zone: string) => db.selectFrom('zones').selectAll().where('zone', '=', zone))
 
 /** The state of one zone, of whatever name. */

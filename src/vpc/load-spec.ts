@@ -1,9 +1,10 @@
 import { instanceDoc } from '../model/instance.ts'
 import { vpcDoc } from '../model/vpc-wire.ts'
+import { failedZones } from '../model/zone.ts'
 import type { GroupSpec, NatGatewaySpec, PortSpec, RuleSpec, VpcSpec } from '../network/driver.ts'
 import { groupBy, inBatches } from '../store/batch.ts'
-import { prepared, preparedIn } from '../store/prepared.ts'
-import type { InterfaceTable, SecurityGroupRuleTable, ZoneTable } from '../store/schema.ts'
+import { preparedIn } from '../store/prepared.ts'
+import type { InterfaceTable, SecurityGroupRuleTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { loadAcls, loadPeerings, loadRouteTables } from './load-routing.ts'
 
@@ -58,18 +59,11 @@ async function loadNatGateways(db: Db, vpcId: string, hostId: string): Promise<N
     .where('nat_gateways.vpc_id', '=', vpcId).where('nat_gateways.host_id', '=', hostId)
     .where('nat_gateways.state', 'in', ['pending', 'available']).where('wanted', '=', 1)
     .orderBy('nat_gateway_id').execute()
-  const failed = rows.length > 0 ? await failedZones(db) : new Set()
+  const failed = new Set(rows.length > 0 ? await failedZones(db) : [])
   return rows.map((row) => ({
     natGatewayId: row.nat_gateway_id, interfaceId: row.interface_id, subnetId: row.subnet_id, slot: row.slot ?? 0,
     mac: row.mac, privateIp: row.private_ip, publicIp: row.public_ip, ...(failed.has(row.zone) && { isCut: true as const }),
   }))
-}
-
-const zonesThatAreNot = prepared((db, state: ZoneTable['state']) => db.selectFrom('zones').select('zone').where('state', '<>', state))
-
-/** Zones whose network is cut. */
-async function failedZones(db: Db): Promise<ReadonlySet<string>> {
-  return new Set((await zonesThatAreNot(db, 'available')).map((row) => row.zone))
 }
 
 const groupsOf = preparedIn((db, ids) =>
@@ -85,7 +79,7 @@ export async function loadPorts(db: Db, interfaces: readonly InterfaceTable[]): 
   const ids = wanted.map((each) => each.interface_id)
   const groupIds = groupBy(await groupsOf(db, ids), (each) => each.interface_id)
   const secondary = groupBy(await secondaryOf(db, ids), (each) => each.interface_id)
-  const failed = await failedZones(db)
+  const failed = new Set(await failedZones(db))
   const instances = new Map(
     (await instancesOf(db, wanted.flatMap((each) => each.instance_id ?? []))).map((row) => [row.instance_id, row]))
   return wanted.map((each): PortSpec => {
