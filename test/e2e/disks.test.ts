@@ -108,11 +108,10 @@ describe.skipIf(whyNotReal !== undefined)(`disks of real guests${whyNotReal ? ` 
   }, 300_000)
 
   test('with a reboot the guest goes down for it, and an instance of that image may have its root encrypted', async () => {
-    const uptime = await cloud.uptime(id)
+    const bootId = await cloud.bootId(id)
     const rebooted = await ec2('ImageId', 'create-image', '--instance-id', id, '--name', 'baked with a reboot')
     await isAvailable(rebooted)
-    await cloud.sshAnswers(id)
-    expect(await cloud.uptime(id)).toBeLessThan(uptime)
+    await cloud.isRebooted(id, bootId)
     const root = await ec2('Images[0].RootDeviceName', 'describe-images', '--image-ids', rebooted)
     const secret = await launch(rebooted, '--block-device-mappings', `DeviceName=${root},Ebs={Encrypted=true}`)
     await cloud.isUp(secret)

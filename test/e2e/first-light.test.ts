@@ -54,12 +54,9 @@ describe.skipIf(whyNotReal !== undefined)(`hearth up with real guests${whyNotRea
     expect(Number(await cloud.ssh(id, "df -m / | awk 'NR==2{print $2}'"))).toBeGreaterThan(1500)
 
     const before = await describeOne(id)
-    const bootId = await cloud.ssh(id, 'cat /proc/sys/kernel/random/boot_id')
+    const bootId = await cloud.bootId(id)
     await cloud.awsJson('ec2', 'reboot-instances', '--instance-ids', id)
-    await cloud.until('another boot', 120_000, async () => {
-      const result = await cloud.hearth('ssh', id, '--', 'cat /proc/sys/kernel/random/boot_id')
-      return result.code === 0 && result.stdout.trim() !== bootId
-    })
+    await cloud.isRebooted(id, bootId)
     expect((await describeOne(id)).PublicIpAddress).toBe(before.PublicIpAddress)
 
     await cloud.awsJson('ec2', 'stop-instances', '--instance-ids', id)

@@ -22,6 +22,8 @@ const python = pythonOfAws()
 
 /** Longest that a guest takes to let SSH in; beside another cloud, on a machine with other work. */
 const BOOT_MS = 180_000
+/** Prints the id that a kernel gives each of its boots. */
+const BOOT_ID = 'cat /proc/sys/kernel/random/boot_id'
 
 /** A zone promises a third of what the whole node did; tests put their guests into one. */
 const ROOM = { HEARTH_OVERCOMMIT_VCPUS: '48', HEARTH_OVERCOMMIT_MEMORY: '12' }
@@ -273,6 +275,19 @@ export class RealCloud {
     const result = await this.hearth('ssh', id, '--', command)
     if (result.code !== 0) throw new Error(`ssh ${id} ${command}: ${result.stderr}`)
     return result.stdout.trim()
+  }
+
+  /** What a guest's kernel calls its boot: another one after a reboot, the same after a hibernation. */
+  bootId(id: string): Promise<string> {
+    return this.ssh(id, BOOT_ID)
+  }
+
+  /** Waits until a guest answers that said to be in another boot before. Its uptime would not tell: it may be longer than before. */
+  async isRebooted(id: string, fromBootId: string): Promise<void> {
+    await this.until(`another boot of ${id}`, BOOT_MS, async () => {
+      const result = await this.hearth('ssh', id, '--', BOOT_ID)
+      return result.code === 0 && result.stdout.trim() !== fromBootId
+    })
   }
 
   /** Seconds a guest has been up; only a reboot or a loss of memory sets it back. */
