@@ -5,6 +5,7 @@ import type { Random } from './core/random.ts'
 import type { ImportFiles } from './disk-formats/import-folder.ts'
 import type { Hypervisor } from './hypervisor/driver.ts'
 import type { Network } from './network/driver.ts'
+import type { Regional, RegionalKind } from './market/index.ts'
 import { createConsoleReconciler } from './reconcile/console.ts'
 import { createEventReconciler } from './reconcile/event.ts'
 import type { RegionSources } from './reconcile/fill-layer.ts'
@@ -66,6 +67,8 @@ export interface AgentOptions {
   scanIntervalMs?: number
   /** What the recycle bin may hold of the disk; null for the default. */
   recycleBudgetGib: number | null
+  /** Of a node: what the leading one does for its region. A store that fences is given to it. */
+  regional?: (store: Store) => Regional
   /** The agent cannot go on: a crash point, or another agent has taken the host. */
   onFatal: (error: unknown) => void
 }
@@ -120,6 +123,8 @@ export function createAgent(options: AgentOptions): Agent {
     const known = new Set<string>()
     const resyncHost = () => resyncAndForget(common, known)
     const vpcs = createVpcReconcilers({ ...common, random })
+    const regional = isNode ? options.regional?.(store) : undefined
+    await regional?.begin()
     const running = new ReconcileLoop({
       store, clock, log, hostId, gate, onFatal, concurrency: concurrencyOf(host),
       ...(options.scanIntervalMs === undefined ? {} : { scanIntervalMs: options.scanIntervalMs }),
@@ -141,6 +146,7 @@ export function createAgent(options: AgentOptions): Agent {
           ...common, vpc: vpcs.vpc, instancesInWork: () => loop?.runsOf('instance') ?? 0, resync: resyncHost,
         }),
         images: createImagesReconciler({ ...common, images: options.images }),
+        ...(regional ? regional.reconcilers : notRegional({ clock, nodeId })),
         ...(isNode ? {} : handedToNode({ clock, nodeId })),
       },
     })
@@ -205,6 +211,14 @@ function handedToNode(
   return {
     vpc: forNode(options, 'vpc'), ports: forNode(options, 'ports'), images: forNode(options, 'images'),
     import: forNode(options, 'import'), recycle: forNode(options, 'recycle'),
+  }
+}
+
+/** What only the leading node does, for its region. */
+function notRegional(options: { clock: Clock; nodeId: string }): Record<RegionalKind, Reconciler> {
+  return {
+    market: forNode(options, 'market'), 'spot-request': forNode(options, 'spot-request'), fleet: forNode(options, 'fleet'),
+    'event-target': forNode(options, 'event-target'),
   }
 }
 

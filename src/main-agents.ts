@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { link, rm, writeFile } from 'node:fs/promises'
 import { availableParallelism, totalmem } from 'node:os'
 import path from 'node:path'
-import { combineAgents, createAgent, type Agent } from './agent.ts'
+import { combineAgents, createAgent, type Agent, type AgentOptions } from './agent.ts'
 import { formatCidr } from './core/cidr.ts'
 import { systemClock, waitFor } from './core/clock.ts'
 import { processCrashPoints, withCrashPoints, type CrashPoints } from './core/crash-points.ts'
@@ -34,7 +34,9 @@ import { MemoryTurns } from './reconcile/memory-turns.ts'
 import { registration, sharesOf, type Engine, type HostShare } from './registration.ts'
 import { ensureHostKey } from './serial-console/host-key.ts'
 import { createSerialConsole, type SerialConsole, type SerialConsoleOptions } from './serial-console/server.ts'
-import { importFolderOf, publicPoolOf, type Settings } from './settings.ts'
+import { zonesOf } from './model/zone.ts'
+import type { MarketOptions } from './market/context.ts'
+import { importFolderOf, publicPoolOf, spotMarketSettings, type Settings } from './settings.ts'
 import { withCommitCrashPoints } from './store/crash-points.ts'
 import type { Store } from './store/store.ts'
 import { createQcow2Volumes } from './volumes/qcow2/index.ts'
@@ -81,9 +83,12 @@ export async function startNode(
   await checkOwnDatabase(store, settings, nodeId)
   const { certificate } = await ensureIdentityKey(store, { clock: systemClock, random: systemRandom })
   await publishCertificate(settings.home, certificate)
+  // The processes of zones, which have the rest of this in common, do without.
+  const { createRegional } = await import('./market/index.ts')
   const { agent, hypervisor } = createHostAgent(ground, {
     share: sharesOf(nodeId, settings).node,
     network: withCrashPoints('network', await createNetwork(orders, store, log), crashPoints),
+    regional: (fenced) => createRegional({ ...marketOptionsOf(settings), store: fenced, clock: systemClock, random: systemRandom, log }),
   })
   await agent.start()
   const { serialConsole, serialConsolePort } = await openSerialConsole(settings, { store, hypervisor, nodeId, log })
@@ -144,7 +149,7 @@ async function nodeHasBegun({ store, nodeId, hostBootId }: Ground): Promise<void
 /** An agent with drivers of its own: what is told to one of them is none of the others' business. */
 function createHostAgent(
   { orders, store, log, crashPoints, hostBootId, otherRegions, memoryTurns }: Ground,
-  { share, network }: { share: HostShare; network: Network },
+  { share, network, regional }: { share: HostShare; network: Network } & Pick<AgentOptions, 'regional'>,
 ): { agent: Agent; hypervisor: Hypervisor } {
   const { settings, engine, onFatal } = orders
   const isNode = share.hostId === share.nodeId
@@ -161,11 +166,20 @@ function createHostAgent(
     keys: masterKeys(settings), otherRegions: otherRegions.find,
     images: builtImages(settings),
     imports: createImportFolder(importFolderOf(settings)),
+    ...(regional ? { regional } : {}),
     host: registration(share, settings, engine, {
       cpus: limits.vcpus, memoryMib: totalMib, guestLimits: limits, architectures: bootableArchitectures(),
     }),
   })
   return { agent, hypervisor }
+}
+
+/** What the leading node has to know of its region. */
+function marketOptionsOf(settings: Realm): MarketOptions {
+  return {
+    region: settings.region, zones: zonesOf(settings), placement: settings.placement, publicPool: publicPoolOf(settings, homeIdOf(settings.home)),
+    settings: spotMarketSettings(settings),
+  }
 }
 
 /** The SSH server of the serial consoles of this node's machines. */

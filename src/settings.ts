@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import path from 'node:path'
 import { parseCidr, parseIpv4, sizeOf, type Cidr } from './core/cidr.ts'
+import { readDuration } from './core/duration.ts'
 import { defaultHome } from './home-owner.ts'
+import { NOTICE_MS, type SpotMarketSettings, type SpotPricing } from './model/spot-market.ts'
 import { isOfOtherPartition, KNOWN_REGIONS, REGION_NAME } from './model/region.ts'
 
 /** How this Hearth runs; the same from flags, environment and defaults in every command. */
@@ -41,6 +43,12 @@ export interface Settings {
   overcommitMemory: number
   /** What the recycle bin may hold of the disk; null for a tenth of it, 50 GiB at most. */
   recycleBudgetGib: number | null
+  /** How spot prices are made. */
+  spotPricing: SpotPricing
+  /** Whether a simulated market of others moves them too. */
+  spotBackground: boolean
+  /** From the notice of an interruption to the end of a spot instance. */
+  spotNoticeMs: number
 }
 
 /** One setting: its flag, its environment variable, and what help says of it. */
@@ -107,6 +115,18 @@ export const SETTING_OPTIONS: Record<keyof Settings, SettingOption> = {
     flag: '--recycle-budget-gib <number>', variable: 'HEARTH_RECYCLE_BUDGET_GIB',
     description: 'disk that the recycle bin may hold, the oldest going first (default: a tenth of the disk, at most 50)',
   },
+  spotPricing: {
+    flag: '--spot-pricing <mode>', variable: 'HEARTH_SPOT_PRICING',
+    description: 'smoothed: spot prices move in small steps, as EC2\'s; auction: each is the highest bid that loses (default smoothed)',
+  },
+  spotBackground: {
+    flag: '--spot-background <yes|no>', variable: 'HEARTH_SPOT_BACKGROUND',
+    description: 'a simulated market of others moves spot prices too (default yes)',
+  },
+  spotNoticeMs: {
+    flag: '--notice <duration>', variable: 'HEARTH_SPOT_NOTICE',
+    description: 'from the notice of an interruption to the end of a spot instance, such as 20s (default 2m)',
+  },
 }
 
 /** Addresses that only this machine can reach. */
@@ -118,7 +138,8 @@ export function isLoopback(host: string): boolean {
 /** Simulated hosts cost little, and a spread placement group has as many instances in a zone as that has hosts. */
 const SIM_HOSTS_PER_ZONE = 8
 
-type Given = Partial<Record<keyof Settings, unknown>>
+/** Flags as commander names them. */
+type Given = Partial<Record<keyof Settings | 'notice', unknown>>
 
 /**
  * Settings from flags (as commander gives them: camelCase) over environment over defaults.
@@ -127,7 +148,7 @@ type Given = Partial<Record<keyof Settings, unknown>>
  */
 export function readSettings(flags: Given, environment: Record<string, string | undefined>): Settings {
   const value = (name: keyof Settings): string | undefined => {
-    const flag = flags[name]
+    const flag = flags[name === 'spotNoticeMs' ? 'notice' : name] ?? flags[name]
     if (flag !== undefined) return String(flag)
     return environment[SETTING_OPTIONS[name].variable] || undefined
   }
@@ -155,6 +176,9 @@ export function readSettings(flags: Given, environment: Record<string, string | 
     overcommitVcpus: factor('overcommitVcpus', value('overcommitVcpus') ?? '32'),
     overcommitMemory: factor('overcommitMemory', value('overcommitMemory') ?? '8'),
     recycleBudgetGib: budget(value('recycleBudgetGib')),
+    spotPricing: oneOf('spotPricing', value('spotPricing') ?? 'smoothed', ['smoothed', 'auction']),
+    spotBackground: yesOrNo('spotBackground', value('spotBackground') ?? 'yes'),
+    spotNoticeMs: notice(value('spotNoticeMs')),
   }
   return checked(settings)
 }
@@ -322,6 +346,19 @@ function budget(value: string | undefined): number | null {
     throw new Error(`--recycle-budget-gib must be a number from 0 to 1000000, not ${value}`)
   }
   return number
+}
+
+/** Two minutes unless given; at least a second, or nobody could see it. */
+function notice(value: string | undefined): number {
+  if (value === undefined) return NOTICE_MS
+  const ms = /^\d+$/.test(value) ? Number(value) : readDuration(value)
+  if (ms < 1000 || ms > 3_600_000) throw new Error(`--notice must be from 1s to 1h, not ${value}`)
+  return ms
+}
+
+/** What the market of a region is told of the settings. */
+export function spotMarketSettings(settings: Pick<Settings, 'spotPricing' | 'spotBackground' | 'spotNoticeMs'>): SpotMarketSettings {
+  return { pricing: settings.spotPricing, background: settings.spotBackground, noticeMs: settings.spotNoticeMs }
 }
 
 function yesOrNo(name: keyof Settings, value: string): boolean {

@@ -1,4 +1,5 @@
 import { combineAgents, createAgent, type Agent } from './agent.ts'
+import type { Cidr } from './core/cidr.ts'
 import type { Clock } from './core/clock.ts'
 import type { Logger } from './core/logger.ts'
 import type { Random } from './core/random.ts'
@@ -9,11 +10,14 @@ import { createSimWorld, type SimWorld } from './hypervisor/sim-world.ts'
 import type { BuiltImage } from './images/build.ts'
 import { createMemoryKeys } from './keys/memory-keys.ts'
 import { createSimNetwork, createSimNetworkWorld, type SimNetworkWorld } from './network/sim.ts'
+import { homeIdOf } from './home.ts'
+import { zonesOf } from './model/zone.ts'
+import { createRegional } from './market/index.ts'
 import type { Realm } from './realm.ts'
 import type { ImageSource } from './reconcile/images.ts'
 import { MemoryTurns } from './reconcile/memory-turns.ts'
 import { registration, sharesOf, type HostShare } from './registration.ts'
-import { importFolderOf, type Settings } from './settings.ts'
+import { importFolderOf, publicPoolOf, spotMarketSettings, type Settings } from './settings.ts'
 import type { Store } from './store/store.ts'
 import { createSimVolumes } from './volumes/sim.ts'
 
@@ -116,6 +120,11 @@ export function createSimAgent(options: SimAgentOptions & { share: HostShare }):
     images: { ...simImages, region: settings.isHome === false ? settings.region : undefined },
     // Simulated disks have no content, but files that are imported are judged as they are.
     imports: options.imports ?? createImportFolder(importFolderOf(settings)),
+    regional: (fenced) => createRegional({
+      region: settings.region, zones: zonesOf(settings), placement: settings.placement,
+      publicPool: options.publicPool ?? publicPoolOf(settings, homeIdOf(settings.home)), settings: spotMarketSettings(settings),
+      store: fenced, clock, random, log,
+    }),
     host: registration(share, settings, { engine: 'sim', accelerator: 'sim', reason: 'simulated' }, {
       cpus: cpus * zones, memoryMib: memoryMib * zones, guestLimits, architectures: ['x86_64', 'arm64'],
     }),
@@ -176,6 +185,8 @@ export interface SimAgentOptions {
   checkIntervalMs?: number
   /** Where the cloud has more than one. */
   regions?: SimRegions
+  /** That of the settings unless given. */
+  publicPool?: Cidr
   onFatal: (error: unknown) => void
 }
 

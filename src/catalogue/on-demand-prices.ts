@@ -8,3 +8,9 @@ export function onDemandPrice(typeName: string): number | undefined {
   prices ??= JSON.parse(readFileSync(projectFile('data/on-demand-prices.us-east-1.json'), 'utf8')) as Record<string, number>
   return Object.hasOwn(prices, typeName) ? prices[typeName] : undefined
 }
+
+/** The same in whole micro-dollars, which all sums of money are made in. */
+export function onDemandMicroUsd(typeName: string): number | undefined {
+  const price = onDemandPrice(typeName)
+  return price === undefined ? undefined : Math.round(price * 1_000_000)
+}

@@ -5,7 +5,8 @@ import { EVENT_CODES } from '../model/instance-event.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { cancelEvent, createEvent, listEvents, listReports, type EventOrder, type EventView, type ReportView } from './events.ts'
 import { findInstance, listInstances } from './instances.ts'
-import { readDuration, readMoment } from './moment.ts'
+import { readDuration } from '../core/duration.ts'
+import { readMoment } from './moment.ts'
 import { formatTable, type Terminal } from './terminal.ts'
 
 /** `hearth event create|list|cancel`. */

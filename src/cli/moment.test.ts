@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { readDuration, readMoment } from './moment.ts'
+import { readDuration } from '../core/duration.ts'
+import { readMoment } from './moment.ts'
 
 const NOW_MS = Date.UTC(2026, 0, 1)
 

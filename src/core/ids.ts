@@ -5,10 +5,10 @@ export type IdPrefix =
   | 'i' | 'r' | 'vol' | 'snap' | 'ami' | 'eni' | 'eni-attach' | 'vpc' | 'subnet' | 'sg' | 'sgr' | 'key'
   | 'igw' | 'rtb' | 'rtbassoc' | 'acl' | 'aclassoc' | 'dopt' | 'eipalloc' | 'eipassoc' | 'nat' | 'pcx' | 'pl'
   | 'vpc-cidr-assoc' | 'nip' | 'nia' | 'lay' | 'mem' | 'pk' | 'import-ami' | 'import-snap' | 'retention' | 'instance-event' | 'lt' | 'pg'
-  | 'cr' | 'h' | 'fleet'
+  | 'cr' | 'h' | 'fleet' | 'sir' | 'sfr'
 
 /** Kinds whose ids end in a UUID. */
-const WITH_UUID: readonly IdPrefix[] = ['fleet']
+const WITH_UUID: readonly IdPrefix[] = ['fleet', 'sfr']
 
 /** A new id: the prefix and 17 hexadecimal digits, as EC2 has made them since 2016; a UUID for a few kinds. */
 export function newId(random: Random, prefix: IdPrefix): string {

@@ -45,7 +45,7 @@ export async function createFleet(context: Context, input: CreateFleetRequest): 
   await db
     .insertInto('fleets')
     .values({
-      fleet_id: fleetId, account_id: account, state: 'active', type: 'instant', client_token: input.ClientToken || null,
+      fleet_id: fleetId, kind: 'fleet', account_id: account, state: 'active', type: 'instant', client_token: input.ClientToken || null,
       created_ms: nowMs, doc: JSON.stringify(doc),
     })
     .execute()
@@ -115,7 +115,7 @@ async function launchFrom(context: Context, fleetId: string, pool: Pool, count: 
     const reservationId = newId(context.random, 'r')
     const wanted = Math.min(count - ids.length, most)
     const error = await attempt(context.db, () =>
-      launchInstances(context, { ...pool.input, MinCount: 1, MaxCount: wanted }, { reservationId, tags }))
+      launchInstances(context, { ...pool.input, MinCount: 1, MaxCount: wanted }, { reservationId, tags, fleetId }))
     if (!(error instanceof ApiError)) ids.push(...await idsOf(context, reservationId))
     // There are no addresses for all of them: perhaps for half.
     else if (OF_ADDRESSES.has(error.code) && wanted > 1) most = Math.floor(wanted / 2)

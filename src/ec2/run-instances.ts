@@ -20,7 +20,9 @@ import { requestedHibernation } from './launch-hibernation.ts'
 import { boundTo, countReservedPlaces, placeOf, takePlaces, type PlaceRequest } from './launch-placement.ts'
 import { networkIn, requestedNetwork, type LaunchNetwork } from './launch-network.ts'
 import { insertInterface } from './new-interface.ts'
+import { instanceMoved } from '../model/instance-moved.ts'
 import { toReservations } from '../model/instance-wire.ts'
+import type { InterruptionBehavior } from '../model/spot-request.ts'
 import { checkEnum, unsupportedParameter } from './parameters.ts'
 import {
   checkRunInstances, requestedMetadataOptions, requestedType, requestedUserData,
@@ -60,6 +62,15 @@ export async function runInstances(context: Context, asked: RunInstancesRequest)
   return answer(context, reservationId)
 }
 
+/** Who launches. */
+export interface LaunchOrigin {
+  reservationId: string
+  tags: readonly TagInput[]
+  /** The requests that the instances fulfil, one for each of them; null on demand. */
+  spot?: { requestIds: readonly string[]; behavior: InterruptionBehavior } | null
+  fleetId?: string | null
+}
+
 /**
  * Launches as many instances as there is room for, from MinCount to MaxCount: what RunInstances does once it knows what is
  * asked for, and what a fleet does for each of its pools. `tags` are those that EC2 itself gives to the instances.
@@ -69,7 +80,7 @@ export async function runInstances(context: Context, asked: RunInstancesRequest)
 export async function launchInstances(
   context: Context,
   input: RunInstancesRequest,
-  { reservationId, tags }: { reservationId: string; tags: readonly TagInput[] },
+  { reservationId, tags, spot = null, fleetId = null }: LaunchOrigin,
 ): Promise<void> {
   const { minCount, maxCount } = checkRunInstances(input)
   const launch = await prepareLaunch(context, input, reservationId)
@@ -78,7 +89,9 @@ export async function launchInstances(
   const network = networkIn(launch.network, placements[0]?.zone)
   let launchIndex = 0
   for (const placement of placements) {
-    for (let each = 0; each < placement.count; each++) await insertInstance(context, { ...launch, network }, placement, launchIndex++)
+    for (let each = 0; each < placement.count; each++) {
+      await insertInstance(context, { ...launch, network, spot, fleetId }, placement, launchIndex++)
+    }
   }
   for (const nodeId of new Set(placements.map((each) => each.nodeId))) {
     await enqueue(context.db, { kind: 'ports', id: network.subnet.vpc_id, hostId: nodeId }, context.nowMs)
@@ -195,9 +208,14 @@ async function findPublicKey({ db, account }: Context, keyName: string | undefin
   return key.public_key
 }
 
-async function insertInstance(context: Context, launch: Launch, placement: Placement, launchIndex: number): Promise<void> {
+async function insertInstance(
+  context: Context,
+  launch: Launch & Required<Pick<LaunchOrigin, 'spot' | 'fleetId'>>,
+  placement: Placement,
+  launchIndex: number,
+): Promise<void> {
   const { db, account, random, nowMs } = context
-  const { network, wish } = launch
+  const { network, wish, spot } = launch
   const place = placeOf(placement)
   const instanceId = newId(random, 'i')
   const slot = await ensureSlot(db, random, place.node_id, 'machine', instanceId)
@@ -206,12 +224,17 @@ async function insertInstance(context: Context, launch: Launch, placement: Place
     client_token: launch.clientToken, state: 'pending', instance_type: launch.type.name,
     image_id: launch.image.image_id, key_name: launch.keyName, vpc_id: network.subnet.vpc_id,
     subnet_id: network.subnet.subnet_id, zone: network.subnet.zone, slot,
+    lifecycle: spot ? 'spot' : 'on-demand', spot_request_id: spot?.requestIds[launchIndex] ?? null, fleet_id: launch.fleetId,
     ...place, tenancy: wish.tenancy, placement_group_id: wish.placementGroupId,
     vcpus: launch.type.vcpus, memory_mib: launch.type.memoryMib, holds_capacity: 1, reboot_requested: 0, reboot_completed: 0,
     state_ms: nowMs, launch_ms: nowMs, created_ms: nowMs,
-    doc: JSON.stringify({ ...launch.doc, uuid: machineUuid(random), ...(wish === ANYWHERE ? {} : { placement: boundTo(wish, placement) }) }),
+    doc: JSON.stringify({
+      ...launch.doc, uuid: machineUuid(random), ...(spot ? { spot: { behavior: spot.behavior, rebalanceMs: null, interruption: null } } : {}),
+      ...(wish === ANYWHERE ? {} : { placement: boundTo(wish, placement) }),
+    }),
   }
   await insertRow(db, 'instances', { ...row })
+  await instanceMoved(db, null, row, nowMs)
   await insertTags(db, account, 'instance', instanceId, launch.tags.get('instance') ?? [])
   await insertInterfaces(context, launch, row)
   await insertVolumes(context, launch.volumes, row, launch.tags.get('volume') ?? [])

@@ -5,7 +5,9 @@ import type { Db } from '../store/store.ts'
 import { bootModeInForce, type Architecture, type BootMode } from './image.ts'
 import type { InterruptRequest } from './interrupt.ts'
 import { giveCapacityBack } from './capacity.ts'
+import { instanceMoved } from './instance-moved.ts'
 import { ANYWHERE, type PlacementWish } from './placement.ts'
+import type { SpotInstanceDoc } from './spot-interruption.ts'
 
 /** EC2's instance states and their codes (the low byte of what DescribeInstances answers). */
 export const STATE_CODES = {
@@ -110,6 +112,10 @@ export interface InstanceDoc {
   movedFrom?: string | null
   /** What it asks for of its place; absent for nothing. */
   placement?: PlacementWish
+  /** Of a spot instance. */
+  spot?: SpotInstanceDoc
+  /** Interrupted instances whose room it has: it starts when none of them has a machine any more. */
+  waitsFor?: string[]
   options: InstanceOptions
 }
 
@@ -307,6 +313,7 @@ export async function moveInstance(
   const holdsCapacity = WITHOUT_MACHINE.includes(to) ? 0 : current.holds_capacity
   await setState(db, to, nowMs, holdsCapacity, doc, row.instance_id)
   const after = { ...current, state: to, state_ms: nowMs, holds_capacity: holdsCapacity, doc }
+  await instanceMoved(db, current, after, nowMs)
   if (current.holds_capacity === 0 || holdsCapacity === 1) return after
   await giveCapacityBack(db, current)
   return { ...after, ...await leaveRoom(db, current) }

@@ -117,7 +117,9 @@ const AT_REST = {
 } as const satisfies Partial<InstanceDoc>
 
 /** What the row of an instance did not have when an earlier version backed it up. */
-const OF_EARLIER_VERSIONS = { tenancy: 'default', placement_group_id: null, partition_number: null } as const
+const OF_EARLIER_VERSIONS = {
+  tenancy: 'default', placement_group_id: null, partition_number: null, lifecycle: 'on-demand', spot_request_id: null, fleet_id: null,
+} as const
 
 /** Its next start finds it a place. */
 const NOWHERE = { dedicated_host_id: null, capacity_reservation_id: null } as const

@@ -30,6 +30,9 @@ const DELAYS: SimDelays = {
   network: { syncMs: [0, 120] },
 }
 
+/** Small enough that it is used up now and then. */
+const PUBLIC_POOL = parseCidr('198.18.0.0/24') ?? { base: 0, prefix: 0 }
+
 /** How likely a process dies at one of its crash points, while crashes are on. */
 const CRASH_PROBABILITY = 0.01
 
@@ -119,7 +122,7 @@ export class SimulatedCloud {
     const made = createSimAgent({
       settings: this.settings, store: withCommitCrashPoints(this.store, process), clock: this.clock, random: this.random,
       log: silentLogger, host: this.host, share, delays: DELAYS, capacity: CAPACITY,
-      imports: createSimImports(this.random), checkIntervalMs: this.#checkIntervalMs,
+      imports: createSimImports(this.random), publicPool: PUBLIC_POOL, checkIntervalMs: this.#checkIntervalMs,
       wrap: (name, driver) => withCrashPoints(name, driver, process),
       onFatal: fail,
     })
@@ -157,7 +160,7 @@ export class SimulatedCloud {
     const { clock, random } = this
     const home = {
       store: withCommitCrashPoints(this.store, own), region: this.settings.region, zones: zonesOf(this.settings),
-      publicPool: parseCidr('198.18.0.0/24') ?? { base: 0, prefix: 0 },
+      publicPool: PUBLIC_POOL,
     }
     const dispatch: Dispatch = createDispatch({
       regions: new Regions(home, [], { clock, random }), clock, random, placement: this.settings.placement,

@@ -1,11 +1,9 @@
 import { sql, type Kysely } from 'kysely'
+import type { DialectStatements, Migration } from './migration.ts'
+import { spotMigration } from './migration-spot.ts'
 import type { Database } from './schema.ts'
 
-/** What is to be said to each database in its own words. */
-type DialectStatements = Record<'sqlite' | 'postgres', string[]>
-
-/** One step of the schema; never edited once released, only followed by another. */
-export const migrations: { name: string; statements: (string | DialectStatements)[] }[] = [
+export const migrations: Migration[] = [
   {
     name: '001-first-light',
     statements: [
@@ -394,6 +392,7 @@ export const migrations: { name: string; statements: (string | DialectStatements
       `create index fleets_by_account on fleets (account_id, created_ms)`,
     ],
   },
+  spotMigration,
 ]
 
 const META = 'create table if not exists meta (key text primary key, value text not null)'
@@ -415,8 +414,8 @@ function inDialect(statement: string | DialectStatements, dialect: 'sqlite' | 'p
 /** Every table that migrations make. */
 export function tableNames(): string[] {
   const statements = [META, ...migrations.flatMap((migration) => migration.statements)]
-  return statements.flatMap((statement) =>
-    (typeof statement === 'string' && /^create table (?:if not exists )?(\w+)/.exec(statement)?.[1]) || [])
+  return statements.flatMap((statement) => (typeof statement === 'string' ? [statement] : statement.postgres)).flatMap((statement) =>
+    /^create table (?:if not exists )?(\w+)/.exec(statement)?.[1] ?? [])
 }
 
 /**

@@ -66,7 +66,10 @@ export interface CapacityReservationHostTable {
 }
 
 export interface FleetTable {
+  /** fleet-… or sfr-… */
   fleet_id: string
+  /** Of CreateFleet, or of RequestSpotFleet. */
+  kind: 'fleet' | 'spot-fleet'
   account_id: string
   state: string
   type: 'instant' | 'request' | 'maintain'

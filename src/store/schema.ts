@@ -2,12 +2,20 @@ import type {
   ImageTable, ImportTaskTable, LayerTable, RecycleRuleTable, SnapshotTable, VolumeModificationTable, VolumeTable,
 } from './schema-disks.ts'
 import type { InstanceBackupTable, InstanceEventTable, PushedKeyTable } from './schema-life.ts'
+import type {
+  CloudEventTable, EventTargetTable, FleetHistoryTable, SpotClearingTable, SpotMarketTable, SpotPinTable, SpotRequestTable, SpotZoneTable,
+  UsageRunTable,
+} from './schema-spot.ts'
 import type { LaunchTemplateTable, LaunchTemplateVersionTable } from './schema-templates.ts'
 import type {
   CapacityReservationHostTable, CapacityReservationTable, DedicatedHostTable, FleetTable, PlacementGroupTable, ZoneTable,
 } from './schema-zones.ts'
 
 export type { InstanceBackupTable, InstanceEventTable, PushedKeyTable } from './schema-life.ts'
+export type {
+  CloudEventTable, EventTargetTable, FleetHistoryTable, SpotClearingTable, SpotMarketTable, SpotPinTable, SpotRequestTable, SpotZoneTable,
+  UsageRunTable,
+} from './schema-spot.ts'
 export type { LaunchTemplateTable, LaunchTemplateVersionTable } from './schema-templates.ts'
 export type {
   CapacityReservationHostTable, CapacityReservationTable, DedicatedHostTable, FleetTable, PlacementGroupTable, ZoneTable,
@@ -78,6 +86,15 @@ export interface Database {
   capacity_reservations: CapacityReservationTable
   capacity_reservation_hosts: CapacityReservationHostTable
   fleets: FleetTable
+  fleet_history: FleetHistoryTable
+  spot_requests: SpotRequestTable
+  spot_market: SpotMarketTable
+  spot_zones: SpotZoneTable
+  spot_clearings: SpotClearingTable
+  spot_pins: SpotPinTable
+  cloud_events: CloudEventTable
+  event_targets: EventTargetTable
+  usage_runs: UsageRunTable
   tags: { account_id: string; resource_type: string; resource_id: string; key: string; value: string }
   client_tokens: ClientTokenTable
   console_outputs: { instance_id: string; captured_ms: number; output: string }
@@ -406,6 +423,11 @@ export interface InstanceTable {
   dedicated_host_id: string | null
   /** While it is in one. */
   capacity_reservation_id: string | null
+  lifecycle: 'on-demand' | 'spot'
+  /** The request that it fulfils; null on demand. */
+  spot_request_id: string | null
+  /** The fleet that launched it. */
+  fleet_id: string | null
   /** What the type promises; counted while the instance holds capacity: in its reservation, its dedicated host, or the host. */
   vcpus: number
   memory_mib: number
@@ -445,4 +467,4 @@ export interface WorkTable {
 /** Each kind of work has one reconciler. */
 export type WorkKind =
   | 'instance' | 'volume' | 'layer' | 'vpc' | 'ports' | 'console' | 'screenshot' | 'images' | 'import' | 'recycle' | 'event' | 'interrupt'
-  | 'pushed-key' | 'reservation' | 'zone'
+  | 'pushed-key' | 'reservation' | 'zone' | 'market' | 'spot-request' | 'fleet' | 'event-target'

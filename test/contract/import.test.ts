@@ -53,7 +53,8 @@ beforeAll(async () => {
     },
     reconcilers: {
       instance: nothing, volume: nothing, vpc: nothing, ports: nothing, console: nothing, screenshot: nothing, images: nothing, recycle: nothing,
-      event: nothing, interrupt: nothing, 'pushed-key': nothing, reservation: nothing, zone: nothing,
+      event: nothing, interrupt: nothing, 'pushed-key': nothing, reservation: nothing, zone: nothing, market: nothing, 'spot-request': nothing,
+      fleet: nothing, 'event-target': nothing,
       layer: createLayerReconciler(common), import: createImportReconciler({ ...common, imports: createImportFolder(at('imports')) }),
     },
   })

@@ -144,6 +144,7 @@ export async function insertInstance(
     vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id, zone: subnet.zone, host_id: HOST_ID, node_id: HOST_ID, slot: null, vcpus: 2,
     memory_mib: 1024, holds_capacity: 1, reboot_requested: 0, reboot_completed: 0, state_ms: NOW_MS, launch_ms: NOW_MS,
     created_ms: NOW_MS, tenancy: 'default', placement_group_id: null, partition_number: null, dedicated_host_id: null, capacity_reservation_id: null,
+    lifecycle: 'on-demand', spot_request_id: null, fleet_id: null,
     doc: JSON.stringify({ ...defaultInstanceDoc(), ...doc }),
     ...change,
   }

@@ -1,0 +1,86 @@
+import type { Random } from '../core/random.ts'
+import { prepared } from '../store/prepared.ts'
+import type { Db } from '../store/store.ts'
+import { enqueue } from '../store/work.ts'
+
+/** How prices are made, see docs/spot.md. */
+export type SpotPricing = 'smoothed' | 'auction'
+
+/** What of a region's market is settled: by the settings of the last `hearth up`, and by `hearth market`. */
+export interface SpotMarketDoc {
+  /** Of the simulated market of others. */
+  seed: number
+  /** When the series of that market begin: some time before the region did. */
+  originMs: number
+  pricing: SpotPricing
+  /** Whether there is a simulated market of others. */
+  background: boolean
+  /** From a notice to the end of the instance. */
+  noticeMs: number
+  /** What spot leaves free of each zone, for instances on demand to start at once; parts per million. */
+  bufferPpm: number
+  /** In these times the market stood still; the last one may go on. */
+  freezes: { fromMs: number; untilMs: number | null }[]
+}
+
+/** EC2's two minutes. */
+export const NOTICE_MS = 120_000
+
+/** How far back prices are known: DescribeSpotPriceHistory tells 90 days. */
+export const PRICE_HISTORY_MS = 90 * 24 * 60 * 60 * 1000
+
+/** What settings say of it. */
+export type SpotMarketSettings = Pick<SpotMarketDoc, 'pricing' | 'background' | 'noticeMs'>
+
+export const DEFAULT_SPOT_MARKET: SpotMarketSettings = { pricing: 'smoothed', background: true, noticeMs: NOTICE_MS }
+
+const marketOf = prepared((db, region: string) => db.selectFrom('spot_market').select('doc').where('region', '=', region))
+
+/** The region's market; undefined before it has begun. */
+export async function loadMarket(db: Db, region: string): Promise<SpotMarketDoc | undefined> {
+  const [row] = await marketOf(db, region)
+  return row && (JSON.parse(row.doc) as SpotMarketDoc)
+}
+
+/** The region's market, begun now where there is none, with what `settings` say of it. */
+export async function ensureMarket(
+  db: Db,
+  { region, random, nowMs, settings }: { region: string; random: Random; nowMs: number; settings?: SpotMarketSettings | undefined },
+): Promise<SpotMarketDoc> {
+  const known = await loadMarket(db, region)
+  const begun: SpotMarketDoc = known ?? {
+    seed: random.int(2 ** 31), originMs: nowMs - PRICE_HISTORY_MS, bufferPpm: 50_000, freezes: [], ...DEFAULT_SPOT_MARKET,
+  }
+  const market = { ...begun, ...settings }
+  const doc = JSON.stringify(market)
+  if (known && JSON.stringify(known) === doc) return market
+  await db
+    .insertInto('spot_market').values({ region, doc })
+    .onConflict((conflict) => conflict.column('region').doUpdateSet({ doc })).execute()
+  return market
+}
+
+/** The id of the market's work: one for the region, so that one run decides after another. */
+export const MARKET_WORK_ID = 'market'
+
+const firstNode = prepared((db) => db.selectFrom('hosts').select('host_id').where('zone', 'is', null).orderBy('host_id').limit(1))
+
+/** The node whose agent runs what there is one of in a region: the market, fleets, deliveries of events. Undefined before any has come. */
+export async function leadingNode(db: Db): Promise<string | undefined> {
+  const [node] = await firstNode(db)
+  return node?.host_id
+}
+
+/** The market is to look again, at `dueMs`. */
+export async function wakeMarket(db: Db, dueMs: number): Promise<void> {
+  const nodeId = await leadingNode(db)
+  if (nodeId !== undefined) await enqueue(db, { kind: 'market', id: MARKET_WORK_ID, hostId: nodeId }, dueMs)
+}
+
+const living = prepared((db) =>
+  db.selectFrom('spot_requests').select('request_id').where('state', 'in', ['open', 'active', 'disabled']).limit(1))
+
+/** The same, where the market has anything to do with what was taken of a zone's room, or given back. */
+export async function wakeMarketOfRoom(db: Db, nowMs: number): Promise<void> {
+  if ((await living(db)).length > 0) await wakeMarket(db, nowMs)
+}
