@@ -70,9 +70,7 @@ async function plug(qemu: Qemu, graph: BlockGraph, disk: DiskSpec): Promise<void
   const port = portForDisk(await freePorts(execute))
   // Guests that do not let go of devices can keep all ports; the next try may find one.
   if (port === undefined) return
-  const taken = new Set(graph.disks.map((each) => each.name))
-  let name = disk.volumeId
-  for (let count = 2; taken.has(name); count++) name = `${disk.volumeId}.${count}`
+  const name = freeName(graph, disk.volumeId)
   if (uid !== null) giveLayers(disk.layers, uid)
   await execute('object-add', { 'qom-type': 'throttle-group', id: throttleGroup(name), limits: throttleLimits(disk.limits) })
   const nodes = diskNodes(disk, name, folder)
@@ -81,6 +79,17 @@ async function plug(qemu: Qemu, graph: BlockGraph, disk: DiskSpec): Promise<void
       throw new Error(`${disk.volumeId} cannot be opened: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
     })
   await execute('device_add', { ...diskDevice(disk, name), bus: port })
+}
+
+/**
+ * A name for one more device of a volume. A device that the guest has just let go is listed no more while its nodes, and
+ * with them its name's throttle group, stand for a moment longer.
+ */
+export function freeName({ disks, nodes }: { disks: readonly Pick<FoundDisk, 'name'>[]; nodes: Pick<BlockGraph['nodes'], 'has'> }, volumeId: string): string {
+  const isTaken = (name: string) => disks.some((each) => each.name === name) || nodes.has(filterNode(name))
+  let name = volumeId
+  for (let count = 2; isTaken(name); count++) name = `${volumeId}.${count}`
+  return name
 }
 
 /** Sets the size and the limits of a disk that is there. */
