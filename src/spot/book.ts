@@ -2,6 +2,8 @@
 export interface Bid {
   /** The request's id. */
   id: string
+  /** What it bids for. All bids of a type cost the same in a zone. */
+  instanceType: string
   /** The most that it pays, parts per million of its type's price on demand. */
   bidPpm: number
   /** What it takes of the zone, see `unitsOf`. */
