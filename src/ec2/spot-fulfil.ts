@@ -1,4 +1,4 @@
-import type { InstanceTable, SpotRequestTable } from '../store/schema.ts'
+import type { SpotRequestTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 
 /**
@@ -13,14 +13,5 @@ export async function fulfilSpotRequest(_context: Context, _row: SpotRequestTabl
 
 /** What a launch that failed is to its request: it waits for room, for a group, or has failed for good. */
 export async function noteFulfilmentFailure(_context: Context, _row: SpotRequestTable, _error: Error): Promise<void> {
-  throw new Error('not there yet')
-}
-
-/**
- * Starts the instance again that a disabled request has, where it was before its interruption: same id, disks, memory, addresses.
- *
- * @throws ApiError InsufficientInstanceCapacity and the like; the caller rolls back.
- */
-export async function returnSpotInstance(_context: Context, _row: SpotRequestTable, _instance: InstanceTable): Promise<void> {
   throw new Error('not there yet')
 }

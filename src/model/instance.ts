@@ -259,6 +259,9 @@ export const STATE_REASONS = {
   },
   scheduledStop: { code: 'Server.ScheduledStop', message: 'Server.ScheduledStop: Stopped due to scheduled retirement' },
   serverError: { code: 'Server.InternalError', message: 'Server.InternalError: Internal error on launch' },
+  /** A spot instance was interrupted. */
+  spotTermination: { code: 'Server.SpotInstanceTermination', message: 'Server.SpotInstanceTermination: Spot instance termination' },
+  spotShutdown: { code: 'Server.SpotInstanceShutdown', message: 'Server.SpotInstanceShutdown: Spot instance shutdown' },
   /** EC2's own, of a launch whose volume cannot be made. */
   volumeFailure: { code: 'Client.InternalError', message: 'Client.InternalError: Client error on launch' },
   hostFailure: {
