@@ -8,6 +8,8 @@ import { giveAutomaticAddress } from './automatic-address.ts'
 import type { Context } from './context.ts'
 import { takePlaceAgain } from './launch-placement.ts'
 import { canBeEbsOptimized } from './run-instances-options.ts'
+import { requireSpotSupply } from './spot-instance-rules.ts'
+import { promiseRoom } from './take-over-room.ts'
 
 /**
  * Makes a stopped instance pending, with a new public address where it has one: what StartInstances does, and what the market
@@ -25,7 +27,9 @@ export async function startAgain(context: Context, row: InstanceTable): Promise<
     )
   }
   await requireRoot(context, row)
-  const place = await takePlaceAgain(context, row)
+  if (row.lifecycle === 'spot') await requireSpotSupply(context, row)
+  const { place, waitsFor } = await takePlaceAgain(context, row)
+  await promiseRoom(context.db, waitsFor, row.instance_id)
   await wantInterfaces(context, row)
   await context.db
     .updateTable('instances').set({ launch_ms: context.nowMs, holds_capacity: 1, ...place }).where('instance_id', '=', row.instance_id).execute()
@@ -33,6 +37,7 @@ export async function startAgain(context: Context, row: InstanceTable): Promise<
     // The host that it was on is told, and hands it over.
     ...(place.host_id === row.host_id ? {} : { movedFrom: row.host_id }),
     ...withoutNotice(doc),
+    ...(waitsFor.length === 0 ? {} : { waitsFor: [...waitsFor] }),
     stateReason: null, stateTransitionReason: '', startFailures: 0, force: false, hibernate: false, skipOsShutdown: false,
   })
   if (!moved) throw new Error(`${row.instance_id} left ${row.state} inside a transaction`)

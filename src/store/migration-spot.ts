@@ -8,6 +8,8 @@ export const spotMigration: Migration = {
     `alter table instances add column spot_request_id text`,
     `alter table instances add column fleet_id text`,
     `create index instances_on_spot on instances (zone, instance_id) where lifecycle = 'spot'`,
+    `create index instances_leaving on instances (instance_id)
+      where lifecycle = 'spot' and holds_capacity = 0 and state <> 'stopped' and state <> 'terminated'`,
     `create index instances_by_fleet on instances (fleet_id) where fleet_id is not null`,
     `alter table fleets add column kind text not null default 'fleet'`,
     `create table fleet_history (fleet_id text not null references fleets on delete cascade, seq integer not null, at_ms bigint not null,
