@@ -108,10 +108,10 @@ export class Market {
     for (const zone of participant.zones) this.#put(participant, zone)
   }
 
-  #put({ id, bidPpm, size, part, arrivedMs }: Participant, zone: string): void {
+  #put({ id, instanceType, bidPpm, size, part, arrivedMs }: Participant, zone: string): void {
     const total = this.#totals.get(zone)
     if (!total || total.vcpus <= 0 || total.memoryMib <= 0) return
-    this.book(zone).put({ id, bidPpm, units: unitsOf(size, total), isIncumbent: part === 'incumbent', arrivedMs })
+    this.book(zone).put({ id, instanceType, bidPpm, units: unitsOf(size, total), isIncumbent: part === 'incumbent', arrivedMs })
   }
 
   #remove(id: string): void {
