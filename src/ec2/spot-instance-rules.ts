@@ -23,7 +23,7 @@ export async function spotRequestOf({ db }: Pick<Context, 'db'>, row: Pick<Insta
  *
  * @throws ApiError UnsupportedOperation, IncorrectSpotRequestState.
  */
-export async function checkSpotStop(context: Context, row: InstanceTable): Promise<void> {
+export async function checkSpotStop(context: Context, row: InstanceTable, { hibernate }: { hibernate: boolean }): Promise<void> {
   const request = await spotRequestOf(context, row)
   if (!request) return
   const refuse = (why: string) =>
@@ -34,6 +34,10 @@ export async function checkSpotStop(context: Context, row: InstanceTable): Promi
   if (request.fleet_id !== null) throw refuse('part of a fleet.')
   if (request.launch_group !== null) throw refuse('part of a launch group.')
   if (request.az_group !== null) throw refuse('part of an Availability Zone group.')
+  // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StopInstances.html
+  if (hibernate) {
+    throw new ApiError('UnsupportedOperation', `You can't hibernate the Spot Instance '${row.instance_id}'. Only Amazon EC2 can, when it interrupts it.`)
+  }
   if (request.state !== 'active') throw wrongRequestState('stop', row)
 }
 

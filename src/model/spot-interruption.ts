@@ -127,6 +127,15 @@ export function interruptionOf(row: Pick<InstanceTable, 'state' | 'doc'>): Inter
   return instanceDoc(row).spot?.interruption ?? null
 }
 
+/**
+ * Where an instance goes that something stops which is not its interruption: one of a one-time request cannot be stopped, and ends.
+ * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-spot-instances-request.html
+ */
+export async function stopsAs(db: Db, row: Pick<InstanceTable, 'spot_request_id'>): Promise<'stopping' | 'shutting-down'> {
+  const [request] = row.spot_request_id === null ? [] : await requestOf(db, row.spot_request_id)
+  return request?.type === 'one-time' ? 'shutting-down' : 'stopping'
+}
+
 /** What of the doc changes when a spot instance ends otherwise than by its interruption, or comes back: the notice is no more. */
 export function withoutNotice({ spot }: Pick<InstanceDoc, 'spot'>): Partial<InstanceDoc> {
   return spot ? { spot: { ...spot, rebalanceMs: null, interruption: null } } : {}
