@@ -56,11 +56,11 @@ async function look(db: Db, id: string, nowMs: number): Promise<Seen> {
     instance: instance && doc
       ? { state: instance.state, stateReason: doc.stateReason, hasRun: doc.hasRun, interruption: doc.spot?.interruption ?? null } : null,
   })
-  return { row, instance, step, isGroupEnding: row.launch_group !== null && row.instance_id !== null && isEnding(row, instance) }
+  return { row, instance, step, isGroupEnding: row.launch_group !== null && isEnding(instance) }
 }
 
 /** Its instance is told to go, or has gone otherwise: its group does not stand any more. */
-function isEnding(row: SpotRequestTable, instance: InstanceTable | undefined): boolean {
+function isEnding(instance: InstanceTable | undefined): boolean {
   return instance !== undefined && (!['pending', 'running'].includes(instance.state) || Boolean(instanceDoc(instance).spot?.interruption))
 }
 
