@@ -110,3 +110,9 @@ export async function moveTarget(
     .where('name', '=', row.name).execute()
   return true
 }
+
+/** When the leading node begins: every target, and what is kept, is to be looked at. */
+export async function wakeAllTargets(db: Db, nowMs: number): Promise<void> {
+  for (const { name } of await listTargets(db)) await wakeTarget(db, name, nowMs)
+  await wakeTarget(db, RETENTION_WORK_ID, nowMs)
+}
