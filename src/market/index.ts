@@ -10,6 +10,7 @@ import type { MarketOptions } from './context.ts'
 import { createEventTargetReconciler } from './event-target.ts'
 import { createMarketReconciler } from './market-tick.ts'
 import { Market } from './market.ts'
+import { createSpotRequestReconciler } from './spot-request.ts'
 
 /** What there is one of in a region: its market, spot requests, fleets, deliveries of events. */
 export type RegionalKind = 'market' | 'spot-request' | 'fleet' | 'event-target'
@@ -42,8 +43,7 @@ export function createRegional(options: RegionalOptions): Regional {
   return {
     reconcilers: {
       market: createMarketReconciler(options, market),
-      // createSpotRequestReconciler(options, market) of ./spot-request.ts
-      'spot-request': NOT_THERE_YET,
+      'spot-request': createSpotRequestReconciler(options, market),
       // createFleetReconciler(options) of ./fleet.ts
       fleet: NOT_THERE_YET,
       'event-target': eventTargets,
