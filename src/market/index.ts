@@ -6,6 +6,8 @@ import { DONE, type Reconciler } from '../reconcile/loop.ts'
 import type { Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import type { MarketOptions } from './context.ts'
+import { createMarketReconciler } from './market-tick.ts'
+import { Market } from './market.ts'
 import { createUsageReconciler, USAGE_BOOKS } from './seal-usage.ts'
 
 /** What there is one of in a region: its market, spot requests, fleets, deliveries of events, the books of what is to be paid. */
@@ -25,17 +27,32 @@ export interface Regional {
   begin(): Promise<void>
 }
 
+const NOT_THERE_YET: Reconciler = { reconcile: async () => DONE }
+
 /** The regional part of a node's agent. */
-export function createRegional({ store, clock, random, region, settings }: RegionalOptions): Regional {
-  const none: Reconciler = { reconcile: async () => DONE }
+export function createRegional(options: RegionalOptions): Regional {
+  const { store, clock, random, region, settings, zones } = options
+  const market = new Market(zones)
   return {
-    reconcilers: { market: none, 'spot-request': none, fleet: none, 'event-target': none, usage: createUsageReconciler({ store, clock, region }) },
-    begin: () => store.transaction('regional.begin', async (db) => {
-      const nowMs = clock.now()
-      await ensureMarket(db, { region, random, nowMs, settings })
-      await wakeMarket(db, nowMs)
-      const hostId = await leadingNode(db)
-      if (hostId !== undefined) await enqueue(db, { kind: 'usage', id: USAGE_BOOKS, hostId }, nowMs)
-    }),
+    reconcilers: {
+      market: createMarketReconciler(options, market),
+      // createSpotRequestReconciler(options, market) of ./spot-request.ts
+      'spot-request': NOT_THERE_YET,
+      // createFleetReconciler(options) of ./fleet.ts
+      fleet: NOT_THERE_YET,
+      // createEventTargetReconciler(options) of ./event-target.ts
+      'event-target': NOT_THERE_YET,
+      usage: createUsageReconciler(options),
+    },
+    begin: async () => {
+      await store.transaction('regional.begin', async (db) => {
+        const nowMs = clock.now()
+        await ensureMarket(db, { region, random, nowMs, settings })
+        await wakeMarket(db, nowMs)
+        const hostId = await leadingNode(db)
+        if (hostId !== undefined) await enqueue(db, { kind: 'usage', id: USAGE_BOOKS, hostId }, nowMs)
+      })
+      await store.read((db) => market.fill(db))
+    },
   }
 }
