@@ -33,7 +33,7 @@ async function openLab(dieAt = 0) {
   const clock = { now: () => nowMs, after: never, soon: never, sleep: never }
   const options = {
     region: REGION, zones: ZONES, placement: 'spread' as const, publicPool: parseCidr('198.18.0.0/24') ?? { base: 0, prefix: 24 },
-    settings: { ...DEFAULT_SPOT_MARKET, background: false }, store: own, clock, random, log: silentLogger,
+    settings: { ...DEFAULT_SPOT_MARKET, background: false }, store: own, clock, random, log: silentLogger, delivery: { post: never, append: never },
   }
   let regional = createRegional(options)
   const run = <T>(body: (context: Context) => Promise<T>) => store.transaction('test', (db) => body({ ...testContext(db, random), nowMs }))
