@@ -1,9 +1,8 @@
 import { moveInstance, serviceInitiated, STATE_REASONS } from '../model/instance.ts'
-import { moveSpotRequest } from '../model/spot-request.ts'
+import { moveSpotRequest, toStatus } from '../model/spot-request.ts'
 import type { InstanceTable, SpotRequestTable } from '../store/schema.ts'
 import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
-import { FULFILLED } from './spot-status.ts'
 import { hasRoot, startAgain } from './start-again.ts'
 
 /**
@@ -17,9 +16,10 @@ import { hasRoot, startAgain } from './start-again.ts'
 export async function returnSpotInstance(context: Context, row: SpotRequestTable, instance: InstanceTable): Promise<void> {
   const { db, nowMs } = context
   if (!(await hasRoot(context, instance))) return terminate(context, instance)
-  const started = await startAgain(context, instance)
-  await enqueue(db, { kind: 'instance', id: started.instance_id, hostId: started.host_id }, nowMs)
-  await moveSpotRequest(db, row, { state: 'active', ...FULFILLED }, nowMs)
+  await startAgain(context, instance)
+  // Where it goes to another host, that it was on hands it over.
+  await enqueue(db, { kind: 'instance', id: instance.instance_id, hostId: instance.host_id }, nowMs)
+  await moveSpotRequest(db, row, toStatus('active', 'fulfilled'), nowMs)
 }
 
 async function terminate({ db, nowMs }: Context, instance: InstanceTable): Promise<void> {

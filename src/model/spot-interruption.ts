@@ -70,17 +70,17 @@ export async function giveNotice(
 }
 
 const BECAUSE: Record<InterruptionCause, string> = {
-  'by-price': 'the Spot price exceeds your maximum price',
+  'by-price': 'your Spot request price is lower than required fulfillment price',
   'no-capacity': 'there is no Spot capacity available that matches your request',
-  'launch-group-constraint': 'one or more instances of its launch group were terminated',
+  'launch-group-constraint': 'an instance of its launch group was terminated',
 }
 
-/** The sentences of AWS are not recorded; these are made after the one of an instance that was terminated for capacity. */
+/** The sentences of AWS are not recorded; these are made after those of instances that were terminated. */
 function mark(db: Db, request: SpotRequestTable, { action, cause, noticeMs: nowMs }: Interruption): Promise<unknown> {
   const isEnd = action === 'terminate'
   return moveSpotRequest(db, request, {
     state: 'active', status: isEnd ? 'marked-for-termination' : 'marked-for-stop',
-    message: `Your Spot instance is marked for ${isEnd ? 'termination' : 'stopping'} because ${BECAUSE[cause]}.`,
+    message: `Your Spot Instance is marked for ${isEnd ? 'termination' : 'stopping'} because ${BECAUSE[cause]}.`,
   }, nowMs)
 }
 
