@@ -13,7 +13,7 @@ const request = (vcpus: number, change: Partial<PlacementRequest> = {}): Placeme
 })
 const tenant = (instanceId: string, hostId: string, { vcpus = 2, bidPpm = 500_000, isGoing = false } = {}): SpotTenant => ({
   instanceId, hostId, vcpus, memoryMib: vcpus * 1024, isGoing,
-  bid: { id: `sir-${instanceId}`, bidPpm, units: 0, isIncumbent: true, arrivedMs: 0 },
+  bid: { id: `sir-${instanceId}`, instanceType: 'm5.large', bidPpm, units: 0, isIncumbent: true, arrivedMs: 0 },
 })
 const idsOf = (victims: readonly SpotTenant[] | undefined) => victims?.map((each) => each.instanceId).toSorted()
 
