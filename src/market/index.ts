@@ -20,8 +20,6 @@ export interface RegionalOptions extends MarketOptions {
   clock: Clock
   random: Random
   log: Logger
-  /** Events leave the cloud by it. */
-  delivery: Delivery
 }
 
 /** What the agent of the leading node does beside its machines. */
@@ -35,8 +33,8 @@ export interface Regional {
 
 const NOT_THERE_YET: Reconciler = { reconcile: async () => DONE }
 
-/** The regional part of a node's agent. */
-export function createRegional(options: RegionalOptions): Regional {
+/** The regional part of a node's agent; events leave the cloud by `delivery`. */
+export function createRegional(options: RegionalOptions & { delivery: Delivery }): Regional {
   const { store, clock, random, region, settings, zones } = options
   const market = new Market(zones)
   const eventTargets = createEventTargetReconciler(options)
