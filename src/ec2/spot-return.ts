@@ -16,8 +16,9 @@ import { hasRoot, startAgain } from './start-again.ts'
 export async function returnSpotInstance(context: Context, row: SpotRequestTable, instance: InstanceTable): Promise<void> {
   const { db, nowMs } = context
   if (!(await hasRoot(context, instance))) return terminate(context, instance)
-  const started = await startAgain(context, instance)
-  await enqueue(db, { kind: 'instance', id: started.instance_id, hostId: started.host_id }, nowMs)
+  await startAgain(context, instance)
+  // Where it goes to another host, that it was on hands it over.
+  await enqueue(db, { kind: 'instance', id: instance.instance_id, hostId: instance.host_id }, nowMs)
   await moveSpotRequest(db, row, toStatus('active', 'fulfilled'), nowMs)
 }
 

@@ -14,7 +14,7 @@ import { promiseRoom } from './take-over-room.ts'
 /**
  * Makes a stopped instance pending, with a new public address where it has one: what StartInstances does, and what the market
  * does for a spot instance that comes back. What was kept of a hibernated one's memory is the reconciler's to load. The caller
- * marks it due.
+ * marks it due on the host that it was on.
  *
  * @throws ApiError where there is no room, or nothing to boot from.
  */

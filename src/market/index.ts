@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
-import type { Delivery } from '../events/delivery.ts'
+import { NO_DELIVERY, type Delivery } from '../events/delivery.ts'
 import { wakeAllTargets } from '../model/event-target.ts'
 import { ensureMarket, leadingNode, wakeMarket } from '../model/spot-market.ts'
 import { DONE, type Reconciler } from '../reconcile/loop.ts'
@@ -22,8 +22,6 @@ export interface RegionalOptions extends MarketOptions {
   clock: Clock
   random: Random
   log: Logger
-  /** Events leave the cloud by it. */
-  delivery: Delivery
 }
 
 /** What the agent of the leading node does beside its machines. */
@@ -37,11 +35,11 @@ export interface Regional {
 
 const NOT_THERE_YET: Reconciler = { reconcile: async () => DONE }
 
-/** The regional part of a node's agent. */
-export function createRegional(options: RegionalOptions): Regional {
+/** The regional part of a node's agent; events leave the cloud by `delivery`, and not at all without one. */
+export function createRegional(options: RegionalOptions & { delivery?: Delivery }): Regional {
   const { store, clock, random, region, settings, zones } = options
   const market = new Market(zones)
-  const eventTargets = createEventTargetReconciler(options)
+  const eventTargets = createEventTargetReconciler({ delivery: NO_DELIVERY, ...options })
   return {
     reconcilers: {
       market: createMarketReconciler(options, market),

@@ -194,7 +194,7 @@ export class SimulatedCloud {
     this.mayCrash = false
     const deadlineMs = this.clock.now() + CONVERGE_WITHIN_MS
     while (!(await this.isSettled())) {
-      if (this.clock.now() > deadlineMs) throw new Error(`nothing settles: ${JSON.stringify(await this.#openWork())}`)
+      if (this.clock.now() > deadlineMs) throw new Error(`nothing settles: ${JSON.stringify([await this.#openWork(), await this.#unsettled()])}`)
       await this.clock.advance(500)
     }
     this.mayCrash = mayCrash
@@ -205,14 +205,19 @@ export class SimulatedCloud {
     if (!this.#shares.every(({ hostId }) => this.#agents.get(hostId)?.isStarted)) return false
     // It takes the status checks some minutes to be sure of that.
     if ([...this.host.world.machines.values()].some(({ process }) => process?.hangs === 'process')) return false
-    const states = await this.store.read((db) =>
-      db.selectFrom('instances').select('state').where('state', 'in', ['pending', 'stopping', 'shutting-down']).execute())
-    return states.length === 0 && (await this.#openWork()).length === 0
+    return (await this.#unsettled()).length === 0 && (await this.#openWork()).length === 0
+  }
+
+  /** Instances that are on their way to another state. */
+  #unsettled() {
+    return this.store.read((db) => db
+      .selectFrom('instances').select(['instance_id', 'state', 'host_id', 'lifecycle', 'doc']).where('state', 'in', ['pending', 'stopping', 'shutting-down']).execute())
   }
 
   async #openWork() {
     const rows = await this.store.read((db) => db.selectFrom('work').selectAll().execute())
-    return rows.filter((row) => row.due_ms <= this.clock.now() + 10_000)
+    // The market looks again and again while somebody waits.
+    return rows.filter((row) => row.due_ms <= this.clock.now() + (row.kind === 'market' ? 0 : 10_000))
   }
 
   async close(): Promise<void> {

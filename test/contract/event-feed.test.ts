@@ -137,9 +137,9 @@ describe.each(kinds)('the feed of events on $name', ({ open, isConcurrent }) => 
     const seen: string[] = []
     const states = (name: string) => Array.from({ length: 40 }, (_, index) => `${name}-${index}`)
     const writing = Promise.all([...states('x').map((each) => write(writer, each)), ...states('y').map((each) => write(second, each))])
-    const end = { isReached: false }
-    void writing.finally(() => (end.isReached = true))
-    while (!end.isReached) {
+    const state = { isDone: false }
+    void writing.finally(() => (state.isDone = true))
+    while (!state.isDone) {
       seen.push(...(await read()))
       await new Promise((resolve) => setImmediate(resolve))
     }
