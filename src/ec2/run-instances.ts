@@ -1,6 +1,7 @@
 import type { Reservation, RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
+import type { FleetMemberDoc } from '../model/fleet-spec.ts'
 import { ARCHITECTURES, imageDoc } from '../model/image.ts'
 import type { InstanceDoc } from '../model/instance.ts'
 import { ANYWHERE, type PlacementWish } from '../model/placement.ts'
@@ -69,6 +70,8 @@ export interface LaunchOrigin {
   /** The requests that the instances fulfil, one for each of them; null on demand. */
   spot?: { requestIds: readonly string[]; behavior: InterruptionBehavior } | null
   fleetId?: string | null
+  /** What the instances say of that fleet. */
+  fleet?: FleetMemberDoc
 }
 
 /**
@@ -80,10 +83,11 @@ export interface LaunchOrigin {
 export async function launchInstances(
   context: Context,
   input: RunInstancesRequest,
-  { reservationId, tags, spot = null, fleetId = null }: LaunchOrigin,
+  { reservationId, tags, spot = null, fleetId = null, fleet }: LaunchOrigin,
 ): Promise<void> {
   const { minCount, maxCount } = checkRunInstances(input)
   const launch = await prepareLaunch(context, input, reservationId)
+  if (fleet) launch.doc.fleet = fleet
   launch.tags.set('instance', [...(launch.tags.get('instance') ?? []), ...tags])
   const placements = await takePlaces(context, { ...placesFor(launch), minCount, maxCount })
   const network = networkIn(launch.network, placements[0]?.zone)
