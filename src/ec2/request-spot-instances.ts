@@ -27,7 +27,7 @@ const MOST_OF_ACCOUNT = 100_000
  * @throws ApiError MaxSpotInstanceCountExceeded, InvalidParameterValue, and whatever RunInstances would say of the launch.
  */
 export async function requestSpotInstances(context: Context, input: RequestSpotInstancesRequest): Promise<RequestSpotInstancesResult> {
-  const { db, account, random, nowMs } = context
+  const { random, nowMs } = context
   const { LaunchSpecification: specification } = input
   if (!specification) throw missingParameter('LaunchSpecification')
   const ask = requestedAsk(input, specification, nowMs)
@@ -41,13 +41,13 @@ export async function requestSpotInstances(context: Context, input: RequestSpotI
   await checkLimit(context, count)
   const { zones } = await checkLaunch(context, { ...launch, MinCount: 1, MaxCount: count })
   const validFromMs = input.ValidFrom?.getTime() ?? null
-  for (const id of ids) {
+  for (const [index, id] of ids.entries()) {
     await insertNewRequest(context, id, {
-      ask, launch, zones, requestTags, validFromMs, launchGroup: input.LaunchGroup || null, azGroup: input.AvailabilityZoneGroup || null,
+      ask, launch, zones, requestTags, validFromMs, clientToken: index === 0 ? input.ClientToken : undefined, launchGroup: input.LaunchGroup || null, azGroup: input.AvailabilityZoneGroup || null,
       move: validFromMs === null ? toStatus('open', 'pending-evaluation') : notScheduledYet(validFromMs),
     })
   }
-  return { SpotInstanceRequests: await loadSpotRequests({ db, account, region: context.region, zones: context.zones, nowMs }, ids) }
+  return { SpotInstanceRequests: await loadSpotRequests(context, ids) }
 }
 
 function requestedAsk(input: RequestSpotInstancesRequest, { InstanceType: typeName }: RequestSpotLaunchSpecification, nowMs: number): SpotAsk {

@@ -45,6 +45,8 @@ export interface NewRequest {
   requestTags: readonly TagInput[]
   /** Tags that EC2 itself gives to its instance. */
   ownTags?: readonly TagInput[]
+  /** Of the call, for the first of its requests. */
+  clientToken?: string | undefined
   fleetId?: string | null
   launchGroup?: string | null
   azGroup?: string | null
@@ -62,7 +64,7 @@ export async function insertNewRequest({ db, account, zones: all, nowMs }: Conte
   const doc: SpotRequestDoc = {
     launch: rest, launchTags, ownTags: [...ownTags], spotPrice: ask.spotPrice, behavior: ask.behavior, statusMessage: move.message,
     productDescription: 'Linux/UNIX', launchedZone: instance?.zone ?? null, zones: zones.length === all.length || zones.length === 1 ? null : zones,
-    fault: null, isCancelled: false, endedMs: null,
+    fault: null, isCancelled: false, endedMs: null, ...(request.clientToken ? { clientToken: request.clientToken } : {}),
   }
   const row: SpotRequestTable = {
     request_id: requestId, account_id: account, state: move.state, status_code: move.status, type: ask.type,
