@@ -143,13 +143,18 @@ describe('a fleet that is maintained', () => {
   test('tells its events, as fleets of the other types do but for instant', async () => {
     const { id } = await create(1, [zone('c')])
     await remove(id)
-    const events = await cloud.store.read((db) => db
+    const all = await cloud.store.read((db) => db
       .selectFrom('cloud_events').select(['source', 'detail_type', 'detail', 'resources']).where('resources', 'like', `%${id}%`).orderBy('seq').execute())
+    const isOfRequest = (each: { detail_type: string }) => each.detail_type === 'EC2 Fleet Spot Instance Request Change'
+    const [requests, events] = [all.filter(isOfRequest), all.filter((each) => !isOfRequest(each))]
     expect(events.map((each) => [each.source, each.detail_type, (JSON.parse(each.detail) as Record<string, unknown>)['sub-type']])).toEqual([
       ['aws.ec2fleet', 'EC2 Fleet State Change', 'submitted'], ['aws.ec2fleet', 'EC2 Fleet State Change', 'active'],
       ['aws.ec2fleet', 'EC2 Fleet Instance Change', 'launched'], ['aws.ec2fleet', 'EC2 Fleet State Change', 'deleted_terminating'],
       ['aws.ec2fleet', 'EC2 Fleet Instance Change', 'terminated'], ['aws.ec2fleet', 'EC2 Fleet State Change', 'deleted'],
     ])
+    expect(requests.map((each) => JSON.parse(each.detail) as unknown)).toEqual([{
+      'spot-instance-request-id': expect.stringMatching(/^sir-/), 'sub-type': 'cancelled', description: expect.stringMatching(/^SpotInstanceRequestId sir-\w+, PreviousState: active$/),
+    }])
     expect(JSON.parse(events[2]?.detail ?? '')).toMatchObject({ 'instance-id': expect.stringMatching(/^i-/), description: expect.stringContaining('"availabilityZone":"us-east-1c"') })
   })
 })
