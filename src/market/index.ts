@@ -4,10 +4,11 @@ import type { Random } from '../core/random.ts'
 import { NO_DELIVERY, type Delivery } from '../events/delivery.ts'
 import { wakeAllTargets } from '../model/event-target.ts'
 import { ensureMarket, wakeMarket } from '../model/spot-market.ts'
-import { DONE, type Reconciler } from '../reconcile/loop.ts'
+import type { Reconciler } from '../reconcile/loop.ts'
 import type { Store } from '../store/store.ts'
 import type { MarketOptions } from './context.ts'
 import { createEventTargetReconciler } from './event-target.ts'
+import { createFleetReconciler } from './fleet.ts'
 import { createMarketReconciler } from './market-tick.ts'
 import { Market } from './market.ts'
 import { createSpotRequestReconciler } from './spot-request.ts'
@@ -31,8 +32,6 @@ export interface Regional {
   stop(): void
 }
 
-const NOT_THERE_YET: Reconciler = { reconcile: async () => DONE }
-
 /** The regional part of a node's agent; events leave the cloud by `delivery`, and not at all without one. */
 export function createRegional(options: RegionalOptions & { delivery?: Delivery }): Regional {
   const { store, clock, random, region, settings, zones } = options
@@ -42,8 +41,7 @@ export function createRegional(options: RegionalOptions & { delivery?: Delivery 
     reconcilers: {
       market: createMarketReconciler(options, market),
       'spot-request': createSpotRequestReconciler(options, market),
-      // createFleetReconciler(options) of ./fleet.ts
-      fleet: NOT_THERE_YET,
+      fleet: createFleetReconciler(options),
       'event-target': eventTargets,
     },
     stop: () => eventTargets.stop(),
