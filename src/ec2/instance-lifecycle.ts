@@ -61,7 +61,7 @@ export async function stopInstances(context: Context, input: StopInstancesReques
       return row
     }
     if (instanceDoc(row).options.disableApiStop) throw protectedFrom('stopped', 'disableApiStop', row)
-    await checkSpotStop(context, row)
+    await checkSpotStop(context, row, { hibernate })
     if (hibernate) checkReadyToHibernate(row)
     await noteSpotStop(context, row)
     return mustMove(context, row, 'stopping', {

@@ -97,6 +97,11 @@ export const RESOURCE_KINDS = {
     type: 'fleet', prefix: 'fleet', table: 'fleets', idColumn: 'fleet_id',
     malformedCode: 'InvalidFleetId.Malformed', notFoundCode: 'InvalidFleetId.NotFound', notFound: idDoesNotExist('fleet'),
   },
+  spotRequest: {
+    type: 'spot-instances-request', prefix: 'sir', table: 'spot_requests', idColumn: 'request_id',
+    malformedCode: 'InvalidSpotInstanceRequestID.Malformed', notFoundCode: 'InvalidSpotInstanceRequestID.NotFound',
+    notFound: idDoesNotExist('spot instance request'),
+  },
   vpc: {
     type: 'vpc', prefix: 'vpc', table: 'vpcs', idColumn: 'vpc_id',
     malformedCode: 'InvalidVpcID.Malformed', notFoundCode: 'InvalidVpcID.NotFound', notFound: idDoesNotExist('vpc'),

@@ -1,12 +1,12 @@
-import { unitsOf } from '../spot/clearing.ts'
 import { ApiError } from '../core/errors.ts'
-import { moveSpotRequest } from '../model/spot-request.ts'
+import { moveSpotRequest, priceTooLow, toStatus } from '../model/spot-request.ts'
 import { prepared } from '../store/prepared.ts'
 import type { InstanceTable, SpotRequestTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
+import { notOnSpot } from './spot-offer.ts'
+import { dollars, noSpotCapacity } from './spot-places.ts'
 import { loadSpotPrices } from './spot-prices.ts'
-import { FULFILLED } from './spot-status.ts'
-import { loadSpotSupplies } from './spot-supply.ts'
+import { loadSpotSupplies, spotRoom } from './spot-supply.ts'
 
 const requestOf = prepared((db, requestId: string) => db.selectFrom('spot_requests').selectAll().where('request_id', '=', requestId))
 
@@ -23,7 +23,7 @@ export async function spotRequestOf({ db }: Pick<Context, 'db'>, row: Pick<Insta
  *
  * @throws ApiError UnsupportedOperation, IncorrectSpotRequestState.
  */
-export async function checkSpotStop(context: Context, row: InstanceTable): Promise<void> {
+export async function checkSpotStop(context: Context, row: InstanceTable, { hibernate }: { hibernate: boolean }): Promise<void> {
   const request = await spotRequestOf(context, row)
   if (!request) return
   const refuse = (why: string) =>
@@ -34,6 +34,10 @@ export async function checkSpotStop(context: Context, row: InstanceTable): Promi
   if (request.fleet_id !== null) throw refuse('part of a fleet.')
   if (request.launch_group !== null) throw refuse('part of a launch group.')
   if (request.az_group !== null) throw refuse('part of an Availability Zone group.')
+  // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StopInstances.html
+  if (hibernate) {
+    throw new ApiError('UnsupportedOperation', `You can't hibernate the Spot Instance '${row.instance_id}'. Only Amazon EC2 can, when it interrupts it.`)
+  }
   if (request.state !== 'active') throw wrongRequestState('stop', row)
 }
 
@@ -41,8 +45,7 @@ export async function checkSpotStop(context: Context, row: InstanceTable): Promi
 export async function noteSpotStop(context: Context, row: InstanceTable): Promise<void> {
   const request = await spotRequestOf(context, row)
   if (request?.state !== 'active') return
-  const message = 'Your Spot instance is marked for stopping due to user-initiated stop.'
-  await moveSpotRequest(context.db, request, { state: 'active', status: 'marked-for-stop', message }, context.nowMs)
+  await moveSpotRequest(context.db, request, toStatus('active', 'marked-for-stop'), context.nowMs)
 }
 
 /**
@@ -57,19 +60,14 @@ export async function checkSpotStart(context: Context, row: InstanceTable): Prom
   if (request?.state !== 'disabled' || request.status_code !== 'instance-stopped-by-user') throw wrongRequestState('start', row)
   const prices = await loadSpotPrices(context.db, context.region, context.nowMs)
   const price = prices.priceMicroUsd(row.instance_type, row.zone)
-  if (price === undefined || price > request.max_price_micro_usd) {
-    throw new ApiError(
-      'SpotMaxPriceTooLow',
-      `Your Spot request price of ${usd(request.max_price_micro_usd)} is lower than the minimum required Spot request fulfillment ` +
-        `price of ${price === undefined ? 'its type' : usd(price)}.`,
-    )
-  }
+  if (price === undefined) throw notOnSpot()
+  if (price > request.max_price_micro_usd) throw new ApiError('SpotMaxPriceTooLow', priceTooLow(dollars(request.max_price_micro_usd), dollars(price)))
   return request
 }
 
 /** The request of a spot instance that its user has started is fulfilled again. */
 export async function noteSpotStart({ db, nowMs }: Context, request: SpotRequestTable): Promise<void> {
-  await moveSpotRequest(db, request, { state: 'active', ...FULFILLED }, nowMs)
+  await moveSpotRequest(db, request, toStatus('active', 'fulfilled'), nowMs)
 }
 
 /**
@@ -77,11 +75,9 @@ export async function noteSpotStart({ db, nowMs }: Context, request: SpotRequest
  *
  * @throws ApiError InsufficientInstanceCapacity.
  */
-export async function requireSpotSupply(context: Context, row: Pick<InstanceTable, 'zone' | 'instance_type' | 'vcpus' | 'memory_mib'>): Promise<void> {
+export async function requireSpotSupply(context: Context, row: Pick<InstanceTable, 'zone' | 'vcpus' | 'memory_mib'>): Promise<void> {
   const supply = (await loadSpotSupplies(context.db, context.region, context.nowMs)).get(row.zone)
-  const units = supply && supply.vcpus > 0 ? unitsOf({ vcpus: row.vcpus, memoryMib: row.memory_mib }, supply) : Infinity
-  if (supply && supply.heldUnits + units <= supply.supplyUnits) return
-  throw new ApiError('InsufficientInstanceCapacity', 'There is no Spot capacity available that matches your request.')
+  if (spotRoom(supply, { vcpus: row.vcpus, memoryMib: row.memory_mib }) < 1) throw noSpotCapacity()
 }
 
 /**
@@ -100,8 +96,4 @@ function wrongRequestState(verb: 'start' | 'stop', row: InstanceTable): ApiError
     `You can't ${verb} the Spot Instance '${row.instance_id}' because the associated Spot Instance request is not in an appropriate ` +
       `state to support ${verb}.`,
   )
-}
-
-function usd(microUsd: number): string {
-  return String(microUsd / 1_000_000)
 }

@@ -26,7 +26,7 @@ export async function startAgain(context: Context, row: InstanceTable): Promise<
       'The requested configuration is currently not supported. Please check the documentation for supported configurations.',
     )
   }
-  await requireRoot(context, row)
+  if (!(await hasRoot(context, row))) throw noRoot(row)
   if (row.lifecycle === 'spot') await requireSpotSupply(context, row)
   const { place, waitsFor } = await takePlaceAgain(context, row)
   await promiseRoom(context.db, waitsFor, row.instance_id)
@@ -44,12 +44,16 @@ export async function startAgain(context: Context, row: InstanceTable): Promise<
   return moved
 }
 
-/** Checks that there is something to boot from: a stopped instance may have given its root away. */
-async function requireRoot({ db }: Context, row: InstanceTable): Promise<void> {
+/** Whether there is something to boot from: a stopped instance may have given its root away. */
+export async function hasRoot({ db }: Pick<Context, 'db'>, row: InstanceTable): Promise<boolean> {
   const { rootDeviceName } = instanceDoc(row)
   const volumes = await db.selectFrom('volumes').select('device').where('instance_id', '=', row.instance_id).execute()
-  if (volumes.some((volume) => isSameDevice(volume.device, rootDeviceName))) return
-  throw new ApiError(
+  return volumes.some((volume) => isSameDevice(volume.device, rootDeviceName))
+}
+
+function noRoot(row: InstanceTable): ApiError {
+  const { rootDeviceName } = instanceDoc(row)
+  return new ApiError(
     'InvalidParameterValue',
     `Invalid value '${row.instance_id}' for instanceId. Instance does not have a volume attached at root (${rootDeviceName})`,
   )

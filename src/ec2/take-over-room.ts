@@ -43,7 +43,7 @@ const holdersIn = prepared((db, zone: string) =>
   db
     .selectFrom('instances').innerJoin('spot_requests', 'spot_requests.request_id', 'instances.spot_request_id')
     .select([
-      'instances.instance_id', 'host_id', 'vcpus', 'memory_mib', 'instances.state', 'instances.doc', 'request_id', 'bid_ppm',
+      'instances.instance_id', 'host_id', 'vcpus', 'memory_mib', 'instances.state', 'instances.doc', 'request_id', 'bid_ppm', 'instances.instance_type',
       'spot_requests.created_ms',
     ])
     .where(sql<boolean>`lifecycle = 'spot'`).where('instances.zone', '=', zone).where('holds_capacity', '=', 1)
@@ -57,7 +57,7 @@ export async function loadSpotTenants({ db }: Pick<Context, 'db'>, zones: readon
     instanceId: row.instance_id, hostId: row.host_id, vcpus: row.vcpus, memoryMib: row.memory_mib,
     isGoing: row.state === 'stopping' || row.state === 'shutting-down' || instanceDoc(row).spot?.interruption != null,
     // How much it takes of the zone decides nothing here.
-    bid: { id: row.request_id, bidPpm: row.bid_ppm, units: 0, isIncumbent: true, arrivedMs: row.created_ms },
+    bid: { id: row.request_id, instanceType: row.instance_type, bidPpm: row.bid_ppm, units: 0, isIncumbent: true, arrivedMs: row.created_ms },
   }))
 }
 

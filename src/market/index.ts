@@ -9,6 +9,7 @@ import type { MarketOptions } from './context.ts'
 import { createMarketReconciler } from './market-tick.ts'
 import { Market } from './market.ts'
 import { createUsageReconciler, USAGE_BOOKS } from './seal-usage.ts'
+import { createSpotRequestReconciler } from './spot-request.ts'
 
 /** What there is one of in a region: its market, spot requests, fleets, deliveries of events, the books of what is to be paid. */
 export type RegionalKind = 'market' | 'spot-request' | 'fleet' | 'event-target' | 'usage'
@@ -36,8 +37,7 @@ export function createRegional(options: RegionalOptions): Regional {
   return {
     reconcilers: {
       market: createMarketReconciler(options, market),
-      // createSpotRequestReconciler(options, market) of ./spot-request.ts
-      'spot-request': NOT_THERE_YET,
+      'spot-request': createSpotRequestReconciler(options, market),
       // createFleetReconciler(options) of ./fleet.ts
       fleet: NOT_THERE_YET,
       // createEventTargetReconciler(options) of ./event-target.ts

@@ -70,17 +70,17 @@ export async function giveNotice(
 }
 
 const BECAUSE: Record<InterruptionCause, string> = {
-  'by-price': 'the Spot price exceeds your maximum price',
+  'by-price': 'your Spot request price is lower than required fulfillment price',
   'no-capacity': 'there is no Spot capacity available that matches your request',
-  'launch-group-constraint': 'one or more instances of its launch group were terminated',
+  'launch-group-constraint': 'an instance of its launch group was terminated',
 }
 
-/** The sentences of AWS are not recorded; these are made after the one of an instance that was terminated for capacity. */
+/** The sentences of AWS are not recorded; these are made after those of instances that were terminated. */
 function mark(db: Db, request: SpotRequestTable, { action, cause, noticeMs: nowMs }: Interruption): Promise<unknown> {
   const isEnd = action === 'terminate'
   return moveSpotRequest(db, request, {
     state: 'active', status: isEnd ? 'marked-for-termination' : 'marked-for-stop',
-    message: `Your Spot instance is marked for ${isEnd ? 'termination' : 'stopping'} because ${BECAUSE[cause]}.`,
+    message: `Your Spot Instance is marked for ${isEnd ? 'termination' : 'stopping'} because ${BECAUSE[cause]}.`,
   }, nowMs)
 }
 
@@ -125,6 +125,15 @@ export async function carryOutInterruption(db: Db, instance: Pick<InstanceTable,
 export function interruptionOf(row: Pick<InstanceTable, 'state' | 'doc'>): Interruption | null {
   if (row.state === 'pending' || row.state === 'running') return null
   return instanceDoc(row).spot?.interruption ?? null
+}
+
+/**
+ * Where an instance goes that something stops which is not its interruption: one of a one-time request cannot be stopped, and ends.
+ * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-spot-instances-request.html
+ */
+export async function stopsAs(db: Db, row: Pick<InstanceTable, 'spot_request_id'>): Promise<'stopping' | 'shutting-down'> {
+  const [request] = row.spot_request_id === null ? [] : await requestOf(db, row.spot_request_id)
+  return request?.type === 'one-time' ? 'shutting-down' : 'stopping'
 }
 
 /** What of the doc changes when a spot instance ends otherwise than by its interruption, or comes back: the notice is no more. */

@@ -2,7 +2,7 @@ import { messageOf } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { MemoryImageError } from '../hypervisor/driver.ts'
 import { KeysError } from '../keys/keys.ts'
-import { changeInstanceDoc, moveInstance, notHibernated, STATE_REASONS, type SavedMemory } from '../model/instance.ts'
+import { changeInstanceDoc, moveInstance, notHibernated, STATE_REASONS, type SavedMemory, type StateReason } from '../model/instance.ts'
 import { layerDoc } from '../model/layer.ts'
 import { interruptionOf } from '../model/spot-interruption.ts'
 import type { InstanceTable } from '../store/schema.ts'
@@ -130,7 +130,7 @@ async function save(options: InstanceReconcilerOptions, loaded: LoadedInstance, 
     const isAsSaved = now && !hasChangingDevices(now) && volumeIdsOf(now).join() === memory.volumeIds.join()
     if (!isAsSaved) {
       await changeInstanceDoc(db, id, {
-        hibernate: false, memory: null, stateReason: notHibernated('a volume or an interface was attached or detached meanwhile'),
+        hibernate: false, memory: null, stateReason: stoppedBecause(row, 'a volume or an interface was attached or detached meanwhile'),
       })
       return
     }
@@ -143,6 +143,11 @@ async function save(options: InstanceReconcilerOptions, loaded: LoadedInstance, 
     })
     if (moved) await releaseAttachments({ db, random, nowMs }, moved)
   }, again(0))
+}
+
+/** An interruption is one, whatever became of the memory: by that its instance is known when it may come back. */
+function stoppedBecause(row: InstanceTable, why: string): StateReason {
+  return interruptionOf(row) ? STATE_REASONS.spotShutdown : notHibernated(why)
 }
 
 /** A save takes as long as the memory is large: it ends early when the instance is forced to stop, or terminated. */
@@ -174,9 +179,10 @@ function volumeIdsOf({ volumes }: LoadedInstance): string[] {
  */
 async function stopInstead(
   { clock, hypervisor, log }: InstanceReconcilerOptions,
-  { instance_id: id }: InstanceTable,
+  row: InstanceTable,
   why: string,
 ): Promise<Outcome> {
+  const { instance_id: id } = row
   log.warn('an instance could not be hibernated, and is stopped', { id, error: why })
   try {
     await hypervisor.ensureReleased(id)
@@ -189,7 +195,7 @@ async function stopInstead(
   }
   return recording('instance.not-hibernated', async (db) => {
     if (!(await isHibernationWanted(db, id))) return
-    await changeInstanceDoc(db, id, { hibernate: false, memory: null, stateReason: notHibernated(why) })
+    await changeInstanceDoc(db, id, { hibernate: false, memory: null, stateReason: stoppedBecause(row, why) })
     await db.updateTable('instances').set({ state_ms: clock.now() }).where('instance_id', '=', id).execute()
   }, again(0))
 }
