@@ -17,6 +17,7 @@ import { checkNetwork } from './network-invariants.ts'
 import { checkBin, drawRecycleCall, expireBin, undoSomething } from './recycle-calls.ts'
 import { checkGroups, drawPlacement, drawPlacementCall } from './placement-calls.ts'
 import { SimulatedCloud, type CallResult } from './simulator.ts'
+import { checkRoom, checkSpot, drawSpotCall } from './spot-calls.ts'
 import { drawNetworkCall } from './network-calls.ts'
 import { checkZones, ZoneCalls } from './zone-calls.ts'
 
@@ -78,13 +79,13 @@ export async function simulate(seed: number, steps: number, store?: Store): Prom
     for (step = 1; step <= steps; step++) {
       await run.step()
       const problems = [
-        ...(await checkAlways(cloud)), ...(await checkGroups(cloud)), ...(await checkZones(cloud)), ...run.sealed.check(cloud),
+        ...(await checkAlways(cloud)), ...(await checkGroups(cloud)), ...(await checkZones(cloud)), ...(await checkRoom(cloud)), ...run.sealed.check(cloud),
       ]
       if (step % SETTLE_EVERY_STEPS === 0 || step === steps) {
         await run.zones.healAll()
         await cloud.converge()
         problems.push(...(await checkSettled(cloud)), ...(await checkNetwork(cloud)), ...(await checkDisks(cloud)))
-        problems.push(...(await checkImports(cloud)), ...(await checkBin(cloud)), ...(await checkEvents(cloud)), ...(await checkReservations(cloud)))
+        problems.push(...(await checkImports(cloud)), ...(await checkBin(cloud)), ...(await checkEvents(cloud)), ...(await checkReservations(cloud)), ...(await checkSpot(cloud)))
         problems.push(...(await run.checkExpectations()), ...(await run.disks.check()), ...(await run.memory.check()))
       }
       if (problems.length > 0) throw new SimulationError(seed, step, problems)
@@ -136,7 +137,8 @@ class Run {
     else if (dice < 0.6) await this.#network()
     else if (dice < 0.65) await this.#callAbout(await drawInterfaceCall(this.#cloud))
     else if (dice < 0.77) await this.#callAboutDisks()
-    else if (dice < 0.89) this.disks.guestWrites()
+    else if (dice < 0.84) this.disks.guestWrites()
+    else if (dice < 0.89) await this.#callAbout(await drawSpotCall(this.#cloud))
     else if (dice < 0.91) this.#guestEvent()
     else if (dice < 0.915) await this.#plan()
     else if (dice < 0.93) this.#cloud.killAgent()
@@ -337,11 +339,13 @@ class Run {
   /** Everything acknowledged has come about and nothing of it is lost. */
   async checkExpectations(): Promise<string[]> {
     const { rows, tags } = await this.#cloud.store.read(async (db) => ({
-      rows: await db.selectFrom('instances').select(['instance_id', 'state']).execute(),
+      rows: await db.selectFrom('instances').select(['instance_id', 'state', 'lifecycle']).execute(),
       tags: await db.selectFrom('tags').selectAll().where('key', '=', 'k').execute(),
     }))
     const states = new Map(rows.map((row) => [row.instance_id, row.state]))
     const problems: string[] = []
+    // What becomes of these is the market's to decide.
+    for (const row of rows) if (row.lifecycle === 'spot') this.expected.state.delete(row.instance_id)
     for (const [id, expected] of this.expected.state) {
       const state = states.get(id)
       if (state === undefined && expected !== 'terminated' && expected !== undefined) problems.push(`${id} was acknowledged and is lost`)
