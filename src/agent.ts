@@ -221,7 +221,7 @@ function handedToNode(
 function notRegional(options: { clock: Clock; nodeId: string }): Record<RegionalKind, Reconciler> {
   return {
     market: forNode(options, 'market'), 'spot-request': forNode(options, 'spot-request'), fleet: forNode(options, 'fleet'),
-    'event-target': forNode(options, 'event-target'),
+    'event-target': forNode(options, 'event-target'), usage: forNode(options, 'usage'),
   }
 }
 

@@ -1,6 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { projectFile } from './project-file.ts'
 
+/** Where they are from, see NOTICE. */
+export const ON_DEMAND_SOURCE = 'AWS\'s list prices of Linux in us-east-1, as aws/karpenter-provider-aws had them on 20 July 2026'
+
 let prices: Record<string, number> | undefined
 
 /** Dollars per hour of a Linux instance of that type on demand, in us-east-1; undefined for a type without a known price. */

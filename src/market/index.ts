@@ -3,18 +3,20 @@ import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
 import { NO_DELIVERY, type Delivery } from '../events/delivery.ts'
 import { wakeAllTargets } from '../model/event-target.ts'
-import { ensureMarket, wakeMarket } from '../model/spot-market.ts'
+import { ensureMarket, leadingNode, wakeMarket } from '../model/spot-market.ts'
 import type { Reconciler } from '../reconcile/loop.ts'
 import type { Store } from '../store/store.ts'
+import { enqueue } from '../store/work.ts'
 import type { MarketOptions } from './context.ts'
 import { createEventTargetReconciler } from './event-target.ts'
 import { createFleetReconciler } from './fleet.ts'
 import { createMarketReconciler } from './market-tick.ts'
 import { Market } from './market.ts'
+import { createUsageReconciler, USAGE_BOOKS } from './seal-usage.ts'
 import { createSpotRequestReconciler } from './spot-request.ts'
 
-/** What there is one of in a region: its market, spot requests, fleets, deliveries of events. */
-export type RegionalKind = 'market' | 'spot-request' | 'fleet' | 'event-target'
+/** What there is one of in a region: its market, spot requests, fleets, deliveries of events, the books of what is to be paid. */
+export type RegionalKind = 'market' | 'spot-request' | 'fleet' | 'event-target' | 'usage'
 
 export interface RegionalOptions extends MarketOptions {
   store: Store
@@ -43,6 +45,7 @@ export function createRegional(options: RegionalOptions & { delivery?: Delivery 
       'spot-request': createSpotRequestReconciler(options, market),
       fleet: createFleetReconciler(options),
       'event-target': eventTargets,
+      usage: createUsageReconciler(options),
     },
     stop: () => eventTargets.stop(),
     begin: async () => {
@@ -51,6 +54,8 @@ export function createRegional(options: RegionalOptions & { delivery?: Delivery 
         await ensureMarket(db, { region, random, nowMs, settings })
         await wakeMarket(db, nowMs)
         await wakeAllTargets(db, nowMs)
+        const hostId = await leadingNode(db)
+        if (hostId !== undefined) await enqueue(db, { kind: 'usage', id: USAGE_BOOKS, hostId }, nowMs)
       })
       await store.read((db) => market.fill(db))
     },

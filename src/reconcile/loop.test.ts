@@ -39,7 +39,7 @@ beforeEach(async () => {
       instance: reconciler, volume: reconciler, vpc: reconciler, ports: reconciler, console: reconciler,
       screenshot: reconciler, images: reconciler, layer: reconciler, import: reconciler, recycle: reconciler, event: reconciler,
       interrupt: reconciler, 'pushed-key': reconciler, reservation: reconciler, zone: reconciler,
-      market: reconciler, 'spot-request': reconciler, fleet: reconciler, 'event-target': reconciler,
+      market: reconciler, 'spot-request': reconciler, fleet: reconciler, 'event-target': reconciler, usage: reconciler,
     },
   })
 })

@@ -52,7 +52,10 @@ export const spotMigration: Migration = {
     `create table event_targets (name text primary key, kind text not null, endpoint text not null, pattern text, cursor_seq bigint not null,
       attempts integer not null, created_ms bigint not null, doc text not null)`,
     `create table usage_runs (instance_id text not null, from_ms bigint not null, until_ms bigint, account_id text not null,
-      zone text not null, instance_type text not null, lifecycle text not null, doc text not null, primary key (instance_id, from_ms))`,
-    `create index usage_runs_by_account on usage_runs (account_id, from_ms)`,
+      zone text not null, instance_type text not null, lifecycle text not null, unsealed_from_ms bigint, doc text not null,
+      primary key (instance_id, from_ms))`,
+    `create index usage_runs_by_end on usage_runs (until_ms)`,
+    `create index usage_runs_unsealed on usage_runs (unsealed_from_ms) where unsealed_from_ms is not null`,
+    `create index usage_runs_ended on usage_runs (until_ms) where unsealed_from_ms is not null and until_ms is not null`,
   ],
 }

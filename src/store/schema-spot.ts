@@ -112,5 +112,7 @@ export interface UsageRunTable {
   zone: string
   instance_type: string
   lifecycle: 'on-demand' | 'spot'
+  /** From then on its cost still follows from prices; before that it is written down, as all of it is where this is null. */
+  unsealed_from_ms: number | null
   doc: string
 }

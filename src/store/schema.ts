@@ -467,4 +467,4 @@ export interface WorkTable {
 /** Each kind of work has one reconciler. */
 export type WorkKind =
   | 'instance' | 'volume' | 'layer' | 'vpc' | 'ports' | 'console' | 'screenshot' | 'images' | 'import' | 'recycle' | 'event' | 'interrupt'
-  | 'pushed-key' | 'reservation' | 'zone' | 'market' | 'spot-request' | 'fleet' | 'event-target'
+  | 'pushed-key' | 'reservation' | 'zone' | 'market' | 'spot-request' | 'fleet' | 'event-target' | 'usage'

@@ -54,7 +54,7 @@ beforeAll(async () => {
     reconcilers: {
       instance: nothing, volume: nothing, vpc: nothing, ports: nothing, console: nothing, screenshot: nothing, images: nothing, recycle: nothing,
       event: nothing, interrupt: nothing, 'pushed-key': nothing, reservation: nothing, zone: nothing, market: nothing, 'spot-request': nothing,
-      fleet: nothing, 'event-target': nothing,
+      fleet: nothing, 'event-target': nothing, usage: nothing,
       layer: createLayerReconciler(common), import: createImportReconciler({ ...common, imports: createImportFolder(at('imports')) }),
     },
   })
