@@ -15,6 +15,7 @@ import { addEvent } from './event.ts'
 import { addEvents } from './feed.ts'
 import { addImage } from './image.ts'
 import { addKey } from './key.ts'
+import { addMarket } from './market.ts'
 import { addReset } from './reset.ts'
 import { addRestore } from './restore.ts'
 import { addRetention } from './retention.ts'
@@ -41,7 +42,7 @@ export function createProgram(terminal: Terminal): Command {
     .addHelpText('after', '\nExamples:\n  hearth up\n  eval "$(hearth env)"\n  hearth ssh first\n  hearth down')
   const commands = [
     addUp, addDown, addStatus, addEnv, addStart, addStop, addSsh, addConsole, addWhyNot, addImage, addClone, addDisk, addRestore, addRetention,
-    addEvent, addEvents, addZone, addBill, addAccount, addKey, addCertificate, addDoctor, addReset,
+    addEvent, addEvents, addZone, addMarket, addBill, addAccount, addKey, addCertificate, addDoctor, addReset,
   ]
   for (const add of commands) add(program, terminal)
   return program

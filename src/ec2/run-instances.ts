@@ -1,6 +1,7 @@
 import type { Reservation, RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
+import type { FleetMemberDoc } from '../model/fleet-spec.ts'
 import { ARCHITECTURES, imageDoc } from '../model/image.ts'
 import type { InstanceDoc } from '../model/instance.ts'
 import { ANYWHERE, type PlacementWish } from '../model/placement.ts'
@@ -75,6 +76,8 @@ export interface LaunchOrigin {
   /** The requests that the instances fulfil, one for each of them, and what they offer; null on demand. */
   spot?: ({ requestIds: readonly string[]; behavior: InterruptionBehavior } & SpotPlaces) | null
   fleetId?: string | null
+  /** What the instances say of that fleet. */
+  fleet?: FleetMemberDoc
 }
 
 /**
@@ -87,10 +90,11 @@ export interface LaunchOrigin {
 export async function launchInstances(
   context: Context,
   input: RunInstancesRequest,
-  { reservationId, tags, spot = null, fleetId = null }: LaunchOrigin,
+  { reservationId, tags, spot = null, fleetId = null, fleet }: LaunchOrigin,
 ): Promise<{ zones: string[] }> {
   const { minCount, maxCount } = checkRunInstances(input)
   const launch = await prepareLaunch(context, input, reservationId)
+  if (fleet) launch.doc.fleet = fleet
   launch.tags.set('instance', [...(launch.tags.get('instance') ?? []), ...tags])
   const places = { ...placesFor(launch), minCount, maxCount, isSpot: spot !== null }
   const placements = spot ? await takeSpotPlaces(context, places, spot) : await takePlaces(context, places)

@@ -4,15 +4,16 @@ import type { Random } from '../core/random.ts'
 import { NO_DELIVERY, type Delivery } from '../events/delivery.ts'
 import { wakeAllTargets } from '../model/event-target.ts'
 import { ensureMarket, leadingNode, wakeMarket } from '../model/spot-market.ts'
-import { DONE, type Reconciler } from '../reconcile/loop.ts'
+import type { Reconciler } from '../reconcile/loop.ts'
 import type { Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import type { MarketOptions } from './context.ts'
 import { createEventTargetReconciler } from './event-target.ts'
+import { createFleetReconciler } from './fleet.ts'
 import { createMarketReconciler } from './market-tick.ts'
 import { Market } from './market.ts'
-import { createSpotRequestReconciler } from './spot-request.ts'
 import { createUsageReconciler, USAGE_BOOKS } from './seal-usage.ts'
+import { createSpotRequestReconciler } from './spot-request.ts'
 
 /** What there is one of in a region: its market, spot requests, fleets, deliveries of events, the books of what is to be paid. */
 export type RegionalKind = 'market' | 'spot-request' | 'fleet' | 'event-target' | 'usage'
@@ -33,8 +34,6 @@ export interface Regional {
   stop(): void
 }
 
-const NOT_THERE_YET: Reconciler = { reconcile: async () => DONE }
-
 /** The regional part of a node's agent; events leave the cloud by `delivery`, and not at all without one. */
 export function createRegional(options: RegionalOptions & { delivery?: Delivery }): Regional {
   const { store, clock, random, region, settings, zones } = options
@@ -44,8 +43,7 @@ export function createRegional(options: RegionalOptions & { delivery?: Delivery 
     reconcilers: {
       market: createMarketReconciler(options, market),
       'spot-request': createSpotRequestReconciler(options, market),
-      // createFleetReconciler(options) of ./fleet.ts
-      fleet: NOT_THERE_YET,
+      fleet: createFleetReconciler(options),
       'event-target': eventTargets,
       usage: createUsageReconciler(options),
     },

@@ -3,6 +3,7 @@ import { insertRow } from '../store/prepared.ts'
 import type { SpotRequestTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
+import { fleetRequestMoved } from './fleet-request.ts'
 import { leadingNode } from './spot-market.ts'
 
 export type SpotRequestState = SpotRequestTable['state']
@@ -168,6 +169,8 @@ export async function moveSpotRequest(
   const columns = { ...change, state: to.state, status_code: to.status, status_ms: nowMs, doc: JSON.stringify(doc) }
   await db.updateTable('spot_requests').set(columns).where('request_id', '=', row.request_id).execute()
   await wakeSpotRequest(db, row.request_id, nowMs)
+  const { fleet_id: fleetId } = current
+  if (fleetId !== null) await fleetRequestMoved(db, { fleetId, before: current, after: to.state, zone: doc.launchedZone ?? current.zone }, nowMs)
   return { ...current, ...columns }
 }
 
