@@ -104,6 +104,7 @@ export function createAgent(options: AgentOptions): Agent {
   let resyncs: ResyncTimer | undefined
   let sleep: SleepWatch | undefined
   let checks: StatusChecks | undefined
+  let regional: Regional | undefined
   let isStopped = false
 
   const start = async () => {
@@ -123,7 +124,7 @@ export function createAgent(options: AgentOptions): Agent {
     const known = new Set<string>()
     const resyncHost = () => resyncAndForget(common, known)
     const vpcs = createVpcReconcilers({ ...common, random })
-    const regional = isNode ? options.regional?.(store) : undefined
+    regional = isNode ? options.regional?.(store) : undefined
     await regional?.begin()
     const running = new ReconcileLoop({
       store, clock, log, hostId, gate, onFatal, concurrency: concurrencyOf(host),
@@ -185,6 +186,7 @@ export function createAgent(options: AgentOptions): Agent {
       resyncs?.stop()
       checks?.stop()
       sleep?.stop()
+      regional?.stop()
       await loop?.stop()
       await hypervisor.close()
       await network.close()
@@ -195,6 +197,7 @@ export function createAgent(options: AgentOptions): Agent {
       resyncs?.stop()
       checks?.stop()
       sleep?.stop()
+      regional?.stop()
       loop?.abandon()
     },
     async settled(horizonMs) {

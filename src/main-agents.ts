@@ -11,6 +11,7 @@ import { systemRandom } from './core/random.ts'
 import { createImportFolder } from './disk-formats/import-folder.ts'
 import { ensureHome, ensureHostId, homeIdOf, homePaths } from './home.ts'
 import { readHostBootId } from './host-boot.ts'
+import { systemDelivery } from './events/system-delivery.ts'
 import type { Hypervisor } from './hypervisor/driver.ts'
 import { bootableArchitectures } from './hypervisor/qemu/architecture.ts'
 import { createQemuHypervisor } from './hypervisor/qemu/index.ts'
@@ -88,7 +89,7 @@ export async function startNode(
   const { agent, hypervisor } = createHostAgent(ground, {
     share: sharesOf(nodeId, settings).node,
     network: withCrashPoints('network', await createNetwork(orders, store, log), crashPoints),
-    regional: (fenced) => createRegional({ ...marketOptionsOf(settings), store: fenced, clock: systemClock, random: systemRandom, log }),
+    regional: (fenced) => createRegional({ ...marketOptionsOf(settings), store: fenced, clock: systemClock, random: systemRandom, log, delivery: systemDelivery }),
   })
   await agent.start()
   const { serialConsole, serialConsolePort } = await openSerialConsole(settings, { store, hypervisor, nodeId, log })

@@ -4,6 +4,8 @@ import type { Clock } from './core/clock.ts'
 import type { Logger } from './core/logger.ts'
 import type { Random } from './core/random.ts'
 import { createImportFolder, type ImportFiles } from './disk-formats/import-folder.ts'
+import type { Delivery } from './events/delivery.ts'
+import { systemDelivery } from './events/system-delivery.ts'
 import type { Hypervisor } from './hypervisor/driver.ts'
 import { createSimHypervisor } from './hypervisor/sim.ts'
 import { createSimWorld, type SimWorld } from './hypervisor/sim-world.ts'
@@ -123,7 +125,7 @@ export function createSimAgent(options: SimAgentOptions & { share: HostShare }):
     regional: (fenced) => createRegional({
       region: settings.region, zones: zonesOf(settings), placement: settings.placement,
       publicPool: options.publicPool ?? publicPoolOf(settings, homeIdOf(settings.home)), settings: spotMarketSettings(settings),
-      store: fenced, clock, random, log,
+      store: fenced, clock, random, log, delivery: options.delivery ?? systemDelivery,
     }),
     host: registration(share, settings, { engine: 'sim', accelerator: 'sim', reason: 'simulated' }, {
       cpus: cpus * zones, memoryMib: memoryMib * zones, guestLimits, architectures: ['x86_64', 'arm64'],
@@ -176,6 +178,8 @@ export interface SimAgentOptions {
   delays: SimDelays
   /** Files to import; those of the settings' folder unless given. */
   imports?: ImportFiles
+  /** How events leave the cloud; this machine's network and files unless given. */
+  delivery?: Delivery
   /** Of each zone, which its hosts share; endless unless given. */
   capacity?: { cpus: number; memoryMib: number; guestLimits: { vcpus: number; memoryMib: number } }
   wrap?: <T extends object>(name: string, driver: T) => T

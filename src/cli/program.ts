@@ -11,6 +11,7 @@ import { addDoctor } from './doctor.ts'
 import { addDown } from './down.ts'
 import { addEnv } from './env.ts'
 import { addEvent } from './event.ts'
+import { addEvents } from './feed.ts'
 import { addImage } from './image.ts'
 import { addKey } from './key.ts'
 import { addReset } from './reset.ts'
@@ -39,7 +40,7 @@ export function createProgram(terminal: Terminal): Command {
     .addHelpText('after', '\nExamples:\n  hearth up\n  eval "$(hearth env)"\n  hearth ssh first\n  hearth down')
   const commands = [
     addUp, addDown, addStatus, addEnv, addStart, addStop, addSsh, addConsole, addWhyNot, addImage, addClone, addDisk, addRestore, addRetention,
-    addEvent, addZone, addAccount, addKey, addCertificate, addDoctor, addReset,
+    addEvent, addEvents, addZone, addAccount, addKey, addCertificate, addDoctor, addReset,
   ]
   for (const add of commands) add(program, terminal)
   return program

@@ -34,3 +34,8 @@ function expand(address: string): number[] {
   const right = tail === undefined ? [] : groupsOf(tail)
   return [...left, ...Array<number>(GROUPS - left.length - right.length).fill(0), ...right]
 }
+
+/** An IPv6 address without a zone as a number. */
+export function ipv6Value(address: string): bigint {
+  return expand(compress(address)).reduce((value, group) => (value << BigInt(GROUP_BITS)) | BigInt(group), 0n)
+}

@@ -1,10 +1,11 @@
 import type { AttachVolumeRequest, DetachVolumeRequest, VolumeAttachment } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { MAX_DISKS } from '../hypervisor/driver.ts'
+import { emitVolumeEvent } from '../model/ebs-events.ts'
 import { freeVolume } from '../model/free-volume.ts'
 import { instanceDoc } from '../model/instance.ts'
 import { nodeOf } from '../model/layer.ts'
-import { changeVolumeDoc } from '../model/volume.ts'
+import { changeVolumeDoc, volumeDoc } from '../model/volume.ts'
 import { isDataDevice, isSameDevice } from '../model/volume-device.ts'
 import { attachmentToWire } from '../model/volume-wire.ts'
 import type { InstanceTable, VolumeTable } from '../store/schema.ts'
@@ -45,6 +46,9 @@ export async function attachVolume(context: Context, input: AttachVolumeRequest)
     attached_ms: context.nowMs, delete_on_termination: 0, revision: row.revision + 1,
   } as const
   await context.db.updateTable('volumes').set(change).where('volume_id', '=', row.volume_id).execute()
+  const { requestId } = context
+  await changeVolumeDoc(context.db, row, { requestIds: { ...volumeDoc(row).requestIds, attach: requestId } })
+  if (isAtOnce) await emitVolumeEvent(context.db, row, { event: 'attachVolume', result: 'attached', requestId }, context.nowMs)
   await enqueue(context.db, { kind: 'instance', id: instance.instance_id, hostId: instance.host_id }, context.nowMs)
   return attachmentToWire({ ...row, ...change, attach_state: 'attaching' })
 }

@@ -125,7 +125,10 @@ export async function insertCopy(context: Context, copy: SnapshotCopy): Promise<
   return insertSnapshot(db, {
     snapshot_id: newId(random, 'snap'), account_id: account, size_gib: source.size_gib, volume_id: null,
     encrypted: kmsKeyId === null ? 0 : 1, created_ms: nowMs,
-  }, target, { isCopy: true, ...(description ? { description } : {}), ...(kmsKeyId === null ? {} : { kmsKeyId }) })
+  }, target, {
+    isCopy: true, copyOf: { snapshotId: source.snapshot_id, region: sourceRegion, isIncremental: target === layer },
+    ...(description ? { description } : {}), ...(kmsKeyId === null ? {} : { kmsKeyId }),
+  })
 }
 
 /** A layer that is to hold what a snapshot of another region does; the agent of this region copies it. */

@@ -65,7 +65,7 @@ export async function createSnapshots(context: Context, input: CreateSnapshotsRe
   const volumes = await specifiedVolumes(context, input.InstanceSpecification ?? { InstanceId: undefined })
   const tagsOfSources = copiesTags ? await tagsOf(context.db, volumes.map((volume) => volume.volume_id)) : undefined
   const wanted = volumes.map((volume) => ({ volume, tags: joinTags(tagsOfSources?.get(volume.volume_id) ?? [], given) }))
-  return { Snapshots: await snapshotVolumes(context, wanted, input.Description) }
+  return { Snapshots: await snapshotVolumes(context, wanted, input.Description, true) }
 }
 
 /** CreateSnapshots answers when the moment has come that the snapshots are of. */
@@ -145,6 +145,7 @@ async function snapshotVolumes(
   context: Context,
   wanted: readonly { volume: VolumeTable; tags: readonly TagInput[] }[],
   description: string | undefined,
+  isSet = false,
 ): Promise<SnapshotInfo[]> {
   const { db, account, nowMs, random } = context
   for (const { volume } of wanted) checkState(volume)
@@ -153,13 +154,16 @@ async function snapshotVolumes(
   await checkSnapshotLimits(context, volumes)
   const layerIds = await requestFreeze(context, volumes, 'crash')
   const created: SnapshotInfo[] = []
-  for (const { volume, tags } of wanted) {
+  const set = wanted.map(() => newId(random, 'snap'))
+  for (const [index, { volume, tags }] of wanted.entries()) {
     const layer = await layerOf(db, layerIds.get(volume.volume_id) ?? '')
     if (!layer) throw new Error(`${volume.volume_id} has no layer`)
     const { kmsKeyId } = layerDoc(layer)
-    const doc: SnapshotDoc = { ...(description ? { description } : {}), ...(kmsKeyId === undefined ? {} : { kmsKeyId }) }
+    const doc: SnapshotDoc = {
+      ...(description ? { description } : {}), ...(kmsKeyId === undefined ? {} : { kmsKeyId }), ...(isSet ? { set } : {}),
+    }
     const row = await insertSnapshot(db, {
-      snapshot_id: newId(random, 'snap'), account_id: account, size_gib: volume.size_gib, volume_id: volume.volume_id,
+      snapshot_id: set[index] ?? '', account_id: account, size_gib: volume.size_gib, volume_id: volume.volume_id,
       encrypted: volume.encrypted, created_ms: nowMs,
     }, layer, doc)
     await insertTags(db, account, TYPE, row.snapshot_id, tags)

@@ -1,6 +1,7 @@
 import type { DeleteSnapshotReturnCode, DeregisterImageRequest, DeregisterImageResult } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { imageDoc, type ImageDoc } from '../model/image.ts'
+import { emitImageState } from '../model/image-events.ts'
 import { binned, recycleRuleFor } from '../model/recycle-rules.ts'
 import type { ImageTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
@@ -30,6 +31,7 @@ export async function deregisterImage(context: Context, input: DeregisterImageRe
   const retentionMs = await recycleRuleFor(db, { account, resourceType: 'EC2_IMAGE', resourceId: row.image_id })
   if (retentionMs === undefined) await removeImage(context, row)
   else await db.updateTable('images').set(binned(nowMs, retentionMs)).where('image_id', '=', row.image_id).execute()
+  await emitImageState(db, row, { state: 'deregistered', requestId: context.requestId }, nowMs)
   if (!input.DeleteAssociatedSnapshots) return { Return: true }
   const results: DeleteSnapshotReturnCode[] = []
   for (const { snapshot_id: id } of snapshots) results.push(await deleteUnder(context, id))

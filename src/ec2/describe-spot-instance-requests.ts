@@ -1,4 +1,5 @@
 import type { BlockDeviceMapping, DescribeSpotInstanceRequestsRequest, DescribeSpotInstanceRequestsResult, InstanceNetworkInterfaceSpecification, SpotInstanceRequest } from '@aws-sdk/client-ec2'
+import type { SpotRequestTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { compileFilters, exactValues, filterText as text, withoutValue, type FilterFields } from './filters.ts'
 import { paginate, timeKey } from './pagination.ts'
@@ -34,7 +35,7 @@ function rowsOfAccount({ db, account }: Context, { Filters: filters }: DescribeS
     if (values) query = query.where(column, 'in', values)
   }
   const states = exactValues(filters, 'state')
-  if (states) query = query.where('state', 'in', states as SpotInstanceRequest['State'][] as ('open')[])
+  if (states) query = query.where('state', 'in', states as SpotRequestTable['state'][])
   return query.execute()
 }
 

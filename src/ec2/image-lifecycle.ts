@@ -6,7 +6,9 @@ import type {
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { changeImageDoc, imageDoc, type ImageDoc } from '../model/image.ts'
+import { emitImageState } from '../model/image-events.ts'
 import { deregistrationProtection } from '../model/image-wire.ts'
+import type { ImageTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { requireOwnImage, requireWholeImage } from './image-rows.ts'
 import { dropPermissions } from './modify-image-attribute.ts'
@@ -22,19 +24,20 @@ const MOST_PUBLIC_DEPRECATION_YEARS = 2
 export async function disableImage(context: Context, input: DisableImageRequest): Promise<DisableImageResult> {
   const row = await requireWholeImage(context, input.ImageId)
   await dropPermissions(context, row.image_id)
-  await setState(context, row.image_id, 'disabled')
+  await setState(context, row, 'disabled')
   return { Return: true }
 }
 
 /** EnableImage: its owner can launch it again; it stays unshared. */
 export async function enableImage(context: Context, input: EnableImageRequest): Promise<EnableImageResult> {
   const row = await requireWholeImage(context, input.ImageId)
-  await setState(context, row.image_id, 'available')
+  await setState(context, row, 'available')
   return { Return: true }
 }
 
-async function setState({ db }: Context, imageId: string, state: 'available' | 'disabled'): Promise<void> {
-  await db.updateTable('images').set({ state }).where('image_id', '=', imageId).execute()
+async function setState({ db, nowMs, requestId }: Context, row: ImageTable, state: 'available' | 'disabled'): Promise<void> {
+  await db.updateTable('images').set({ state }).where('image_id', '=', row.image_id).execute()
+  if (row.state !== state) await emitImageState(db, row, { state, requestId }, nowMs)
 }
 
 /**

@@ -131,6 +131,8 @@ import {
 } from './snapshot-public-access.ts'
 import { describeSnapshots } from './snapshots.ts'
 import { describeSpotInstanceRequests } from './describe-spot-instance-requests.ts'
+import { getSpotPlacementScores } from './spot-placement-scores.ts'
+import { describeSpotPriceHistory } from './spot-price-history.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
 import { describeVolumeAttribute, modifyVolumeAttribute } from './volume-attributes.ts'
@@ -302,6 +304,8 @@ export const operations: Record<string, Operation> = {
   GetEbsEncryptionByDefault: query(getEbsEncryptionByDefault),
   GetImageBlockPublicAccessState: query(getImageBlockPublicAccessState),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
+  DescribeSpotPriceHistory: query(describeSpotPriceHistory),
+  GetSpotPlacementScores: query(getSpotPlacementScores),
   GetInstanceTypesFromInstanceRequirements: query(getInstanceTypesFromInstanceRequirements),
   GetLaunchTemplateData: query(getLaunchTemplateData),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),

@@ -55,7 +55,7 @@ export async function modifyVolume(context: Context, input: ModifyVolumeRequest)
   await changeVolumeDoc(db, row, { iops: target.iops, throughputMibps: target.throughputMibps })
   const modification: VolumeModificationTable = {
     volume_id: row.volume_id, account_id: row.account_id, state: 'modifying', started_ms: nowMs, ended_ms: null,
-    doc: JSON.stringify({ original, target, recentMs: [...recentMs, nowMs] } satisfies VolumeModificationDoc),
+    doc: JSON.stringify({ original, target, recentMs: [...recentMs, nowMs], requestId: context.requestId } satisfies VolumeModificationDoc),
   }
   await db.deleteFrom('volume_modifications').where('volume_id', '=', row.volume_id).execute()
   await insertRow(db, 'volume_modifications', { ...modification })

@@ -47,7 +47,7 @@ export async function insertVolume(
     delete_on_termination: attachment?.deleteOnTermination ? 1 : 0,
     created_ms: nowMs, layer_id: layer.layer_id, next_layer_id: null, freeze: null,
     encrypted: volume.kmsKeyId === undefined ? 0 : 1, revision: 1, synced_revision: 0, binned_ms: null, bin_exit_ms: null,
-    doc: JSON.stringify({ iops: volume.iops, throughputMibps: volume.throughputMibps, ...encryption } satisfies VolumeDoc),
+    doc: JSON.stringify({ iops: volume.iops, throughputMibps: volume.throughputMibps, ...encryption, requestIds: { create: context.requestId } } satisfies VolumeDoc),
   }
   await insertRow(db, 'volumes', { ...row })
   await insertTags(db, account, 'volume', volumeId, tags)

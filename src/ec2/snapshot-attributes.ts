@@ -3,6 +3,7 @@ import type {
   ResetSnapshotAttributeRequest,
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
+import { emitSnapshotShared } from '../model/ebs-events.ts'
 import { EBS_ALIAS, keysOf } from '../model/kms-key.ts'
 import { snapshotDoc } from '../model/snapshot.ts'
 import type { SnapshotTable } from '../store/schema.ts'
@@ -104,18 +105,28 @@ async function checkMayShare(context: Context, row: SnapshotTable, { everybody }
   }
 }
 
-async function applyChange({ db }: Context, { snapshot_id: id }: SnapshotTable, change: PermissionChange): Promise<void> {
+async function applyChange({ db, nowMs }: Context, row: SnapshotTable, change: PermissionChange): Promise<void> {
+  const { snapshot_id: id } = row
   if (change.everybody) {
     await db.updateTable('snapshots').set({ is_public: change.adds ? 1 : 0 }).where('snapshot_id', '=', id).execute()
   }
   if (change.accounts.length === 0) return
   if (change.adds) {
+    await tellOfSharing({ db, nowMs }, row, change.accounts)
     const rows = change.accounts.map((account) => ({ snapshot_id: id, account_id: account }))
     await db.insertInto('snapshot_permissions').values(rows).onConflict((conflict) => conflict.doNothing()).execute()
     return
   }
   await db
     .deleteFrom('snapshot_permissions').where('snapshot_id', '=', id).where('account_id', 'in', change.accounts).execute()
+}
+
+/** Accounts that could not use a private snapshot before. */
+async function tellOfSharing({ db, nowMs }: Pick<Context, 'db' | 'nowMs'>, row: SnapshotTable, accounts: readonly string[]): Promise<void> {
+  if (row.is_public === 1) return
+  const permissions = await db.selectFrom('snapshot_permissions').select('account_id').where('snapshot_id', '=', row.snapshot_id).execute()
+  const before = new Set([row.account_id, ...permissions.map((each) => each.account_id)])
+  for (const account of accounts) if (!before.has(account)) await emitSnapshotShared(db, row, account, nowMs)
 }
 
 /** ResetSnapshotAttribute: only its owner may make volumes of it again. */

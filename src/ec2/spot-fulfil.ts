@@ -63,16 +63,21 @@ function isLeaving(instance: InstanceTable): boolean {
 }
 
 /** Where a group of a type has an instance, all others of it go; without one the zone is free. */
-async function zoneFor({ db, account }: Context, row: SpotRequestTable, zone: string): Promise<string> {
-  if (row.az_group === null) return zone
+async function zoneFor(context: Context, row: SpotRequestTable, zone: string): Promise<string> {
+  const groupZone = await zoneOfGroup(context, row)
+  if (groupZone !== undefined && row.zone !== null && row.zone !== groupZone) throw new ConstraintError('az-group-constraint')
+  return groupZone ?? zone
+}
+
+/** The zone that others of its Availability Zone group run in; undefined without a group, and where none runs. */
+async function zoneOfGroup({ db, account }: Context, row: SpotRequestTable): Promise<string | undefined> {
+  if (row.az_group === null) return undefined
   const mate = await db
     .selectFrom('spot_requests').innerJoin('instances', 'instances.instance_id', 'spot_requests.instance_id').select('instances.zone')
     .where('spot_requests.account_id', '=', account).where('spot_requests.az_group', '=', row.az_group)
     .where('spot_requests.instance_type', '=', row.instance_type).where('spot_requests.state', '=', 'active')
     .where('instances.state', 'in', ['pending', 'running']).orderBy('spot_requests.created_ms').limit(1).executeTakeFirst()
-  if (!mate) return zone
-  if (row.zone !== null && row.zone !== mate.zone) throw new ConstraintError('az-group-constraint')
-  return mate.zone
+  return mate?.zone
 }
 
 async function launchFor(context: Context, row: SpotRequestTable, zone: string): Promise<string> {
@@ -101,7 +106,7 @@ export async function noteFulfilmentFailure(context: Context, row: SpotRequestTa
   const current = await db
     .selectFrom('spot_requests').selectAll().where('request_id', '=', row.request_id).where('state', '=', 'open').executeTakeFirst()
   if (!current) return
-  const to = moveAfter(current, error)
+  const to = moveAfter(current, error, (await zoneOfGroup(context, current)) !== undefined)
   if (!to) return
   // Told once: every move wakes the market, which tries again.
   if (current.status_code === to.status && spotRequestDoc(current).statusMessage === to.message && to.state === 'open') return
@@ -114,7 +119,7 @@ const OF_ROOM: ReadonlySet<string> = new Set([
   'InsufficientInstanceCapacity', 'InsufficientHostCapacity', 'InsufficientFreeAddressesInSubnet', 'InsufficientAddressCapacity',
 ])
 
-function moveAfter(row: SpotRequestTable, error: Error): SpotRequestMove | undefined {
+function moveAfter(row: SpotRequestTable, error: Error, isBoundToZone: boolean): SpotRequestMove | undefined {
   if (!(error instanceof ApiError) || error.httpStatus >= 500 && !OF_ROOM.has(error.code)) return toStatus('closed', 'system-error')
   if (error instanceof ConstraintError) return toStatus('open', error.status)
   if (error.code === 'IncorrectSpotRequestState') return undefined
@@ -123,9 +128,11 @@ function moveAfter(row: SpotRequestTable, error: Error): SpotRequestMove | undef
   if (error.code === 'InvalidPlacementGroup.InUse' || (isOfRoom && error.message.includes('Placement Group'))) {
     return toStatus('open', 'placement-group-constraint')
   }
-  if (isOfRoom && row.az_group !== null && row.zone === null) return toStatus('open', 'az-group-constraint')
+  if (isOfRoom && isBoundToZone) return toStatus('open', 'az-group-constraint')
   if (error.code === 'SpotMaxPriceTooLow') return toStatus('open', 'price-too-low', error.message)
   if (isOfRoom) return toStatus('open', 'capacity-not-available')
+  // An interface or an address that its last instance has not given back yet.
+  if (error.code.endsWith('.InUse')) return toStatus('open', 'pending-fulfillment', error.message)
   if (error.code.endsWith('LimitExceeded')) return toStatus('open', 'limit-exceeded', error.message)
   if (error.code === 'Unsupported' || error.message.includes('vailability zone')) return toStatus('open', 'constraint-not-fulfillable', error.message)
   return toStatus('failed', 'bad-parameters')

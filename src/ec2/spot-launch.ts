@@ -8,6 +8,7 @@ import type { Context } from './context.ts'
 import { DEFAULT_INSTANCE_TYPE } from './run-instances-input.ts'
 import { launchInstances, type LaunchOrigin } from './run-instances.ts'
 import type { SpotAsk, SpotLaunch } from './spot-offer.ts'
+import { checkSpotLimit } from './spot-limit.ts'
 import { insertTags, parseTagSpecifications, type TagInput } from './tags.ts'
 
 /** Name of requests among the types of resources. */
@@ -22,6 +23,7 @@ export const REQUEST_TYPE = 'spot-instances-request'
 export async function launchSpotInstances(context: Context, { input, ask }: SpotLaunch, origin: Omit<LaunchOrigin, 'spot'>): Promise<void> {
   const { db, random } = context
   const { launch, requestTags } = splitTags(input)
+  await checkSpotLimit(context, input.MaxCount ?? 0)
   const requestIds = Array.from({ length: Math.max(0, input.MaxCount ?? 0) }, () => newId(random, 'sir'))
   const { behavior, maxPriceMicroUsd } = ask
   const { zones } = await launchInstances(context, launch, { ...origin, spot: { requestIds, behavior, maxPriceMicroUsd } })

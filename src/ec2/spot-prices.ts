@@ -1,7 +1,8 @@
 import { onDemandMicroUsd } from '../catalogue/on-demand-prices.ts'
+import { spotAdvice } from '../catalogue/spot-advisor.ts'
 import { PRICE_HISTORY_MS, loadMarket, type SpotMarketDoc } from '../model/spot-market.ts'
 import { marketTime, realTime } from '../model/spot-market-time.ts'
-import { backgroundPoints, type PricePoint } from '../spot/background.ts'
+import { backgroundPoints, backgroundPpmAt, type BackgroundKey, type PricePoint } from '../spot/background.ts'
 import { WHOLE_PPM } from '../spot/clearing.ts'
 import { prepared } from '../store/prepared.ts'
 import type { Db } from '../store/store.ts'
@@ -40,6 +41,7 @@ interface Step<T> {
 
 /** What prices are made of. */
 interface Sources {
+  region: string
   market: SpotMarketDoc | undefined
   nowMs: number
   /** By zone, oldest first: what own demand made of the price. */
@@ -47,9 +49,6 @@ interface Sources {
   /** By zone and type, oldest first; null where the type follows the market. */
   pins: Map<string, Step<number | null>[]>
 }
-
-/** Of a type that the advisor does not know. */
-const UNKNOWN = { savingPercent: 60, band: 2 }
 
 const clearingsNow = prepared((db) => db.selectFrom('spot_zones').select(['zone', 'updated_ms as at_ms', 'clearing_ppm']))
 const everyPin = prepared((db) => db.selectFrom('spot_pins').selectAll().orderBy('at_ms'))
@@ -64,7 +63,7 @@ export async function loadSpotPrices(db: Db, region: string, nowMs: number, from
   for (const row of await everyPin(db)) {
     stepsOf(pins, `${row.zone} ${row.instance_type}`).push({ atMs: row.at_ms, value: row.price_micro_usd })
   }
-  return createSpotPrices({ market: await loadMarket(db, region), nowMs, clearings, pins })
+  return createSpotPrices({ region, market: await loadMarket(db, region), nowMs, clearings, pins })
 }
 
 /** Changes since then, and in each zone the one before, which is in force at `fromMs`. */
@@ -102,26 +101,21 @@ function countUntil(steps: readonly { atMs: number }[], atMs: number): number {
   return low
 }
 
-function createSpotPrices({ market, nowMs, clearings, pins }: Sources): SpotPrices {
-  const series = new Map<string, readonly PricePoint[]>()
-  /** In market time, as far as now at least. */
-  const background = (instanceType: string, zone: string, untilMs: number): readonly PricePoint[] => {
-    const { savingPercent, band } = UNKNOWN
-    if (!market?.background) return [{ atMs: 0, ppm: Math.round(WHOLE_PPM * (1 - savingPercent / 100)) }]
-    const key = `${zone} ${instanceType}`
-    const lastMs = Math.max(untilMs, nowMs)
-    const known = series.get(key)
-    if (known && lastMs <= nowMs) return known
-    const { seed, originMs } = market
-    const points = backgroundPoints({ seed, originMs, zone, instanceType, savingPercent, band }, marketTime(market.freezes, lastMs))
-    series.set(key, points)
-    return points
-  }
+function createSpotPrices({ region, market, nowMs, clearings, pins }: Sources): SpotPrices {
+  /** Without a market of others a type costs what it typically does. */
+  const typicalPpm = (instanceType: string) => Math.round(WHOLE_PPM * (1 - spotAdvice(region, instanceType).savingPercent / 100))
+  const keyOf = ({ seed, originMs }: SpotMarketDoc, instanceType: string, zone: string): BackgroundKey =>
+    ({ seed, originMs, zone, instanceType, ...spotAdvice(region, instanceType) })
+  /** In market time. */
+  const background = (instanceType: string, zone: string, untilMs: number): readonly PricePoint[] =>
+    (market?.background
+      ? backgroundPoints(keyOf(market, instanceType, zone), marketTime(market.freezes, untilMs))
+      : [{ atMs: market?.originMs ?? 0, ppm: typicalPpm(instanceType) }])
   const backgroundPpm = (instanceType: string, zone: string, atMs = nowMs) => {
     if (onDemandMicroUsd(instanceType) === undefined) return undefined
-    const points = background(instanceType, zone, atMs)
+    if (!market?.background) return typicalPpm(instanceType)
     // Before its beginning the market was as at its beginning.
-    return (points[countUntil(points, market ? marketTime(market.freezes, atMs) : atMs) - 1] ?? points[0])?.ppm
+    return backgroundPpmAt(keyOf(market, instanceType, zone), Math.max(market.originMs, marketTime(market.freezes, atMs)))
   }
   const pinOf = (instanceType: string, zone: string, atMs: number) => inForce(pins.get(`${zone} ${instanceType}`) ?? [], atMs) ?? undefined
   const ppmAt = (instanceType: string, zone: string, atMs: number, clearingPpm: number) => {

@@ -1,5 +1,6 @@
 import type { RequestSpotInstancesRequest, RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { DOCUMENTED_FILTERS } from '../../test/support/documented-filters.ts'
 import { openMemoryAccount, type MemoryAccount } from '../../test/support/memory-account.ts'
 import { insertImage, NOW_MS, testContext } from '../../test/support/rows.ts'
 import { seededRandom } from '../core/random.ts'
@@ -174,6 +175,27 @@ describe('RequestSpotInstances', () => {
     expect((await show())[0]?.Tags).toEqual([{ Key: 'a', Value: 'b' }])
     expect(await account.failure(describeSpotInstanceRequests, { SpotInstanceRequestIds: ['sir-00000000000000000'] }))
       .toBe("InvalidSpotInstanceRequestID.NotFound: The spot instance request ID 'sir-00000000000000000' does not exist")
+  })
+})
+
+describe('DescribeSpotInstanceRequests', () => {
+  it('knows every documented filter', async () => {
+    await account.call(runInstances, run())
+    for (const Name of DOCUMENTED_FILTERS.DescribeSpotInstanceRequests) expect([Name, await show({ Filters: [{ Name, Values: ['nothing'] }] })]).toEqual([Name, []])
+    expect(await account.failure(describeSpotInstanceRequests, { Filters: [{ Name: 'price', Values: ['1'] }] })).toMatch(/^InvalidParameterValue/)
+  })
+
+  it.each([
+    ['spot-price', '0.010400'], ['launch.image-id', '*'], ['launch.group-name', 'default'], ['launched-availability-zone', 'us-east-1a'], ['status-message', 'Your spot*'],
+    ['network-interface.device-index', '0'], ['network-interface.delete-on-termination', 'true'], ['instance-id', 'i-*'], ['create-time', '2026-01-01T*'],
+    ['launch.monitoring-enabled', 'false'], ['launch.block-device-mapping.device-name', '/dev/sdf'], ['product-description', 'Linux/UNIX'],
+  ])('finds a request by %s', async (Name, value) => {
+    const group = Name === 'launch.group-name'
+    await account.call(runInstances, run({}, {
+      Placement: { AvailabilityZone: 'us-east-1a' }, BlockDeviceMappings: [{ DeviceName: '/dev/sdf', Ebs: { VolumeSize: 1 } }],
+      ...(group ? { SecurityGroups: ['default'] } : { NetworkInterfaces: [{ DeviceIndex: 0, DeleteOnTermination: true }] }),
+    }))
+    expect(await show({ Filters: [{ Name, Values: [value] }] })).toHaveLength(1)
   })
 })
 

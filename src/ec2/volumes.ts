@@ -1,6 +1,7 @@
 import type { DeleteVolumeRequest, DescribeVolumesRequest, DescribeVolumesResult, Volume } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { binned, recycleRuleFor } from '../model/recycle-rules.ts'
+import { changeVolumeDoc, volumeDoc } from '../model/volume.ts'
 import { volumeToWire } from '../model/volume-wire.ts'
 import type { VolumeTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
@@ -65,6 +66,7 @@ export async function deleteVolume(context: Context, input: DeleteVolumeRequest)
     return {}
   }
   await db.updateTable('volumes').set({ state: 'deleting' }).where('volume_id', '=', id).execute()
+  await changeVolumeDoc(db, row, { requestIds: { ...volumeDoc(row).requestIds, delete: context.requestId } })
   await enqueue(db, { kind: 'volume', id, hostId: row.host_id }, nowMs)
   return {}
 }

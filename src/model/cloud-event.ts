@@ -5,6 +5,7 @@ import { prepared } from '../store/prepared.ts'
 export type DetailType =
   | 'EC2 Instance State-change Notification' | 'EC2 Spot Instance Interruption Warning' | 'EC2 Instance Rebalance Recommendation'
   | 'EC2 Spot Instance Request Fulfillment' | 'EC2 AMI State Change' | 'EBS Volume Notification' | 'EBS Snapshot Notification'
+  | 'EBS Multi-Volume Snapshots Completion Status'
   | 'EC2 Fleet State Change' | 'EC2 Fleet Spot Instance Request Change' | 'EC2 Fleet Instance Change' | 'EC2 Fleet Information' | 'EC2 Fleet Error'
   | 'EC2 Spot Fleet State Change' | 'EC2 Spot Fleet Spot Instance Request Change' | 'EC2 Spot Fleet Instance Change' | 'EC2 Spot Fleet Information'
   | 'EC2 Spot Fleet Error'
@@ -24,6 +25,20 @@ const insertEvent = prepared((db, accountId: string, atMs: number, detailType: s
 /** Writes an event down in the transaction that it tells of; whoever listens gets it after the commit. */
 export async function emitEvent(db: Db, { accountId, detailType, resources, detail }: CloudEvent, nowMs: number): Promise<void> {
   await insertEvent(db, accountId, nowMs, detailType, JSON.stringify(resources), JSON.stringify(detail))
+}
+
+const regionOfHosts = prepared((db) => db.selectFrom('hosts').select('region').orderBy('host_id').limit(1))
+
+/** The region whose rows these are, for what is in no zone. @throws Error before any host has registered. */
+export async function regionOf(db: Db): Promise<string> {
+  const [host] = await regionOfHosts(db)
+  if (!host) throw new Error('no host of this region has registered yet')
+  return host.region
+}
+
+/** 2026-01-31T10:00:00Z */
+export function isoSecond(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 19)}Z`
 }
 
 /** The region that a zone is in, by its name. */

@@ -37,6 +37,8 @@ export interface ImageDoc {
   deregistrationProtection?: { enabled: boolean; cooldown: boolean; disabledMs?: number }
   /** Why it has failed. */
   stateReason?: string
+  /** The call that made it; events name it. */
+  requestId?: string
 }
 
 /** What a launch gets for one device name of an image. */

@@ -1,6 +1,10 @@
 import { insertRow } from '../store/prepared.ts'
 import type { LayerTable, SnapshotTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
+import { PROVIDER_ACCOUNT } from './account.ts'
+import { emitSnapshotEnded, emitSnapshotSetEnded } from './ebs-events.ts'
+import { imageDoc } from './image.ts'
+import { emitImageState } from './image-events.ts'
 import { releaseLayer } from './layer.ts'
 import type { SnapshotLock } from './snapshot-lock.ts'
 
@@ -14,6 +18,10 @@ export interface SnapshotDoc {
   stateMessage?: string
   /** Whether CopySnapshot or CopyImage made it. */
   isCopy?: boolean
+  /** Of a copy: what it was made of, in which other region, and whether it has its data in common with that. */
+  copyOf?: { snapshotId: string; region: string | null; isIncremental: boolean }
+  /** All snapshots of one CreateSnapshots, in order. */
+  set?: string[]
   lock?: SnapshotLock
 }
 
@@ -36,6 +44,7 @@ export async function insertSnapshot(
     doc: JSON.stringify({ ...doc, ...(isComplete ? { completedMs: snapshot.created_ms } : {}) } satisfies SnapshotDoc),
   }
   await insertRow(db, 'snapshots', { ...row })
+  if (isComplete) await tellOfEnd(db, row, row.created_ms)
   return row
 }
 
@@ -66,18 +75,33 @@ export async function settleSnapshotsOf(
     .selectFrom('snapshots').selectAll().where('layer_id', '=', layerId).where('state', '=', 'pending').execute()
   for (const snapshot of snapshots) {
     const change: SnapshotDoc = outcome.state === 'completed' ? { completedMs: nowMs } : { stateMessage: outcome.message }
-    await db
-      .updateTable('snapshots').set({ state: outcome.state, doc: JSON.stringify({ ...snapshotDoc(snapshot), ...change }) })
-      .where('snapshot_id', '=', snapshot.snapshot_id).execute()
-    await settleImagesOf(db, snapshot.snapshot_id)
+    const doc = JSON.stringify({ ...snapshotDoc(snapshot), ...change })
+    await db.updateTable('snapshots').set({ state: outcome.state, doc }).where('snapshot_id', '=', snapshot.snapshot_id).execute()
+    await tellOfEnd(db, { ...snapshot, state: outcome.state, doc }, nowMs)
+    await settleImagesOf(db, snapshot.snapshot_id, nowMs)
   }
 }
 
+/** A snapshot is complete, or in error, and with the last one of a set so is that. The provider's are nobody's to hear of. */
+async function tellOfEnd(db: Db, row: SnapshotTable, nowMs: number): Promise<void> {
+  if (row.account_id === PROVIDER_ACCOUNT) return
+  const { copyOf, set, stateMessage } = snapshotDoc(row)
+  const cause = row.state === 'error' ? (stateMessage ?? 'failed') : null
+  // What was imported is neither of a volume nor a copy, and its task tells of it.
+  if (row.volume_id !== null || copyOf) {
+    await emitSnapshotEnded(db, row, { cause, copyOf: copyOf ?? null, isIncremental: copyOf?.isIncremental ?? false }, nowMs)
+  }
+  if (!set) return
+  const rows = await db.selectFrom('snapshots').selectAll().where('snapshot_id', 'in', set).execute()
+  if (rows.some((each) => each.state === 'pending')) return
+  await emitSnapshotSetEnded(db, rows.toSorted((a, b) => set.indexOf(a.snapshot_id) - set.indexOf(b.snapshot_id)), nowMs)
+}
+
 /** Pending images of which that was the last snapshot to wait for are available now, or have failed. */
-async function settleImagesOf(db: Db, snapshotId: string): Promise<void> {
+async function settleImagesOf(db: Db, snapshotId: string, nowMs: number): Promise<void> {
   const images = await db
     .selectFrom('image_snapshots').innerJoin('images', 'images.image_id', 'image_snapshots.image_id')
-    .select(['images.image_id', 'images.doc'])
+    .select(['images.image_id', 'images.account_id', 'images.doc'])
     .where('image_snapshots.snapshot_id', '=', snapshotId).where('images.state', '=', 'pending').execute()
   for (const image of images) {
     const under = await db
@@ -87,12 +111,13 @@ async function settleImagesOf(db: Db, snapshotId: string): Promise<void> {
     const broken = under.find((each) => each.state === 'error')
     const state = broken ? 'failed' : under.every((each) => each.state === 'completed') ? 'available' : 'pending'
     if (state === 'pending') continue
-    const doc = JSON.parse(image.doc) as object
+    const doc = imageDoc(image)
     const reason = broken
       ? { stateReason: `Snapshot ${broken.snapshot_id}: ${snapshotDoc(broken).stateMessage ?? 'failed'}` }
-      : {}
+      : { stateReason: undefined }
     await db
       .updateTable('images').set({ state, doc: JSON.stringify({ ...doc, ...reason }) })
       .where('image_id', '=', image.image_id).execute()
+    await emitImageState(db, image, { state, requestId: doc.requestId, error: reason.stateReason ?? '' }, nowMs)
   }
 }

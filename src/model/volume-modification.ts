@@ -15,6 +15,8 @@ export interface VolumeModificationDoc {
   target: VolumeShape
   /** When the volume's modifications of the last day began, this one included. */
   recentMs: number[]
+  /** The call that asked for it; events name it. */
+  requestId?: string
 }
 
 /** The doc of a modification row. */

@@ -12,6 +12,8 @@ export interface VolumeDoc {
   forceDetach?: boolean
   /** What the attribute autoEnableIO says. Nothing here ever disables the I/O of a volume. */
   autoEnableIo?: boolean
+  /** The calls that asked for it, for its deletion and for its attachment; events name them. */
+  requestIds?: { create?: string; delete?: string; attach?: string }
   /** Why its state is `error`. */
   errorMessage?: string
 }

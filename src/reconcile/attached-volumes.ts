@@ -1,3 +1,4 @@
+import { recordAttached } from '../model/attached.ts'
 import { freeVolume } from '../model/free-volume.ts'
 import { layerDoc, MOST_LAYERS } from '../model/layer.ts'
 import { volumeDoc } from '../model/volume.ts'
@@ -120,8 +121,7 @@ function needsRecord(volume: AttachedVolume): boolean {
 /** Writes it down; volumes that are something else by now are left alone. */
 export async function recordVolumes(db: Db, instanceId: string, changes: VolumeChanges, nowMs: number): Promise<void> {
   for (const { volume_id: id } of changes.attached) {
-    await db.updateTable('volumes').set({ attach_state: 'attached' })
-      .where('volume_id', '=', id).where('instance_id', '=', instanceId).where('attach_state', '=', 'attaching').execute()
+    await recordAttached(db, { volumeId: id, instanceId }, nowMs)
   }
   for (const { volume_id: id } of changes.detached) {
     const row = await db

@@ -4,6 +4,7 @@ import type { Random } from '../core/random.ts'
 import type { ImportFiles } from '../disk-formats/import-folder.ts'
 import { DiskFormatError, isSameFile, type DiskFile } from '../disk-formats/inspect.ts'
 import { IMAGE_VOLUME_TYPE, type ImageDoc, type ImageMapping } from '../model/image.ts'
+import { emitImageState } from '../model/image-events.ts'
 import {
   changeImportTask, importTaskDoc, importTaskOf, KEEP_TASK_MS, ROOT_DEVICE_NAME, type ImportDisk, type ImportTaskDoc,
 } from '../model/import-task.ts'
@@ -185,6 +186,7 @@ async function insertImage({ clock, random }: ImportOptions, db: Db, row: Import
     if (snapshotId === null) continue
     await insertRow(db, 'image_snapshots', { image_id: imageId, device_name: deviceName, snapshot_id: snapshotId })
   }
+  await emitImageState(db, { image_id: imageId, account_id: row.account_id }, { state: 'available' }, clock.now())
   return imageId
 }
 

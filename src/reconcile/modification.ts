@@ -1,3 +1,5 @@
+import { emitVolumeEvent } from '../model/ebs-events.ts'
+import { modificationDoc } from '../model/volume-modification.ts'
 import type { VolumeTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 
@@ -18,7 +20,12 @@ export async function completeModification(db: Db, row: VolumeTable, nowMs: numb
     .where('layer_id', '=', row.layer_id).where('size_gib', '<', sizeGib).execute()
   if (now.revision !== row.revision || sizeGib !== row.size_gib) return
   await db.updateTable('volumes').set({ synced_revision: row.revision }).where('volume_id', '=', row.volume_id).execute()
-  await db
+  const completed = await db
     .updateTable('volume_modifications').set({ state: 'completed', ended_ms: nowMs })
-    .where('volume_id', '=', row.volume_id).where('state', 'in', ['modifying', 'optimizing']).execute()
+    .where('volume_id', '=', row.volume_id).where('state', 'in', ['modifying', 'optimizing']).returning('doc').executeTakeFirst()
+  if (!completed) return
+  // Whoever makes a file system larger waits for the first, which takes no time here.
+  for (const result of ['optimizing', 'completed'] as const) {
+    await emitVolumeEvent(db, row, { event: 'modifyVolume', result, requestId: modificationDoc(completed).requestId }, nowMs)
+  }
 }

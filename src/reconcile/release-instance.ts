@@ -1,4 +1,5 @@
 import type { Random } from '../core/random.ts'
+import { recordAttachedAtRest } from '../model/attached.ts'
 import { freeInterface, parkInterface, removeInterface } from '../model/free-interface.ts'
 import { freeVolume } from '../model/free-volume.ts'
 import { backUpInstance, completeBackup } from '../model/instance-backup.ts'
@@ -37,10 +38,7 @@ export async function releaseAttachments(ambient: Ambient, row: InstanceTable): 
   await settleAtRest(ambient, row.instance_id)
   await wakeEvents(db, row, nowMs)
   if (row.state === 'terminated') await releaseSubnetAndVolumes(ambient, row, retentionMs)
-  else {
-    await db.updateTable('volumes').set({ attach_state: 'attached' })
-      .where('instance_id', '=', row.instance_id).where('attach_state', '=', 'attaching').where('ready', '=', 1).execute()
-  }
+  else await recordAttachedAtRest(db, row.instance_id, nowMs)
 }
 
 async function releaseSubnetAndVolumes(

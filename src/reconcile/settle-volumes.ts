@@ -1,4 +1,5 @@
 import { recordFrozen } from '../model/freeze.ts'
+import { recordAttachedAtRest } from '../model/attached.ts'
 import { freeVolume } from '../model/free-volume.ts'
 import { changeInstanceDoc } from '../model/instance.ts'
 import type { Random } from '../core/random.ts'
@@ -35,8 +36,7 @@ export async function settleVolumes(options: InstanceReconcilerOptions, loaded: 
   }
   return recording('instance.volumes-modified', async (db) => {
     for (const volume of due) await completeModification(db, volume.row, clock.now())
-    await db.updateTable('volumes').set({ attach_state: 'attached' })
-      .where('instance_id', '=', id).where('attach_state', '=', 'attaching').where('ready', '=', 1).execute()
+    await recordAttachedAtRest(db, id, clock.now())
   }, again(0))
 }
 

@@ -3,10 +3,11 @@ import { messageOf } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
 import type { Keys } from '../keys/keys.ts'
+import { emitVolumeEvent } from '../model/ebs-events.ts'
 import { recordFrozen } from '../model/freeze.ts'
 import { changeLayerDoc, layerDoc, layerOf, releaseLayer } from '../model/layer.ts'
 import { settleSnapshotsOf } from '../model/snapshot.ts'
-import { changeVolumeDoc } from '../model/volume.ts'
+import { changeVolumeDoc, volumeDoc } from '../model/volume.ts'
 import { wakeInstance } from '../model/wake-instance.ts'
 import { prepared } from '../store/prepared.ts'
 import type { LayerTable, VolumeTable } from '../store/schema.ts'
@@ -99,6 +100,7 @@ function remove({ clock, random }: VolumeReconcilerOptions, { row }: Loaded): Ou
     }
     await db.deleteFrom('tags').where('resource_id', '=', row.volume_id).execute()
     await db.deleteFrom('volumes').where('volume_id', '=', row.volume_id).execute()
+    await emitVolumeEvent(db, row, { event: 'deleteVolume', result: 'deleted', requestId: volumeDoc(row).requestIds?.delete }, nowMs)
     // The one on top first: it stands on the other.
     if (now?.row.next_layer_id) await releaseLayer(db, now.row.next_layer_id, nowMs)
     if (now) await releaseLayer(db, now.row.layer_id, nowMs)
@@ -142,6 +144,8 @@ async function makeHead(options: VolumeReconcilerOptions, { row, head, base }: L
         // Its launch brings the rest into force.
         : { ready: 1, state: 'in-use', attach_state: 'attached', synced_revision: row.revision })
       .where('volume_id', '=', row.volume_id).execute()
+    const requestId = volumeDoc(now).requestIds?.create
+    await emitVolumeEvent(db, now, { event: 'createVolume', result: 'available', requestId }, clock.now())
     if (now.instance_id !== null) await enqueueEquipped(db, now.instance_id, clock.now())
   }, row.next_layer_id === null ? DONE : again(0))
 }
@@ -171,6 +175,8 @@ async function fail(db: Db, volumeId: string, message: string, nowMs: number): P
   await abandon(db, now, message, nowMs)
   await db.updateTable('volumes').set({ state: 'error', next_layer_id: null, freeze: null }).where('volume_id', '=', volumeId).execute()
   await changeVolumeDoc(db, now.row, { errorMessage: message })
+  const requestId = volumeDoc(now.row).requestIds?.create
+  await emitVolumeEvent(db, now.row, { event: 'createVolume', result: 'failed', cause: message, requestId }, nowMs)
   if (now.next) await releaseLayer(db, now.next.layer_id, nowMs)
   if (now.row.instance_id === null) return
   await wakeInstance(db, now.row.instance_id, nowMs)

@@ -39,11 +39,13 @@ export const spotMigration: Migration = {
         `create table cloud_events (seq integer primary key autoincrement, account_id text not null, at_ms bigint not null,
           source text not null, detail_type text not null, resources text not null, detail text not null)`,
       ],
-      // Read below the oldest transaction that runs: a number is drawn before its row is seen, and a later one may be seen earlier.
+      // Read below the oldest transaction that runs, in the order of transactions: a number is drawn before its row is seen, and a
+      // later one may be seen earlier.
       postgres: [
         `create table cloud_events (seq bigserial primary key, account_id text collate "C" not null, at_ms bigint not null,
           source text collate "C" not null, detail_type text collate "C" not null, resources text collate "C" not null,
           detail text collate "C" not null, tx xid8 not null default pg_current_xact_id())`,
+        `create index cloud_events_by_tx on cloud_events (tx, seq)`,
       ],
     },
     `create index cloud_events_by_time on cloud_events (at_ms)`,

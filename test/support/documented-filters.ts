@@ -195,6 +195,18 @@ export const DOCUMENTED_FILTERS = {
     availability-zone end-date end-date-type instance-match-criteria instance-platform instance-type outpost-arn owner-id
     placement-group-arn start-date state tenancy
   `.trim().split(/\s+/),
+  DescribeSpotInstanceRequests: `
+    availability-zone-group create-time fault-code fault-message instance-id launch-group
+    launch.block-device-mapping.delete-on-termination launch.block-device-mapping.device-name
+    launch.block-device-mapping.snapshot-id launch.block-device-mapping.volume-size
+    launch.block-device-mapping.volume-type launch.group-id launch.group-name launch.image-id launch.instance-type
+    launch.kernel-id launch.key-name launch.monitoring-enabled launch.ramdisk-id launched-availability-zone
+    launched-availability-zone-id network-interface.addresses.primary network-interface.delete-on-termination
+    network-interface.description network-interface.device-index network-interface.group-id
+    network-interface.network-interface-id network-interface.private-ip-address network-interface.subnet-id
+    product-description spot-instance-request-id spot-price state status-code status-message type valid-from
+    valid-until
+  `.trim().split(/\s+/),
   DescribeHosts: `
     auto-placement availability-zone client-token host-reservation-id instance-type state
   `.trim().split(/\s+/),
