@@ -97,6 +97,11 @@ export const RESOURCE_KINDS = {
     type: 'fleet', prefix: 'fleet', table: 'fleets', idColumn: 'fleet_id',
     malformedCode: 'InvalidFleetId.Malformed', notFoundCode: 'InvalidFleetId.NotFound', notFound: idDoesNotExist('fleet'),
   },
+  spotFleet: {
+    type: 'spot-fleet-request', prefix: 'sfr', table: 'fleets', idColumn: 'fleet_id',
+    malformedCode: 'InvalidSpotFleetRequestId.Malformed', notFoundCode: 'InvalidSpotFleetRequestId.NotFound',
+    notFound: idDoesNotExist('spot fleet request'),
+  },
   vpc: {
     type: 'vpc', prefix: 'vpc', table: 'vpcs', idColumn: 'vpc_id',
     malformedCode: 'InvalidVpcID.Malformed', notFoundCode: 'InvalidVpcID.NotFound', notFound: idDoesNotExist('vpc'),
