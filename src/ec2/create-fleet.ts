@@ -2,6 +2,7 @@ import type { CreateFleetError, CreateFleetInstance, CreateFleetRequest, CreateF
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { fleetDoc, type FleetDoc } from '../model/fleet.ts'
+import { NO_PROGRESS } from '../model/fleet-spec.ts'
 import { zoneIdOf } from '../model/zone.ts'
 import { attempt, tentatively } from '../store/savepoint.ts'
 import { claimToken } from './client-token.ts'
@@ -40,6 +41,7 @@ export async function createFleet(context: Context, input: CreateFleetRequest): 
   const doc: FleetDoc = {
     configs, target: request.target, onDemand: shownOptions(input, request), spot: input.SpotOptions ?? null,
     terminateInstancesWithExpiration: input.TerminateInstancesWithExpiration ?? false, context: input.Context || null,
+    spec: null, progress: { ...NO_PROGRESS, activity: 'fulfilled', fulfilledOnDemand: outcome.fulfilled, launchedOnDemand: outcome.fulfilled },
     fulfilled: outcome.fulfilled, instances: await instancesToWire(context, outcome), errors: errorsToWire(outcome), deletedMs: null,
   }
   await db

@@ -18,12 +18,18 @@ export interface CloudEvent {
   detail: object
 }
 
-const insertEvent = prepared((db, accountId: string, atMs: number, detailType: string, resources: string, detail: string) =>
-  db.insertInto('cloud_events').values({ account_id: accountId, at_ms: atMs, source: 'aws.ec2', detail_type: detailType, resources, detail }))
+const insertEvent = prepared((db, accountId: string, atMs: number, source: string, detailType: string, resources: string, detail: string) =>
+  db.insertInto('cloud_events').values({ account_id: accountId, at_ms: atMs, source, detail_type: detailType, resources, detail }))
+
+/** Fleets have sources of their own: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-fleet-event-types.html */
+function sourceOf(detailType: DetailType): string {
+  if (detailType.startsWith('EC2 Fleet ')) return 'aws.ec2fleet'
+  return detailType.startsWith('EC2 Spot Fleet ') ? 'aws.ec2spotfleet' : 'aws.ec2'
+}
 
 /** Writes an event down in the transaction that it tells of; whoever listens gets it after the commit. */
 export async function emitEvent(db: Db, { accountId, detailType, resources, detail }: CloudEvent, nowMs: number): Promise<void> {
-  await insertEvent(db, accountId, nowMs, detailType, JSON.stringify(resources), JSON.stringify(detail))
+  await insertEvent(db, accountId, nowMs, sourceOf(detailType), detailType, JSON.stringify(resources), JSON.stringify(detail))
 }
 
 /** The region that a zone is in, by its name. */

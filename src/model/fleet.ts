@@ -2,7 +2,11 @@ import type {
   CreateFleetError, CreateFleetInstance, FleetLaunchTemplateConfig, OnDemandOptions, SpotOptionsRequest, TargetCapacitySpecification,
 } from '@aws-sdk/client-ec2'
 import type { FleetTable } from '../store/schema.ts'
+import { prepared } from '../store/prepared.ts'
 import type { Db } from '../store/store.ts'
+import { enqueue } from '../store/work.ts'
+import { NO_PROGRESS, type EngineDoc } from './fleet-spec.ts'
+import { leadingNode } from './spot-market.ts'
 
 /** How an EC2 Fleet can stand: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/EC2-fleet-states.html */
 export type FleetState = 'submitted' | 'active' | 'modifying' | 'failed' | 'deleted_running' | 'deleted_terminating' | 'deleted'
@@ -21,8 +25,9 @@ export const FLEET_TRANSITIONS: Readonly<Record<FleetState, readonly FleetState[
   deleted: [],
 }
 
-/** What of a fleet SQL never looks into. */
-export interface FleetDoc {
+/** What of a fleet of CreateFleet SQL never looks into; one of an earlier version is instant, and has no `spec`. */
+export interface FleetDoc extends Omit<EngineDoc, 'spec'> {
+  spec: EngineDoc['spec'] | null
   /** What was asked for, with the numbers of the versions that it meant. */
   configs: FleetLaunchTemplateConfig[]
   target: TargetCapacitySpecification
@@ -30,12 +35,11 @@ export interface FleetDoc {
   spot: SpotOptionsRequest | null
   terminateInstancesWithExpiration: boolean
   context: string | null
-  /** Units that were launched. */
+  /** Of type instant: units that were launched, in all. */
   fulfilled: number
+  /** Of type instant: what it launched, and why no more. */
   instances: CreateFleetInstance[]
   errors: CreateFleetError[]
-  /** When it was deleted. */
-  deletedMs: number | null
 }
 
 /** How long a deleted fleet is shown: as long as EC2 keeps its history. */
@@ -48,7 +52,8 @@ export function endOfShowingFleets(nowMs: number): number {
 
 /** The doc of a fleet's row. */
 export function fleetDoc(row: Pick<FleetTable, 'doc'>): FleetDoc {
-  return JSON.parse(row.doc) as FleetDoc
+  const doc = JSON.parse(row.doc) as Omit<FleetDoc, 'spec' | 'progress'> & Partial<FleetDoc>
+  return { ...doc, spec: doc.spec ?? null, progress: doc.progress ?? { ...NO_PROGRESS, activity: 'fulfilled', fulfilledOnDemand: doc.fulfilled } }
 }
 
 /** Every instance that a fleet has launched. */
@@ -75,4 +80,18 @@ export async function moveFleet(db: Db, row: FleetTable, to: FleetState, change:
     .updateTable('fleets').set({ state: to, doc: JSON.stringify({ ...fleetDoc(row), ...change } satisfies FleetDoc) })
     .where('fleet_id', '=', row.fleet_id).where('state', '=', row.state).executeTakeFirst()
   return moved.numUpdatedRows > 0n
+}
+
+const kindOf = prepared((db, fleetId: string) => db.selectFrom('fleets').selectAll().where('fleet_id', '=', fleetId))
+
+/** One fleet, of any kind. */
+export async function findFleet(db: Db, fleetId: string): Promise<FleetTable | undefined> {
+  const [row] = await kindOf(db, fleetId)
+  return row
+}
+
+/** The reconciler of fleets is to look at it, at `dueMs`: what changes a fleet, or one of its instances, calls this. */
+export async function wakeFleet(db: Db, fleetId: string, dueMs: number): Promise<void> {
+  const nodeId = await leadingNode(db)
+  if (nodeId !== undefined) await enqueue(db, { kind: 'fleet', id: fleetId, hostId: nodeId }, dueMs)
 }

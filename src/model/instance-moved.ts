@@ -1,6 +1,7 @@
 import type { InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { emitEvent, instanceArn } from './cloud-event.ts'
+import { fleetMemberMoved } from './fleet-member.ts'
 import { wakeMarketOfRoom } from './spot-market.ts'
 import { wakeSpotRequest } from './spot-request.ts'
 import { meterInstance } from './usage-run.ts'
@@ -16,5 +17,6 @@ export async function instanceMoved(db: Db, before: InstanceTable | null, after:
   }, nowMs)
   await meterInstance(db, before, after, nowMs)
   if (after.spot_request_id !== null) await wakeSpotRequest(db, after.spot_request_id, nowMs)
+  if (after.fleet_id !== null) await fleetMemberMoved(db, before, after, nowMs)
   if ((before?.holds_capacity ?? 0) !== after.holds_capacity) await wakeMarketOfRoom(db, nowMs)
 }
