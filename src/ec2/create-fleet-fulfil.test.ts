@@ -15,7 +15,7 @@ const stock = (name: string, room: number, change: Partial<Pool> = {}): Stock =>
     room,
     pool: {
       source: {}, template: { id: 'lt-1', version: 1 }, input: {}, typeName, zone, weight: 1, priority: Number.POSITIVE_INFINITY, price: 1,
-      problem: null, ...change,
+      problem: null, maxSpotMicroUsd: null, serves: { onDemand: true, spot: true }, ...change,
     },
   }
 }

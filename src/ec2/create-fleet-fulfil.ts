@@ -1,10 +1,14 @@
 import type { ApiError } from '../core/errors.ts'
-import type { FleetRequest } from './create-fleet-input.ts'
 import type { Pool } from './create-fleet-pools.ts'
 
 /** How a fleet launches, and what it must keep to. */
 export interface FleetMeans {
-  request: Pick<FleetRequest, 'target' | 'maxTotalPrice'>
+  request: {
+    /** Units that it is to have. */
+    target: { TotalTargetCapacity: number }
+    /** In the unit of the pools' prices; null for as much as it takes. */
+    maxTotalPrice: number | null
+  }
   /** Over the pools of a tier in equal parts, or from as few of them as possible. */
   placement: 'spread' | 'pack'
   /** Launches up to so many instances of a pool; fewer come with the reason for that. */

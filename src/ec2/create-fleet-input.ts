@@ -1,8 +1,10 @@
 import type {
   CreateFleetRequest, FleetLaunchTemplateConfigRequest, FleetLaunchTemplateOverridesRequest, FleetOnDemandAllocationStrategy,
-  OnDemandOptions, TargetCapacitySpecification, TargetCapacitySpecificationRequest,
+  OnDemandOptions, SpotAllocationStrategy, SpotOptions, TargetCapacitySpecification, TargetCapacitySpecificationRequest,
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
+import type { FleetSpec } from '../model/fleet-spec.ts'
+import { shownStrategy, spotSpec } from './create-fleet-spot-input.ts'
 import { checkEnum, invalidValue, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
 
 /** https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-quotas.html */
@@ -12,87 +14,119 @@ const MAX_REQUIREMENTS = 4
 const MAX_TARGET = 10_000
 const MAX_MIN_TARGET = 1000
 
-/** What a call asks for, checked as far as that goes without the database. */
+/** What a call asks for, checked as far as that goes without the database: templates are still to be found. */
 export interface FleetRequest {
   configs: FleetLaunchTemplateConfigRequest[]
-  target: TargetCapacitySpecification & { TotalTargetCapacity: number }
-  strategy: 'lowest-price' | 'prioritized'
-  singleType: boolean
-  singleZone: boolean
-  /** Units below which nothing is launched; 0 for none. */
-  least: number
-  /** Dollars per hour; null for as much as it takes. */
-  maxTotalPrice: number | null
-  reservationsFirst: boolean
+  target: FleetTarget
+  spec: Omit<FleetSpec, 'sources' | 'launchTags'>
 }
+
+/** A target as DescribeFleets shows it: all of it is one or the other. */
+export type FleetTarget =
+  TargetCapacitySpecification & Required<Pick<TargetCapacitySpecification, 'TotalTargetCapacity' | 'OnDemandTargetCapacity' | 'SpotTargetCapacity'>>
 
 /**
  * Checks a call of CreateFleet.
  *
  * @throws ApiError InvalidParameterValue, InvalidParameterCombination, MissingParameter; InvalidFleetConfig for what a fleet
- *   of type `instant` cannot have; UnsupportedOperation for Spot Instances and the types `request` and `maintain`.
+ *   of its type cannot have.
  */
-export function checkFleet(input: CreateFleetRequest): FleetRequest {
-  checkType(input)
+export function checkFleet(input: CreateFleetRequest, nowMs: number): FleetRequest {
+  const type = checkEnum('Type', input.Type, ['request', 'maintain', 'instant']) ?? 'maintain'
+  checkType(input, type)
   refuseParameters(input, ['ReservedCapacityOptions'])
   const { LaunchTemplateConfigs: configs = [], TargetCapacitySpecification: asked } = input
   if (!asked) throw missingParameter('TargetCapacitySpecification')
-  if (configs.length === 0) throw missingParameter('LaunchTemplateConfigs')
-  if (configs.length > MAX_CONFIGS) throw invalidFleet(`A fleet can have at most ${MAX_CONFIGS} launch template configurations.`)
-  const pools = configs.reduce((sum, each) => sum + Math.max(1, each.Overrides?.length ?? 0), 0)
-  if (pools > MAX_POOLS) throw invalidFleet(`A fleet can have at most ${MAX_POOLS} launch template overrides.`)
-  for (const config of configs) checkConfig(config)
-  const byAttributes = configs.flatMap((each) => each.Overrides?.filter((override) => override.InstanceRequirements) ?? []).length
-  if (byAttributes > MAX_REQUIREMENTS) {
-    throw new ApiError(
-      'InvalidParameterValue', `Your request contains more than the maximum allowed number of InstanceRequirements (${MAX_REQUIREMENTS})`)
-  }
+  checkConfigs(configs, type)
   const target = checkTarget(asked)
-  const options = input.OnDemandOptions ?? {}
+  return {
+    configs, target,
+    spec: {
+      type, target: { onDemand: target.OnDemandTargetCapacity, spot: target.SpotTargetCapacity, unitType: target.TargetCapacityUnitType ?? 'units' },
+      onDemand: onDemandSpec(input, { type, total: target.TotalTargetCapacity }),
+      spot: spotSpec(input.SpotOptions ?? {}, { type, total: target.TotalTargetCapacity }),
+      terminatesExcess: input.ExcessCapacityTerminationPolicy !== 'no-termination',
+      terminatesWithExpiration: input.TerminateInstancesWithExpiration === true,
+      replacesUnhealthy: input.ReplaceUnhealthyInstances === true, ...validity(input, nowMs),
+    },
+  }
+}
+
+function onDemandSpec({ OnDemandOptions: options = {} }: CreateFleetRequest, { type, total }: { type: FleetSpec['type']; total: number }): FleetSpec['onDemand'] {
   const singleType = options.SingleInstanceType === true
   const singleZone = options.SingleAvailabilityZone === true
   const strategy = checkEnum('OnDemandOptions.AllocationStrategy', options.AllocationStrategy, STRATEGIES)
   const usage = checkEnum(
     'CapacityReservationOptions.UsageStrategy', options.CapacityReservationOptions?.UsageStrategy, ['use-capacity-reservations-first'])
+  if (usage) checkInstantOnly('CapacityReservationOptions', type)
+  checkSingle('OnDemandOptions', { singleType, singleZone, MinTargetCapacity: options.MinTargetCapacity }, type)
   return {
-    configs, target, strategy: strategy === 'prioritized' ? 'prioritized' : 'lowest-price', singleType, singleZone,
-    least: checkLeast(options.MinTargetCapacity, { hasSingle: singleType || singleZone, total: target.TotalTargetCapacity }),
-    maxTotalPrice: checkPrice('OnDemandOptions.MaxTotalPrice', options.MaxTotalPrice),
-    reservationsFirst: usage !== undefined,
+    strategy: strategy === 'prioritized' ? 'prioritized' : 'lowest-price', singleType, singleZone,
+    least: checkLeast('OnDemandOptions', options.MinTargetCapacity, { hasSingle: singleType || singleZone, total }),
+    maxTotalMicroUsd: checkPrice('OnDemandOptions.MaxTotalPrice', options.MaxTotalPrice), reservationsFirst: usage !== undefined,
   }
+}
+
+/** What only a fleet that launches at once can promise. @throws ApiError InvalidFleetConfig. */
+export function checkSingle(
+  group: string,
+  { singleType, singleZone, MinTargetCapacity: least }: { singleType: boolean; singleZone: boolean; MinTargetCapacity: number | undefined },
+  type: FleetSpec['type'],
+): void {
+  if (singleType) checkInstantOnly(`${group}.SingleInstanceType`, type)
+  if (singleZone) checkInstantOnly(`${group}.SingleAvailabilityZone`, type)
+  if (least) checkInstantOnly(`${group}.MinTargetCapacity`, type)
+}
+
+function checkInstantOnly(name: string, type: FleetSpec['type']): void {
+  if (type !== 'instant') throw invalidFleet(`The parameter ${name} is supported only for fleets of type instant.`)
 }
 
 /** EC2 takes both spellings of the first. */
 const STRATEGIES = ['lowest-price', 'lowestPrice', 'prioritized'] as const
 
 /** The on-demand options as DescribeFleets shows them: with the other spelling. */
-export function shownOptions({ OnDemandOptions: asked }: CreateFleetRequest, { strategy }: FleetRequest): OnDemandOptions {
+export function shownOptions({ OnDemandOptions: asked }: CreateFleetRequest, { spec }: FleetRequest): OnDemandOptions {
+  const { strategy } = spec.onDemand
   return {
     ...asked, AllocationStrategy: (strategy === 'prioritized' ? strategy : 'lowestPrice') as FleetOnDemandAllocationStrategy,
   }
 }
 
-/** Only fleets that launch once, and at once, are there. */
-function checkType(input: CreateFleetRequest): void {
-  const type = checkEnum('Type', input.Type, ['request', 'maintain', 'instant']) ?? 'maintain'
-  if (type !== 'instant') {
-    throw new ApiError(
-      'UnsupportedOperation', `Fleets of type ${type} are not supported by Hearth yet: nothing launches for them later. Use type instant.`,
-    )
+/** The spot options as DescribeFleets shows them, with what EC2 takes where nothing is said. */
+export function shownSpotOptions({ SpotOptions: asked }: CreateFleetRequest, { spec: { spot } }: FleetRequest): SpotOptions {
+  return {
+    ...asked, AllocationStrategy: shownStrategy(spot.strategy) as SpotAllocationStrategy, InstanceInterruptionBehavior: spot.behavior,
+    ...(spot.strategy === 'lowest-price' ? { InstancePoolsToUseCount: spot.poolsToUse } : {}),
   }
+}
+
+/** Which parameters are of which types of fleets. */
+function checkType(input: CreateFleetRequest, type: FleetSpec['type']): void {
   for (const name of ['ValidFrom', 'ValidUntil'] as const) {
-    if (input[name]) throw invalidFleet(`The parameter ${name} cannot be specified for fleets of type instant.`)
+    if (input[name] && type === 'instant') throw invalidFleet(`The parameter ${name} cannot be specified for fleets of type instant.`)
   }
-  const excess = checkEnum(
-    'ExcessCapacityTerminationPolicy', input.ExcessCapacityTerminationPolicy, ['no-termination', 'termination'])
+  const excess = checkExcess(input.ExcessCapacityTerminationPolicy)
+  if (type === 'maintain') return
   if (excess) throw invalidFleet('The parameter ExcessCapacityTerminationPolicy is supported only for fleets of type maintain.')
   if (input.ReplaceUnhealthyInstances) {
     throw invalidFleet('The parameter ReplaceUnhealthyInstances is supported only for fleets of type maintain.')
   }
 }
 
-/** The units to launch: all of them on demand. */
-function checkTarget(asked: TargetCapacitySpecificationRequest): FleetRequest['target'] {
+/** @throws ApiError InvalidParameterValue. */
+export function checkExcess(asked: string | undefined): 'no-termination' | 'termination' | undefined {
+  return checkEnum('ExcessCapacityTerminationPolicy', asked, ['no-termination', 'termination'])
+}
+
+function validity({ ValidFrom: from, ValidUntil: until }: CreateFleetRequest, nowMs: number): Pick<FleetSpec, 'validFromMs' | 'validUntilMs'> {
+  if (until && until.getTime() <= nowMs) throw invalidValue('ValidUntil', until.toISOString(), 'It must be in the future.')
+  if (from && until && until.getTime() <= from.getTime()) throw invalidValue('ValidUntil', until.toISOString(), 'It must be later than ValidFrom.')
+  return { validFromMs: from?.getTime() ?? null, validUntilMs: until?.getTime() ?? null }
+}
+
+/** The units to launch, on demand and on spot. */
+export function checkTarget(asked: TargetCapacitySpecificationRequest): FleetTarget {
   const defaultType = checkEnum(
     'DefaultTargetCapacityType', asked.DefaultTargetCapacityType, ['spot', 'on-demand', 'capacity-block', 'reserved-capacity'])
   const unitType = checkEnum('TargetCapacityUnitType', asked.TargetCapacityUnitType, ['vcpu', 'memory-mib', 'units'])
@@ -113,31 +147,41 @@ function checkTarget(asked: TargetCapacitySpecificationRequest): FleetRequest['t
   if (rest > 0 && (defaultType === 'capacity-block' || defaultType === 'reserved-capacity')) {
     throw unsupportedParameter(`TargetCapacitySpecification.DefaultTargetCapacityType=${defaultType}`)
   }
-  if (spot > 0 || (rest > 0 && defaultType === 'spot')) {
-    throw new ApiError(
-      'UnsupportedOperation',
-      'Spot Instances are not supported by Hearth yet: TargetCapacitySpecification must ask for on-demand capacity only.',
-    )
-  }
+  const onSpot = defaultType === 'spot' ? total - onDemand : spot
   return {
-    TotalTargetCapacity: total, OnDemandTargetCapacity: total, SpotTargetCapacity: 0, DefaultTargetCapacityType: defaultType ?? 'on-demand',
+    TotalTargetCapacity: total, OnDemandTargetCapacity: total - onSpot, SpotTargetCapacity: onSpot,
+    DefaultTargetCapacityType: defaultType ?? (spot > 0 && onDemand === 0 ? 'spot' : 'on-demand'),
     ...(unitType ? { TargetCapacityUnitType: unitType } : {}),
   }
 }
 
-function checkConfig({ LaunchTemplateSpecification: template, Overrides: overrides = [] }: FleetLaunchTemplateConfigRequest): void {
+/** @throws ApiError for configurations that a fleet of that type cannot have. */
+export function checkConfigs(configs: readonly FleetLaunchTemplateConfigRequest[], type: FleetSpec['type']): void {
+  if (configs.length === 0) throw missingParameter('LaunchTemplateConfigs')
+  if (configs.length > MAX_CONFIGS) throw invalidFleet(`A fleet can have at most ${MAX_CONFIGS} launch template configurations.`)
+  const pools = configs.reduce((sum, each) => sum + Math.max(1, each.Overrides?.length ?? 0), 0)
+  if (pools > MAX_POOLS) throw invalidFleet(`A fleet can have at most ${MAX_POOLS} launch template overrides.`)
+  for (const config of configs) checkConfig(config, type)
+  const byAttributes = configs.flatMap((each) => each.Overrides?.filter((override) => override.InstanceRequirements) ?? []).length
+  if (byAttributes > MAX_REQUIREMENTS) {
+    throw new ApiError(
+      'InvalidParameterValue', `Your request contains more than the maximum allowed number of InstanceRequirements (${MAX_REQUIREMENTS})`)
+  }
+}
+
+function checkConfig({ LaunchTemplateSpecification: template, Overrides: overrides = [] }: FleetLaunchTemplateConfigRequest, type: FleetSpec['type']): void {
   if (!template) throw missingParameter('LaunchTemplateSpecification')
   if (!template.Version) throw missingParameter('LaunchTemplateSpecification.Version')
   refuseParameters(template, ['LaunchTemplateSpecificationUserData'])
-  for (const each of overrides) checkOverride(each)
+  for (const each of overrides) checkOverride(each, type)
 }
 
-function checkOverride(override: FleetLaunchTemplateOverridesRequest): void {
+function checkOverride(override: FleetLaunchTemplateOverridesRequest, type: FleetSpec['type']): void {
   refuseParameters(override, ['IamInstanceProfile'])
   if (override.InstanceRequirements && override.InstanceType) {
     throw new ApiError('InvalidParameterCombination', 'InstanceType and InstanceRequirements cannot be specified together.')
   }
-  if (override.SubnetId?.includes(',')) {
+  if (type === 'instant' && override.SubnetId?.includes(',')) {
     throw invalidFleet('A fleet of type instant can have only one subnet ID in each launch template override.')
   }
   if (override.AvailabilityZone && override.AvailabilityZoneId) {
@@ -148,14 +192,15 @@ function checkOverride(override: FleetLaunchTemplateOverridesRequest): void {
   const { WeightedCapacity: weight = 1, Priority: priority = 0 } = override
   if (!(weight > 0 && Number.isFinite(weight))) throw invalidValue('WeightedCapacity', weight, 'It must be greater than 0.')
   if (!Number.isFinite(priority) || priority < 0) throw invalidValue('Priority', priority, 'It must be at least 0.')
-  // Of Spot Instances; EC2 keeps it with a pool on demand all the same.
+  // EC2 keeps it with a pool on demand all the same.
   checkPrice('MaxPrice', override.MaxPrice)
 }
 
-function checkLeast(asked: number | undefined, { hasSingle, total }: { hasSingle: boolean; total: number }): number {
+/** @throws ApiError for a least capacity that does not go with the rest. */
+export function checkLeast(group: string, asked: number | undefined, { hasSingle, total }: { hasSingle: boolean; total: number }): number {
   if (asked === undefined) return 0
   if (!Number.isSafeInteger(asked) || asked < 0 || asked > MAX_MIN_TARGET) {
-    throw invalidValue('OnDemandOptions.MinTargetCapacity', asked, `It must be between 0 and ${MAX_MIN_TARGET}.`)
+    throw invalidValue(`${group}.MinTargetCapacity`, asked, `It must be between 0 and ${MAX_MIN_TARGET}.`)
   }
   if (asked > total) throw invalidFleet('MinTargetCapacity cannot be greater than the target capacity.')
   if (asked > 0 && !hasSingle) {
@@ -164,11 +209,12 @@ function checkLeast(asked: number | undefined, { hasSingle, total }: { hasSingle
   return asked
 }
 
-function checkPrice(name: string, text: string | undefined): number | null {
+/** A price in dollars as micro-dollars; null for none. @throws ApiError InvalidParameterValue. */
+export function checkPrice(name: string, text: string | undefined): number | null {
   if (!text) return null
   const price = Number(text)
   if (!(price >= 0.001 && Number.isFinite(price))) throw invalidValue(name, text, 'It must be at least 0.001.')
-  return price
+  return Math.round(price * 1_000_000)
 }
 
 /** EC2's code for what a fleet cannot be made of. */

@@ -13,7 +13,11 @@ import { checkEnum, invalidValue, missingParameter, refuseParameters, unsupporte
 
 /** How far above the lowest price a type may be, unless a call says otherwise; and what says "as far as you like". */
 const DEFAULT_PRICE_PERCENTAGE = 20
+const DEFAULT_SPOT_PRICE_PERCENTAGE = 100
 const NO_PRICE_PROTECTION = 999_999
+const PERCENTAGES = [
+  'OnDemandMaxPricePercentageOverLowestPrice', 'SpotMaxPricePercentageOverLowestPrice', 'MaxSpotPriceAsPercentageOfOptimalOnDemandPrice',
+] as const
 
 /** https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceRequirementsRequest.html */
 const MAX_NAMES = 400
@@ -85,8 +89,16 @@ export function checkRequirements(asked: InstanceRequirementsRequest): void {
   if (Math.max(allowed.length, excluded.length) > MAX_NAMES) {
     throw invalidValue('InstanceRequirements', 'instance types', `At most ${MAX_NAMES} can be named.`)
   }
-  const percentage = asked.OnDemandMaxPricePercentageOverLowestPrice ?? DEFAULT_PRICE_PERCENTAGE
-  if (!(percentage >= 0)) throw invalidValue('InstanceRequirements.OnDemandMaxPricePercentageOverLowestPrice', percentage)
+  for (const name of PERCENTAGES) {
+    const percentage = asked[name] ?? 0
+    if (!(percentage >= 0)) throw invalidValue(`InstanceRequirements.${name}`, percentage)
+  }
+  if (asked.SpotMaxPricePercentageOverLowestPrice !== undefined && asked.MaxSpotPriceAsPercentageOfOptimalOnDemandPrice !== undefined) {
+    throw new ApiError(
+      'InvalidParameterCombination',
+      'SpotMaxPricePercentageOverLowestPrice and MaxSpotPriceAsPercentageOfOptimalOnDemandPrice cannot be specified together.',
+    )
+  }
 }
 
 function within(value: number | undefined, { Min: min = 0, Max: max = Number.POSITIVE_INFINITY }: Range = {}): boolean {
@@ -167,9 +179,36 @@ export function withinPriceProtection(
 ): string[] {
   if (percentage >= NO_PRICE_PROTECTION) return [...names]
   const priceOf = (name: string) => (onDemandPrice(name) ?? Number.POSITIVE_INFINITY) / unitsOf(name)
+  return upTo(lowest(names, priceOf) * (1 + percentage / 100), names, priceOf)
+}
+
+/**
+ * The same on spot: by the percentage over the lowest spot price, twice as much unless given, or by one of the lowest price on
+ * demand. `spotPriceOf` tells a type's price, in the unit of micro-dollars per hour; infinite for a type that is not had.
+ */
+export function withinSpotPriceProtection(
+  names: readonly string[],
+  asked: InstanceRequirementsRequest,
+  unitsOf: (name: string) => number,
+  spotPriceOf: (name: string) => number,
+): string[] {
+  const { SpotMaxPricePercentageOverLowestPrice: overLowest, MaxSpotPriceAsPercentageOfOptimalOnDemandPrice: ofOnDemand } = asked
+  const priceOf = (name: string) => spotPriceOf(name) / unitsOf(name)
+  const percentage = ofOnDemand ?? overLowest ?? DEFAULT_SPOT_PRICE_PERCENTAGE
+  if (percentage >= NO_PRICE_PROTECTION) return upTo(Number.MAX_VALUE, names, priceOf)
+  if (ofOnDemand === undefined) return upTo(lowest(names, priceOf) * (1 + percentage / 100), names, priceOf)
+  const onDemandOf = (name: string) => (onDemandPrice(name) ?? Number.POSITIVE_INFINITY) * 1_000_000 / unitsOf(name)
+  return upTo(lowest(names, onDemandOf) * percentage / 100, names, priceOf)
+}
+
+/** The lowest price of the types that others are compared with. */
+function lowest(names: readonly string[], priceOf: (name: string) => number): number {
   const current = names.filter((name) => instanceType(name)?.CurrentGeneration)
   const usual = current.filter((name) => /^[cmr]\d/.test(name))
   const base = [usual, current, names].find((each) => each.length > 0) ?? []
-  const limit = Math.min(...base.map(priceOf)) * (1 + percentage / 100)
+  return Math.min(...base.map(priceOf))
+}
+
+function upTo(limit: number, names: readonly string[], priceOf: (name: string) => number): string[] {
   return names.filter((name) => priceOf(name) <= limit && Number.isFinite(priceOf(name)))
 }

@@ -1,6 +1,7 @@
 import type { Reservation, RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
+import type { FleetMemberDoc } from '../model/fleet-spec.ts'
 import { ARCHITECTURES, imageDoc } from '../model/image.ts'
 import type { InstanceDoc } from '../model/instance.ts'
 import { ANYWHERE, type PlacementWish } from '../model/placement.ts'
@@ -23,7 +24,7 @@ import { insertInterface } from './new-interface.ts'
 import { instanceMoved } from '../model/instance-moved.ts'
 import { toReservations } from '../model/instance-wire.ts'
 import type { InterruptionBehavior } from '../model/spot-request.ts'
-import { checkEnum, unsupportedParameter } from './parameters.ts'
+import { checkEnum } from './parameters.ts'
 import {
   checkRunInstances, requestedMetadataOptions, requestedType, requestedUserData,
 } from './run-instances-input.ts'
@@ -32,6 +33,9 @@ import { requestedOptions } from './run-instances-options.ts'
 import { withLaunchTemplate, type UsedTemplate } from './run-instances-template.ts'
 import { claimLaunchToken } from './run-instances-token.ts'
 import { insertVolumes, requestedVolumes, type VolumeRequest } from './run-instances-volumes.ts'
+import { launchSpotInstances } from './spot-launch.ts'
+import { requestedMarket } from './spot-offer.ts'
+import { takeSpotPlaces, type SpotPlaces } from './spot-places.ts'
 import { insertTags, parseTagSpecifications, type TagInput } from './tags.ts'
 
 /** Everything that all instances of one call have in common. */
@@ -58,7 +62,10 @@ export async function runInstances(context: Context, asked: RunInstancesRequest)
   const earlier = await claimLaunchToken(context, asked, reservationId)
   if (earlier) return answer(context, earlier)
   const { input, template } = await withLaunchTemplate(context, asked)
-  await launchInstances(context, input, { reservationId, tags: templateTags(template) })
+  const spot = requestedMarket(input, context.nowMs)
+  const origin = { reservationId, tags: templateTags(template) }
+  if (spot) await launchSpotInstances(context, spot, origin)
+  else await launchInstances(context, withoutMarket(input), origin)
   return answer(context, reservationId)
 }
 
@@ -66,26 +73,31 @@ export async function runInstances(context: Context, asked: RunInstancesRequest)
 export interface LaunchOrigin {
   reservationId: string
   tags: readonly TagInput[]
-  /** The requests that the instances fulfil, one for each of them; null on demand. */
-  spot?: { requestIds: readonly string[]; behavior: InterruptionBehavior } | null
+  /** The requests that the instances fulfil, one for each of them, and what they offer; null on demand. */
+  spot?: ({ requestIds: readonly string[]; behavior: InterruptionBehavior } & SpotPlaces) | null
   fleetId?: string | null
+  /** What the instances say of that fleet. */
+  fleet?: FleetMemberDoc
 }
 
 /**
  * Launches as many instances as there is room for, from MinCount to MaxCount: what RunInstances does once it knows what is
  * asked for, and what a fleet does for each of its pools. `tags` are those that EC2 itself gives to the instances.
  *
+ * @returns the zones that they might have gone to.
  * @throws ApiError whatever RunInstances throws; what was written until then is the caller's to roll back.
  */
 export async function launchInstances(
   context: Context,
   input: RunInstancesRequest,
-  { reservationId, tags, spot = null, fleetId = null }: LaunchOrigin,
-): Promise<void> {
+  { reservationId, tags, spot = null, fleetId = null, fleet }: LaunchOrigin,
+): Promise<{ zones: string[] }> {
   const { minCount, maxCount } = checkRunInstances(input)
   const launch = await prepareLaunch(context, input, reservationId)
+  if (fleet) launch.doc.fleet = fleet
   launch.tags.set('instance', [...(launch.tags.get('instance') ?? []), ...tags])
-  const placements = await takePlaces(context, { ...placesFor(launch), minCount, maxCount })
+  const places = { ...placesFor(launch), minCount, maxCount }
+  const placements = spot ? await takeSpotPlaces(context, places, spot) : await takePlaces(context, places)
   const network = networkIn(launch.network, placements[0]?.zone)
   let launchIndex = 0
   for (const placement of placements) {
@@ -96,6 +108,18 @@ export async function launchInstances(
   for (const nodeId of new Set(placements.map((each) => each.nodeId))) {
     await enqueue(context.db, { kind: 'ports', id: network.subnet.vpc_id, hostId: nodeId }, context.nowMs)
   }
+  return { zones: launch.network.zones }
+}
+
+/**
+ * Checks a launch as far as that can be done without launching.
+ *
+ * @returns the zones that it may go to.
+ * @throws ApiError what is wrong with it.
+ */
+export async function checkLaunch(context: Context, input: RunInstancesRequest): Promise<{ zones: string[] }> {
+  checkRunInstances(input)
+  return { zones: (await prepareLaunch(context, input, '')).network.zones }
 }
 
 function placesFor({ type, network, image, wish }: Launch): Omit<PlaceRequest, 'minCount' | 'maxCount'> {
@@ -123,6 +147,11 @@ async function answer({ db, region }: Context, reservationId: string): Promise<R
   const [reservation] = toReservations(rows, await loadInstances(db, region, rows))
   if (!reservation) throw new Error(`reservation ${reservationId} has no instances`)
   return reservation
+}
+
+/** What is left of a launch on demand: its market options say nothing. */
+function withoutMarket({ InstanceMarketOptions: _nothing, ...input }: RunInstancesRequest): RunInstancesRequest {
+  return input
 }
 
 async function prepareLaunch(context: Context, input: RunInstancesRequest, reservationId: string): Promise<Launch> {
@@ -184,9 +213,6 @@ export function templateTags(template: UsedTemplate | null): TagInput[] {
 }
 
 function requestedTags({ TagSpecifications: specifications }: RunInstancesRequest): Map<string, TagInput[]> {
-  if (specifications?.some((each) => each.ResourceType === 'spot-instances-request')) {
-    throw unsupportedParameter('TagSpecification.ResourceType=spot-instances-request')
-  }
   return parseTagSpecifications(specifications, ['instance', 'volume', 'network-interface'])
 }
 

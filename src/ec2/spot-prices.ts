@@ -1,3 +1,9 @@
+import { onDemandMicroUsd } from '../catalogue/on-demand-prices.ts'
+import { PRICE_HISTORY_MS, loadMarket, type SpotMarketDoc } from '../model/spot-market.ts'
+import { marketTime, realTime } from '../model/spot-market-time.ts'
+import { backgroundPoints, type PricePoint } from '../spot/background.ts'
+import { WHOLE_PPM } from '../spot/clearing.ts'
+import { prepared } from '../store/prepared.ts'
 import type { Db } from '../store/store.ts'
 
 /** A price of a type in a zone from then on, micro-dollars per hour. */
@@ -15,9 +21,145 @@ export interface SpotPrices {
   priceMicroUsd(instanceType: string, zone: string, atMs?: number): number | undefined
   /** The changes of a price, oldest first: the one that was in force at `fromMs`, and those after it until `untilMs`. */
   points(instanceType: string, zone: string, fromMs: number, untilMs: number): SpotPricePoint[]
+  /** The same price as parts per million of the price on demand, which bids are compared with. */
+  pricePpm(instanceType: string, zone: string, atMs?: number): number | undefined
+  /** What the market of others alone makes of it: the floor of own demand, parts per million. */
+  backgroundPpm(instanceType: string, zone: string, atMs?: number): number | undefined
+  /** The next time after `atMs` at which the market of others changes the price of a type in a zone, as far as `untilMs`. */
+  nextBackgroundMs(instanceType: string, zone: string, atMs: number, untilMs: number): number | undefined
 }
 
+/** A value from then on. */
+interface Step<T> {
+  atMs: number
+  value: T
+}
+
+/** What prices are made of. */
+interface Sources {
+  market: SpotMarketDoc | undefined
+  nowMs: number
+  /** By zone, oldest first: what own demand made of the price. */
+  clearings: Map<string, Step<number>[]>
+  /** By zone and type, oldest first; null where the type follows the market. */
+  pins: Map<string, Step<number | null>[]>
+}
+
+/** Of a type that the advisor does not know. */
+const UNKNOWN = { savingPercent: 60, band: 2 }
+
+const clearingsNow = prepared((db) => db.selectFrom('spot_zones').select(['zone', 'updated_ms as at_ms', 'clearing_ppm']))
+const everyPin = prepared((db) => db.selectFrom('spot_pins').selectAll().orderBy('at_ms'))
+
 /** Reads what prices are made of; `fromMs` is the earliest time that anything will be asked of, now unless given. */
-export async function loadSpotPrices(_db: Db, _region: string, _nowMs: number, _fromMs?: number): Promise<SpotPrices> {
-  throw new Error('not there yet')
+export async function loadSpotPrices(db: Db, region: string, nowMs: number, fromMs = nowMs): Promise<SpotPrices> {
+  const clearings = new Map<string, Step<number>[]>()
+  for (const row of fromMs < nowMs ? await clearingsSince(db, fromMs) : await clearingsNow(db)) {
+    stepsOf(clearings, row.zone).push({ atMs: row.at_ms, value: row.clearing_ppm })
+  }
+  const pins = new Map<string, Step<number | null>[]>()
+  for (const row of await everyPin(db)) {
+    stepsOf(pins, `${row.zone} ${row.instance_type}`).push({ atMs: row.at_ms, value: row.price_micro_usd })
+  }
+  return createSpotPrices({ market: await loadMarket(db, region), nowMs, clearings, pins })
+}
+
+/** Changes since then, and in each zone the one before, which is in force at `fromMs`. */
+async function clearingsSince(db: Db, fromMs: number) {
+  const before = await db
+    .selectFrom('spot_clearings as at').select(['zone', 'at_ms', 'clearing_ppm'])
+    .where('at_ms', '=', (eb) => eb.selectFrom('spot_clearings as last').select((each) => each.fn.max('last.at_ms').as('at_ms'))
+      .whereRef('last.zone', '=', 'at.zone').where('last.at_ms', '<=', fromMs))
+    .execute()
+  const since = await db
+    .selectFrom('spot_clearings').select(['zone', 'at_ms', 'clearing_ppm']).where('at_ms', '>', fromMs).orderBy('at_ms').execute()
+  return [...before, ...since]
+}
+
+function stepsOf<T>(steps: Map<string, Step<T>[]>, key: string): Step<T>[] {
+  const known = steps.get(key) ?? []
+  steps.set(key, known)
+  return known
+}
+
+/** The value in force at a time; undefined before the first. */
+function inForce<T>(steps: readonly Step<T>[], atMs: number): T | undefined {
+  return steps[countUntil(steps, atMs) - 1]?.value
+}
+
+/** How many of what is in order of time is not after `atMs`. */
+function countUntil(steps: readonly { atMs: number }[], atMs: number): number {
+  let low = 0
+  let high = steps.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((steps[middle]?.atMs ?? 0) <= atMs) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+function createSpotPrices({ market, nowMs, clearings, pins }: Sources): SpotPrices {
+  const series = new Map<string, readonly PricePoint[]>()
+  /** In market time, as far as now at least. */
+  const background = (instanceType: string, zone: string, untilMs: number): readonly PricePoint[] => {
+    const { savingPercent, band } = UNKNOWN
+    if (!market?.background) return [{ atMs: 0, ppm: Math.round(WHOLE_PPM * (1 - savingPercent / 100)) }]
+    const key = `${zone} ${instanceType}`
+    const lastMs = Math.max(untilMs, nowMs)
+    const known = series.get(key)
+    if (known && lastMs <= nowMs) return known
+    const { seed, originMs } = market
+    const points = backgroundPoints({ seed, originMs, zone, instanceType, savingPercent, band }, marketTime(market.freezes, lastMs))
+    series.set(key, points)
+    return points
+  }
+  const backgroundPpm = (instanceType: string, zone: string, atMs = nowMs) => {
+    if (onDemandMicroUsd(instanceType) === undefined) return undefined
+    const points = background(instanceType, zone, atMs)
+    // Before its beginning the market was as at its beginning.
+    return (points[countUntil(points, market ? marketTime(market.freezes, atMs) : atMs) - 1] ?? points[0])?.ppm
+  }
+  const pinOf = (instanceType: string, zone: string, atMs: number) => inForce(pins.get(`${zone} ${instanceType}`) ?? [], atMs) ?? undefined
+  const pricePpm = (instanceType: string, zone: string, atMs = nowMs) => {
+    const onDemand = onDemandMicroUsd(instanceType)
+    const floorPpm = backgroundPpm(instanceType, zone, atMs)
+    if (onDemand === undefined || floorPpm === undefined) return undefined
+    const pinned = pinOf(instanceType, zone, atMs)
+    // Rounded up: whoever offers less than the price is below it in parts per million too.
+    if (pinned !== undefined) return Math.ceil((Math.min(pinned, onDemand) / onDemand) * WHOLE_PPM)
+    return Math.min(WHOLE_PPM, Math.max(floorPpm, inForce(clearings.get(zone) ?? [], atMs) ?? 0))
+  }
+  const priceMicroUsd = (instanceType: string, zone: string, atMs = nowMs) => {
+    const onDemand = onDemandMicroUsd(instanceType)
+    const pinned = pinOf(instanceType, zone, atMs)
+    if (onDemand !== undefined && pinned !== undefined) return Math.min(pinned, onDemand)
+    const ppm = pricePpm(instanceType, zone, atMs)
+    return onDemand === undefined || ppm === undefined ? undefined : Math.max(1, Math.round((onDemand * ppm) / WHOLE_PPM))
+  }
+  const points = (instanceType: string, zone: string, fromMs: number, untilMs: number): SpotPricePoint[] => {
+    const real = background(instanceType, zone, untilMs).map(({ atMs }) => (market ? realTime(market.freezes, atMs) : atMs))
+    const all = [...real, ...[...(clearings.get(zone) ?? []), ...(pins.get(`${zone} ${instanceType}`) ?? [])].map(({ atMs }) => atMs)]
+    const times = [...new Set(all)].filter((atMs) => atMs <= untilMs).toSorted((a, b) => a - b)
+    const first = Math.max(0, times.findLastIndex((atMs) => atMs <= fromMs))
+    const found: SpotPricePoint[] = []
+    for (const atMs of times.slice(first)) {
+      const price = priceMicroUsd(instanceType, zone, atMs)
+      if (price !== undefined && price !== found.at(-1)?.priceMicroUsd) found.push({ atMs, priceMicroUsd: price })
+    }
+    return found
+  }
+  const nextBackgroundMs = (instanceType: string, zone: string, atMs: number, untilMs: number) => {
+    if (!market?.background) return undefined
+    const all = background(instanceType, zone, untilMs)
+    const next = all[countUntil(all, marketTime(market.freezes, atMs))]
+    const nextMs = next && realTime(market.freezes, next.atMs)
+    return nextMs !== undefined && nextMs <= untilMs ? nextMs : undefined
+  }
+  return { priceMicroUsd, pricePpm, backgroundPpm, points, nextBackgroundMs }
+}
+
+/** From when on a price of the history is there to be told. */
+export function historyBeginsMs(nowMs: number): number {
+  return nowMs - PRICE_HISTORY_MS
 }

@@ -5,6 +5,8 @@ import { ensureMarket, wakeMarket } from '../model/spot-market.ts'
 import { DONE, type Reconciler } from '../reconcile/loop.ts'
 import type { Store } from '../store/store.ts'
 import type { MarketOptions } from './context.ts'
+import { createMarketReconciler } from './market-tick.ts'
+import { Market } from './market.ts'
 
 /** What there is one of in a region: its market, spot requests, fleets, deliveries of events. */
 export type RegionalKind = 'market' | 'spot-request' | 'fleet' | 'event-target'
@@ -23,15 +25,29 @@ export interface Regional {
   begin(): Promise<void>
 }
 
+const NOT_THERE_YET: Reconciler = { reconcile: async () => DONE }
+
 /** The regional part of a node's agent. */
-export function createRegional({ store, clock, random, region, settings }: RegionalOptions): Regional {
-  const none: Reconciler = { reconcile: async () => DONE }
+export function createRegional(options: RegionalOptions): Regional {
+  const { store, clock, random, region, settings, zones } = options
+  const market = new Market(zones)
   return {
-    reconcilers: { market: none, 'spot-request': none, fleet: none, 'event-target': none },
-    begin: () => store.transaction('regional.begin', async (db) => {
-      const nowMs = clock.now()
-      await ensureMarket(db, { region, random, nowMs, settings })
-      await wakeMarket(db, nowMs)
-    }),
+    reconcilers: {
+      market: createMarketReconciler(options, market),
+      // createSpotRequestReconciler(options, market) of ./spot-request.ts
+      'spot-request': NOT_THERE_YET,
+      // createFleetReconciler(options) of ./fleet.ts
+      fleet: NOT_THERE_YET,
+      // createEventTargetReconciler(options) of ./event-target.ts
+      'event-target': NOT_THERE_YET,
+    },
+    begin: async () => {
+      await store.transaction('regional.begin', async (db) => {
+        const nowMs = clock.now()
+        await ensureMarket(db, { region, random, nowMs, settings })
+        await wakeMarket(db, nowMs)
+      })
+      await store.read((db) => market.fill(db))
+    },
   }
 }

@@ -3,6 +3,7 @@ import { prepared } from '../store/prepared.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { bootModeInForce, type Architecture, type BootMode } from './image.ts'
+import type { FleetMemberDoc } from './fleet-spec.ts'
 import type { InterruptRequest } from './interrupt.ts'
 import { giveCapacityBack } from './capacity.ts'
 import { instanceMoved } from './instance-moved.ts'
@@ -114,6 +115,8 @@ export interface InstanceDoc {
   placement?: PlacementWish
   /** Of a spot instance. */
   spot?: SpotInstanceDoc
+  /** Of one that a fleet launched. */
+  fleet?: FleetMemberDoc
   /** Interrupted instances whose room it has: it starts when none of them has a machine any more. */
   waitsFor?: string[]
   options: InstanceOptions

@@ -8,6 +8,9 @@ export const spotMigration: Migration = {
     `alter table instances add column spot_request_id text`,
     `alter table instances add column fleet_id text`,
     `create index instances_on_spot on instances (zone, instance_id) where lifecycle = 'spot'`,
+    // All that the supply of a zone is counted from.
+    `create index instances_holding_spot on instances (zone, vcpus, memory_mib, state, dedicated_host_id, capacity_reservation_id)
+      where lifecycle = 'spot' and holds_capacity = 1`,
     `create index instances_by_fleet on instances (fleet_id) where fleet_id is not null`,
     `alter table fleets add column kind text not null default 'fleet'`,
     `create table fleet_history (fleet_id text not null references fleets on delete cascade, seq integer not null, at_ms bigint not null,
@@ -19,6 +22,8 @@ export const spotMigration: Migration = {
     `create index spot_requests_by_account on spot_requests (account_id, created_ms)`,
     `create index spot_requests_by_state on spot_requests (state, status_ms)`,
     `create index spot_requests_by_instance on spot_requests (instance_id) where instance_id is not null`,
+    `create index spot_requests_maybe_noticed on spot_requests (instance_id)
+      where status_code in ('marked-for-stop', 'marked-for-termination', 'request-canceled-and-instance-running')`,
     `create index spot_requests_by_fleet on spot_requests (fleet_id) where fleet_id is not null`,
     `create index spot_requests_by_group on spot_requests (account_id, launch_group) where launch_group is not null`,
     `create table spot_market (region text primary key, doc text not null)`,

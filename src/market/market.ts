@@ -1,0 +1,145 @@
+import { memoryMibOf, vcpusOf } from '../catalogue/instance-types.ts'
+import type { InstanceDoc } from '../model/instance.ts'
+import { spotRequestDoc } from '../model/spot-request.ts'
+import type { ZoneSupply } from '../ec2/spot-supply.ts'
+import { Book } from '../spot/book.ts'
+import { unitsOf } from '../spot/clearing.ts'
+import { inBatches } from '../store/batch.ts'
+import type { InstanceTable, SpotRequestTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
+
+/** What of an instance decides how its request takes part in the market. */
+export type MarketInstance = Pick<InstanceTable, 'instance_id' | 'zone' | 'state' | 'holds_capacity' | 'doc'>
+
+/** How a request takes part in the market. */
+export interface Participant {
+  id: string
+  accountId: string
+  instanceType: string
+  size: { vcpus: number; memoryMib: number }
+  bidPpm: number
+  arrivedMs: number
+  /** An instance that runs; one that is to be launched; or one that was interrupted and is to come back. */
+  part: 'incumbent' | 'waiting' | 'returning'
+  /** Where its bid stands: one zone for an incumbent and one that returns. */
+  zones: readonly string[]
+  instanceId: string | null
+}
+
+/** Nothing that the market can do brings these forward. */
+const NOT_WAITING: readonly string[] = ['not-scheduled-yet', 'constraint-not-fulfillable']
+
+/** Interrupted, and not stopped by its user. */
+const RETURNING: readonly string[] = ['instance-stopped-by-price', 'instance-stopped-no-capacity']
+
+/**
+ * All bids of a region by zone, as a cache of the rows of requests: filled at the start, kept up by who changes a request. Whoever
+ * acts on it looks at the rows again in the transaction in which he acts.
+ */
+export class Market {
+  readonly #zones: readonly string[]
+  readonly #participants = new Map<string, Participant>()
+  readonly #books = new Map<string, Book>()
+  /** What the units of a zone's bids are parts of. */
+  readonly #totals = new Map<string, { vcpus: number; memoryMib: number }>()
+
+  constructor(zones: readonly string[]) {
+    this.#zones = zones
+    for (const zone of zones) this.#books.set(zone, new Book())
+  }
+
+  get size(): number {
+    return this.#participants.size
+  }
+
+  get(requestId: string): Participant | undefined {
+    return this.#participants.get(requestId)
+  }
+
+  /** The bids of a zone, those that wait for several in each of them. */
+  book(zone: string): Book {
+    const book = this.#books.get(zone) ?? new Book()
+    this.#books.set(zone, book)
+    return book
+  }
+
+  participants(): Iterable<Participant> {
+    return this.#participants.values()
+  }
+
+  /** Reads every request that has to do with the market. */
+  async fill(db: Db): Promise<void> {
+    const living = await db.selectFrom('spot_requests').select('request_id').where('state', 'in', ['open', 'active', 'disabled']).execute()
+    const running = await db
+      .selectFrom('spot_requests').select('request_id').where('status_code', '=', 'request-canceled-and-instance-running').execute()
+    for (const id of this.#participants.keys()) this.#remove(id)
+    await this.refresh(db, ...[...living, ...running].map((row) => row.request_id))
+  }
+
+  /** Reads requests anew, after any change of them or of their instances. */
+  async refresh(db: Db, ...requestIds: string[]): Promise<void> {
+    const rows = await inBatches(requestIds, (batch) => db.selectFrom('spot_requests').selectAll().where('request_id', 'in', batch).execute())
+    const instanceIds = rows.flatMap((row) => row.instance_id ?? [])
+    const instances = new Map((await inBatches(instanceIds, (batch) =>
+      db.selectFrom('instances').select(['instance_id', 'zone', 'state', 'holds_capacity', 'doc']).where('instance_id', 'in', batch).execute()))
+      .map((row) => [row.instance_id, row]))
+    const found = new Map(rows.map((row) => [row.request_id, row]))
+    for (const id of requestIds) {
+      const row = found.get(id)
+      const participant = row && participantOf(row, instances.get(row.instance_id ?? ''), this.#zones)
+      this.#remove(id)
+      if (participant) this.#add(participant)
+    }
+  }
+
+  /** Measures bids against what the zones promise now, where that has changed. */
+  measure(supplies: ReadonlyMap<string, ZoneSupply>): void {
+    for (const { zone, vcpus, memoryMib } of supplies.values()) {
+      const known = this.#totals.get(zone)
+      if (known?.vcpus === vcpus && known.memoryMib === memoryMib) continue
+      this.#totals.set(zone, { vcpus, memoryMib })
+      this.#books.set(zone, new Book())
+      for (const participant of this.#participants.values()) if (participant.zones.includes(zone)) this.#put(participant, zone)
+    }
+  }
+
+  #add(participant: Participant): void {
+    this.#participants.set(participant.id, participant)
+    for (const zone of participant.zones) this.#put(participant, zone)
+  }
+
+  #put({ id, bidPpm, size, part, arrivedMs }: Participant, zone: string): void {
+    const total = this.#totals.get(zone)
+    if (!total || total.vcpus <= 0 || total.memoryMib <= 0) return
+    this.book(zone).put({ id, bidPpm, units: unitsOf(size, total), isIncumbent: part === 'incumbent', arrivedMs })
+  }
+
+  #remove(id: string): void {
+    for (const zone of this.#participants.get(id)?.zones ?? []) this.book(zone).remove(id)
+    this.#participants.delete(id)
+  }
+}
+
+/** How a request takes part; undefined where it does not: closed, not begun, or its instance is told to go or on its way. */
+export function participantOf(row: SpotRequestTable, instance: MarketInstance | undefined, zones: readonly string[]): Participant | undefined {
+  const vcpus = vcpusOf(row.instance_type)
+  const memoryMib = memoryMibOf(row.instance_type)
+  if (vcpus === undefined || memoryMib === undefined) return undefined
+  const common = {
+    id: row.request_id, accountId: row.account_id, instanceType: row.instance_type, size: { vcpus, memoryMib },
+    bidPpm: row.bid_ppm, arrivedMs: row.created_ms, instanceId: row.instance_id,
+  }
+  if (row.state === 'open') {
+    if (NOT_WAITING.includes(row.status_code)) return undefined
+    const asked = row.zone === null ? spotRequestDoc(row).zones ?? zones : [row.zone]
+    return { ...common, part: 'waiting', zones: asked.filter((zone) => zones.includes(zone)) }
+  }
+  if (!instance) return undefined
+  if (row.state === 'disabled') {
+    const comesBack = instance.state === 'stopped' && RETURNING.includes(row.status_code)
+    return comesBack ? { ...common, part: 'returning', zones: [instance.zone] } : undefined
+  }
+  const { spot } = JSON.parse(instance.doc) as Pick<InstanceDoc, 'spot'>
+  const isUp = (instance.state === 'pending' || instance.state === 'running') && instance.holds_capacity === 1
+  return isUp && !spot?.interruption ? { ...common, part: 'incumbent', zones: [instance.zone] } : undefined
+}
