@@ -128,6 +128,10 @@ import {
   disableSnapshotBlockPublicAccess, enableSnapshotBlockPublicAccess, getSnapshotBlockPublicAccessState,
 } from './snapshot-public-access.ts'
 import { describeSnapshots } from './snapshots.ts'
+import { cancelSpotFleetRequests } from './spot-fleet-cancel.ts'
+import { describeSpotFleetInstances, describeSpotFleetRequestHistory, describeSpotFleetRequests } from './spot-fleet-describe.ts'
+import { modifySpotFleetRequest } from './spot-fleet-modify.ts'
+import { requestSpotFleet } from './spot-fleet-request.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
 import { describeVolumeAttribute, modifyVolumeAttribute } from './volume-attributes.ts'
@@ -170,6 +174,12 @@ export const operations: Record<string, Operation> = {
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
   CreateFleet: mutation(createFleet),
+  RequestSpotFleet: mutation(requestSpotFleet),
+  DescribeSpotFleetRequests: query(describeSpotFleetRequests),
+  DescribeSpotFleetInstances: query(describeSpotFleetInstances),
+  DescribeSpotFleetRequestHistory: query(describeSpotFleetRequestHistory),
+  ModifySpotFleetRequest: mutation(modifySpotFleetRequest),
+  CancelSpotFleetRequests: mutation(cancelSpotFleetRequests),
   CreateImage: mutation(createImage, undefined, finishCreateImage),
   CreateInternetGateway: mutation(createInternetGateway),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.

@@ -24,7 +24,7 @@ const ROLE_ARN = /^arn:aws(-cn|-us-gov)?:iam::\d{12}:role\/[\w+=,.@/-]{1,512}$/
 
 const STRATEGIES = ['lowestPrice', 'diversified', 'capacityOptimized', 'capacityOptimizedPrioritized', 'priceCapacityOptimized'] as const
 const ON_DEMAND_STRATEGIES = ['lowestPrice', 'prioritized'] as const
-const EXCESS_POLICIES = ['default', 'noTermination'] as const
+export const EXCESS_POLICIES = ['default', 'noTermination'] as const
 const BEHAVIORS = ['terminate', 'stop', 'hibernate'] as const
 const UNIT_TYPES = ['units', 'vcpu', 'memory-mib'] as const
 
@@ -186,22 +186,25 @@ function checkTargets(
   { type, unitType, hasTemplates }: Pick<SpotFleetConfig, 'type' | 'unitType'> & { hasTemplates: boolean },
 ): Targets {
   if (target === undefined) throw missingParameter('SpotFleetRequestConfig.TargetCapacity')
-  checkTargetNumbers({ target, onDemandTarget }, unitType)
+  checkTargetNumbers({ target, onDemandTarget }, { unitType, hasTemplates })
   if (type === 'request' && target === 0) throw invalidMember('TargetCapacity', 'Only a fleet of type maintain can have a target capacity of 0.')
-  if (onDemandTarget > 0 && !hasTemplates) {
-    throw invalidSpotFleet('To include On-Demand capacity in the request, LaunchTemplateConfigs must be used.')
-  }
   return { target, onDemandTarget }
 }
 
 /** Checks the units of a fleet, of a new one or of one that is changed. @throws ApiError InvalidSpotFleetRequestConfig. */
-export function checkTargetNumbers({ target, onDemandTarget }: Targets, unitType: SpotFleetConfig['unitType']): void {
+export function checkTargetNumbers(
+  { target, onDemandTarget }: Targets,
+  { unitType, hasTemplates }: Pick<SpotFleetConfig, 'unitType'> & { hasTemplates: boolean },
+): void {
   // As instances, or as virtual processors or MiB of very many of them.
   const most = unitType === 'units' ? MAX_TARGET : Number.MAX_SAFE_INTEGER
   for (const [name, value] of Object.entries({ TargetCapacity: target, OnDemandTargetCapacity: onDemandTarget })) {
     if (!Number.isSafeInteger(value) || value < 0 || value > most) throw invalidMember(name, `It must be between 0 and ${most}.`)
   }
   if (onDemandTarget > target) throw invalidSpotFleet('OnDemandTargetCapacity cannot be greater than TargetCapacity.')
+  if (onDemandTarget > 0 && !hasTemplates) {
+    throw invalidSpotFleet('To include On-Demand capacity in the request, LaunchTemplateConfigs must be used.')
+  }
 }
 
 function checkPoolsToUse(asked: number | undefined, strategy: SpotFleetConfig['strategy']): number {

@@ -10,7 +10,7 @@ import { forgetDeletedFleets } from './fleets.ts'
 import { missingParameter } from './parameters.ts'
 import { RESOURCE_KINDS } from './resources.ts'
 import { checkSpotFleet } from './spot-fleet-input.ts'
-import { askedWithDefaults, spotFleetSpec } from './spot-fleet-spec.ts'
+import { askedWithDefaults, checkSpotFleetPools, spotFleetSpec } from './spot-fleet-spec.ts'
 import { insertTags, parseTagSpecifications } from './tags.ts'
 
 /**
@@ -18,7 +18,7 @@ import { insertTags, parseTagSpecifications } from './tags.ts'
  * Of the role nothing is asked: there is no IAM that could say whether it allows the launch.
  * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RequestSpotFleet.html
  *
- * @throws ApiError what `checkSpotFleet`, `claimToken` and `spotFleetSpec` throw.
+ * @throws ApiError what `checkSpotFleet`, `claimToken`, `spotFleetSpec` and `checkSpotFleetPools` throw.
  */
 export async function requestSpotFleet(
   context: Context,
@@ -33,8 +33,10 @@ export async function requestSpotFleet(
   const fleetId = newId(random, 'sfr')
   const earlier = await claimToken(context, 'RequestSpotFleet', input, fleetId)
   if (earlier !== undefined) return { SpotFleetRequestId: earlier }
+  const spec = await spotFleetSpec(context, config)
+  await checkSpotFleetPools(context, spec)
   const doc: SpotFleetDoc = {
-    spec: await spotFleetSpec(context, config), progress: NO_PROGRESS, deletedMs: null, asked: askedWithDefaults(input, config),
+    spec, progress: NO_PROGRESS, deletedMs: null, asked: askedWithDefaults(input, config),
   }
   const row = {
     fleet_id: fleetId, kind: 'spot-fleet', account_id: account, state: 'submitted', type: config.type,

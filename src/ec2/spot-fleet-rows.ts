@@ -1,4 +1,5 @@
 import { ApiError } from '../core/errors.ts'
+import { isForgotten } from '../model/spot-fleet.ts'
 import type { FleetTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { checkIds, notFoundError, RESOURCE_KINDS } from './resources.ts'
@@ -34,8 +35,9 @@ export async function requireSpotFleet(context: Context, id: string | undefined)
 }
 
 /** One Spot Fleet of the account; undefined where there is none of that id. */
-export async function findSpotFleet({ db, account }: Context, id: string): Promise<FleetTable | undefined> {
-  return db
+export async function findSpotFleet({ db, account, nowMs }: Context, id: string): Promise<FleetTable | undefined> {
+  const row = await db
     .selectFrom('fleets').selectAll().where('account_id', '=', account).where('kind', '=', 'spot-fleet').where('fleet_id', '=', id)
     .executeTakeFirst()
+  return row && !isForgotten(row, nowMs) ? row : undefined
 }

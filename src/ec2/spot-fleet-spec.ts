@@ -2,8 +2,12 @@ import type { FleetLaunchTemplateOverridesRequest, LaunchTemplateConfig, LaunchT
 import { DEFAULT_ON_DEMAND, DEFAULT_SPOT, type FleetSource, type FleetSpec, type SpotStrategy } from '../model/fleet-spec.ts'
 import type { SpotFleetAsked } from '../model/spot-fleet.ts'
 import type { Context } from './context.ts'
-import { requireTemplate, requireVersion } from './launch-template-rows.ts'
-import type { SpotFleetConfig } from './spot-fleet-input.ts'
+import { poolsOf, sourcesOf } from './create-fleet-pools.ts'
+import { ApiError } from '../core/errors.ts'
+import { resolveImageId } from '../ssm/resolve-image.ts'
+import { requireVisibleImage } from './image-rows.ts'
+import { loadSpotPrices } from './spot-prices.ts'
+import { invalidSpotFleet, type SpotFleetConfig } from './spot-fleet-input.ts'
 import { specificationSource } from './spot-fleet-launch.ts'
 
 /** The words of RequestSpotFleet for what CreateFleet calls otherwise. */
@@ -42,13 +46,35 @@ export async function spotFleetSpec(context: Context, config: SpotFleetConfig): 
 
 /** Templates with the numbers of the versions that they mean now. @throws ApiError for one that is not there. */
 export async function templateSources(context: Context, templates: readonly LaunchTemplateConfig[]): Promise<FleetSource[]> {
-  const sources: FleetSource[] = []
-  for (const { LaunchTemplateSpecification: named = {}, Overrides: overrides = [] } of templates) {
-    const template = await requireTemplate(context, named)
-    const { version } = await requireVersion(context, template, named.Version)
-    sources.push({ template: { id: template.template_id, version }, data: null, overrides: overrides.map(commonOverride) })
+  return sourcesOf(context, templates.map(({ LaunchTemplateSpecification: specification, Overrides: overrides = [] }) => ({
+    LaunchTemplateSpecification: specification, Overrides: overrides.map(commonOverride),
+  })))
+}
+
+/**
+ * Checks that a fleet has places to launch from, and that each of them could be launched but for room and price.
+ *
+ * @throws ApiError InvalidSpotFleetRequestConfig for what is wrong with one; what `poolsOf` throws.
+ */
+export async function checkSpotFleetPools(context: Context, spec: FleetSpec): Promise<void> {
+  try {
+    const prices = spec.target.spot > 0 ? await loadSpotPrices(context.db, context.region, context.nowMs) : null
+    const pools = await poolsOf(context, spec, prices)
+    for (const { problem } of pools) if (problem) throw invalidSpotFleet(problem.message)
+    for (const id of new Set(pools.map(({ input }) => input.ImageId ?? ''))) await requireImage(context, id)
+  } catch (error) {
+    if (error instanceof ApiError && error.code === 'InvalidFleetConfig') throw invalidSpotFleet(error.message)
+    throw error
   }
-  return sources
+}
+
+async function requireImage(context: Context, imageId: string): Promise<void> {
+  try {
+    await requireVisibleImage(context, await resolveImageId(context, imageId))
+  } catch (error) {
+    if (error instanceof ApiError) throw invalidSpotFleet(error.message)
+    throw error
+  }
 }
 
 /** An override in the words of CreateFleet. */
