@@ -4,6 +4,7 @@ import type {
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import type { FleetSpec } from '../model/fleet-spec.ts'
+import { checkInstantOnly, checkLeast, checkPrice, checkSingle, invalidFleet } from './create-fleet-checks.ts'
 import { shownStrategy, spotSpec } from './create-fleet-spot-input.ts'
 import { checkEnum, invalidValue, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
 
@@ -12,7 +13,6 @@ const MAX_CONFIGS = 50
 const MAX_POOLS = 300
 const MAX_REQUIREMENTS = 4
 const MAX_TARGET = 10_000
-const MAX_MIN_TARGET = 1000
 
 /** What a call asks for, checked as far as that goes without the database: templates are still to be found. */
 export interface FleetRequest {
@@ -65,21 +65,6 @@ function onDemandSpec({ OnDemandOptions: options = {} }: CreateFleetRequest, { t
     least: checkLeast('OnDemandOptions', options.MinTargetCapacity, { hasSingle: singleType || singleZone, total }),
     maxTotalMicroUsd: checkPrice('OnDemandOptions.MaxTotalPrice', options.MaxTotalPrice), reservationsFirst: usage !== undefined,
   }
-}
-
-/** What only a fleet that launches at once can promise. @throws ApiError InvalidFleetConfig. */
-export function checkSingle(
-  group: string,
-  { singleType, singleZone, MinTargetCapacity: least }: { singleType: boolean; singleZone: boolean; MinTargetCapacity: number | undefined },
-  type: FleetSpec['type'],
-): void {
-  if (singleType) checkInstantOnly(`${group}.SingleInstanceType`, type)
-  if (singleZone) checkInstantOnly(`${group}.SingleAvailabilityZone`, type)
-  if (least) checkInstantOnly(`${group}.MinTargetCapacity`, type)
-}
-
-function checkInstantOnly(name: string, type: FleetSpec['type']): void {
-  if (type !== 'instant') throw invalidFleet(`The parameter ${name} is supported only for fleets of type instant.`)
 }
 
 /** EC2 takes both spellings of the first. */
@@ -194,30 +179,4 @@ function checkOverride(override: FleetLaunchTemplateOverridesRequest, type: Flee
   if (!Number.isFinite(priority) || priority < 0) throw invalidValue('Priority', priority, 'It must be at least 0.')
   // EC2 keeps it with a pool on demand all the same.
   checkPrice('MaxPrice', override.MaxPrice)
-}
-
-/** @throws ApiError for a least capacity that does not go with the rest. */
-export function checkLeast(group: string, asked: number | undefined, { hasSingle, total }: { hasSingle: boolean; total: number }): number {
-  if (asked === undefined) return 0
-  if (!Number.isSafeInteger(asked) || asked < 0 || asked > MAX_MIN_TARGET) {
-    throw invalidValue(`${group}.MinTargetCapacity`, asked, `It must be between 0 and ${MAX_MIN_TARGET}.`)
-  }
-  if (asked > total) throw invalidFleet('MinTargetCapacity cannot be greater than the target capacity.')
-  if (asked > 0 && !hasSingle) {
-    throw invalidFleet('MinTargetCapacity needs SingleInstanceType or SingleAvailabilityZone.')
-  }
-  return asked
-}
-
-/** A price in dollars as micro-dollars; null for none. @throws ApiError InvalidParameterValue. */
-export function checkPrice(name: string, text: string | undefined): number | null {
-  if (!text) return null
-  const price = Number(text)
-  if (!(price >= 0.001 && Number.isFinite(price))) throw invalidValue(name, text, 'It must be at least 0.001.')
-  return Math.round(price * 1_000_000)
-}
-
-/** EC2's code for what a fleet cannot be made of. */
-export function invalidFleet(message: string): ApiError {
-  return new ApiError('InvalidFleetConfig', message)
 }

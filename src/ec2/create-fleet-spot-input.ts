@@ -1,6 +1,6 @@
 import type { FleetSpotCapacityRebalanceRequest, SpotOptionsRequest } from '@aws-sdk/client-ec2'
 import type { FleetSpec, SpotStrategy } from '../model/fleet-spec.ts'
-import { checkLeast, checkPrice, checkSingle, invalidFleet } from './create-fleet-input.ts'
+import { checkLeast, checkPrice, checkSingle, invalidFleet } from './create-fleet-checks.ts'
 import { checkEnum, invalidValue, missingParameter } from './parameters.ts'
 
 /** By both spellings that EC2 takes: that of CreateFleet, and that of CloudFormation and of DescribeFleets. */

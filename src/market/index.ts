@@ -5,6 +5,7 @@ import { ensureMarket, wakeMarket } from '../model/spot-market.ts'
 import { DONE, type Reconciler } from '../reconcile/loop.ts'
 import type { Store } from '../store/store.ts'
 import type { MarketOptions } from './context.ts'
+import { createFleetReconciler } from './fleet.ts'
 import { createMarketReconciler } from './market-tick.ts'
 import { Market } from './market.ts'
 
@@ -36,8 +37,7 @@ export function createRegional(options: RegionalOptions): Regional {
       market: createMarketReconciler(options, market),
       // createSpotRequestReconciler(options, market) of ./spot-request.ts
       'spot-request': NOT_THERE_YET,
-      // createFleetReconciler(options) of ./fleet.ts
-      fleet: NOT_THERE_YET,
+      fleet: createFleetReconciler(options),
       // createEventTargetReconciler(options) of ./event-target.ts
       'event-target': NOT_THERE_YET,
     },

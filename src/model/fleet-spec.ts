@@ -75,8 +75,8 @@ export interface FleetProgress {
   /** Units that it has launched in all: one of type `request` does not launch them again. */
   launchedOnDemand: number
   launchedSpot: number
-  /** Since its launches fail: how often in a row, and until when none is tried. */
-  backoff: { failures: number; untilMs: number } | null
+  /** Since its launches fail: how often in a row, until when none is tried, and the reasons that its history tells already. */
+  backoff: { failures: number; untilMs: number; told: string[] } | null
   /** Instances that are likely to be interrupted and have been replaced: since when. */
   replacedMs: Record<string, number>
 }

@@ -1,0 +1,37 @@
+import { onDemandMicroUsd } from '../catalogue/on-demand-prices.ts'
+import type { SpotPrices } from '../ec2/spot-prices.ts'
+import type { EngineDoc, FleetSpec } from '../model/fleet-spec.ts'
+import { instanceDoc } from '../model/instance.ts'
+import { instanceStatuses } from '../model/instance-status-wire.ts'
+import { loadOutages } from '../model/outage.ts'
+import type { FleetTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
+import type { FleetMember } from './fleet-plan.ts'
+
+/** A fleet in the transaction that looks at it. */
+export interface FleetAtHand {
+  row: FleetTable
+  doc: EngineDoc
+  members: FleetMember[]
+}
+
+/** What a member costs now, micro-dollars per hour. */
+export function priceOf({ lifecycle, typeName, zone }: FleetMember, prices: SpotPrices): number {
+  return (lifecycle === 'spot' ? prices.priceMicroUsd(typeName, zone) : undefined) ?? onDemandMicroUsd(typeName) ?? 0
+}
+
+/** The instances of a fleet that are not terminated. */
+export async function loadMembers(db: Db, { fleetId, nowMs, spec }: { fleetId: string; nowMs: number; spec: FleetSpec }): Promise<FleetMember[]> {
+  const rows = await db.selectFrom('instances').selectAll().where('fleet_id', '=', fleetId).where('state', '<>', 'terminated').orderBy('instance_id').execute()
+  const outageOf = spec.replacesUnhealthy ? await loadOutages(db) : null
+  return rows.map((row) => {
+    const { spot, fleet } = instanceDoc(row)
+    const { SystemStatus: system, InstanceStatus: guest } = instanceStatuses(row, nowMs, outageOf?.(row))
+    return {
+      instanceId: row.instance_id, lifecycle: row.lifecycle === 'spot' ? 'spot' : 'on-demand', typeName: row.instance_type, zone: row.zone,
+      state: row.state, weight: fleet?.weight ?? 1, launchedMs: row.launch_ms,
+      isAtRisk: spot !== undefined && (spot.rebalanceMs !== null || spot.interruption !== null),
+      isUnhealthy: outageOf !== null && (system.Status === 'impaired' || guest.Status === 'impaired'),
+    }
+  })
+}
