@@ -161,7 +161,7 @@ function metadataOf(publicKey: string): InstanceMetadata {
     options: { httpTokens: 'optional', httpPutResponseHopLimit: 1, httpEndpoint: 'enabled', instanceMetadataTags: 'disabled' },
     monitoring: 'disabled', hibernation: false,
     userData: null, keyName: 'bench', publicKey, rootDeviceName: '/dev/xvda', hostDomain: 'ec2.internal',
-    dataDevices: [], tags: [], events: [],
+    dataDevices: [], tags: [], events: [], spot: null,
     interfaces: [{
       interfaceId: PORT.interfaceId, accountId: '123456789012', deviceIndex: 0, mac: PORT.mac, privateIp: PORT.privateIp,
       publicIp: PORT.publicIp, groups: [{ groupId: GROUP, name: 'bench' }], subnetId: PORT.subnetId,

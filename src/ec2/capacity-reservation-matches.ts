@@ -17,7 +17,7 @@ export async function adoptMatching(context: Context, row: CapacityReservationTa
   const instances = await db
     .selectFrom('instances').selectAll()
     .where('account_id', '=', account).where('zone', '=', row.zone).where('instance_type', '=', row.instance_type)
-    .where('state', 'in', ['pending', 'running']).where('holds_capacity', '=', 1)
+    .where('state', 'in', ['pending', 'running']).where('holds_capacity', '=', 1).where('lifecycle', '=', 'on-demand')
     .where('tenancy', '=', tenancy).where('capacity_reservation_id', 'is', null).where('dedicated_host_id', 'is', null)
     .orderBy('launch_ms').orderBy('instance_id').execute()
   let adopted = 0

@@ -1,6 +1,6 @@
 import { ApiError } from '../core/errors.ts'
 import { instanceDoc } from '../model/instance.ts'
-import { keepsMemory } from '../model/memory.ts'
+import { isReadyToHibernate, keepsMemory } from '../model/memory.ts'
 import type { InstanceTable } from '../store/schema.ts'
 
 /**
@@ -17,14 +17,12 @@ export function checkHibernationConfigured(row: InstanceTable): void {
 }
 
 /**
- * Checks that the guest of a running instance has come up since it was launched, so that there is something to keep; a
- * simulated one is up as soon as it runs.
+ * Checks that the guest of a running instance has come up, so that there is something to keep.
  *
  * @throws ApiError UnsupportedOperation.
  */
 export function checkReadyToHibernate(row: InstanceTable): void {
-  const { contactMs, platform } = instanceDoc(row)
-  if (platform?.accelerator === 'sim' || contactMs !== null) return
+  if (isReadyToHibernate(instanceDoc(row))) return
   throw new ApiError('UnsupportedOperation', `Instance ${row.instance_id} is not ready to hibernate yet, retry in a few minutes`)
 }
 

@@ -6,6 +6,7 @@ import { attachVolume, detachVolume } from './attach-volume.ts'
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
+import { cancelSpotInstanceRequests } from './cancel-spot-instance-requests.ts'
 import { copyImage, prepareCopyImage } from './copy-image.ts'
 import { createFleet } from './create-fleet.ts'
 import { createImage, finishCreateImage } from './create-image.ts'
@@ -109,6 +110,7 @@ import { assignPrivateIpAddresses, unassignPrivateIpAddresses } from './private-
 import { registerImage } from './register-image.ts'
 import { listImagesInRecycleBin, listSnapshotsInRecycleBin, listVolumesInRecycleBin } from './recycle-bin.ts'
 import { reportInstanceStatus } from './report-instance-status.ts'
+import { requestSpotInstances } from './request-spot-instances.ts'
 import {
   restoreImageFromRecycleBin, restoreSnapshotFromRecycleBin, restoreVolumeFromRecycleBin,
 } from './restore-from-recycle-bin.ts'
@@ -128,6 +130,7 @@ import {
   disableSnapshotBlockPublicAccess, enableSnapshotBlockPublicAccess, getSnapshotBlockPublicAccessState,
 } from './snapshot-public-access.ts'
 import { describeSnapshots } from './snapshots.ts'
+import { describeSpotInstanceRequests } from './describe-spot-instance-requests.ts'
 import { cancelSpotFleetRequests } from './spot-fleet-cancel.ts'
 import { describeSpotFleetInstances, describeSpotFleetRequestHistory, describeSpotFleetRequests } from './spot-fleet-describe.ts'
 import { modifySpotFleetRequest } from './spot-fleet-modify.ts'
@@ -166,6 +169,7 @@ export const operations: Record<string, Operation> = {
   CancelCapacityReservation: mutation(cancelCapacityReservation),
   CancelImageLaunchPermission: mutation(cancelImageLaunchPermission),
   CancelImportTask: mutation(cancelImportTask),
+  CancelSpotInstanceRequests: mutation(cancelSpotInstanceRequests),
   CreateCapacityReservation: mutation(createCapacityReservation),
   CreateCapacityReservationBySplitting: mutation(createCapacityReservationBySplitting),
   CopyImage: mutation(copyImage, prepareCopyImage),
@@ -270,6 +274,7 @@ export const operations: Record<string, Operation> = {
   DescribeSnapshotAttribute: query(describeSnapshotAttribute),
   DescribeSnapshots: query(describeSnapshots),
   DescribeStaleSecurityGroups: query(describeStaleSecurityGroups),
+  DescribeSpotInstanceRequests: query(describeSpotInstanceRequests),
   DescribeSubnets: query(describeSubnets),
   DescribeTags: query(describeTags),
   DescribeVolumeAttribute: query(describeVolumeAttribute),
@@ -357,6 +362,7 @@ export const operations: Record<string, Operation> = {
   ReplaceRoute: mutation(replaceRoute),
   ReplaceRouteTableAssociation: mutation(replaceRouteTableAssociation),
   ReportInstanceStatus: mutation(reportInstanceStatus),
+  RequestSpotInstances: mutation(requestSpotInstances),
   ResetEbsDefaultKmsKeyId: mutation(resetEbsDefaultKmsKeyId),
   ResetImageAttribute: mutation(resetImageAttribute),
   ResetInstanceAttribute: mutation(resetInstanceAttribute),

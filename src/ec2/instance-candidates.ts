@@ -23,6 +23,7 @@ const COLUMNS: Record<string, keyof InstanceTable> = {
   'instance-type': 'instance_type',
   'key-name': 'key_name',
   'reservation-id': 'reservation_id',
+  'spot-instance-request-id': 'spot_request_id',
   'subnet-id': 'subnet_id',
   'vpc-id': 'vpc_id',
 }

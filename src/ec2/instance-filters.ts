@@ -22,7 +22,7 @@ export const INSTANCE_FIELDS: FilterFields<InstanceItem> = {
   ...interfaceFields(),
   ...withoutValue(
     'capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn',
-    'iam-instance-profile.arn', 'iam-instance-profile.id', 'instance-lifecycle', 'ipv6-address', 'kernel-id',
+    'iam-instance-profile.arn', 'iam-instance-profile.id', 'ipv6-address', 'kernel-id',
     'network-interface.addresses.association.carrier-ip', 'network-interface.addresses.association.customer-owned-ip',
     'network-interface.association.carrier-ip', 'network-interface.association.customer-owned-ip',
     'network-interface.deny-all-igw-traffic', 'network-interface.ipv4-prefixes.ipv4-prefix',
@@ -31,7 +31,7 @@ export const INSTANCE_FIELDS: FilterFields<InstanceItem> = {
     'network-interface.ipv6-prefixes.ipv6-prefix', 'network-interface.operator.principal',
     'network-interface.outpost-arn', 'network-interface.requester-id', 'operator.principal', 'outpost-arn',
     'platform', 'product-code', 'product-code.type', 'ramdisk-id',
-    'requester-id', 'spot-instance-request-id', 'tpm-support',
+    'requester-id', 'tpm-support',
   ),
 }
 
@@ -61,6 +61,7 @@ function launchFields(): FilterFields<InstanceItem> {
     'client-token': ({ instance }) => text(instance.ClientToken),
     'image-id': ({ instance }) => instance.ImageId,
     'instance-id': ({ instance }) => instance.InstanceId,
+    'instance-lifecycle': ({ instance }) => instance.InstanceLifecycle,
     'instance-state-code': ({ instance }) => text(instance.State?.Code),
     'instance-state-name': ({ instance }) => instance.State?.Name,
     'instance-type': ({ instance }) => instance.InstanceType,
@@ -70,6 +71,7 @@ function launchFields(): FilterFields<InstanceItem> {
     'owner-id': ({ row }) => row.account_id,
     reason: ({ instance }) => text(instance.StateTransitionReason),
     'reservation-id': ({ row }) => row.reservation_id,
+    'spot-instance-request-id': ({ instance }) => instance.SpotInstanceRequestId,
     'state-reason-code': ({ instance }) => instance.StateReason?.Code,
     'state-reason-message': ({ instance }) => instance.StateReason?.Message,
     'usage-operation': ({ instance }) => instance.UsageOperation,

@@ -7,21 +7,20 @@ import {
   changeInstanceDoc, instanceDoc, moveInstance, STATE_CODES, STATE_REASONS, userInitiated, type InstanceState,
 } from '../model/instance.ts'
 import { wakeEvents } from '../model/instance-event.ts'
-import { isSameDevice } from '../model/volume-device.ts'
+import { interruptionOf, withoutNotice } from '../model/spot-interruption.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { enqueue } from '../store/work.ts'
-import { giveAutomaticAddress } from './automatic-address.ts'
 import type { Context } from './context.ts'
 import { checkHibernationConfigured, checkReadyToHibernate } from './hibernation.ts'
 import { incorrectState, requireInstances } from './instance-rows.ts'
-import { takePlaceAgain } from './launch-placement.ts'
 import { refuseParameters } from './parameters.ts'
-import { canBeEbsOptimized } from './run-instances-options.ts'
+import { checkSpotStart, checkSpotStop, noteSpotStart, noteSpotStop } from './spot-instance-rules.ts'
+import { startAgain } from './start-again.ts'
 import { requireZone } from './zone-available.ts'
 
 /**
  * StartInstances: stopped instances become pending, with a new public address where they have one. What was kept of a
- * hibernated one's memory is the reconciler's to load.
+ * hibernated one's memory is the reconciler's to load. A spot instance is started only after its user has stopped it.
  */
 export async function startInstances(context: Context, input: StartInstancesRequest): Promise<StartInstancesResult> {
   refuseParameters(input, ['AdditionalInfo'])
@@ -30,46 +29,13 @@ export async function startInstances(context: Context, input: StartInstancesRequ
     if (row.state !== 'stopped') {
       throw incorrectState(`The instance '${row.instance_id}' is not in a state from which it can be started.`)
     }
-    if (instanceDoc(row).options.ebsOptimized && !canBeEbsOptimized(row.instance_type)) {
-      throw new ApiError(
-        'Unsupported',
-        'The requested configuration is currently not supported. Please check the documentation for supported configurations.',
-      )
-    }
-    await requireRoot(context, row)
-    const place = await takePlaceAgain(context, row)
-    await wantInterfaces(context, row)
-    await context.db
-      .updateTable('instances').set({ launch_ms: context.nowMs, holds_capacity: 1, ...place }).where('instance_id', '=', row.instance_id).execute()
-    return mustMove(context, row, 'pending', {
-      // The host that it was on is told, and hands it over.
-      ...(place.host_id === row.host_id ? {} : { movedFrom: row.host_id }),
-      stateReason: null, stateTransitionReason: '', startFailures: 0, force: false, hibernate: false, skipOsShutdown: false,
-    })
+    if (row.lifecycle !== 'spot') return startAgain(context, row)
+    const request = await checkSpotStart(context, row)
+    const started = await startAgain(context, row)
+    await noteSpotStart(context, request)
+    return started
   })
   return { StartingInstances: changes }
-}
-
-/** Checks that there is something to boot from: a stopped instance may have given its root away. */
-async function requireRoot({ db }: Context, row: InstanceTable): Promise<void> {
-  const { rootDeviceName } = instanceDoc(row)
-  const volumes = await db.selectFrom('volumes').select('device').where('instance_id', '=', row.instance_id).execute()
-  if (volumes.some((volume) => isSameDevice(volume.device, rootDeviceName))) return
-  throw new ApiError(
-    'InvalidParameterValue',
-    `Invalid value '${row.instance_id}' for instanceId. Instance does not have a volume attached at root (${rootDeviceName})`,
-  )
-}
-
-/** Asks for the ports of an instance that starts; Elastic IPs stay, automatic public addresses are drawn anew. */
-async function wantInterfaces(context: Context, row: InstanceTable): Promise<void> {
-  const { db, nowMs } = context
-  if (row.vpc_id === null) throw new Error(`${row.instance_id} starts and is in no VPC`)
-  await db
-    .updateTable('interfaces').set((eb) => ({ wanted: 1, ready: 0, revision: eb('revision', '+', 1) }))
-    .where('instance_id', '=', row.instance_id).execute()
-  await giveAutomaticAddress(context, row.instance_id)
-  await enqueue(db, { kind: 'ports', id: row.vpc_id, hostId: row.node_id }, nowMs)
 }
 
 /**
@@ -95,8 +61,11 @@ export async function stopInstances(context: Context, input: StopInstancesReques
       return row
     }
     if (instanceDoc(row).options.disableApiStop) throw protectedFrom('stopped', 'disableApiStop', row)
+    await checkSpotStop(context, row, { hibernate })
     if (hibernate) checkReadyToHibernate(row)
+    await noteSpotStop(context, row)
     return mustMove(context, row, 'stopping', {
+      ...withoutNotice(instanceDoc(row)),
       stateReason: hibernate ? STATE_REASONS.userHibernate : STATE_REASONS.userShutdown,
       stateTransitionReason: userInitiated(context.nowMs),
       force, hibernate, skipOsShutdown,
@@ -120,9 +89,10 @@ async function hasten(
   { force, skipOsShutdown }: { force: boolean; skipOsShutdown: boolean },
 ): Promise<void> {
   const { hibernate } = instanceDoc(row)
+  const isInterrupted = interruptionOf(row) !== null
   await changeInstanceDoc(db, row.instance_id, {
     ...(force ? { force } : {}),
-    ...(force && hibernate ? { hibernate: false, stateReason: STATE_REASONS.userShutdown } : {}),
+    ...(force && hibernate ? { hibernate: false, ...(isInterrupted ? {} : { stateReason: STATE_REASONS.userShutdown }) } : {}),
     ...(skipOsShutdown ? { skipOsShutdown } : {}),
   })
 }
@@ -152,6 +122,7 @@ export async function terminateInstances(
       return row
     }
     return mustMove(context, row, 'shutting-down', {
+      ...withoutNotice(instanceDoc(row)),
       stateReason: STATE_REASONS.userShutdown,
       stateTransitionReason: userInitiated(context.nowMs),
       force, hibernate: false, skipOsShutdown,

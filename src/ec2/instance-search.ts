@@ -199,8 +199,8 @@ function isTagFilter(name: string): boolean {
 /** Filters that an instance's own row answers. */
 const ROW_FILTERS = new Set([
   'architecture', 'availability-zone', 'availability-zone-id', 'boot-mode', 'client-token', 'current-instance-boot-mode',
-  'hypervisor', 'image-id', 'instance-id', 'instance-state-code', 'instance-state-name', 'instance-type', 'key-name', 'launch-index', 'launch-time', 'owner-id',
-  'platform-details', 'reason', 'reservation-id', 'root-device-name', 'root-device-type', 'state-reason-code',
+  'hypervisor', 'image-id', 'instance-id', 'instance-lifecycle', 'instance-state-code', 'instance-state-name', 'instance-type', 'key-name', 'launch-index', 'launch-time', 'owner-id',
+  'platform-details', 'reason', 'reservation-id', 'root-device-name', 'root-device-type', 'spot-instance-request-id', 'state-reason-code',
   'state-reason-message', 'subnet-id', 'tenancy', 'usage-operation', 'virtualization-type', 'vpc-id',
 ])
 

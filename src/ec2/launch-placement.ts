@@ -6,41 +6,86 @@ import type { Place, PlacementWish } from '../model/placement.ts'
 import { failedZones } from '../model/zone.ts'
 import { countReservedRooms } from '../scheduler/fill-zone.ts'
 import { place, type HostCapacity, type HostTenant, type Placement, type PlacementRequest } from '../scheduler/place.ts'
+import { preempt, withoutTenants } from '../scheduler/preempt.ts'
 import { prepared } from '../store/prepared.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { loadReservations } from './capacity-reservation-rows.ts'
 import type { Context } from './context.ts'
 import { loadDedicatedHosts } from './dedicated-host-rows.ts'
 import { loadGroupPlacement } from './placement-group-rows.ts'
+import { loadLeaving, loadSpotTenants, takeOver, waitsForOn, withLeaving, type LeavingInstance } from './take-over-room.ts'
 
 /** What of a request for places its caller knows. */
 export interface PlaceRequest extends Omit<PlacementRequest, 'accountId' | 'group' | 'strategy' | 'failedZones'> {
   /** The node that it has to be on: its data are there. Any unless given. */
   nodeId?: string
+  /** For spot instances: they take nobody's room, nor what is reserved. */
+  isSpot?: boolean
+}
+
+/** A place that was taken, and who has to have left before anything starts there. */
+export interface TakenPlace extends Placement {
+  waitsFor: readonly string[]
 }
 
 /**
  * Decides where instances go, and counts them against what is there. What it reads is of the same transaction, which the
- * store lets through only where nobody else has changed it.
+ * store lets through only where nobody else has changed it. On demand, where no room is left, that of spot instances is taken,
+ * which are told to go.
  *
  * @throws ApiError InsufficientInstanceCapacity, and what `place` throws.
  */
-export async function takePlaces(context: Context, request: PlaceRequest): Promise<Placement[]> {
-  const { wish } = request
+export async function takePlaces(context: Context, request: PlaceRequest): Promise<TakenPlace[]> {
   const failed = await failedZones(context.db)
-  const hosts = await loadHosts(context, request, failed)
-  const group = wish.placementGroupId === null ? null : await loadGroupPlacement(context.db, wish.placementGroupId)
-  const placements = place(hosts, { ...request, accountId: context.account, group, strategy: context.placement, failedZones: failed })
+  const leaving = await loadLeaving(context)
+  const hosts = await loadHosts(context, request, { failed, leaving })
+  const { placementGroupId } = request.wish
+  const group = placementGroupId === null ? null : await loadGroupPlacement(context.db, placementGroupId)
+  const placements = await findPlaces(context, hosts, leaving, {
+    ...request, accountId: context.account, group, strategy: context.placement, failedZones: failed,
+  })
   for (const each of placements) {
     if (await takeCapacity(context.db, placeOf(each), request, each.count)) continue
     throw new ApiError('InsufficientInstanceCapacity', `There is no room for ${request.instanceType} on ${each.hostId} any more.`)
   }
-  return placements
+  const taken: TakenPlace[] = []
+  for (const each of placements) taken.push({ ...each, waitsFor: await waitsForOn(context.db, each.hostId, leaving) })
+  return taken
+}
+
+/**
+ * Rooms that nobody is in any more come first, then those that are being left, and those of spot instances last; these are
+ * added to `leaving`.
+ */
+async function findPlaces(
+  context: Context,
+  hosts: readonly HostCapacity[],
+  leaving: LeavingInstance[],
+  request: PlacementRequest & Pick<PlaceRequest, 'isSpot'>,
+): Promise<Placement[]> {
+  const quiet = leaving.length === 0 ? undefined : placesIn(withLeaving(hosts, leaving), request)
+  if (Array.isArray(quiet)) return quiet
+  const places = placesIn(hosts, request)
+  if (Array.isArray(places)) return places
+  const victims = request.isSpot === true ? undefined : preempt(hosts, request, await loadSpotTenants(context, request.zones))
+  if (!victims) throw places
+  leaving.push(...await takeOver(context, victims))
+  return place(withoutTenants(hosts, victims), request)
+}
+
+/** Places, or the error that there is no room; it throws any other. */
+function placesIn(hosts: readonly HostCapacity[], request: PlacementRequest): Placement[] | ApiError {
+  try {
+    return place(hosts, request)
+  } catch (error) {
+    if (error instanceof ApiError && error.code === 'InsufficientInstanceCapacity') return error
+    throw error
+  }
 }
 
 /** How many instances of a request capacity reservations have room for, in the zones that it may go to. */
 export async function countReservedPlaces(context: Context, request: PlaceRequest): Promise<number> {
-  const hosts = await loadHosts(context, request, await failedZones(context.db))
+  const hosts = await loadHosts(context, request, { failed: await failedZones(context.db), leaving: [] })
   return countReservedRooms(hosts, { ...request, accountId: context.account, group: null, strategy: context.placement })
 }
 
@@ -49,22 +94,22 @@ export async function countReservedPlaces(context: Context, request: PlaceReques
  * stays in its partition; with affinity it stays on its dedicated host, and one that is on none yet stays from now on. Without,
  * it goes back to the one it was on where it can, unless it was told since to go to one.
  *
- * @returns the columns of its row that say so.
+ * @returns the columns of its row that say so, and who has to have left before it starts there.
  */
-export async function takePlaceAgain(context: Context, row: InstanceTable): Promise<Place> {
+export async function takePlaceAgain(context: Context, row: InstanceTable): Promise<{ place: Place; waitsFor: readonly string[] }> {
   const doc = instanceDoc(row)
   const wish = placementWish(doc)
   const isBound = wish.affinity === 'host' || wish.isHostNamed === true
   const [found] = await takePlaces(context, {
     instanceType: row.instance_type, zones: [row.zone], isZoneFixed: true, architecture: doc.architecture, vcpus: row.vcpus, memoryMib: row.memory_mib,
-    minCount: 1, maxCount: 1, nodeId: row.node_id, preferredHostId: row.host_id, preferredDedicatedHostId: wish.dedicatedHostId,
+    minCount: 1, maxCount: 1, isSpot: row.lifecycle === 'spot', nodeId: row.node_id, preferredHostId: row.host_id, preferredDedicatedHostId: wish.dedicatedHostId,
     wish: {
       ...wish, dedicatedHostId: isBound ? wish.dedicatedHostId : null, partitionNumber: row.partition_number ?? wish.partitionNumber,
     },
   })
   if (!found) throw new Error(`no place for ${row.instance_id}, and no error either`)
   if (wish.tenancy === 'host') await changeInstanceDoc(context.db, row.instance_id, { placement: boundTo(wish, found) })
-  return placeOf(found)
+  return { place: placeOf(found), waitsFor: found.waitsFor }
 }
 
 /** What an instance wishes for once it is there: to come back to its dedicated host, with affinity in any case. */
@@ -89,15 +134,15 @@ const hostsOf = prepared((db, region: string) =>
 /** Hosts of the region that may be asked, in zones that have not failed, with what of them matters for the request. */
 async function loadHosts(
   context: Context,
-  { wish, instanceType, nodeId }: PlaceRequest,
-  failed: readonly string[],
+  { wish, instanceType, nodeId, isSpot = false }: PlaceRequest,
+  { failed, leaving }: { failed: readonly string[]; leaving: readonly LeavingInstance[] },
 ): Promise<HostCapacity[]> {
   const rows = await hostsOf(context.db, context.region)
   const { tenancy } = wish
   const dedicatedHosts = tenancy === 'host' ? await loadDedicatedHosts(context) : undefined
-  const mayBeReserved = tenancy !== 'host' && (wish.reservation.preference !== 'none' || wish.reservation.targetId !== null)
+  const mayBeReserved = tenancy !== 'host' && !isSpot && (wish.reservation.preference !== 'none' || wish.reservation.targetId !== null)
   const reservations = mayBeReserved ? await loadReservations(context, instanceType) : undefined
-  const tenants = tenancy === 'host' ? undefined : await loadTenants(context, tenancy)
+  const tenants = tenancy === 'host' ? undefined : await loadTenants(context, tenancy, leaving)
   const mayServe = (host: typeof rows[number]) => !failed.includes(host.zone ?? '') && (nodeId === undefined || host.node_id === nodeId)
   return rows.filter(mayServe).map((host) => ({
     hostId: host.host_id, nodeId: host.node_id, zone: host.zone ?? '', vcpus: host.vcpus, memoryMib: host.memory_mib,
@@ -126,13 +171,21 @@ const reservationsOfOthers = prepared((db, account: string) =>
     .select(['at.host_id', 'of.account_id', 'of.doc']).where('of.state', '=', 'active').where('of.account_id', '<>', account))
 
 /** Other accounts' instances and reservations by host, as far as they forbid anything to one of that tenancy. */
-export async function loadTenants({ db, account }: Context, tenancy: 'default' | 'dedicated'): Promise<Map<string, HostTenant[]>> {
+export async function loadTenants(
+  { db, account }: Context,
+  tenancy: 'default' | 'dedicated',
+  leaving: readonly LeavingInstance[] = [],
+): Promise<Map<string, HostTenant[]>> {
   const tenants = new Map<string, HostTenant[]>()
   const add = (hostId: string, tenant: HostTenant) => {
     tenants.set(hostId, [...(tenants.get(hostId) ?? []), tenant])
   }
   for (const row of await (tenancy === 'dedicated' ? allOfOthers : dedicatedOfOthers)(db, account)) {
     add(row.host_id, { accountId: row.account_id, tenancy: row.tenancy === 'dedicated' ? 'dedicated' : 'default' })
+  }
+  for (const row of leaving) {
+    const isSeen = row.account_id !== account && (tenancy === 'dedicated' || row.tenancy === 'dedicated')
+    if (isSeen) add(row.host_id, { accountId: row.account_id, tenancy: row.tenancy === 'dedicated' ? 'dedicated' : 'default' })
   }
   for (const row of await reservationsOfOthers(db, account)) {
     const doc = JSON.parse(row.doc) as { tenancy?: HostTenant['tenancy'] }

@@ -1,9 +1,11 @@
 import type {
+  InstanceInterruptionBehavior, SpotInstanceType,
   GetLaunchTemplateDataRequest, GetLaunchTemplateDataResult, Instance, ResponseLaunchTemplateData,
 } from '@aws-sdk/client-ec2'
 import { instanceDoc, type InstanceDoc } from '../model/instance.ts'
 import { kmsKeyArn } from '../model/kms-key.ts'
-import type { VolumeTable } from '../store/schema.ts'
+import { spotRequestDoc } from '../model/spot-request.ts'
+import type { InstanceTable, VolumeTable } from '../store/schema.ts'
 import { volumeDoc } from '../model/volume.ts'
 import type { Context } from './context.ts'
 import { requireLivingInstance } from './instance-rows.ts'
@@ -21,7 +23,21 @@ export async function getLaunchTemplateData(
   const [instance] = await loadInstances(context.db, context.region, [row])
   if (!instance) throw new Error(`${row.instance_id}: its wire form is missing`)
   const volumes = await context.db.selectFrom('volumes').selectAll().where('instance_id', '=', row.instance_id).execute()
-  return { LaunchTemplateData: dataOf(instance, instanceDoc(row), volumes, context.region) }
+  const data = dataOf(instance, instanceDoc(row), volumes, context.region)
+  const market = await marketOf(context, row)
+  return { LaunchTemplateData: market ? { ...data, InstanceMarketOptions: market } : data }
+}
+
+/** The market of a spot instance, as its request says it; what is over in any case, the end of that request, is left out. */
+async function marketOf({ db }: Context, { spot_request_id: id }: InstanceTable): Promise<ResponseLaunchTemplateData['InstanceMarketOptions']> {
+  if (id === null) return undefined
+  const request = await db.selectFrom('spot_requests').selectAll().where('request_id', '=', id).executeTakeFirst()
+  if (!request) return { MarketType: 'spot' }
+  const { spotPrice, behavior } = spotRequestDoc(request)
+  return {
+    MarketType: 'spot',
+    SpotOptions: { SpotInstanceType: request.type as SpotInstanceType, InstanceInterruptionBehavior: behavior as InstanceInterruptionBehavior, MaxPrice: spotPrice || undefined },
+  }
 }
 
 function dataOf(instance: Instance, doc: InstanceDoc, volumes: readonly VolumeTable[], region: string): ResponseLaunchTemplateData {

@@ -19,6 +19,7 @@ import { setSourceDestCheck } from './network-interface-attributes.ts'
 import { checkEnum, invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
 import { checkGroup } from './requested-placement.ts'
 import { requestedUserData, sizeOf } from './run-instances-input.ts'
+import { refuseOnSpot } from './spot-instance-rules.ts'
 import { checkEbsOptimized } from './run-instances-options.ts'
 
 type AttributeName = (typeof ATTRIBUTE_NAMES)[number]
@@ -89,13 +90,17 @@ const CHANGES: Record<AttributeName, (context: Context, row: InstanceTable, chan
   instanceType: changeType,
   userData: changeUserData,
   async disableApiTermination({ db }, row, change) {
+    refuseOnSpot(row, 'disableApiTermination')
     const disableApiTermination = booleanOf(change)
     await changeInstanceOptions(db, row.instance_id, { disableApiTermination })
     // Clients switch it off before they terminate.
     const isProtected = disableApiTermination || instanceDoc(row).options.disableApiTermination
     if (isProtected) await changeInstanceDoc(db, row.instance_id, { wasProtected: true })
   },
-  disableApiStop: ({ db }, row, change) => changeInstanceOptions(db, row.instance_id, { disableApiStop: booleanOf(change) }),
+  async disableApiStop({ db }, row, change) {
+    refuseOnSpot(row, 'disableApiStop')
+    await changeInstanceOptions(db, row.instance_id, { disableApiStop: booleanOf(change) })
+  },
   async instanceInitiatedShutdownBehavior({ db }, row, { name, text }) {
     const shutdownBehavior = checkEnum(name, text, ['stop', 'terminate'])
     if (shutdownBehavior) await changeInstanceDoc(db, row.instance_id, { shutdownBehavior })
@@ -158,6 +163,7 @@ async function changeType({ db }: Context, row: InstanceTable, { text: name }: C
   const info = instanceType(name)
   const invalid = (message: string) => new ApiError('InvalidInstanceAttributeValue', message)
   if (!info) throw invalid(`The instance type '${name}' is not valid.`)
+  refuseOnSpot(row, 'instanceType')
   requireAtRest(row, 'its instance type')
   if (name === row.instance_type) return
   const { architecture, enaSupport, hibernation } = instanceDoc(row)

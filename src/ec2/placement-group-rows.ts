@@ -11,9 +11,9 @@ const groupOf = prepared((db, groupId: string) => db.selectFrom('placement_group
 const membersOf = prepared((db, groupId: string) =>
   db
     .selectFrom('instances').select(['host_id', 'zone', 'partition_number'])
-    .where('placement_group_id', '=', groupId).where('holds_capacity', '=', 1).orderBy('launch_ms').orderBy('instance_id'))
+    .where('placement_group_id', '=', groupId).where('state', 'not in', ['stopped', 'terminated']).orderBy('launch_ms').orderBy('instance_id'))
 
-/** A group with the members that hold capacity. */
+/** A group with the members that have a machine, or may: interrupted ones are there until they have left. */
 export async function loadGroupPlacement(db: Db, groupId: string): Promise<GroupPlacement> {
   const [group] = await groupOf(db, groupId)
   // A group with instances that are not terminated cannot be deleted.

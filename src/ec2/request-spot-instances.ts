@@ -1,9 +1,8 @@
 import type {
   RequestSpotInstancesRequest, RequestSpotInstancesResult, RequestSpotLaunchSpecification, RunInstancesRequest,
 } from '@aws-sdk/client-ec2'
-import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
-import { LIVING_STATES, notScheduledYet, toStatus } from '../model/spot-request.ts'
+import { notScheduledYet, toStatus } from '../model/spot-request.ts'
 import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
 import { checkEnum, invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
@@ -11,14 +10,14 @@ import { DEFAULT_INSTANCE_TYPE } from './run-instances-input.ts'
 import { checkLaunch } from './run-instances.ts'
 import { insertNewRequest, REQUEST_TYPE } from './spot-launch.ts'
 import { checkOneTime, checkValidUntil, launchOnSpot, refuseBlocks, requestedOffer, type SpotAsk } from './spot-offer.ts'
+import { checkSpotLimit, tooManySpotRequests } from './spot-limit.ts'
 import { loadSpotRequests } from './spot-request-rows.ts'
 import { parseTagSpecifications } from './tags.ts'
 
 /** How long a one-time request is open unless it says so: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RequestSpotInstances.html */
 const DEFAULT_VALID_MS = 7 * 24 * 60 * 60 * 1000
-/** Of one call, as RunInstances has it; and of an account's requests that want an instance, or have one. EC2 counts vCPUs instead. */
+/** Of one call, as RunInstances has it. */
 const MOST_IN_CALL = 1000
-const MOST_OF_ACCOUNT = 100_000
 
 /**
  * RequestSpotInstances: one request for each instance, which the market fulfils when its price and its supply allow. What is launched is checked
@@ -27,7 +26,7 @@ const MOST_OF_ACCOUNT = 100_000
  * @throws ApiError MaxSpotInstanceCountExceeded, InvalidParameterValue, and whatever RunInstances would say of the launch.
  */
 export async function requestSpotInstances(context: Context, input: RequestSpotInstancesRequest): Promise<RequestSpotInstancesResult> {
-  const { db, account, random, nowMs } = context
+  const { random, nowMs } = context
   const { LaunchSpecification: specification } = input
   if (!specification) throw missingParameter('LaunchSpecification')
   const ask = requestedAsk(input, specification, nowMs)
@@ -38,16 +37,16 @@ export async function requestSpotInstances(context: Context, input: RequestSpotI
   const ids = Array.from({ length: count }, () => newId(random, 'sir'))
   const earlier = await claimToken(context, 'RequestSpotInstances', input, ids.join(','))
   if (earlier !== undefined) return { SpotInstanceRequests: await loadSpotRequests(context, earlier.split(',')) }
-  await checkLimit(context, count)
+  await checkSpotLimit(context, count)
   const { zones } = await checkLaunch(context, { ...launch, MinCount: 1, MaxCount: count })
   const validFromMs = input.ValidFrom?.getTime() ?? null
-  for (const id of ids) {
+  for (const [index, id] of ids.entries()) {
     await insertNewRequest(context, id, {
-      ask, launch, zones, requestTags, validFromMs, launchGroup: input.LaunchGroup || null, azGroup: input.AvailabilityZoneGroup || null,
+      ask, launch, zones, requestTags, validFromMs, clientToken: index === 0 ? input.ClientToken : undefined, launchGroup: input.LaunchGroup || null, azGroup: input.AvailabilityZoneGroup || null,
       move: validFromMs === null ? toStatus('open', 'pending-evaluation') : notScheduledYet(validFromMs),
     })
   }
-  return { SpotInstanceRequests: await loadSpotRequests({ db, account, region: context.region, zones: context.zones, nowMs }, ids) }
+  return { SpotInstanceRequests: await loadSpotRequests(context, ids) }
 }
 
 function requestedAsk(input: RequestSpotInstancesRequest, { InstanceType: typeName }: RequestSpotLaunchSpecification, nowMs: number): SpotAsk {
@@ -69,19 +68,8 @@ function requestedAsk(input: RequestSpotInstancesRequest, { InstanceType: typeNa
 
 function checkCount(count = 1): number {
   if (count < 1) throw invalidValue('InstanceCount', count, 'It must be at least 1.')
-  if (count > MOST_IN_CALL) throw tooMany()
+  if (count > MOST_IN_CALL) throw tooManySpotRequests()
   return count
-}
-
-/** Counts what is still there of the account first, which its index tells; ended ones are left out only where that matters. */
-async function checkLimit({ db, account }: Context, count: number): Promise<void> {
-  const all = db.selectFrom('spot_requests').where('account_id', '=', account).select((eb) => eb.fn.countAll<number>().as('count'))
-  if (Number((await all.executeTakeFirstOrThrow()).count) + count <= MOST_OF_ACCOUNT) return
-  if (Number((await all.where('state', 'in', LIVING_STATES).executeTakeFirstOrThrow()).count) + count > MOST_OF_ACCOUNT) throw tooMany()
-}
-
-function tooMany(): ApiError {
-  return new ApiError('MaxSpotInstanceCountExceeded', 'Max spot instance count exceeded')
 }
 
 /** The launch that a specification stands for. */

@@ -102,6 +102,11 @@ export const RESOURCE_KINDS = {
     malformedCode: 'InvalidSpotFleetRequestId.Malformed', notFoundCode: 'InvalidSpotFleetRequestId.NotFound',
     notFound: idDoesNotExist('spot fleet request'),
   },
+  spotRequest: {
+    type: 'spot-instances-request', prefix: 'sir', table: 'spot_requests', idColumn: 'request_id',
+    malformedCode: 'InvalidSpotInstanceRequestID.Malformed', notFoundCode: 'InvalidSpotInstanceRequestID.NotFound',
+    notFound: idDoesNotExist('spot instance request'),
+  },
   vpc: {
     type: 'vpc', prefix: 'vpc', table: 'vpcs', idColumn: 'vpc_id',
     malformedCode: 'InvalidVpcID.Malformed', notFoundCode: 'InvalidVpcID.NotFound', notFound: idDoesNotExist('vpc'),

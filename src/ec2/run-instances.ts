@@ -7,7 +7,6 @@ import type { InstanceDoc } from '../model/instance.ts'
 import { ANYWHERE, type PlacementWish } from '../model/placement.ts'
 import { ensureSlot } from '../model/slot.ts'
 import { isSameDevice } from '../model/volume-device.ts'
-import type { Placement } from '../scheduler/place.ts'
 import { insertRow, prepared } from '../store/prepared.ts'
 import type { ImageTable, InstanceTable } from '../store/schema.ts'
 import { resolveImageId } from '../ssm/resolve-image.ts'
@@ -18,7 +17,7 @@ import { requireVisibleImage } from './image-rows.ts'
 import { checkTokensEnforced, metadataDefaults } from './instance-metadata-defaults.ts'
 import { attach } from './attach-network-interface.ts'
 import { requestedHibernation } from './launch-hibernation.ts'
-import { boundTo, countReservedPlaces, placeOf, takePlaces, type PlaceRequest } from './launch-placement.ts'
+import { boundTo, countReservedPlaces, placeOf, takePlaces, type PlaceRequest, type TakenPlace } from './launch-placement.ts'
 import { networkIn, requestedNetwork, type LaunchNetwork } from './launch-network.ts'
 import { insertInterface } from './new-interface.ts'
 import { instanceMoved } from '../model/instance-moved.ts'
@@ -36,6 +35,7 @@ import { insertVolumes, requestedVolumes, type VolumeRequest } from './run-insta
 import { launchSpotInstances } from './spot-launch.ts'
 import { requestedMarket } from './spot-offer.ts'
 import { takeSpotPlaces, type SpotPlaces } from './spot-places.ts'
+import { promiseRoom } from './take-over-room.ts'
 import { insertTags, parseTagSpecifications, type TagInput } from './tags.ts'
 
 /** Everything that all instances of one call have in common. */
@@ -96,7 +96,7 @@ export async function launchInstances(
   const launch = await prepareLaunch(context, input, reservationId)
   if (fleet) launch.doc.fleet = fleet
   launch.tags.set('instance', [...(launch.tags.get('instance') ?? []), ...tags])
-  const places = { ...placesFor(launch), minCount, maxCount }
+  const places = { ...placesFor(launch), minCount, maxCount, isSpot: spot !== null }
   const placements = spot ? await takeSpotPlaces(context, places, spot) : await takePlaces(context, places)
   const network = networkIn(launch.network, placements[0]?.zone)
   let launchIndex = 0
@@ -237,7 +237,7 @@ async function findPublicKey({ db, account }: Context, keyName: string | undefin
 async function insertInstance(
   context: Context,
   launch: Launch & Required<Pick<LaunchOrigin, 'spot' | 'fleetId'>>,
-  placement: Placement,
+  placement: TakenPlace,
   launchIndex: number,
 ): Promise<void> {
   const { db, account, random, nowMs } = context
@@ -257,9 +257,11 @@ async function insertInstance(
     doc: JSON.stringify({
       ...launch.doc, uuid: machineUuid(random), ...(spot ? { spot: { behavior: spot.behavior, rebalanceMs: null, interruption: null } } : {}),
       ...(wish === ANYWHERE ? {} : { placement: boundTo(wish, placement) }),
+      ...(placement.waitsFor.length === 0 ? {} : { waitsFor: placement.waitsFor }),
     }),
   }
   await insertRow(db, 'instances', { ...row })
+  await promiseRoom(db, placement.waitsFor, instanceId)
   await instanceMoved(db, null, row, nowMs)
   await insertTags(db, account, 'instance', instanceId, launch.tags.get('instance') ?? [])
   await insertInterfaces(context, launch, row)

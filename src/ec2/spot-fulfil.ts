@@ -126,6 +126,8 @@ function moveAfter(row: SpotRequestTable, error: Error): SpotRequestMove | undef
   if (isOfRoom && row.az_group !== null && row.zone === null) return toStatus('open', 'az-group-constraint')
   if (error.code === 'SpotMaxPriceTooLow') return toStatus('open', 'price-too-low', error.message)
   if (isOfRoom) return toStatus('open', 'capacity-not-available')
+  // An interface or an address that its last instance has not given back yet.
+  if (error.code.endsWith('.InUse')) return toStatus('open', 'pending-fulfillment', error.message)
   if (error.code.endsWith('LimitExceeded')) return toStatus('open', 'limit-exceeded', error.message)
   if (error.code === 'Unsupported' || error.message.includes('vailability zone')) return toStatus('open', 'constraint-not-fulfillable', error.message)
   return toStatus('failed', 'bad-parameters')

@@ -8,6 +8,7 @@ import type { Context } from './context.ts'
 import { DEFAULT_INSTANCE_TYPE } from './run-instances-input.ts'
 import { launchInstances, type LaunchOrigin } from './run-instances.ts'
 import type { SpotAsk, SpotLaunch } from './spot-offer.ts'
+import { checkSpotLimit } from './spot-limit.ts'
 import { insertTags, parseTagSpecifications, type TagInput } from './tags.ts'
 
 /** Name of requests among the types of resources. */
@@ -22,6 +23,7 @@ export const REQUEST_TYPE = 'spot-instances-request'
 export async function launchSpotInstances(context: Context, { input, ask }: SpotLaunch, origin: Omit<LaunchOrigin, 'spot'>): Promise<void> {
   const { db, random } = context
   const { launch, requestTags } = splitTags(input)
+  await checkSpotLimit(context, input.MaxCount ?? 0)
   const requestIds = Array.from({ length: Math.max(0, input.MaxCount ?? 0) }, () => newId(random, 'sir'))
   const { behavior, maxPriceMicroUsd } = ask
   const { zones } = await launchInstances(context, launch, { ...origin, spot: { requestIds, behavior, maxPriceMicroUsd } })
@@ -45,6 +47,8 @@ export interface NewRequest {
   requestTags: readonly TagInput[]
   /** Tags that EC2 itself gives to its instance. */
   ownTags?: readonly TagInput[]
+  /** Of the call, for the first of its requests. */
+  clientToken?: string | undefined
   fleetId?: string | null
   launchGroup?: string | null
   azGroup?: string | null
@@ -62,7 +66,7 @@ export async function insertNewRequest({ db, account, zones: all, nowMs }: Conte
   const doc: SpotRequestDoc = {
     launch: rest, launchTags, ownTags: [...ownTags], spotPrice: ask.spotPrice, behavior: ask.behavior, statusMessage: move.message,
     productDescription: 'Linux/UNIX', launchedZone: instance?.zone ?? null, zones: zones.length === all.length || zones.length === 1 ? null : zones,
-    fault: null, isCancelled: false, endedMs: null,
+    fault: null, isCancelled: false, endedMs: null, ...(request.clientToken ? { clientToken: request.clientToken } : {}),
   }
   const row: SpotRequestTable = {
     request_id: requestId, account_id: account, state: move.state, status_code: move.status, type: ask.type,

@@ -1,13 +1,11 @@
 import { ApiError } from '../core/errors.ts'
 import { priceTooLow } from '../model/spot-request.ts'
-import type { Placement } from '../scheduler/place.ts'
-import { unitsOf } from '../spot/clearing.ts'
 import { attempt } from '../store/savepoint.ts'
 import type { Context } from './context.ts'
-import { takePlaces, type PlaceRequest } from './launch-placement.ts'
+import { takePlaces, type PlaceRequest, type TakenPlace } from './launch-placement.ts'
 import { notOnSpot } from './spot-offer.ts'
 import { loadSpotPrices } from './spot-prices.ts'
-import { loadSpotSupplies, type ZoneSupply } from './spot-supply.ts'
+import { loadSpotSupplies, spotRoom } from './spot-supply.ts'
 
 /** Where spot instances may go, beside what their launch says. */
 export interface SpotPlaces {
@@ -23,11 +21,11 @@ export interface SpotPlaces {
  *
  * @throws ApiError SpotMaxPriceTooLow, InsufficientInstanceCapacity, and what `takePlaces` throws.
  */
-export async function takeSpotPlaces(context: Context, request: PlaceRequest, { maxPriceMicroUsd, zones }: SpotPlaces): Promise<Placement[]> {
+export async function takeSpotPlaces(context: Context, request: PlaceRequest, { maxPriceMicroUsd, zones }: SpotPlaces): Promise<TakenPlace[]> {
   const within = request.zones.filter((zone) => zones === undefined || zones.includes(zone))
   const affordable = await affordableZones(context, request.instanceType, within, maxPriceMicroUsd)
   const supplies = await loadSpotSupplies(context.db, context.region, context.nowMs)
-  const rooms = affordable.map((zone) => ({ zone, room: Math.min(request.maxCount, roomFor(supplies.get(zone), request)) }))
+  const rooms = affordable.map((zone) => ({ zone, room: Math.min(request.maxCount, spotRoom(supplies.get(zone), request)) }))
   const tries = [
     ...rooms.filter(({ room }) => room === request.maxCount).map(({ zone }) => ({ zone, minCount: request.maxCount, maxCount: request.maxCount })),
     ...rooms.filter(({ room }) => room >= request.minCount).map(({ zone, room }) => ({ zone, minCount: request.minCount, maxCount: room })),
@@ -58,12 +56,6 @@ async function affordableZones(
   const affordable = priced.filter(({ price }) => maxPriceMicroUsd === undefined || price <= maxPriceMicroUsd)
   if (affordable.length > 0) return affordable.map(({ zone }) => zone)
   throw new ApiError('SpotMaxPriceTooLow', priceTooLow(dollars(maxPriceMicroUsd ?? 0), dollars(cheapest.price)))
-}
-
-/** How many more instances of a size spot has room for in a zone. */
-export function roomFor(supply: ZoneSupply | undefined, size: { vcpus: number; memoryMib: number }): number {
-  if (!supply || supply.vcpus <= 0 || supply.memoryMib <= 0) return 0
-  return Math.max(0, Math.floor((supply.supplyUnits - supply.heldUnits) / unitsOf(size, supply)))
 }
 
 /** EC2's sentence for spot, with what shows the supply here. */

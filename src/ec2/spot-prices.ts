@@ -21,8 +21,11 @@ export interface SpotPrices {
   priceMicroUsd(instanceType: string, zone: string, atMs?: number): number | undefined
   /** The changes of a price, oldest first: the one that was in force at `fromMs`, and those after it until `untilMs`. */
   points(instanceType: string, zone: string, fromMs: number, untilMs: number): SpotPricePoint[]
-  /** The same price as parts per million of the price on demand, which bids are compared with. */
-  pricePpm(instanceType: string, zone: string, atMs?: number): number | undefined
+  /**
+   * The same price now as parts per million of the price on demand, which bids are compared with; or what it were if own demand made
+   * `clearingPpm` of it.
+   */
+  pricePpm(instanceType: string, zone: string, clearingPpm?: number): number | undefined
   /** What the market of others alone makes of it: the floor of own demand, parts per million. */
   backgroundPpm(instanceType: string, zone: string, atMs?: number): number | undefined
   /** The next time after `atMs` at which the market of others changes the price of a type in a zone, as far as `untilMs`. */
@@ -121,21 +124,22 @@ function createSpotPrices({ market, nowMs, clearings, pins }: Sources): SpotPric
     return (points[countUntil(points, market ? marketTime(market.freezes, atMs) : atMs) - 1] ?? points[0])?.ppm
   }
   const pinOf = (instanceType: string, zone: string, atMs: number) => inForce(pins.get(`${zone} ${instanceType}`) ?? [], atMs) ?? undefined
-  const pricePpm = (instanceType: string, zone: string, atMs = nowMs) => {
+  const ppmAt = (instanceType: string, zone: string, atMs: number, clearingPpm: number) => {
     const onDemand = onDemandMicroUsd(instanceType)
     const floorPpm = backgroundPpm(instanceType, zone, atMs)
     if (onDemand === undefined || floorPpm === undefined) return undefined
     const pinned = pinOf(instanceType, zone, atMs)
-    // Rounded up: whoever offers less than the price is below it in parts per million too.
-    if (pinned !== undefined) return Math.ceil((Math.min(pinned, onDemand) / onDemand) * WHOLE_PPM)
-    return Math.min(WHOLE_PPM, Math.max(floorPpm, inForce(clearings.get(zone) ?? [], atMs) ?? 0))
+    return pinned === undefined ? Math.min(WHOLE_PPM, Math.max(floorPpm, clearingPpm)) : pinnedPpm(Math.min(pinned, onDemand), onDemand)
   }
+  const clearingAt = (zone: string, atMs: number) => inForce(clearings.get(zone) ?? [], atMs) ?? 0
+  const pricePpm = (instanceType: string, zone: string, clearingPpm = clearingAt(zone, nowMs)) => ppmAt(instanceType, zone, nowMs, clearingPpm)
   const priceMicroUsd = (instanceType: string, zone: string, atMs = nowMs) => {
     const onDemand = onDemandMicroUsd(instanceType)
+    if (onDemand === undefined) return undefined
     const pinned = pinOf(instanceType, zone, atMs)
-    if (onDemand !== undefined && pinned !== undefined) return Math.min(pinned, onDemand)
-    const ppm = pricePpm(instanceType, zone, atMs)
-    return onDemand === undefined || ppm === undefined ? undefined : Math.max(1, Math.round((onDemand * ppm) / WHOLE_PPM))
+    if (pinned !== undefined) return Math.min(pinned, onDemand)
+    const ppm = ppmAt(instanceType, zone, atMs, clearingAt(zone, atMs))
+    return ppm === undefined ? undefined : Math.max(1, Math.round((onDemand * ppm) / WHOLE_PPM))
   }
   const points = (instanceType: string, zone: string, fromMs: number, untilMs: number): SpotPricePoint[] => {
     const real = background(instanceType, zone, untilMs).map(({ atMs }) => (market ? realTime(market.freezes, atMs) : atMs))
@@ -157,6 +161,11 @@ function createSpotPrices({ market, nowMs, clearings, pins }: Sources): SpotPric
     return nextMs !== undefined && nextMs <= untilMs ? nextMs : undefined
   }
   return { priceMicroUsd, pricePpm, backgroundPpm, points, nextBackgroundMs }
+}
+
+/** The least parts per million that come to that price, rounded to micro-dollars: whoever offers exactly that is not below it. */
+function pinnedPpm(priceMicroUsd: number, onDemand: number): number {
+  return Math.ceil(((priceMicroUsd - 0.5) * WHOLE_PPM) / onDemand)
 }
 
 /** From when on a price of the history is there to be told. */

@@ -6,9 +6,9 @@ import { inBatches } from '../store/batch.ts'
 import type { SpotRequestTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { sizeOf } from './run-instances-input.ts'
-import { dollars, roomFor } from './spot-places.ts'
+import { dollars } from './spot-places.ts'
 import { loadSpotPrices } from './spot-prices.ts'
-import { loadSpotSupplies } from './spot-supply.ts'
+import { loadSpotSupplies, spotRoom } from './spot-supply.ts'
 import { tagsOf, toWireTags } from './tags.ts'
 
 type Reader = Pick<Context, 'db' | 'account' | 'region' | 'zones' | 'nowMs'>
@@ -62,7 +62,7 @@ async function statuses({ db, region, zones: all, nowMs }: Reader, rows: readonl
     const lowest = Math.min(...priced.map(({ price }) => price))
     if (affordable.length === 0) return toStatus('open', 'price-too-low', priceTooLow(dollars(row.max_price_micro_usd), dollars(lowest)))
     const info = instanceType(row.instance_type)
-    const hasRoom = info && affordable.some(({ zone }) => roomFor(supplies.get(zone), sizeOf(row.instance_type, info)) > 0)
+    const hasRoom = info && affordable.some(({ zone }) => spotRoom(supplies.get(zone), sizeOf(row.instance_type, info)) > 0)
     if (!hasRoom || row.status_code === 'capacity-not-available') return toStatus('open', 'capacity-not-available')
     return toStatus('open', 'pending-evaluation')
   }

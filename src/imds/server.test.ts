@@ -36,7 +36,7 @@ function view(
     tags: [
       { key: 'Name', value: 'first' }, { key: 'a/b', value: 'not part of a path' }, { key: '__proto__', value: 'x' },
     ],
-    events: [],
+    events: [], spot: null,
     ...change,
   }
 }

@@ -38,6 +38,15 @@ export interface InstanceMetadata {
   tags: { key: string; value: string }[]
   /** Planned for the instance, or lately over, the next first. */
   events: MaintenanceEvent[]
+  /** What the market has told it; null on demand. */
+  spot: SpotNotices | null
+}
+
+export interface SpotNotices {
+  /** When it was told that it is likely to be interrupted; null while it was not. */
+  rebalanceMs: number | null
+  /** What will be done with it, and when; null while it may run on. */
+  interruption: { action: 'terminate' | 'stop' | 'hibernate'; actionMs: number } | null
 }
 
 export interface MaintenanceEvent {
@@ -108,12 +117,12 @@ function metaData(view: InstanceMetadata): Directory {
     'ami-launch-index': String(view.launchIndex),
     'ami-manifest-path': '(unknown)',
     'block-device-mapping': blockDevices(view),
-    events: directory({ maintenance: maintenance(view.events) }),
+    events: directory({ maintenance: maintenance(view.events), recommendations: recommendations(view.spot) }),
     hibernation: directory({ configured: String(view.hibernation) }),
     hostname,
     'instance-action': 'none',
     'instance-id': view.instanceId,
-    'instance-life-cycle': 'on-demand',
+    'instance-life-cycle': view.spot ? 'spot' : 'on-demand',
     'instance-type': view.instanceType,
     'local-hostname': hostname,
     'local-ipv4': primary?.privateIp,
@@ -134,6 +143,7 @@ function metaData(view: InstanceMetadata): Directory {
     'reservation-id': view.reservationId,
     'security-groups': primary?.groups.map((group) => group.name).join('\n'),
     services: directory({ domain: 'amazonaws.com', partition: 'aws' }),
+    spot: spot(view.spot),
     system: 'nitro',
     tags: tags(view),
   })
@@ -156,6 +166,29 @@ function eventsJson(events: readonly MaintenanceEvent[]): string {
     ...(event.notAfterMs === null ? {} : { NotAfter: eventTime(event.notAfterMs) }),
     State: event.state === 'scheduled' ? 'active' : event.state,
   })), null, 2)
+}
+
+/**
+ * What an instance that will be interrupted is told. Only one that will be terminated has a termination time.
+ * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
+ */
+function spot(notices: SpotNotices | null): Directory | undefined {
+  if (!notices?.interruption) return undefined
+  const { action, actionMs } = notices.interruption
+  const time = isoSeconds(actionMs)
+  return directory({
+    'instance-action': JSON.stringify({ action, time }), 'termination-time': action === 'terminate' ? time : undefined,
+  })
+}
+
+function recommendations(notices: SpotNotices | null): Directory | undefined {
+  if (!notices || notices.rebalanceMs === null) return undefined
+  return directory({ rebalance: JSON.stringify({ noticeTime: isoSeconds(notices.rebalanceMs) }) })
+}
+
+/** 2015-01-05T18:02:00Z */
+function isoSeconds(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 19)}Z`
 }
 
 /** "21 Jan 2019 09:00:43 GMT", a day below 10 with one digit. */

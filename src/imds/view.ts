@@ -37,6 +37,7 @@ export async function loadInstanceMetadata(
     interfaces: await loadInterfaces(db, instanceId),
     tags: doc.metadataOptions.instanceMetadataTags === 'enabled' ? await loadTags(db, instance) : [],
     events: await loadEvents(db, instanceId),
+    spot: instance.lifecycle === 'spot' ? doc.spot ?? { rebalanceMs: null, interruption: null } : null,
   }
 }
 

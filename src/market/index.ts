@@ -8,6 +8,7 @@ import type { MarketOptions } from './context.ts'
 import { createFleetReconciler } from './fleet.ts'
 import { createMarketReconciler } from './market-tick.ts'
 import { Market } from './market.ts'
+import { createSpotRequestReconciler } from './spot-request.ts'
 
 /** What there is one of in a region: its market, spot requests, fleets, deliveries of events. */
 export type RegionalKind = 'market' | 'spot-request' | 'fleet' | 'event-target'
@@ -35,8 +36,7 @@ export function createRegional(options: RegionalOptions): Regional {
   return {
     reconcilers: {
       market: createMarketReconciler(options, market),
-      // createSpotRequestReconciler(options, market) of ./spot-request.ts
-      'spot-request': NOT_THERE_YET,
+      'spot-request': createSpotRequestReconciler(options, market),
       fleet: createFleetReconciler(options),
       // createEventTargetReconciler(options) of ./event-target.ts
       'event-target': NOT_THERE_YET,

@@ -18,16 +18,24 @@ export interface Participant {
   instanceType: string
   size: { vcpus: number; memoryMib: number }
   bidPpm: number
+  maxPriceMicroUsd: number
   arrivedMs: number
   /** An instance that runs; one that is to be launched; or one that was interrupted and is to come back. */
   part: 'incumbent' | 'waiting' | 'returning'
   /** Where its bid stands: one zone for an incumbent and one that returns. */
   zones: readonly string[]
   instanceId: string | null
+  /** It waits, and nobody has said yet why. */
+  isUnexplained: boolean
+  /** Its instance knows that it is likely to be interrupted. */
+  isAdvised: boolean
 }
 
 /** Nothing that the market can do brings these forward. */
 const NOT_WAITING: readonly string[] = ['not-scheduled-yet', 'constraint-not-fulfillable']
+
+/** What a request says before the market has looked at it. */
+export const UNEXPLAINED: readonly string[] = ['pending-evaluation', 'pending-fulfillment']
 
 /** Interrupted, and not stopped by its user. */
 const RETURNING: readonly string[] = ['instance-stopped-by-price', 'instance-stopped-no-capacity']
@@ -42,6 +50,11 @@ export class Market {
   readonly #books = new Map<string, Book>()
   /** What the units of a zone's bids are parts of. */
   readonly #totals = new Map<string, { vcpus: number; memoryMib: number }>()
+
+  /** Those of before a tick keep to their places until it is over. */
+  #held: Map<string, Participant | undefined> | undefined
+  /** Ids of requests that wait, and nobody has said yet why. */
+  readonly unexplained = new Set<string>()
 
   constructor(zones: readonly string[]) {
     this.#zones = zones
@@ -76,19 +89,38 @@ export class Market {
     await this.refresh(db, ...[...living, ...running].map((row) => row.request_id))
   }
 
-  /** Reads requests anew, after any change of them or of their instances. */
-  async refresh(db: Db, ...requestIds: string[]): Promise<void> {
+  /**
+   * Reads requests anew, after any change of them or of their instances.
+   *
+   * @returns whether that is anything to the market.
+   */
+  async refresh(db: Db, ...requestIds: string[]): Promise<boolean> {
     const rows = await inBatches(requestIds, (batch) => db.selectFrom('spot_requests').selectAll().where('request_id', 'in', batch).execute())
     const instanceIds = rows.flatMap((row) => row.instance_id ?? [])
     const instances = new Map((await inBatches(instanceIds, (batch) =>
       db.selectFrom('instances').select(['instance_id', 'zone', 'state', 'holds_capacity', 'doc']).where('instance_id', 'in', batch).execute()))
       .map((row) => [row.instance_id, row]))
     const found = new Map(rows.map((row) => [row.request_id, row]))
+    let hasChanged = false
     for (const id of requestIds) {
       const row = found.get(id)
       const participant = row && participantOf(row, instances.get(row.instance_id ?? ''), this.#zones)
-      this.#remove(id)
-      if (participant) this.#add(participant)
+      hasChanged ||= JSON.stringify(this.#held?.get(id) ?? this.#participants.get(id)) !== JSON.stringify(participant)
+      if (this.#held) this.#held.set(id, participant)
+      else this.#set(id, participant)
+    }
+    return hasChanged
+  }
+
+  /** While `body` runs the books stay as they are; what is read anew meanwhile is put into them after that. */
+  async hold<T>(body: () => Promise<T>): Promise<T> {
+    const held = new Map<string, Participant | undefined>()
+    this.#held = held
+    try {
+      return await body()
+    } finally {
+      this.#held = undefined
+      for (const [id, participant] of held) this.#set(id, participant)
     }
   }
 
@@ -103,20 +135,24 @@ export class Market {
     }
   }
 
-  #add(participant: Participant): void {
+  #set(id: string, participant: Participant | undefined): void {
+    this.#remove(id)
+    if (!participant) return
     this.#participants.set(participant.id, participant)
+    if (participant.isUnexplained) this.unexplained.add(id)
     for (const zone of participant.zones) this.#put(participant, zone)
   }
 
-  #put({ id, bidPpm, size, part, arrivedMs }: Participant, zone: string): void {
+  #put({ id, instanceType, bidPpm, size, part, arrivedMs }: Participant, zone: string): void {
     const total = this.#totals.get(zone)
     if (!total || total.vcpus <= 0 || total.memoryMib <= 0) return
-    this.book(zone).put({ id, bidPpm, units: unitsOf(size, total), isIncumbent: part === 'incumbent', arrivedMs })
+    this.book(zone).put({ id, instanceType, bidPpm, units: unitsOf(size, total), isIncumbent: part === 'incumbent', arrivedMs })
   }
 
   #remove(id: string): void {
     for (const zone of this.#participants.get(id)?.zones ?? []) this.book(zone).remove(id)
     this.#participants.delete(id)
+    this.unexplained.delete(id)
   }
 }
 
@@ -127,7 +163,8 @@ export function participantOf(row: SpotRequestTable, instance: MarketInstance | 
   if (vcpus === undefined || memoryMib === undefined) return undefined
   const common = {
     id: row.request_id, accountId: row.account_id, instanceType: row.instance_type, size: { vcpus, memoryMib },
-    bidPpm: row.bid_ppm, arrivedMs: row.created_ms, instanceId: row.instance_id,
+    bidPpm: row.bid_ppm, maxPriceMicroUsd: row.max_price_micro_usd, arrivedMs: row.created_ms, instanceId: row.instance_id,
+    isUnexplained: row.state === 'open' && UNEXPLAINED.includes(row.status_code), isAdvised: false,
   }
   if (row.state === 'open') {
     if (NOT_WAITING.includes(row.status_code)) return undefined
@@ -141,5 +178,5 @@ export function participantOf(row: SpotRequestTable, instance: MarketInstance | 
   }
   const { spot } = JSON.parse(instance.doc) as Pick<InstanceDoc, 'spot'>
   const isUp = (instance.state === 'pending' || instance.state === 'running') && instance.holds_capacity === 1
-  return isUp && !spot?.interruption ? { ...common, part: 'incumbent', zones: [instance.zone] } : undefined
+  return isUp && !spot?.interruption ? { ...common, part: 'incumbent', zones: [instance.zone], isAdvised: typeof spot?.rebalanceMs === 'number' } : undefined
 }

@@ -46,6 +46,7 @@ function identityToWire(row: InstanceTable, doc: InstanceDoc, { groupName }: Ins
     ClientToken: row.client_token ?? '',
     ImageId: row.image_id,
     InstanceId: row.instance_id,
+    InstanceLifecycle: row.lifecycle === 'spot' ? 'spot' : undefined,
     InstanceType: row.instance_type as _InstanceType,
     KeyName: row.key_name ?? undefined,
     LaunchTime: new Date(row.launch_ms),
@@ -53,6 +54,7 @@ function identityToWire(row: InstanceTable, doc: InstanceDoc, { groupName }: Ins
     State: { Code: STATE_CODES[row.state], Name: row.state },
     StateReason: doc.stateReason ? { Code: doc.stateReason.code, Message: doc.stateReason.message } : undefined,
     StateTransitionReason: doc.stateTransitionReason,
+    SpotInstanceRequestId: row.spot_request_id ?? undefined,
   }
 }
 

@@ -9,6 +9,7 @@ import { giveCapacityBack } from './capacity.ts'
 import { instanceMoved } from './instance-moved.ts'
 import { ANYWHERE, type PlacementWish } from './placement.ts'
 import type { SpotInstanceDoc } from './spot-interruption.ts'
+import { wakeInstance } from './wake-instance.ts'
 
 /** EC2's instance states and their codes (the low byte of what DescribeInstances answers). */
 export const STATE_CODES = {
@@ -262,6 +263,9 @@ export const STATE_REASONS = {
   },
   scheduledStop: { code: 'Server.ScheduledStop', message: 'Server.ScheduledStop: Stopped due to scheduled retirement' },
   serverError: { code: 'Server.InternalError', message: 'Server.InternalError: Internal error on launch' },
+  /** A spot instance was interrupted. */
+  spotTermination: { code: 'Server.SpotInstanceTermination', message: 'Server.SpotInstanceTermination: Spot instance termination' },
+  spotShutdown: { code: 'Server.SpotInstanceShutdown', message: 'Server.SpotInstanceShutdown: Spot instance shutdown' },
   /** EC2's own, of a launch whose volume cannot be made. */
   volumeFailure: { code: 'Client.InternalError', message: 'Client.InternalError: Client error on launch' },
   hostFailure: {
@@ -312,14 +316,34 @@ export async function moveInstance(
   // The caller's row may be older than this transaction: the doc is taken as it is now.
   const [current] = await inState(db, row.instance_id, row.state)
   if (!current) return undefined
-  const doc = JSON.stringify({ ...instanceDoc(current), ...change })
-  const holdsCapacity = WITHOUT_MACHINE.includes(to) ? 0 : current.holds_capacity
+  const hasNoMachine = WITHOUT_MACHINE.includes(to)
+  const before = instanceDoc(current)
+  const doc = JSON.stringify({ ...before, ...change, ...(hasNoMachine ? withoutPromises({ ...before, ...change }) : {}) })
+  const holdsCapacity = hasNoMachine ? 0 : current.holds_capacity
+  if (hasNoMachine) await letIn(db, row.instance_id, before.spot?.promisedTo ?? [], nowMs)
   await setState(db, to, nowMs, holdsCapacity, doc, row.instance_id)
   const after = { ...current, state: to, state_ms: nowMs, holds_capacity: holdsCapacity, doc }
   await instanceMoved(db, current, after, nowMs)
   if (current.holds_capacity === 0 || holdsCapacity === 1) return after
   await giveCapacityBack(db, current)
   return { ...after, ...await leaveRoom(db, current) }
+}
+
+/** One without a machine waits for nobody, and nobody waits for it. */
+function withoutPromises({ spot }: Pick<InstanceDoc, 'spot'>): Partial<InstanceDoc> {
+  return { waitsFor: undefined, ...(spot ? { spot: { ...spot, promisedTo: undefined } } : {}) }
+}
+
+/** An interrupted instance has left its room: those that waited for it, and for nobody else, may start there. */
+async function letIn(db: Db, leftId: string, waiting: readonly string[], nowMs: number): Promise<void> {
+  for (const id of waiting) {
+    const [row] = await docOf(db, id)
+    const left = row && instanceDoc(row).waitsFor?.filter((each) => each !== leftId)
+    // It may have ended meanwhile.
+    if (!left) continue
+    await changeInstanceDoc(db, id, { waitsFor: left })
+    if (left.length === 0) await wakeInstance(db, id, nowMs)
+  }
 }
 
 /** An instance without a machine is in nobody's room; what it asked for is in its doc. */

@@ -1,7 +1,7 @@
 import type { InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
-import { changeInstanceDoc, instanceDoc, type SavedMemory } from './instance.ts'
+import { changeInstanceDoc, instanceDoc, type InstanceDoc, type SavedMemory } from './instance.ts'
 
 /**
  * What saved memory is good for: this instance, its disks as they were left, these volumes. The hypervisor authenticates
@@ -19,6 +19,14 @@ export function keepsMemory(row: Pick<InstanceTable, 'state' | 'doc'>): boolean 
   const { hibernate, force, memory } = instanceDoc(row)
   if (row.state === 'stopping') return hibernate === true && !force
   return row.state === 'pending' ? Boolean(memory) && memory?.state !== 'given-up' : isHibernated(row)
+}
+
+/**
+ * Whether the guest of a running instance has come up since it was launched, so that there is something to keep; a simulated one
+ * is up as soon as it runs.
+ */
+export function isReadyToHibernate({ contactMs, platform }: Pick<InstanceDoc, 'contactMs' | 'platform'>): boolean {
+  return platform?.accelerator === 'sim' || contactMs !== null
 }
 
 /** Whether the instance is hibernated: stopped, and its memory is kept. */

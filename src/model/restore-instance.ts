@@ -51,6 +51,7 @@ export async function restoreInstance(
   const host = await requireHost(db, row ?? doc.instance)
   const instance = row ? await bringBack(ambient, row, subnet, host) : await insertAgain(ambient, doc, subnet, host)
   const notices = await restoreInterfaces(ambient, instance, doc.interfaces, subnet)
+  if (doc.instance.lifecycle === 'spot') notices.push('it was a spot instance, whose request has ended: it is on demand now')
   notices.push(...(await restoreVolumes(ambient, instance, doc, fateOf)))
   await db.deleteFrom('instance_backups').where('instance_id', '=', instanceId).execute()
   await enqueue(db, { kind: 'instance', id: instanceId, hostId: instance.host_id }, nowMs)
@@ -113,13 +114,16 @@ type PlacedInstance = InstanceTable & { vpc_id: string; subnet_id: string }
 /** What a stopped instance has not, whatever it was doing when it was terminated. */
 const AT_REST = {
   stateReason: null, stateTransitionReason: '', force: false, skipOsShutdown: false, freezing: false, reboot: null,
-  startFailures: 0, outOfSpaceSinceMs: null, hibernate: false, memory: null, checks: undefined,
+  startFailures: 0, outOfSpaceSinceMs: null, hibernate: false, memory: null, checks: undefined, spot: undefined, waitsFor: undefined,
 } as const satisfies Partial<InstanceDoc>
 
 /** What the row of an instance did not have when an earlier version backed it up. */
 const OF_EARLIER_VERSIONS = {
   tenancy: 'default', placement_group_id: null, partition_number: null, lifecycle: 'on-demand', spot_request_id: null, fleet_id: null,
 } as const
+
+/** The request of a spot instance has ended with it, and there is no spot instance without one. */
+const ON_DEMAND = { lifecycle: 'on-demand', spot_request_id: null, fleet_id: null } as const
 
 /** Its next start finds it a place. */
 const NOWHERE = { dedicated_host_id: null, capacity_reservation_id: null } as const
@@ -130,7 +134,7 @@ async function bringBack(ambient: Ambient, row: InstanceTable, subnet: SubnetTab
   const moved = await moveInstance(db, row, 'stopped', nowMs, AT_REST)
   if (!moved) throw new Error(`${row.instance_id} left ${row.state} inside a transaction`)
   const place = {
-    ...host, vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id,
+    ...ON_DEMAND, ...host, vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id,
     slot: await ensureSlot(db, random, host.node_id, 'machine', row.instance_id),
   }
   await db.updateTable('instances').set(place).where('instance_id', '=', row.instance_id).execute()
@@ -144,7 +148,7 @@ async function insertAgain(
   const { db, random, nowMs } = ambient
   const id = doc.instance.instance_id
   const row = {
-    ...OF_EARLIER_VERSIONS, ...doc.instance, ...NOWHERE, ...host, state: 'stopped', state_ms: nowMs, holds_capacity: 0,
+    ...OF_EARLIER_VERSIONS, ...doc.instance, ...ON_DEMAND, ...NOWHERE, ...host, state: 'stopped', state_ms: nowMs, holds_capacity: 0,
     vpc_id: subnet.vpc_id, subnet_id: subnet.subnet_id,
     slot: await ensureSlot(db, random, host.node_id, 'machine', id),
     doc: JSON.stringify({ ...instanceDoc(doc.instance), ...AT_REST }),

@@ -23,6 +23,12 @@ export interface SpotMarketDoc {
   freezes: { fromMs: number; untilMs: number | null }[]
 }
 
+/** What of a zone's market SQL never looks into: what its smoothed price follows, see `ZonePrice`. */
+export interface SpotZoneDoc {
+  averagePpm?: number
+  averagedMs?: number
+}
+
 /** EC2's two minutes. */
 export const NOTICE_MS = 120_000
 

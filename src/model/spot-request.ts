@@ -14,6 +14,8 @@ export interface SpotRequestDoc {
   launch: Omit<RunInstancesRequest, 'InstanceMarketOptions' | 'MinCount' | 'MaxCount' | 'ClientToken' | 'TagSpecifications'>
   /** Tags for its instance and what comes with that; those of the request itself are in `tags`. */
   launchTags: RunInstancesRequest['TagSpecifications']
+  /** Of the first request of a call that had one: it is forgotten with it. */
+  clientToken?: string
   /** Tags that EC2 itself gives to its instance. */
   ownTags?: { key: string; value: string }[]
   /** As asked for, "" where the default (the price on demand) was taken. */

@@ -1,7 +1,8 @@
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
-import { moveInstance, serviceInitiated, STATE_REASONS } from '../model/instance.ts'
+import { instanceDoc, moveInstance, serviceInitiated, STATE_REASONS } from '../model/instance.ts'
 import { endEvent, eventDoc, type InstanceEventDoc } from '../model/instance-event.ts'
+import { stopsAs, withoutNotice } from '../model/spot-interruption.ts'
 import type { InstanceEventTable, InstanceTable } from '../store/schema.ts'
 import type { Db, Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
@@ -58,7 +59,8 @@ async function take(db: Db, eventId: string, nowMs: number): Promise<void> {
 }
 
 async function stop(db: Db, event: InstanceEventTable, instance: InstanceTable, nowMs: number): Promise<void> {
-  await moveInstance(db, instance, 'stopping', nowMs, {
+  await moveInstance(db, instance, await stopsAs(db, instance), nowMs, {
+    ...withoutNotice(instanceDoc(instance)),
     stateReason: STATE_REASONS.scheduledStop, stateTransitionReason: serviceInitiated(nowMs), force: false, hibernate: false,
   })
   await enqueue(db, { kind: 'instance', id: instance.instance_id, hostId: instance.host_id }, nowMs)

@@ -4,6 +4,7 @@ import { MemoryImageError } from '../hypervisor/driver.ts'
 import { KeysError } from '../keys/keys.ts'
 import { changeInstanceDoc, moveInstance, notHibernated, STATE_REASONS, type SavedMemory } from '../model/instance.ts'
 import { layerDoc } from '../model/layer.ts'
+import { interruptionOf } from '../model/spot-interruption.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import { forMachine, isUnsettled } from './attached-volumes.ts'
 import { attend, attentionOf } from './attend.ts'
@@ -135,7 +136,8 @@ async function save(options: InstanceReconcilerOptions, loaded: LoadedInstance, 
     }
     const nowMs = clock.now()
     const moved = await moveInstance(db, row, 'stopped', nowMs, {
-      hibernate: false, memory: { ...memory, state: 'saved' }, stateReason: STATE_REASONS.userHibernate,
+      hibernate: false, memory: { ...memory, state: 'saved' },
+      stateReason: interruptionOf(now.row) ? STATE_REASONS.spotShutdown : STATE_REASONS.userHibernate,
       // The process that a reboot was to end is gone; the guest is rebooted when it goes on.
       reboot: null,
     })

@@ -1,9 +1,11 @@
 import { messageOf } from '../core/errors.ts'
-import { changeInstanceDoc, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated } from '../model/instance.ts'
+import { changeInstanceDoc, instanceDoc, moveInstance, STATE_REASONS, TERMINATED_RETENTION_MS, userInitiated, type InstanceDoc } from '../model/instance.ts'
 import { wakeEvents } from '../model/instance-event.ts'
 import { releaseSlot } from '../model/slot.ts'
+import { stopsAs, withoutNotice } from '../model/spot-interruption.ts'
 import { hostZone } from '../model/zone.ts'
 import type { InstanceTable } from '../store/schema.ts'
+import type { Db } from '../store/store.ts'
 import { restWorkOf } from './attached-volumes.ts'
 import { attend, attentionOf } from './attend.ts'
 import { destroyThen } from './end-machine.ts'
@@ -205,12 +207,20 @@ async function recordShutdown(
   if (!isDown) log.warn('machine ended unexpectedly', { id: row.instance_id, cause: step.cause })
   return recording('instance.guest-shutdown', async (db) => {
     if (!isDown && !(await hostZone(db, row.host_id)).isSettled) return
-    await moveInstance(db, row, step.to, clock.now(), {
+    const to = step.to === 'stopping' ? await stopsAs(db, row) : step.to
+    await moveInstance(db, row, to, clock.now(), {
+      // A guest that goes down before it is interrupted has gone by itself.
+      ...(isDown ? withoutNotice(await docNow(db, row)) : {}),
       recovery: null,
       stateReason: reason,
       stateTransitionReason: isDown ? userInitiated(clock.now()) : reason.message,
     })
   }, again(0))
+}
+
+/** What is written of it meanwhile, such as a notice. */
+async function docNow(db: Db, { instance_id: id }: InstanceTable): Promise<InstanceDoc> {
+  return instanceDoc(await db.selectFrom('instances').select('doc').where('instance_id', '=', id).executeTakeFirstOrThrow())
 }
 
 async function purge({ clock, hypervisor }: InstanceReconcilerOptions, row: InstanceTable): Promise<Outcome> {

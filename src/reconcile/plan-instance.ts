@@ -5,7 +5,7 @@ import type { InstanceDoc, InstanceState } from '../model/instance.ts'
 export interface InstanceFacts {
   state: InstanceState
   doc: Pick<InstanceDoc,
-    'force' | 'skipOsShutdown' | 'shutdownBehavior' | 'hasRun' | 'startFailures' | 'outOfSpaceSinceMs' | 'hibernate' | 'memory'>
+    'force' | 'skipOsShutdown' | 'shutdownBehavior' | 'hasRun' | 'startFailures' | 'outOfSpaceSinceMs' | 'hibernate' | 'memory' | 'waitsFor'>
   rebootRequested: number
   rebootCompleted: number
   /** Time since the present state was entered, milliseconds. */
@@ -118,6 +118,8 @@ function planStart({ doc, hasBrokenVolume, isEquipped, rest, machine }: Instance
   if (doc.startFailures >= MAX_START_FAILURES) return { step: 'give-up', to, cause: 'start' }
   // The reconcilers of volumes and interfaces mark the instance due when the last of them is ready.
   if (!isEquipped) return { step: 'none' }
+  // Its room is an interrupted instance's still; the last one of these that leaves marks it due.
+  if (doc.waitsFor && doc.waitsFor.length > 0) return { step: 'none' }
   if (rest === 'before-start') return { step: 'settle-volumes' }
   return doc.memory?.state === 'saved' ? { step: 'load-memory' } : { step: 'start' }
 }

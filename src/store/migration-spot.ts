@@ -11,6 +11,8 @@ export const spotMigration: Migration = {
     // All that the supply of a zone is counted from.
     `create index instances_holding_spot on instances (zone, vcpus, memory_mib, state, dedicated_host_id, capacity_reservation_id)
       where lifecycle = 'spot' and holds_capacity = 1`,
+    `create index instances_leaving on instances (instance_id)
+      where lifecycle = 'spot' and holds_capacity = 0 and state <> 'stopped' and state <> 'terminated'`,
     `create index instances_by_fleet on instances (fleet_id) where fleet_id is not null`,
     `alter table fleets add column kind text not null default 'fleet'`,
     `create table fleet_history (fleet_id text not null references fleets on delete cascade, seq integer not null, at_ms bigint not null,

@@ -82,7 +82,7 @@ describe('RunInstances', () => {
     ['user data that is not base64', { UserData: '***' }, 'InvalidParameterValue'],
     ['user data of more than 16 KB', { UserData: Buffer.alloc(16_385).toString('base64') }, 'InvalidParameterValue'],
     ['a root volume smaller than its image', { BlockDeviceMappings: [{ DeviceName: '/dev/xvda', Ebs: { VolumeSize: 0 } }] }, 'InvalidBlockDeviceMapping'],
-    ['spot instances, which are not there yet', { InstanceMarketOptions: { MarketType: 'spot' } }, 'UnsupportedOperation'],
+    ['blocks of capacity, which are not there yet', { InstanceMarketOptions: { MarketType: 'capacity-block' } }, 'UnsupportedOperation'],
     ['hibernation without an encrypted root', { HibernationOptions: { Configured: true } }, 'UnsupportedHibernationConfiguration'],
   ] as const)('refuses %s, and changes nothing', async (_what, input, code) => {
     const count = async () => (await cloud.store.read((db) => db.selectFrom('instances').select('instance_id').execute())).length

@@ -1,0 +1,78 @@
+import { describe, expect, it } from 'vitest'
+import { ANYWHERE } from '../model/placement.ts'
+import { place, type GroupPlacement, type HostCapacity, type PlacementRequest } from './place.ts'
+import { preempt, withoutTenants, type SpotTenant } from './preempt.ts'
+
+const ZONE = 'us-east-1a'
+const host = (hostId: string, used: number, change: Partial<HostCapacity> = {}): HostCapacity => ({
+  hostId, nodeId: 'node', zone: ZONE, vcpus: 8, memoryMib: 8192, vcpusUsed: used, memoryMibUsed: used * 1024, ...change,
+})
+const request = (vcpus: number, change: Partial<PlacementRequest> = {}): PlacementRequest => ({
+  accountId: '1', instanceType: 'm5.large', zones: [ZONE], architecture: 'x86_64', vcpus, memoryMib: vcpus * 1024, minCount: 1, maxCount: 1,
+  wish: ANYWHERE, group: null, strategy: 'spread', ...change,
+})
+const tenant = (instanceId: string, hostId: string, { vcpus = 2, bidPpm = 500_000, isGoing = false } = {}): SpotTenant => ({
+  instanceId, hostId, vcpus, memoryMib: vcpus * 1024, isGoing,
+  bid: { id: `sir-${instanceId}`, instanceType: 'm5.large', bidPpm, units: 0, isIncumbent: true, arrivedMs: 0 },
+})
+const idsOf = (victims: readonly SpotTenant[] | undefined) => victims?.map((each) => each.instanceId).toSorted()
+
+describe('an instance on demand that finds no room', () => {
+  it('has the one go that pays least', () => {
+    const tenants = [tenant('a', 'h1', { bidPpm: 300_000 }), tenant('b', 'h1', { bidPpm: 200_000 }), tenant('c', 'h1', { bidPpm: 900_000 })]
+    expect(idsOf(preempt([host('h1', 8)], request(2), tenants))).toEqual(['b'])
+  })
+
+  it('has as few go as make room for it, on one host', () => {
+    const tenants = [
+      tenant('a', 'h1', { vcpus: 1, bidPpm: 1 }), tenant('b', 'h1', { vcpus: 1, bidPpm: 2 }), tenant('c', 'h2', { vcpus: 2, bidPpm: 900_000 }),
+    ]
+    expect(idsOf(preempt([host('h1', 8), host('h2', 8)], request(2), tenants))).toEqual(['c'])
+  })
+
+  it('lets a small one stay that pays less, where a larger one has to go in any case', () => {
+    const tenants = [tenant('small', 'h1', { vcpus: 1, bidPpm: 1 }), tenant('large', 'h1', { vcpus: 4, bidPpm: 500_000 })]
+    expect(idsOf(preempt([host('h1', 8)], request(4), tenants))).toEqual(['large'])
+  })
+
+  it('takes the room of those that go already before anybody else is told to', () => {
+    const tenants = [tenant('cheap', 'h1', { bidPpm: 1 }), tenant('going', 'h2', { bidPpm: 1_000_000, isGoing: true })]
+    expect(idsOf(preempt([host('h1', 8), host('h2', 8)], request(2), tenants))).toEqual(['going'])
+  })
+
+  it('counts what is free beside them', () => {
+    expect(idsOf(preempt([host('h1', 6)], request(4), [tenant('a', 'h1'), tenant('b', 'h1', { bidPpm: 1 })]))).toEqual(['b'])
+  })
+
+  it('goes on until all of a launch has places in one zone', () => {
+    const tenants = [tenant('a', 'h1'), tenant('b', 'h2'), tenant('c', 'h3')]
+    const hosts = [host('h1', 8), host('h2', 8), host('h3', 8, { zone: 'us-east-1b' })]
+    expect(idsOf(preempt(hosts, request(2, { minCount: 2, maxCount: 2, zones: [ZONE, 'us-east-1b'] }), tenants))).toEqual(['a', 'b'])
+  })
+
+  it('is not helped where all of them are too few, where no host can boot it, or by those of other zones', () => {
+    expect(preempt([host('h1', 8)], request(4), [tenant('a', 'h1')])).toBeUndefined()
+    expect(preempt([host('h1', 8)], request(2, { architecture: 'arm64' }), [tenant('a', 'h1')])).toBeUndefined()
+    expect(preempt([host('h1', 8, { zone: 'us-east-1b' })], request(2), [tenant('a', 'h1')])).toBeUndefined()
+  })
+
+  it('goes where its group lets it', () => {
+    const group: GroupPlacement = {
+      groupId: 'pg-1', name: 'apart', strategy: 'spread', partitionCount: 0, members: [{ hostId: 'h1', zone: ZONE, partitionNumber: null }],
+    }
+    const tenants = [tenant('a', 'h1', { bidPpm: 1 }), tenant('b', 'h2')]
+    expect(idsOf(preempt([host('h1', 8), host('h2', 8)], request(2, { group }), tenants))).toEqual(['b'])
+  })
+
+  it('goes to no host that has others where it is dedicated, and takes nothing on dedicated hosts', () => {
+    const others = host('h1', 8, { tenants: [{ accountId: '2', tenancy: 'default' }] })
+    expect(preempt([others], request(2, { wish: { ...ANYWHERE, tenancy: 'dedicated' } }), [tenant('a', 'h1')])).toBeUndefined()
+    expect(preempt([host('h1', 8)], request(2, { wish: { ...ANYWHERE, tenancy: 'host' } }), [tenant('a', 'h1')])).toBeUndefined()
+  })
+
+  it('has a place when they are gone', () => {
+    const hosts = [host('h1', 8), host('h2', 8)]
+    const victims = preempt(hosts, request(3), [tenant('a', 'h1'), tenant('b', 'h1'), tenant('c', 'h2')]) ?? []
+    expect(place(withoutTenants(hosts, victims), request(3)).map((each) => each.hostId)).toEqual(['h1'])
+  })
+})
