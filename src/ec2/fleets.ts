@@ -1,11 +1,10 @@
 import type {
-  DeleteFleetErrorItem, DeleteFleetsRequest, DeleteFleetsResult, DeleteFleetSuccessItem, DescribeFleetHistoryRequest,
-  DescribeFleetHistoryResult, DescribeFleetInstancesRequest, DescribeFleetInstancesResult, DescribeFleetsRequest, DescribeFleetsResult,
-  FleetData, ModifyFleetRequest, ModifyFleetResult,
+  DeleteFleetErrorItem, DeleteFleetsRequest, DeleteFleetsResult, DeleteFleetSuccessItem, DescribeFleetsRequest, DescribeFleetsResult, FleetData,
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { isWellFormedId } from '../core/ids.ts'
-import { endOfShowingFleets, fleetDoc, fleetInstanceIds, moveFleet, shownState, type FleetState } from '../model/fleet.ts'
+import { endOfShowingFleets, fleetDoc, fleetInstanceIds, moveFleet, shownState, wakeFleet, type FleetState } from '../model/fleet.ts'
+import { noteFleetEvent } from '../model/fleet-history.ts'
 import { fleetToWire } from '../model/fleet-wire.ts'
 import { inBatches } from '../store/batch.ts'
 import { attempt } from '../store/savepoint.ts'
@@ -16,12 +15,12 @@ import type { Context } from './context.ts'
 import { compileFilters, flag, type FilterFields } from './filters.ts'
 import { terminateInstances } from './instance-lifecycle.ts'
 import { paginate, timeKey } from './pagination.ts'
-import { checkEnum, missingParameter } from './parameters.ts'
-import { checkIds, notFoundError, requireAll, RESOURCE_KINDS } from './resources.ts'
+import { missingParameter } from './parameters.ts'
+import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
 import { deleteTagsOf, fromWireTags, tagsOf, toWireTags } from './tags.ts'
 
-/** Of type instant, in one call: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteFleets.html */
-const MAX_DELETED = 25
+/** In one call, of type instant and of the others: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteFleets.html */
+const MAX_DELETED = { instant: 25, others: 100 }
 
 /**
  * DescribeFleets. Fleets of type `instant` are shown only to who names them:
@@ -30,8 +29,8 @@ const MAX_DELETED = 25
 export async function describeFleets({ db, account, nowMs }: Context, input: DescribeFleetsRequest): Promise<DescribeFleetsResult> {
   const ids = input.FleetIds ?? []
   checkIds(RESOURCE_KINDS.fleet, ids)
-  const all = (await db.selectFrom('fleets').selectAll().where('account_id', '=', account).execute())
-    .filter((row) => (fleetDoc(row).deletedMs ?? nowMs) > endOfShowingFleets(nowMs))
+  const all = (await db.selectFrom('fleets').selectAll().where('account_id', '=', account).where('kind', '=', 'fleet').execute())
+    .filter((row) => !isForgotten(row, nowMs))
   requireAll(RESOURCE_KINDS.fleet, ids, new Set(all.map((row) => row.fleet_id)))
   const wanted = all.filter((row) => (ids.length > 0 ? ids.includes(row.fleet_id) : row.type !== 'instant'))
   const tags = await tagsOf(db, wanted.map((row) => row.fleet_id))
@@ -53,57 +52,27 @@ const FIELDS: FilterFields<FleetData> = {
   type: (fleet) => fleet.Type,
 }
 
-/** Which of the instances of deleted fleets are not terminated yet. */
+/** Whether it was deleted so long ago that nobody is shown it; not while it has instances. */
+function isForgotten(row: FleetTable, nowMs: number): boolean {
+  const isOver = row.state === 'deleted' || (row.state === 'deleted_terminating' && row.type === 'instant')
+  return isOver && (fleetDoc(row).deletedMs ?? nowMs) <= endOfShowingFleets(nowMs)
+}
+
+/** Which of the instances of deleted fleets of type instant are not terminated yet: of those, nobody writes that down. */
 async function livingInstances(db: Db, rows: readonly FleetTable[]): Promise<Set<string>> {
-  const ids = rows.filter((row) => row.state === 'deleted_terminating').flatMap(fleetInstanceIds)
+  const ids = rows.filter((row) => row.state === 'deleted_terminating' && row.type === 'instant').flatMap(fleetInstanceIds)
   const found = await inBatches(ids, (batch) =>
     db.selectFrom('instances').select('instance_id').where('instance_id', 'in', batch).where('state', '<>', 'terminated').execute())
   return new Set(found.map((row) => row.instance_id))
 }
 
 function stateOf(row: FleetTable, living: ReadonlySet<string>): FleetState {
-  return shownState(row, fleetInstanceIds(row).some((id) => living.has(id)))
-}
-
-/** DescribeFleetInstances: not of fleets of type `instant`, whose instances DescribeFleets tells. */
-export async function describeFleetInstances(
-  context: Context,
-  { FleetId: id, Filters: filters }: DescribeFleetInstancesRequest,
-): Promise<DescribeFleetInstancesResult> {
-  const row = await requireFleet(context, id)
-  compileFilters(filters, { 'instance-type': () => undefined })
-  throw new ApiError(
-    'Unsupported', `Fleet ${row.fleet_id} is instant fleet. Describe fleet instances is not supported by this type of fleet`)
-}
-
-/** DescribeFleetHistory: fleets of type `instant` have none, since all that happens to them is told by CreateFleet. */
-export async function describeFleetHistory(
-  context: Context,
-  { FleetId: id, EventType: eventType }: DescribeFleetHistoryRequest,
-): Promise<DescribeFleetHistoryResult> {
-  checkEnum('EventType', eventType, ['instance-change', 'fleet-change', 'service-error'])
-  const row = await requireFleet(context, id)
-  throw new ApiError(
-    'Unsupported', `Fleet ${row.fleet_id} is instant fleet. Describe fleet history is not supported by this type of fleet`)
-}
-
-/** ModifyFleet: only fleets of type `maintain` can be modified. */
-export async function modifyFleet(context: Context, { FleetId: id }: ModifyFleetRequest): Promise<ModifyFleetResult> {
-  const row = await requireFleet(context, id)
-  throw new ApiError('FleetNotInModifiableState', `Fleet Request: ${row.fleet_id} is not a modifiable fleet request type.`)
-}
-
-/** One fleet of the account. @throws ApiError InvalidFleetId.Malformed and .NotFound. */
-async function requireFleet({ db, account }: Context, id: string | undefined): Promise<FleetTable> {
-  checkIds(RESOURCE_KINDS.fleet, [id ?? ''])
-  const row = await db
-    .selectFrom('fleets').selectAll().where('account_id', '=', account).where('fleet_id', '=', id ?? '').executeTakeFirst()
-  if (!row) throw notFoundError(RESOURCE_KINDS.fleet, [id ?? ''])
-  return row
+  return row.type === 'instant' ? shownState(row, fleetInstanceIds(row).some((id) => living.has(id))) : row.state as FleetState
 }
 
 /**
- * DeleteFleets: each by itself, with all of its instances, which fleets of type `instant` cannot leave behind. Too many: none.
+ * DeleteFleets: each by itself. With all of its instances, or without them, which fleets of type `instant` cannot leave behind; those
+ * of the other types are the reconciler's to terminate. Too many: none.
  * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/delete-fleet.html
  */
 export async function deleteFleets(context: Context, input: DeleteFleetsRequest): Promise<DeleteFleetsResult> {
@@ -112,37 +81,55 @@ export async function deleteFleets(context: Context, input: DeleteFleetsRequest)
   const ids = [...new Set(input.FleetIds)]
   if (ids.length === 0) throw missingParameter('FleetId')
   if (input.TerminateInstances === undefined) throw missingParameter('TerminateInstances')
-  const how = { terminates: input.TerminateInstances, isOneTooMany: ids.length > MAX_DELETED }
+  const instants = await countInstants(context, ids)
+  const how = {
+    terminates: input.TerminateInstances, isOneTooMany: instants > MAX_DELETED.instant || ids.length - instants > MAX_DELETED.others,
+  }
   for (const id of ids) {
     const deleted = await attempt(context.db, () => deleteFleet(context, id, how))
-    if (!(deleted instanceof ApiError)) done.push({ FleetId: id, PreviousFleetState: deleted, CurrentFleetState: 'deleted_terminating' })
+    if (!(deleted instanceof ApiError)) done.push({ FleetId: id, PreviousFleetState: deleted.before, CurrentFleetState: deleted.after })
     else failed.push({ FleetId: id, Error: { Code: deleted.code as 'unexpectedError', Message: deleted.message } })
   }
   return { SuccessfulFleetDeletions: done, UnsuccessfulFleetDeletions: failed }
 }
 
-/** Deletes one. @returns the state that it was in. @throws ApiError with one of the codes of this call. */
+async function countInstants({ db, account }: Context, ids: readonly string[]): Promise<number> {
+  const rows = await inBatches(ids, (batch) =>
+    db.selectFrom('fleets').select('type').where('account_id', '=', account).where('kind', '=', 'fleet').where('fleet_id', 'in', batch).execute())
+  return rows.filter((row) => row.type === 'instant').length
+}
+
+/** Deletes one. @returns the states that it was in, and is in. @throws ApiError with one of the codes of this call. */
 async function deleteFleet(
   context: Context,
   id: string,
   { terminates, isOneTooMany }: { terminates: boolean; isOneTooMany: boolean },
-): Promise<FleetState> {
-  const { db, account, nowMs } = context
+): Promise<{ before: FleetState; after: FleetState }> {
+  const { db, account, region, nowMs } = context
   if (!isWellFormedId('fleet', id)) throw new ApiError('fleetIdMalformed', `The fleet ID '${id}' is malformed`)
   const row = await db
-    .selectFrom('fleets').selectAll().where('account_id', '=', account).where('fleet_id', '=', id).executeTakeFirst()
+    .selectFrom('fleets').selectAll().where('account_id', '=', account).where('kind', '=', 'fleet').where('fleet_id', '=', id).executeTakeFirst()
   if (!row) throw new ApiError('fleetIdDoesNotExist', RESOURCE_KINDS.fleet.notFound(id, true))
+  const isInstant = row.type === 'instant'
   if (isOneTooMany) {
-    throw new ApiError('ExceededInstantFleetNumForDeletion', `Can’t delete more than ${MAX_DELETED} instant fleets in a single request.`)
+    throw isInstant
+      ? new ApiError('ExceededInstantFleetNumForDeletion', `Can’t delete more than ${MAX_DELETED.instant} instant fleets in a single request.`)
+      : new ApiError('unexpectedError', `Can’t delete more than ${MAX_DELETED.others} fleets in a single request.`)
   }
-  if (!terminates) {
+  if (!terminates && isInstant) {
     throw new ApiError('NoTerminateInstancesNotSupported', 'NoTerminateInstances option is not supported for instant fleet')
   }
-  if (!(await moveFleet(db, row, 'deleted_terminating', { deletedMs: nowMs }))) {
+  const before = row.state as FleetState
+  const after = terminates ? 'deleted_terminating' : 'deleted_running'
+  if (!(await moveFleet(db, row, after, { deletedMs: nowMs }))) {
     throw new ApiError('fleetNotInDeletableState', `The fleet '${id}' is in the state ${row.state} and cannot be deleted`)
   }
-  await terminateThem(context, fleetInstanceIds(row))
-  return row.state as FleetState
+  if (isInstant) await terminateThem(context, fleetInstanceIds(row))
+  else {
+    await noteFleetEvent(db, row, region, { type: 'fleetRequestChange', subType: after }, nowMs)
+    await wakeFleet(db, id, nowMs)
+  }
+  return { before, after }
 }
 
 /** Terminates those that are still there. @throws ApiError unexpectedError for one that is protected from that. */
@@ -158,8 +145,9 @@ async function terminateThem(context: Context, ids: readonly string[]): Promise<
 export async function forgetDeletedFleets(context: Context): Promise<void> {
   const { db, account, nowMs } = context
   const rows = await db
-    .selectFrom('fleets').selectAll().where('account_id', '=', account).where('state', '=', 'deleted_terminating').execute()
-  const ids = rows.filter((row) => (fleetDoc(row).deletedMs ?? nowMs) <= endOfShowingFleets(nowMs)).map((row) => row.fleet_id)
+    .selectFrom('fleets').selectAll().where('account_id', '=', account).where('kind', '=', 'fleet')
+    .where('state', 'in', ['deleted_terminating', 'deleted']).execute()
+  const ids = rows.filter((row) => isForgotten(row, nowMs)).map((row) => row.fleet_id)
   await deleteTagsOf(db, ids)
   for (const id of ids) await forgetTokensOf(context, id)
   await inBatches(ids, (batch) => db.deleteFrom('fleets').where('fleet_id', 'in', batch).execute())

@@ -41,7 +41,9 @@ import {
   disableEbsEncryptionByDefault, enableEbsEncryptionByDefault, getEbsDefaultKmsKeyId, getEbsEncryptionByDefault,
   modifyEbsDefaultKmsKeyId, resetEbsDefaultKmsKeyId,
 } from './ebs-encryption.ts'
-import { deleteFleets, describeFleetHistory, describeFleetInstances, describeFleets, modifyFleet } from './fleets.ts'
+import { describeFleetHistory, describeFleetInstances } from './describe-fleet.ts'
+import { deleteFleets, describeFleets } from './fleets.ts'
+import { modifyFleet } from './modify-fleet.ts'
 import { describeImageAttribute } from './image-attributes.ts'
 import {
   disableImage, disableImageDeprecation, disableImageDeregistrationProtection, enableImage, enableImageDeprecation,
@@ -327,7 +329,7 @@ export const operations: Record<string, Operation> = {
   LockSnapshot: mutation(lockSnapshot),
   ModifyCapacityReservation: mutation(modifyCapacityReservation),
   ModifyEbsDefaultKmsKeyId: mutation(modifyEbsDefaultKmsKeyId),
-  ModifyFleet: query(modifyFleet),
+  ModifyFleet: mutation(modifyFleet),
   ModifyHosts: mutation(modifyHosts),
   ModifyImageAttribute: mutation(modifyImageAttribute),
   ModifyInstanceAttribute: mutation(modifyInstanceAttribute),

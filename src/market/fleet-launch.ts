@@ -14,7 +14,7 @@ import { countsAsLiving, type FleetMember, type FleetPlan, type Shares } from '.
 /** How many instances one transaction launches: others wait for it to end. */
 const MOST_AT_ONCE = 100
 /** Pauses after launches that failed: nothing tells a fleet that there is room again. */
-const BACKOFF_MS = { first: 5000, most: 60_000 }
+const BACKOFF_MS = { first: 15_000, most: 120_000 }
 
 /** Launches what a plan misses, or a part of it. @returns how far the fleet is then, and whether more is to be launched at once. */
 export async function launchMissing(

@@ -7,7 +7,8 @@ import { loadMarket, type SpotMarketDoc } from '../model/spot-market.ts'
 import { priceTooLow } from '../model/spot-request.ts'
 import { failedZones } from '../model/zone.ts'
 import { again, DONE, type Outcome, type Reconciler } from '../reconcile/loop.ts'
-import { decideZone, type ZoneDecision } from '../spot/zone-market.ts'
+import { TYPICAL_PPM } from '../spot/clearing.ts'
+import { decideZone, zonePriceOf, type ZoneDecision, type ZonePrice } from '../spot/zone-market.ts'
 import type { RegionalOptions } from './index.ts'
 import { adviseInstance, contained, explainWaiting, noticeInstance } from './market-acts.ts'
 import { launchInOrder } from './market-launches.ts'
@@ -59,8 +60,7 @@ async function look({ store, clock, region }: RegionalOptions, market: Market): 
   const nowMs = clock.now()
   const seen = await store.read(async (db) => {
     const kept = await loadZonePrices(db, nowMs)
-    const isAtRest = [...kept.values()].every(({ clearingPpm, averagePpm }) => clearingPpm === 0 && averagePpm === 0)
-    if (market.size === 0 && isAtRest) return undefined
+    if (market.size === 0 && [...kept.values()].every(isAtRest)) return undefined
     const doc = await loadMarket(db, region)
     return doc && {
       doc, kept, supplies: await loadSpotSupplies(db, region, nowMs), prices: await loadSpotPrices(db, region, nowMs), failed: await failedZones(db),
@@ -74,7 +74,7 @@ async function look({ store, clock, region }: RegionalOptions, market: Market): 
   for (const supply of supplies.values()) {
     // Who is in a zone that has failed shares its fate.
     if (failed.includes(supply.zone)) continue
-    const price = kept.get(supply.zone) ?? { clearingPpm: 0, changedMs: 0, averagePpm: 0, averagedMs: nowMs - LOOK_MS }
+    const price = kept.get(supply.zone) ?? zonePriceOf(0, nowMs - LOOK_MS)
     const pricePpm = (type: string, clearingPpm: number) => prices.pricePpm(type, supply.zone, stands ? price.clearingPpm : clearingPpm)
     const decision = decideZone({
       book: market.book(supply.zone), pricing: doc.pricing, nowMs, ...supply, pricePpm,
@@ -113,11 +113,17 @@ function whyWaiting({ instanceType, zones, bidPpm, maxPriceMicroUsd }: Participa
   return Number.isFinite(lowest) ? new ApiError('SpotMaxPriceTooLow', priceTooLow(dollars(maxPriceMicroUsd), dollars(lowest))) : noSpotCapacity()
 }
 
+/** An average this near to where prices rest makes no price. */
+const REST_PPM = 500
+
+/** Whether a zone's price is where it is without any demand, and has nothing left to follow. */
+function isAtRest({ clearingPpm, averagePpm }: ZonePrice): boolean {
+  return clearingPpm === 0 && averagePpm < TYPICAL_PPM + REST_PPM
+}
+
 /** Until the market of others changes a price that is bid for, and a minute at most; for good where nobody is on spot. */
 function pauseAfter(market: Market, { nowMs, prices, zones }: Look): Outcome {
-  const moves = [...zones.values()].some(({ kept, decision }) =>
-    kept.clearingPpm !== 0 || kept.averagePpm !== 0 || decision.price.clearingPpm !== 0 || decision.price.averagePpm !== 0)
-  if (market.size === 0) return moves ? again(LOOK_MS) : DONE
+  if (market.size === 0 && [...zones.values()].every(({ decision }) => isAtRest(decision.price))) return DONE
   let nextMs = nowMs + LOOK_MS
   for (const zone of zones.keys()) {
     for (const type of market.book(zone).types()) nextMs = Math.min(nextMs, prices.nextBackgroundMs(type, zone, nowMs, nextMs) ?? nextMs)

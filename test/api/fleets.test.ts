@@ -235,9 +235,7 @@ describe('a fleet of type instant', () => {
   test('is refused with a reason', async () => {
     const total = (more: object) => ({ TargetCapacitySpecification: { TotalTargetCapacity: 2, ...more } })
     const refusals: [Partial<CreateFleetRequest>, string | RegExp][] = [
-      [{ Type: 'maintain' }, /^UnsupportedOperation: Fleets of type maintain/], [{ Type: undefined }, /^UnsupportedOperation: Fleets of type maintain/],
-      [total({ DefaultTargetCapacityType: 'spot' }), /^UnsupportedOperation: Spot Instances/],
-      [total({ DefaultTargetCapacityType: 'on-demand', SpotTargetCapacity: 1 }), /^UnsupportedOperation: Spot Instances/],
+      [total({ DefaultTargetCapacityType: 'on-demand', SpotTargetCapacity: 3 }), /^InvalidFleetConfig/],
       [total({}), /^MissingParameter/], [total({ OnDemandTargetCapacity: 3 }), /^InvalidFleetConfig/],
       [total({ DefaultTargetCapacityType: 'on-demand', TargetCapacityUnitType: 'vcpu' }), /^InvalidFleetConfig/],
       [{ ValidUntil: new Date() }, /^InvalidFleetConfig/], [{ ReplaceUnhealthyInstances: true }, /^InvalidFleetConfig/],
