@@ -151,5 +151,7 @@ describe('a cancellation', () => {
     await put(id, 'deleted')
     expect((await show(id, NOW_MS + 47 * HOUR_MS))?.SpotFleetRequestState).toBe('cancelled')
     await expect(show(id, NOW_MS + 48 * HOUR_MS)).rejects.toMatchObject({ code: 'InvalidSpotFleetRequestId.NotFound' })
+    await store.run((context) => requestSpotFleet({ ...context, nowMs: NOW_MS + 48 * HOUR_MS }, { SpotFleetRequestConfig: config }))
+    expect(await store.run(({ db }) => db.selectFrom('fleets').select('fleet_id').where('fleet_id', '=', id).execute())).toEqual([])
   })
 })
