@@ -28,7 +28,7 @@ describe('a Spot Fleet request', () => {
   it('is maintained, at the lowest price, and terminates what is too much, unless it says otherwise', () => {
     expect(check()).toMatchObject({
       type: 'maintain', target: 2, onDemandTarget: 0, unitType: 'units', strategy: 'lowestPrice', onDemandStrategy: 'lowestPrice', poolsToUse: 1,
-      excessPolicy: 'default', behavior: 'terminate', replaceUnhealthy: false, terminateAtEnd: false, maxUnitMicroUsd: null, validUntilMs: null,
+      terminatesExcess: true, behavior: 'terminate', replaceUnhealthy: false, terminateAtEnd: false, maxUnitMicroUsd: null, validUntilMs: null,
     })
   })
 

@@ -24,7 +24,8 @@ const ROLE_ARN = /^arn:aws(-cn|-us-gov)?:iam::\d{12}:role\/[\w+=,.@/-]{1,512}$/
 
 const STRATEGIES = ['lowestPrice', 'diversified', 'capacityOptimized', 'capacityOptimizedPrioritized', 'priceCapacityOptimized'] as const
 const ON_DEMAND_STRATEGIES = ['lowestPrice', 'prioritized'] as const
-export const EXCESS_POLICIES = ['default', 'noTermination'] as const
+/** EC2 takes both spellings of each: Terraform says `Default`. */
+const EXCESS_POLICIES = ['default', 'noTermination', 'Default', 'NoTermination'] as const
 const BEHAVIORS = ['terminate', 'stop', 'hibernate'] as const
 const UNIT_TYPES = ['units', 'vcpu', 'memory-mib'] as const
 
@@ -39,7 +40,7 @@ export interface SpotFleetConfig {
   onDemandStrategy: (typeof ON_DEMAND_STRATEGIES)[number]
   /** Over how many of the cheapest pools, for lowestPrice. */
   poolsToUse: number
-  excessPolicy: (typeof EXCESS_POLICIES)[number]
+  terminatesExcess: boolean
   behavior: (typeof BEHAVIORS)[number]
   replaceUnhealthy: boolean
   terminateAtEnd: boolean
@@ -75,12 +76,12 @@ export function checkSpotFleet(input: SpotFleetRequestConfigData, nowMs: number)
   if (strategy === 'capacityOptimizedPrioritized' && places.templates.length === 0) {
     throw invalidSpotFleet('The capacityOptimizedPrioritized allocation strategy is supported only with LaunchTemplateConfigs.')
   }
-  const excessPolicy = enumOf(input, 'ExcessCapacityTerminationPolicy', EXCESS_POLICIES) ?? 'default'
+  const terminatesExcess = checkExcess(input) ?? true
   const replaceUnhealthy = input.ReplaceUnhealthyInstances === true
-  if (type === 'request' && excessPolicy === 'noTermination') throw onlyMaintained('ExcessCapacityTerminationPolicy')
+  if (type === 'request' && !terminatesExcess) throw onlyMaintained('ExcessCapacityTerminationPolicy')
   if (type === 'request' && replaceUnhealthy) throw onlyMaintained('ReplaceUnhealthyInstances')
   return {
-    type, ...target, unitType, strategy, excessPolicy, replaceUnhealthy,
+    type, ...target, unitType, strategy, terminatesExcess, replaceUnhealthy,
     onDemandStrategy: enumOf(input, 'OnDemandAllocationStrategy', ON_DEMAND_STRATEGIES) ?? 'lowestPrice',
     poolsToUse: checkPoolsToUse(input.InstancePoolsToUseCount, strategy),
     behavior: enumOf(input, 'InstanceInterruptionBehavior', BEHAVIORS) ?? 'terminate',
@@ -89,6 +90,12 @@ export function checkSpotFleet(input: SpotFleetRequestConfigData, nowMs: number)
     onDemandMaxTotalMicroUsd: checkPrice('OnDemandMaxTotalPrice', input.OnDemandMaxTotalPrice),
     rebalance: checkRebalance(input.SpotMaintenanceStrategies, type), ...checkTimes(input, nowMs), ...places,
   }
+}
+
+/** Whether instances above the target are terminated; undefined where nothing is said. */
+export function checkExcess({ ExcessCapacityTerminationPolicy: policy }: Pick<SpotFleetRequestConfigData, 'ExcessCapacityTerminationPolicy'>): boolean | undefined {
+  const found = checkEnum('ExcessCapacityTerminationPolicy', policy, EXCESS_POLICIES)
+  return found === undefined ? undefined : found.toLowerCase() === 'default'
 }
 
 /** EC2's code for what a Spot Fleet cannot be made of. */

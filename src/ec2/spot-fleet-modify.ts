@@ -5,8 +5,7 @@ import { noteFleetEvent } from '../model/fleet-history.ts'
 import type { FleetSpec } from '../model/fleet-spec.ts'
 import { spotFleetDoc, type SpotFleetAsked } from '../model/spot-fleet.ts'
 import type { Context } from './context.ts'
-import { checkEnum } from './parameters.ts'
-import { checkTargetNumbers, checkTemplates, EXCESS_POLICIES, invalidSpotFleet } from './spot-fleet-input.ts'
+import { checkExcess, checkTargetNumbers, checkTemplates, invalidSpotFleet } from './spot-fleet-input.ts'
 import { requireSpotFleet } from './spot-fleet-rows.ts'
 import { checkSpotFleetPools, templateSources } from './spot-fleet-spec.ts'
 
@@ -51,10 +50,10 @@ async function changedSpec(context: Context, spec: FleetSpec, input: ModifySpotF
   const onDemand = input.OnDemandTargetCapacity ?? spec.target.onDemand
   const total = input.TargetCapacity ?? spec.target.onDemand + spec.target.spot
   checkTargetNumbers({ target: total, onDemandTarget: onDemand }, { unitType: spec.target.unitType, hasTemplates })
-  const policy = checkEnum('ExcessCapacityTerminationPolicy', input.ExcessCapacityTerminationPolicy, EXCESS_POLICIES)
+  const terminatesExcess = checkExcess(input)
   const changed: FleetSpec = {
     ...spec, target: { ...spec.target, onDemand, spot: total - onDemand },
-    ...(policy === undefined ? {} : { terminatesExcess: policy === 'default' }),
+    ...(terminatesExcess === undefined ? {} : { terminatesExcess }),
     ...(templates.length > 0 ? { sources: await templateSources(context, templates) } : {}),
   }
   if (templates.length > 0) await checkSpotFleetPools(context, changed)
@@ -70,6 +69,6 @@ function changedConfig(asked: SpotFleetAsked, { LaunchTemplateConfigs: templates
 
 /** As recorded: "Modify request received. Requested targetCapacity: 38" */
 function describe({ target }: FleetSpec, { ExcessCapacityTerminationPolicy: policy }: ModifySpotFleetRequestRequest): string {
-  const excess = policy ? `, excessCapacityTerminationPolicy: ${policy === 'default' ? 'Default' : 'NoTermination'}` : ''
+  const excess = policy ? `, excessCapacityTerminationPolicy: ${checkExcess({ ExcessCapacityTerminationPolicy: policy }) ? 'Default' : 'NoTermination'}` : ''
   return `Modify request received. Requested targetCapacity: ${target.onDemand + target.spot}${excess}`
 }

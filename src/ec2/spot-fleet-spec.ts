@@ -38,7 +38,7 @@ export async function spotFleetSpec(context: Context, config: SpotFleetConfig): 
       maxTotalMicroUsd: config.spotMaxTotalMicroUsd, maxUnitMicroUsd: config.maxUnitMicroUsd,
       rebalance: rebalance && { terminationDelayMs: rebalance.TerminationDelay === undefined ? null : rebalance.TerminationDelay * MS_PER_S },
     },
-    terminatesExcess: config.excessPolicy === 'default', terminatesWithExpiration: config.terminateAtEnd,
+    terminatesExcess: config.terminatesExcess, terminatesWithExpiration: config.terminateAtEnd,
     replacesUnhealthy: config.replaceUnhealthy, validFromMs: config.validFromMs, validUntilMs: config.validUntilMs,
     launchTags: [],
   }
@@ -94,7 +94,7 @@ export function askedWithDefaults(input: SpotFleetRequestConfigData, config: Spo
   } = input
   return {
     ...asked, AllocationStrategy: config.strategy, OnDemandAllocationStrategy: config.onDemandStrategy, Type: config.type,
-    ExcessCapacityTerminationPolicy: config.excessPolicy, InstanceInterruptionBehavior: config.behavior,
+    ExcessCapacityTerminationPolicy: input.ExcessCapacityTerminationPolicy || 'default', InstanceInterruptionBehavior: config.behavior,
     ReplaceUnhealthyInstances: config.replaceUnhealthy, TerminateInstancesWithExpiration: config.terminateAtEnd,
   }
 }
