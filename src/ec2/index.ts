@@ -135,6 +135,10 @@ import { describeSnapshots } from './snapshots.ts'
 import { describeSpotInstanceRequests } from './describe-spot-instance-requests.ts'
 import { getSpotPlacementScores } from './spot-placement-scores.ts'
 import { describeSpotPriceHistory } from './spot-price-history.ts'
+import { cancelSpotFleetRequests } from './spot-fleet-cancel.ts'
+import { describeSpotFleetInstances, describeSpotFleetRequestHistory, describeSpotFleetRequests } from './spot-fleet-describe.ts'
+import { modifySpotFleetRequest } from './spot-fleet-modify.ts'
+import { requestSpotFleet } from './spot-fleet-request.ts'
 import { describeSubnets } from './subnets.ts'
 import { createTags, deleteTags, describeTags } from './tags.ts'
 import { describeVolumeAttribute, modifyVolumeAttribute } from './volume-attributes.ts'
@@ -178,6 +182,12 @@ export const operations: Record<string, Operation> = {
   CreateDefaultVpc: mutation(createDefaultVpc),
   CreateDhcpOptions: mutation(createDhcpOptions),
   CreateFleet: mutation(createFleet),
+  RequestSpotFleet: mutation(requestSpotFleet),
+  DescribeSpotFleetRequests: query(describeSpotFleetRequests),
+  DescribeSpotFleetInstances: query(describeSpotFleetInstances),
+  DescribeSpotFleetRequestHistory: query(describeSpotFleetRequestHistory),
+  ModifySpotFleetRequest: mutation(modifySpotFleetRequest),
+  CancelSpotFleetRequests: mutation(cancelSpotFleetRequests),
   CreateImage: mutation(createImage, undefined, finishCreateImage),
   CreateInternetGateway: mutation(createInternetGateway),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.

@@ -97,6 +97,11 @@ export const RESOURCE_KINDS = {
     type: 'fleet', prefix: 'fleet', table: 'fleets', idColumn: 'fleet_id',
     malformedCode: 'InvalidFleetId.Malformed', notFoundCode: 'InvalidFleetId.NotFound', notFound: idDoesNotExist('fleet'),
   },
+  spotFleet: {
+    type: 'spot-fleet-request', prefix: 'sfr', table: 'fleets', idColumn: 'fleet_id',
+    malformedCode: 'InvalidSpotFleetRequestId.Malformed', notFoundCode: 'InvalidSpotFleetRequestId.NotFound',
+    notFound: idDoesNotExist('spot fleet request'),
+  },
   spotRequest: {
     type: 'spot-instances-request', prefix: 'sir', table: 'spot_requests', idColumn: 'request_id',
     malformedCode: 'InvalidSpotInstanceRequestID.Malformed', notFoundCode: 'InvalidSpotInstanceRequestID.NotFound',
