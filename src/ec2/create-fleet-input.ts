@@ -82,7 +82,8 @@ export function shownOptions({ OnDemandOptions: asked }: CreateFleetRequest, { s
 export function shownSpotOptions({ SpotOptions: asked }: CreateFleetRequest, { spec: { spot } }: FleetRequest): SpotOptions {
   return {
     ...asked, AllocationStrategy: shownStrategy(spot.strategy) as SpotAllocationStrategy, InstanceInterruptionBehavior: spot.behavior,
-    ...(spot.strategy === 'lowest-price' ? { InstancePoolsToUseCount: spot.poolsToUse } : {}),
+    // Terraform takes it for 1 where EC2 leaves it out, which it does for this strategy alone.
+    ...(spot.strategy === 'diversified' ? {} : { InstancePoolsToUseCount: spot.poolsToUse }),
   }
 }
 
