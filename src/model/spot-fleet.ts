@@ -1,6 +1,7 @@
 import type {
-  BatchState, HistoryRecord, SpotFleetRequestConfig, SpotFleetRequestConfigData, Tag,
+  BatchState, HistoryRecord, SpotFleetLaunchSpecification, SpotFleetRequestConfig, SpotFleetRequestConfigData, Tag,
 } from '@aws-sdk/client-ec2'
+import { onDemandPrice } from '../catalogue/on-demand-prices.ts'
 import type { FleetHistoryTable, FleetTable } from '../store/schema.ts'
 import { endOfShowingFleets, type FleetState } from './fleet.ts'
 import type { FleetHistoryDoc } from './fleet-history.ts'
@@ -39,11 +40,19 @@ export function spotFleetToWire(row: FleetTable, state: FleetState, tags: Tag[])
     SpotFleetRequestId: row.fleet_id, SpotFleetRequestState: batchState(state), ActivityStatus: progress.activity,
     CreateTime: new Date(row.created_ms), Tags: tags,
     SpotFleetRequestConfig: {
-      ...asked, TargetCapacity: spec.target.onDemand + spec.target.spot, OnDemandTargetCapacity: spec.target.onDemand,
+      ...asked,
+      ...(asked.LaunchSpecifications ? { LaunchSpecifications: asked.LaunchSpecifications.map((each) => withPrice(each, asked)) } : {}),
+      TargetCapacity: spec.target.onDemand + spec.target.spot, OnDemandTargetCapacity: spec.target.onDemand,
       FulfilledCapacity: progress.fulfilledOnDemand + progress.fulfilledSpot, OnDemandFulfilledCapacity: progress.fulfilledOnDemand,
       ...(validFromMs === null ? {} : { ValidFrom: new Date(validFromMs) }), ...(validUntilMs === null ? {} : { ValidUntil: new Date(validUntilMs) }),
     },
   }
+}
+
+/** A specification with the most that is paid for it: Terraform ends where one comes back without. */
+function withPrice(specification: SpotFleetLaunchSpecification, { SpotPrice: ofFleet }: SpotFleetAsked): SpotFleetLaunchSpecification {
+  const price = specification.SpotPrice || ofFleet || onDemandPrice(specification.InstanceType ?? '')
+  return price === undefined ? specification : { ...specification, SpotPrice: String(price) }
 }
 
 /** A line of a fleet's history as DescribeSpotFleetRequestHistory shows it. */
