@@ -26,7 +26,8 @@ function headLines({ region, pricing, background, noticeMs, frozenSince, asOf }:
 
 function pricesTable({ prices, since, asOf }: MarketView, look: TerminalLook): string {
   if (prices.length === 0) return 'no prices'
-  const span = `LAST ${formatDuration(Date.parse(asOf) - Date.parse(since)).toUpperCase()}`
+  const hours = (Date.parse(asOf) - Date.parse(since)) / 3_600_000
+  const span = hours <= 48 ? `LAST ${Math.round(hours * 10) / 10} H` : `LAST ${Math.round(hours / 24)} D`
   const hasRoom = look.columns >= 80
   return formatTable([
     ['TYPE', 'ZONE', 'PRICE/H', 'OF ON DEMAND', 'TREND', ...(hasRoom ? [span] : [])],
@@ -61,7 +62,7 @@ function charts({ prices, since, asOf }: MarketView, type: string, look: Termina
     return [
       `${type} in ${price.zone}`,
       ...lines.map((line, at) => {
-        const label = at === 0 ? labels[0] : at === CHART_LINES - 1 && most !== least ? labels[1] : ''
+        const label = at === CHART_LINES - 1 ? labels[1] : at === 0 && most !== least ? labels[0] : ''
         return `${(label ?? '').padStart(margin - 1)} ${edge}${coloured(line, index, look)}`.trimEnd()
       }),
     ]

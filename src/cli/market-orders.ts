@@ -13,8 +13,8 @@ export interface OrderResult {
   /** As a sentence for people, without its end. */
   done: string
   hasChanged: boolean
-  /** Instances that get notice because of it. */
-  noticed: string[]
+  /** Instances that get notice because of it; null where that is out of the question. */
+  noticed: string[] | null
 }
 
 export interface MarketOrders {
@@ -68,7 +68,7 @@ export async function setSupply(market: MarketOrders, [wanted, part]: [string, s
 export async function setFrozen({ store, region, nowMs }: MarketOrders, isFrozen: boolean): Promise<OrderResult> {
   const hasChanged = await store.transaction('market.freeze', (db) => freezeMarket(db, region, isFrozen, nowMs))
   const state = isFrozen ? 'is frozen: prices hold, and nobody has to go because of them' : 'goes on from where it stood'
-  return { done: hasChanged ? `the market of ${region} ${state}` : `the market of ${region} ${isFrozen ? 'is frozen' : 'is not frozen'} already`, hasChanged, noticed: [] }
+  return { done: hasChanged ? `the market of ${region} ${state}` : `the market of ${region} ${isFrozen ? 'is frozen' : 'is not frozen'} already`, hasChanged, noticed: null }
 }
 
 /**

@@ -150,9 +150,10 @@ function readNotice(text: string | undefined): number | undefined {
 function describeOrder({ done, hasChanged, noticed }: OrderResult, settings: AnySettings): string {
   const up = readUpRecord(cloudHomeOf(settings))
   const isUp = up?.isRunning === true && up.record.isReady
-  const count = noticed.length
-  const isOwn = count === 1 && done.startsWith(noticed[0] ?? '')
-  const follows = !hasChanged || isOwn ? '' : count === 0 ? '; no instance has to go' : `; ${count} instance${count === 1 ? '' : 's'} will get notice: ${noticed.join(', ')}`
+  const ids = noticed ?? []
+  const isOwn = ids.length === 1 && done.startsWith(ids[0] ?? '')
+  const many = `${ids.length} instance${ids.length === 1 ? '' : 's'} will get notice: ${ids.join(', ')}`
+  const follows = noticed === null || isOwn ? '' : `; ${ids.length === 0 ? 'no instance has to go' : many}`
   const when = isUp || !hasChanged ? '' : ` (the market sees it with the next ${hearthCommand('up', { home: cloudHomeOf(settings) })})`
   return `${done}${follows}${when}`
 }

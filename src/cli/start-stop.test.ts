@@ -162,7 +162,7 @@ describe('hearth stop', () => {
 describe('hearth status', () => {
   const shown = async () => formatStatus({
     home: '/h', isUp: false, endpoint: null, serialConsole: null, processes: {}, region: 'us-east-1', regions: ['us-east-1'],
-    host: null, zones: [], room: null, recycleBin: null,
+    host: null, zones: [], room: null, recycleBin: null, spot: null,
     restorable: 0, warnings: [], instances: await listInstances(test.store), images: [],
   }, NOW_MS)
 

@@ -8,6 +8,7 @@ import { capacityText, readCapacity, readZones, zoneLines, type CapacityView, ty
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { listInstances, type InstanceView } from './instances.ts'
 import { nodeOfHome } from './node-of-home.ts'
+import { readSpot, spotLines, type SpotStatus } from './market-status.ts'
 import { readRoom, recycleWarnings, roomWarnings, type Room } from './room.ts'
 import { formatDuration, formatMib, formatTable, type Terminal } from './terminal.ts'
 import { describeSerialConsole, endpointOf, readUpRecord, serialConsoleOf, settingsInForce, type SerialConsoleDoor } from './up-record.ts'
@@ -42,6 +43,8 @@ export interface Status {
   recycleBin: RecycleBinUse | null
   /** How many terminated instances can be restored. */
   restorable: number
+  /** What there is of the spot market; null before it has begun. */
+  spot: SpotStatus | null
   /** What will soon be missing. */
   warnings: string[]
   instances: InstanceView[]
@@ -65,10 +68,11 @@ export function readStatus(settings: AnySettings): Promise<Status> {
     const up = readUpRecord(cloudHomeOf(settings))
     const cloud = up ? up.record.settings : settings
     const isUp = up?.isRunning === true && up.record.isReady
-    const { node, capacity, zones, images } = await store.read(async (db) => {
+    const { node, capacity, zones, images, spot } = await store.read(async (db) => {
       const found = await nodeOfHome(db, settings.home)
       return {
         node: found,
+        spot: found ? await readSpot(db, found.region) : null,
         capacity: found && await readCapacity(db, found.host_id),
         zones: found ? await readZones(db, found.host_id) : [],
         images: await db
@@ -95,6 +99,7 @@ export function readStatus(settings: AnySettings): Promise<Status> {
       zones,
       room,
       recycleBin,
+      spot,
       restorable: (await listBackups(store)).filter((each) => each.obstacle === null).length,
       warnings: [...(room ? roomWarnings(room, settings.home, promised) : []), ...recycleWarnings(recycleBin)].map(({ text }) => text),
       instances: await listInstances(store),
@@ -120,7 +125,7 @@ export function formatStatus(status: Status, nowMs: number): string {
 }
 
 function cloudLines(status: Status): string[] {
-  const { home, isUp, endpoint, serialConsole, processes, region, regions, host, zones, room, recycleBin, restorable, warnings } = status
+  const { home, isUp, endpoint, serialConsole, processes, region, regions, host, zones, room, recycleBin, restorable, spot, warnings } = status
   const pids = Object.entries(processes).map(([name, pid]) => `${name} ${pid ?? 'down'}`).join(', ')
   const state = isUp ? `up at ${endpoint}` : Object.keys(processes).length > 0 ? 'starting' : 'down'
   const lines = [
@@ -139,6 +144,7 @@ function cloudLines(status: Status): string[] {
     ...zoneLines(zones),
     ...(room ? [`room      ${formatMib(room.disk.freeMib)} of ${formatMib(room.disk.totalMib)} of disk free, `
       + `${formatMib(room.memory.availableMib)} of ${formatMib(room.memory.totalMib)} of memory available`] : []),
+    ...(spot ? spotLines(spot) : []),
     ...(recycleBin ? [`recycled  ${formatMib(recycleBin.heldMib)} of at most ${formatMib(recycleBin.budgetMib)} in the recycle bin`] : []),
     ...(restorable > 0 ? [`undo      ${restorable} terminated instance${restorable === 1 ? '' : 's'} can be brought back: hearth restore`] : []),
     ...warnings.map((warning) => `warning   ${warning}`),
