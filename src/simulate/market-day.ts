@@ -98,10 +98,18 @@ export function simulateDay({ seed, requests, pricing, hosts }: MarketDayOptions
 }
 
 function zoneOf(zone: string, seed: number, pricing: SpotPricing, hosts: number): MarketZone {
+  // Each tick asks for the same price many times.
+  const known = new Map<string, { atMs: number; ppm: number }>()
+  const backgroundPpm = (instanceType: string, atMs: number) => {
+    const last = known.get(instanceType)
+    if (last?.atMs === atMs) return last.ppm
+    const ppm = backgroundPpmAt({ seed, originMs: -30 * DAY_MS, zone, instanceType, ...spotAdvice('us-east-1', instanceType) }, atMs) ?? 0
+    known.set(instanceType, { atMs, ppm })
+    return ppm
+  }
   return new MarketZone({
     hosts: Array.from({ length: hosts }, () => ({ vcpus: 64, memoryMib: 262_144 })), pricing, noticeMs: NOTICE_MS, bufferUnits: 50_000, nowMs: 0, sizeOf,
-    backgroundPpm: (instanceType, atMs) =>
-      backgroundPpmAt({ seed, originMs: -30 * DAY_MS, zone, instanceType, ...spotAdvice('us-east-1', instanceType) }, atMs) ?? 0,
+    backgroundPpm,
   })
 }
 
