@@ -1,6 +1,6 @@
 // `npm run bench`: build, then the benchmarks with the arguments given. `npm run bench -- api` is the
 // one that compares the API with moto's server, `-- network` the one of VPCs, `-- disks` the one of disks,
-// `-- lifecycle` the one of hibernation. See docs/performance.md.
+// `-- lifecycle` the one of hibernation, `-- spot` the one of the spot market. See docs/performance.md.
 import { spawn } from 'node:child_process'
 import path from 'node:path'
 import { bundle, root } from '../scripts/bundle.mjs'
@@ -11,6 +11,7 @@ const PROGRAMS = {
   disks: { 'bench-disks': 'bench/disks/main.ts' },
   lifecycle: { 'bench-lifecycle': 'bench/lifecycle/main.ts' },
   network: { 'bench-network': 'bench/network/main.ts', 'bench-network-peer': 'bench/network/peer.ts' },
+  spot: { 'bench-spot': 'bench/spot/main.ts' },
 }
 const name = process.argv[2] ?? ''
 const isNamed = Object.hasOwn(PROGRAMS, name)

@@ -71,6 +71,11 @@ export class MarketZone {
     return Math.max(0, WHOLE_PPM - this.#options.bufferUnits - sizes.reduce((sum, size) => sum + unitsOf(size, this.#whole), 0))
   }
 
+  /** Instances on demand, those that wait for room included. */
+  get onDemandCount(): number {
+    return this.#onDemand.size + this.#pending.size
+  }
+
   /** What is free of each host; never less than nothing. */
   get free(): readonly Size[] {
     return this.#free
