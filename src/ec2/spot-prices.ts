@@ -136,14 +136,20 @@ function createSpotPrices({ region, market, nowMs, clearings, pins }: Sources): 
     return ppm === undefined ? undefined : Math.max(1, Math.round((onDemand * ppm) / WHOLE_PPM))
   }
   const points = (instanceType: string, zone: string, fromMs: number, untilMs: number): SpotPricePoint[] => {
-    const real = background(instanceType, zone, untilMs).map(({ atMs }) => (market ? realTime(market.freezes, atMs) : atMs))
-    const all = [...real, ...[...(clearings.get(zone) ?? []), ...(pins.get(`${zone} ${instanceType}`) ?? [])].map(({ atMs }) => atMs)]
-    const times = [...new Set(all)].filter((atMs) => atMs <= untilMs).toSorted((a, b) => a - b)
-    const first = Math.max(0, times.findLastIndex((atMs) => atMs <= fromMs))
+    const onDemand = onDemandMicroUsd(instanceType)
+    if (onDemand === undefined) return []
+    const own = clearings.get(zone) ?? []
+    const pinned = pins.get(`${zone} ${instanceType}`) ?? []
+    const real = background(instanceType, zone, untilMs).map(({ atMs, ppm }) => ({ atMs: market ? realTime(market.freezes, atMs) : atMs, value: ppm }))
+    const others = real.slice(Math.max(0, countUntil(real, fromMs) - 1))
+    const all = [...new Set([...others, ...own, ...pinned].map(({ atMs }) => atMs))].filter((atMs) => atMs <= untilMs)
+    const times = all.toSorted((a, b) => a - b)
     const found: SpotPricePoint[] = []
-    for (const atMs of times.slice(first)) {
-      const price = priceMicroUsd(instanceType, zone, atMs)
-      if (price !== undefined && price !== found.at(-1)?.priceMicroUsd) found.push({ atMs, priceMicroUsd: price })
+    for (const atMs of times.slice(Math.max(0, times.findLastIndex((each) => each <= fromMs)))) {
+      const ppm = Math.min(WHOLE_PPM, Math.max(inForce(real, atMs) ?? real[0]?.value ?? 0, inForce(own, atMs) ?? 0))
+      const pin = inForce(pinned, atMs)
+      const price = pin ? Math.min(pin, onDemand) : Math.max(1, Math.round((onDemand * ppm) / WHOLE_PPM))
+      if (price !== found.at(-1)?.priceMicroUsd) found.push({ atMs, priceMicroUsd: price })
     }
     return found
   }
