@@ -308,7 +308,17 @@ export class RealCloud {
       const address = await this.ec2('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--filters', filter)
       const { stdout } = await this.run('timeout', ['2', 'bash', '-c', `exec 3<>/dev/tcp/${address}/22 && head -c 4 <&3`])
       return stdout === 'SSH-'
+    }).catch(async (error: unknown) => {
+      throw new Error(`${error instanceof Error ? error.message : String(error)}\n${await this.#signsOf(id)}`, { cause: error })
     })
+  }
+
+  /** What of a guest that does not answer may tell why, since nothing is left of it when the test has ended. */
+  async #signsOf(id: string): Promise<string> {
+    const found = await this.hearth('status', '--json')
+    const console = await this.aws('ec2', 'get-console-output', '--latest', '--instance-id', id, '--output', 'text')
+    const path = await this.hearth('why-not', '127.0.0.1', `${id}:22`)
+    return [found.stdout, console.stdout.slice(-3000) || console.stderr, path.stdout || path.stderr].join('\n')
   }
 
   /** Pids of this home's QEMU processes, or of one instance's. */
