@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { RealCloud, whyNotReal } from './real-cloud.ts'
 
 /** Units of work that the job has to do, one every fifth of a second: far more than are done before it is interrupted. */
-const UNITS = 600
+const UNITS = 250
 
 /** Of t3.nano, whose price on demand is 0.0052: above what the market asks, and below what the test sets. */
 const OFFER = '0.005'
