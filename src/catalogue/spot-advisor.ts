@@ -34,18 +34,25 @@ function rowOf(table: Table, region: string, instanceType: string): Row | undefi
   return types && Object.hasOwn(types, instanceType) ? types[instanceType] : undefined
 }
 
-const families = new Map<string, SpotAdvice>()
+let families: Map<string, SpotAdvice> | undefined
 
 function adviceOfFamily(table: Table, instanceType: string): SpotAdvice {
-  const [family = ''] = instanceType.split('.')
-  const known = families.get(family)
-  if (known) return known
-  const rows = Object.entries(table[MODEL_REGION] ?? {}).filter(([name]) => name.startsWith(`${family}.`)).map(([, row]) => row)
-  const middle = Math.floor((rows.length - 1) / 2)
-  const savingPercent = rows.map(([saving]) => saving).toSorted((a, b) => a - b)[middle]
-  const band = rows.map(([, band]) => band).toSorted((a, b) => a - b)[middle]
-  const advice = savingPercent === undefined || band === undefined ? UNKNOWN : { savingPercent, band }
-  // Names that no catalogue has would make it grow for ever.
-  if (rows.length > 0) families.set(family, advice)
-  return advice
+  families ??= familiesOf(table[MODEL_REGION] ?? {})
+  return families.get(instanceType.split('.', 1)[0] ?? '') ?? UNKNOWN
+}
+
+/** The medians of each family. */
+function familiesOf(types: Record<string, Row>): Map<string, SpotAdvice> {
+  const rows = new Map<string, Row[]>()
+  for (const [name, row] of Object.entries(types)) {
+    const [family = ''] = name.split('.', 1)
+    const known = rows.get(family)
+    if (known) known.push(row)
+    else rows.set(family, [row])
+  }
+  return new Map([...rows].map(([family, all]) => {
+    const middle = Math.floor((all.length - 1) / 2)
+    const savingPercent = all.map(([saving]) => saving).toSorted((a, b) => a - b)[middle] ?? UNKNOWN.savingPercent
+    return [family, { savingPercent, band: all.map(([, band]) => band).toSorted((a, b) => a - b)[middle] ?? UNKNOWN.band }]
+  }))
 }

@@ -134,7 +134,7 @@ import {
 import { describeSnapshots } from './snapshots.ts'
 import { describeSpotInstanceRequests } from './describe-spot-instance-requests.ts'
 import { getSpotPlacementScores } from './spot-placement-scores.ts'
-import { describeSpotPriceHistory } from './spot-price-history.ts'
+import { describeSpotPriceHistory, readSpotPriceHistory } from './spot-price-history.ts'
 import { cancelSpotFleetRequests } from './spot-fleet-cancel.ts'
 import { describeSpotFleetInstances, describeSpotFleetRequestHistory, describeSpotFleetRequests } from './spot-fleet-describe.ts'
 import { modifySpotFleetRequest } from './spot-fleet-modify.ts'
@@ -316,7 +316,7 @@ export const operations: Record<string, Operation> = {
   GetEbsEncryptionByDefault: query(getEbsEncryptionByDefault),
   GetImageBlockPublicAccessState: query(getImageBlockPublicAccessState),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
-  DescribeSpotPriceHistory: query(describeSpotPriceHistory),
+  DescribeSpotPriceHistory: pagedQuery(describeSpotPriceHistory, readSpotPriceHistory),
   GetSpotPlacementScores: query(getSpotPlacementScores),
   GetInstanceTypesFromInstanceRequirements: query(getInstanceTypesFromInstanceRequirements),
   GetLaunchTemplateData: query(getLaunchTemplateData),

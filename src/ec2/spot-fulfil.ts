@@ -115,7 +115,7 @@ export async function noteFulfilmentFailure(context: Context, row: SpotRequestTa
 }
 
 /** Codes of what is only for now. */
-const OF_ROOM: ReadonlySet<string> = new Set([
+export const OF_ROOM: ReadonlySet<string> = new Set([
   'InsufficientInstanceCapacity', 'InsufficientHostCapacity', 'InsufficientFreeAddressesInSubnet', 'InsufficientAddressCapacity',
 ])
 

@@ -1,14 +1,18 @@
 import type { DescribeSpotPriceHistoryRequest, DescribeSpotPriceHistoryResult, SpotPrice, _InstanceType } from '@aws-sdk/client-ec2'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { instanceType, instanceTypeNames, vcpusOf } from '../catalogue/instance-types.ts'
 import { onDemandMicroUsd } from '../catalogue/on-demand-prices.ts'
 import { ApiError } from '../core/errors.ts'
 import { PRICE_HISTORY_MS } from '../model/spot-market.ts'
 import { zoneIdOf } from '../model/zone.ts'
+import { Heap } from '../core/heap.ts'
+import type { Db } from '../store/store.ts'
 import type { Context } from './context.ts'
 import { compileFilters, exactValues, type FilterFields } from './filters.ts'
+import type { ReadContext } from './operation.ts'
 import { decodeToken, encodeToken, pageSize } from './pagination.ts'
 import { invalidValue } from './parameters.ts'
-import { loadSpotPrices } from './spot-prices.ts'
+import { loadSpotPricesBetween, type SpotPrices } from './spot-prices.ts'
 
 /** Of the prices here; EC2 takes the second name for the same in a VPC, and all instances are in one. */
 const PRODUCTS = ['Linux/UNIX', 'Linux/UNIX (Amazon VPC)']
@@ -17,6 +21,7 @@ const OPERATION = 'DescribeSpotPriceHistory'
 /** Of a page, where the call does not say: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSpotPriceHistory.html */
 const DEFAULT_PAGE = 1000
 
+/** A price from then on. */
 interface Item {
   atMs: number
   zone: string
@@ -24,36 +29,123 @@ interface Item {
   priceMicroUsd: number
 }
 
+/** How many series, or prices, are looked at before others have a turn. */
+const TURN = 200
+/** Prices that are looked at for one page; where few of them match the page ends sooner than it might. */
+const MOST_LOOKED_AT = 10_000
+/** Changes by own demand that are read for one page; it ends where these begin. */
+const MOST_CLEARINGS = 5_000
+
+/** DescribeSpotPriceHistory, from one snapshot. */
+export function describeSpotPriceHistory(context: Context, input: DescribeSpotPriceHistoryRequest): Promise<DescribeSpotPriceHistoryResult> {
+  return readSpotPriceHistory({ ...context, read: (body) => body(context.db) }, input)
+}
+
 /**
- * DescribeSpotPriceHistory: changes of prices, newest first, and the prices in force at StartTime, which is now unless given. Types of
+ * DescribeSpotPriceHistory: changes of prices of the last 90 days, newest first, and at the end those in force at StartTime. Types of
  * other products than Linux are not had on spot here, and have no prices.
+ *
+ * A page costs what is on it, and a look at each series; between parts of that others have their turn. As at EC2 a page may have
+ * fewer prices than asked for, even none, and be followed by others.
  *
  * @throws ApiError InvalidParameterValue, InvalidParameterCombination.
  */
-export async function describeSpotPriceHistory(
-  { db, region, zones, nowMs }: Context,
+export async function readSpotPriceHistory(
+  { read, region, zones, nowMs }: ReadContext,
   input: DescribeSpotPriceHistoryRequest,
 ): Promise<DescribeSpotPriceHistoryResult> {
   const asked = { zones: requestedZones(zones, input), types: requestedTypes(input) }
   const size = pageSize({ maxResults: input.MaxResults, min: 1 }) ?? DEFAULT_PAGE
   const matches = compileFilters(input.Filters, FIELDS)
-  const { fromMs, untilMs, after } = requestedTime(input, nowMs)
-  if (!hasProduct(input.ProductDescriptions)) return { SpotPriceHistory: [], NextToken: '' }
-  const prices = await loadSpotPrices(db, region, Math.max(nowMs, untilMs), fromMs)
-  // All series have to be known for the newest changes of all of them; only those of the page are written out.
-  const items = asked.zones.flatMap((zone) => asked.types.flatMap((type) =>
-    prices.points(type, zone, fromMs, untilMs).map((point) => ({ ...point, zone, type })).filter(matches)))
-  const keyed = items.map((item) => ({ item, key: keyOf(item) })).toSorted((a, b) => (a.key < b.key ? -1 : 1))
-  const rest = after === undefined ? keyed : keyed.filter(({ key }) => key > after)
-  const page = rest.slice(0, size)
-  const last = page.at(-1)
-  const nextToken = last && page.length < rest.length ? encodeToken(OPERATION, `${fromMs} ${untilMs} ${last.key}`) : ''
-  return { SpotPriceHistory: page.map(({ item }) => toWire(item)), NextToken: nextToken }
+  const time = requestedTime(input, nowMs)
+  const { fromMs, untilMs, after } = time
+  if (!hasProduct(input.ProductDescriptions) || untilMs < fromMs) return { SpotPriceHistory: [], NextToken: '' }
+  const { prices, knownFromMs } = await read((db) => loadSources(db, region, fromMs, after?.atMs ?? untilMs))
+  const page: Item[] = []
+  let looked = 0
+  let last: Position | undefined
+  for await (const item of newestFirst(prices, asked, { ...time, knownFromMs })) {
+    if (page.length === size || looked === MOST_LOOKED_AT || item.kind === 'unknown') {
+      // Of what was not read nothing can be told: it begins with the next page.
+      const position = item.kind === 'unknown' ? { atMs: knownFromMs, name: '' } : last
+      return { SpotPriceHistory: page.map(toWire), NextToken: position ? tokenOf(time, position) : '' }
+    }
+    looked += 1
+    last = { atMs: item.atMs, name: item.name }
+    if (item.kind === 'price' && matches(item)) page.push(item)
+  }
+  return { SpotPriceHistory: page.map(toWire), NextToken: '' }
 }
 
-/** Newest first; zones and types decide between equals. */
-function keyOf({ atMs, zone, type }: Item): string {
-  return `${String(Number.MAX_SAFE_INTEGER - atMs).padStart(16, '0')}/${zone}/${type}`
+/** Prices until `untilMs`, from `fromMs` or from where so many changes by own demand are known. */
+async function loadSources(db: Db, region: string, fromMs: number, untilMs: number): Promise<{ prices: SpotPrices; knownFromMs: number }> {
+  const beyond = await db
+    .selectFrom('spot_clearings').select('at_ms').where('at_ms', '<=', untilMs).where('at_ms', '>', fromMs)
+    .orderBy('at_ms', 'desc').offset(MOST_CLEARINGS).limit(1).executeTakeFirst()
+  const knownFromMs = beyond?.at_ms ?? fromMs
+  return { prices: await loadSpotPricesBetween(db, region, knownFromMs, untilMs), knownFromMs }
+}
+
+/** Where among all prices one is: newest first; zones and types decide between equals. */
+interface Position {
+  atMs: number
+  name: string
+}
+
+/** The next moment of a series at which its price may have changed. */
+interface Head extends Position {
+  zone: string
+  type: string
+}
+
+type Found =
+  | (Item & Position & { kind: 'price' })
+  /** Nothing has changed then. */
+  | (Position & { kind: 'same' })
+  /** Nothing is known of then. */
+  | (Position & { kind: 'unknown' })
+
+/** All moments at which prices may have changed, newest first, until that of each series that was in force at `fromMs`. */
+async function* newestFirst(
+  prices: SpotPrices,
+  { zones, types }: { zones: readonly string[]; types: readonly string[] },
+  { fromMs, untilMs, after, knownFromMs }: Times & { knownFromMs: number },
+): AsyncGenerator<Found> {
+  const heads = new Heap<Head>(comparePositions)
+  let done = 0
+  const turn = async () => {
+    if (++done % TURN === 0) await nextTurn()
+  }
+  for (const zone of zones) {
+    for (const type of types) {
+      const name = `${zone}/${type}`
+      // What is as old as the end of the page before is on it, or comes after it by its name.
+      const beforeMs = after === undefined ? untilMs : after.name < name ? after.atMs : after.atMs - 1
+      // The last of a series may be older than all that is asked for: once told it is not told again.
+      const atMs = after !== undefined && after.atMs <= fromMs && (prices.sinceMs(type, zone, fromMs) ?? 0) > beforeMs
+        ? undefined : prices.sinceMs(type, zone, beforeMs)
+      if (atMs !== undefined) heads.push({ atMs, zone, type, name })
+      await turn()
+    }
+  }
+  for (let head = heads.pop(); head; head = heads.pop()) {
+    const { atMs, zone, type, name } = head
+    if (atMs <= knownFromMs && knownFromMs > fromMs) {
+      yield { kind: 'unknown', atMs, name }
+      return
+    }
+    const priceMicroUsd = prices.priceMicroUsd(type, zone, atMs)
+    const beforeMs = atMs <= fromMs ? undefined : prices.sinceMs(type, zone, atMs - 1)
+    const before = beforeMs === undefined ? undefined : prices.priceMicroUsd(type, zone, beforeMs)
+    if (priceMicroUsd === undefined || priceMicroUsd === before) yield { kind: 'same', atMs, name }
+    else yield { kind: 'price', atMs, zone, type, name, priceMicroUsd }
+    if (beforeMs !== undefined) heads.push({ atMs: beforeMs, zone, type, name })
+    await turn()
+  }
+}
+
+function comparePositions(a: Position, b: Position): number {
+  return b.atMs - a.atMs || (a.name < b.name ? -1 : Number(a.name > b.name))
 }
 
 function toWire({ atMs, zone, type, priceMicroUsd }: Item): SpotPrice {
@@ -120,17 +212,25 @@ export function isOnSpot(type: string): boolean {
   return isOffered
 }
 
+/** Of what times a call is, and after which price the page before ended. */
+interface Times {
+  fromMs: number
+  untilMs: number
+  after?: Position
+}
+
 /** A token goes on with the times of the first call, which are those of that moment where it named none. */
-function requestedTime(
-  { StartTime: start, EndTime: end, NextToken: token }: DescribeSpotPriceHistoryRequest,
-  nowMs: number,
-): { fromMs: number; untilMs: number; after?: string } {
+function requestedTime({ StartTime: start, EndTime: end, NextToken: token }: DescribeSpotPriceHistoryRequest, nowMs: number): Times {
   if (token) {
-    const [fromMs = '', untilMs = '', after = ''] = decodeToken(OPERATION, token).split(' ')
-    return { fromMs: Number(fromMs), untilMs: Number(untilMs), after }
+    const [fromMs = '', untilMs = '', atMs = '', name = ''] = decodeToken(OPERATION, token).split(' ')
+    return { fromMs: Number(fromMs), untilMs: Number(untilMs), after: { atMs: Number(atMs), name } }
   }
   const untilMs = Math.min(end?.getTime() ?? nowMs, nowMs)
-  const fromMs = Math.max(start?.getTime() ?? nowMs, nowMs - PRICE_HISTORY_MS)
+  const fromMs = Math.max(start?.getTime() ?? 0, nowMs - PRICE_HISTORY_MS)
   if (start && end && start > end) throw invalidValue('StartTime', start.toISOString(), 'StartTime must not be after EndTime.')
   return { fromMs: Math.min(fromMs, nowMs), untilMs }
+}
+
+function tokenOf({ fromMs, untilMs }: Times, { atMs, name }: Position): string {
+  return encodeToken(OPERATION, `${fromMs} ${untilMs} ${atMs} ${name}`)
 }

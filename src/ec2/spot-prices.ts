@@ -2,7 +2,7 @@ import { onDemandMicroUsd } from '../catalogue/on-demand-prices.ts'
 import { spotAdvice } from '../catalogue/spot-advisor.ts'
 import { PRICE_HISTORY_MS, loadMarket, type SpotMarketDoc } from '../model/spot-market.ts'
 import { marketTime, realTime } from '../model/spot-market-time.ts'
-import { backgroundPoints, backgroundPpmAt, type BackgroundKey, type PricePoint } from '../spot/background.ts'
+import { backgroundPoints, backgroundPpmAt, backgroundSinceMs, type BackgroundKey, type PricePoint } from '../spot/background.ts'
 import { WHOLE_PPM } from '../spot/clearing.ts'
 import { prepared } from '../store/prepared.ts'
 import type { Db } from '../store/store.ts'
@@ -22,6 +22,8 @@ export interface SpotPrices {
   priceMicroUsd(instanceType: string, zone: string, atMs?: number): number | undefined
   /** The changes of a price, oldest first: the one that was in force at `fromMs`, and those after it until `untilMs`. */
   points(instanceType: string, zone: string, fromMs: number, untilMs: number): SpotPricePoint[]
+  /** The last time, not after `atMs`, at which what makes the price was told or changed, even if the price did not; undefined before all. */
+  sinceMs(instanceType: string, zone: string, atMs: number): number | undefined
   /**
    * The same price now as parts per million of the price on demand, which bids are compared with; or what it were if own demand made
    * `clearingPpm` of it.
@@ -55,10 +57,17 @@ const everyPin = prepared((db) => db.selectFrom('spot_pins').selectAll().orderBy
 
 /** Reads what prices are made of; `fromMs` is the earliest time that anything will be asked of, now unless given. */
 export async function loadSpotPrices(db: Db, region: string, nowMs: number, fromMs = nowMs): Promise<SpotPrices> {
+  return pricesOf(db, region, nowMs, fromMs < nowMs ? await clearingsBetween(db, fromMs, nowMs) : await clearingsNow(db))
+}
+
+/** The same for times that may all be over; nothing will be asked of after `untilMs`. */
+export async function loadSpotPricesBetween(db: Db, region: string, fromMs: number, untilMs: number): Promise<SpotPrices> {
+  return pricesOf(db, region, untilMs, await clearingsBetween(db, fromMs, untilMs))
+}
+
+async function pricesOf(db: Db, region: string, nowMs: number, rows: readonly { zone: string; at_ms: number; clearing_ppm: number }[]): Promise<SpotPrices> {
   const clearings = new Map<string, Step<number>[]>()
-  for (const row of fromMs < nowMs ? await clearingsSince(db, fromMs) : await clearingsNow(db)) {
-    stepsOf(clearings, row.zone).push({ atMs: row.at_ms, value: row.clearing_ppm })
-  }
+  for (const row of rows) stepsOf(clearings, row.zone).push({ atMs: row.at_ms, value: row.clearing_ppm })
   const pins = new Map<string, Step<number | null>[]>()
   for (const row of await everyPin(db)) {
     stepsOf(pins, `${row.zone} ${row.instance_type}`).push({ atMs: row.at_ms, value: row.price_micro_usd })
@@ -66,15 +75,16 @@ export async function loadSpotPrices(db: Db, region: string, nowMs: number, from
   return createSpotPrices({ region, market: await loadMarket(db, region), nowMs, clearings, pins })
 }
 
-/** Changes since then, and in each zone the one before, which is in force at `fromMs`. */
-async function clearingsSince(db: Db, fromMs: number) {
+/** Changes in between, and in each zone the one before, which is in force at `fromMs`. */
+async function clearingsBetween(db: Db, fromMs: number, untilMs: number) {
   const before = await db
     .selectFrom('spot_clearings as at').select(['zone', 'at_ms', 'clearing_ppm'])
     .where('at_ms', '=', (eb) => eb.selectFrom('spot_clearings as last').select((each) => each.fn.max('last.at_ms').as('at_ms'))
       .whereRef('last.zone', '=', 'at.zone').where('last.at_ms', '<=', fromMs))
     .execute()
   const since = await db
-    .selectFrom('spot_clearings').select(['zone', 'at_ms', 'clearing_ppm']).where('at_ms', '>', fromMs).orderBy('at_ms').execute()
+    .selectFrom('spot_clearings').select(['zone', 'at_ms', 'clearing_ppm']).where('at_ms', '>', fromMs).where('at_ms', '<=', untilMs)
+    .orderBy('at_ms').execute()
   return [...before, ...since]
 }
 
@@ -87,6 +97,11 @@ function stepsOf<T>(steps: Map<string, Step<T>[]>, key: string): Step<T>[] {
 /** The value in force at a time; undefined before the first. */
 function inForce<T>(steps: readonly Step<T>[], atMs: number): T | undefined {
   return steps[countUntil(steps, atMs) - 1]?.value
+}
+
+/** When the value began that is in force at a time. */
+function lastOf(steps: readonly { atMs: number }[] = [], atMs: number): number | undefined {
+  return steps[countUntil(steps, atMs) - 1]?.atMs
 }
 
 /** How many of what is in order of time is not after `atMs`. */
@@ -106,10 +121,10 @@ function createSpotPrices({ region, market, nowMs, clearings, pins }: Sources): 
   const typicalPpm = (instanceType: string) => Math.round(WHOLE_PPM * (1 - spotAdvice(region, instanceType).savingPercent / 100))
   const keyOf = ({ seed, originMs }: SpotMarketDoc, instanceType: string, zone: string): BackgroundKey =>
     ({ seed, originMs, zone, instanceType, ...spotAdvice(region, instanceType) })
-  /** In market time. */
-  const background = (instanceType: string, zone: string, untilMs: number): readonly PricePoint[] =>
+  /** In market time, which comes to no moment before that of `fromMs`. */
+  const background = (instanceType: string, zone: string, fromMs: number, untilMs: number): readonly PricePoint[] =>
     (market?.background
-      ? backgroundPoints(keyOf(market, instanceType, zone), marketTime(market.freezes, untilMs))
+      ? backgroundPoints(keyOf(market, instanceType, zone), marketTime(market.freezes, untilMs), marketTime(market.freezes, fromMs))
       : [{ atMs: market?.originMs ?? 0, ppm: typicalPpm(instanceType) }])
   const backgroundPpm = (instanceType: string, zone: string, atMs = nowMs) => {
     if (onDemandMicroUsd(instanceType) === undefined) return undefined
@@ -138,15 +153,15 @@ function createSpotPrices({ region, market, nowMs, clearings, pins }: Sources): 
   const points = (instanceType: string, zone: string, fromMs: number, untilMs: number): SpotPricePoint[] => {
     const onDemand = onDemandMicroUsd(instanceType)
     if (onDemand === undefined) return []
-    const own = clearings.get(zone) ?? []
-    const pinned = pins.get(`${zone} ${instanceType}`) ?? []
-    const real = background(instanceType, zone, untilMs).map(({ atMs, ppm }) => ({ atMs: market ? realTime(market.freezes, atMs) : atMs, value: ppm }))
-    const others = real.slice(Math.max(0, countUntil(real, fromMs) - 1))
+    const within = <T>(steps: readonly Step<T>[]) => steps.slice(Math.max(0, countUntil(steps, fromMs) - 1), countUntil(steps, untilMs))
+    const own = within(clearings.get(zone) ?? [])
+    const pinned = within(pins.get(`${zone} ${instanceType}`) ?? [])
+    const others = background(instanceType, zone, fromMs, untilMs).map(({ atMs, ppm }) => ({ atMs: market ? realTime(market.freezes, atMs) : atMs, value: ppm }))
     const all = [...new Set([...others, ...own, ...pinned].map(({ atMs }) => atMs))].filter((atMs) => atMs <= untilMs)
     const times = all.toSorted((a, b) => a - b)
     const found: SpotPricePoint[] = []
     for (const atMs of times.slice(Math.max(0, times.findLastIndex((each) => each <= fromMs)))) {
-      const ppm = Math.min(WHOLE_PPM, Math.max(inForce(real, atMs) ?? real[0]?.value ?? 0, inForce(own, atMs) ?? 0))
+      const ppm = Math.min(WHOLE_PPM, Math.max(inForce(others, atMs) ?? others[0]?.value ?? 0, inForce(own, atMs) ?? 0))
       const pin = inForce(pinned, atMs)
       const price = pin ? Math.min(pin, onDemand) : Math.max(1, Math.round((onDemand * ppm) / WHOLE_PPM))
       if (price !== found.at(-1)?.priceMicroUsd) found.push({ atMs, priceMicroUsd: price })
@@ -155,12 +170,21 @@ function createSpotPrices({ region, market, nowMs, clearings, pins }: Sources): 
   }
   const nextBackgroundMs = (instanceType: string, zone: string, atMs: number, untilMs: number) => {
     if (!market?.background) return undefined
-    const all = background(instanceType, zone, untilMs)
+    const all = background(instanceType, zone, atMs, untilMs)
     const next = all[countUntil(all, marketTime(market.freezes, atMs))]
     const nextMs = next && realTime(market.freezes, next.atMs)
     return nextMs !== undefined && nextMs <= untilMs ? nextMs : undefined
   }
-  return { priceMicroUsd, pricePpm, backgroundPpm, points, nextBackgroundMs }
+  const sinceMs = (instanceType: string, zone: string, atMs: number) => {
+    const others = market?.background ? backgroundSinceMs(keyOf(market, instanceType, zone), marketTime(market.freezes, atMs)) : market?.originMs ?? 0
+    const all = [
+      others === undefined ? undefined : realTime(market?.freezes ?? [], others),
+      lastOf(clearings.get(zone), atMs), lastOf(pins.get(`${zone} ${instanceType}`), atMs),
+    ]
+    const last = Math.max(...all.map((each) => (each === undefined || each > atMs ? -Infinity : each)))
+    return last === -Infinity ? undefined : last
+  }
+  return { priceMicroUsd, pricePpm, backgroundPpm, points, sinceMs, nextBackgroundMs }
 }
 
 /** The least parts per million that come to that price, rounded to micro-dollars: whoever offers exactly that is not below it. */

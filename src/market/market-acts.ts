@@ -1,4 +1,4 @@
-import { messageOf, type ApiError } from '../core/errors.ts'
+import { messageOf } from '../core/errors.ts'
 import { noteFulfilmentFailure } from '../ec2/spot-fulfil.ts'
 import { loadSpotSupplies } from '../ec2/spot-supply.ts'
 import { giveNotice, recommendRebalance } from '../model/spot-interruption.ts'
@@ -50,7 +50,7 @@ export async function adviseInstance({ store, clock }: RegionalOptions, particip
 export async function explainWaiting(
   options: RegionalOptions,
   participant: Participant,
-  why: ApiError,
+  why: Error,
   { onlyOnce = false } = {},
 ): Promise<void> {
   await options.store.transaction('market.explain', async (db) => {

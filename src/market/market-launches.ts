@@ -1,5 +1,5 @@
 import { ApiError, messageOf } from '../core/errors.ts'
-import { fulfilSpotRequest } from '../ec2/spot-fulfil.ts'
+import { fulfilSpotRequest, OF_ROOM } from '../ec2/spot-fulfil.ts'
 import { noSpotCapacity } from '../ec2/spot-places.ts'
 import { loadSpotPrices, type SpotPrices } from '../ec2/spot-prices.ts'
 import { returnSpotInstance } from '../ec2/spot-return.ts'
@@ -23,7 +23,10 @@ export interface LaunchGround {
   zones: ReadonlyMap<string, { decision: ZoneDecision }>
 }
 
-type Attempt = 'launched' | 'gone' | ApiError
+type Attempt = 'launched' | 'gone' | Error
+
+/** After so many failures that have nothing to do with the request, in about ten minutes, it is told of a system error. */
+const MOST_FAILURES = 5
 
 /**
  * Launches requests that wait and starts instances that are to come back, in order of their bids over all zones. One that several
@@ -38,7 +41,7 @@ export async function launchInOrder(options: RegionalOptions, market: Market, gr
     const queue = ground.zones.get(zone)?.decision.launches
     for (let bid = queue?.next(); ; bid = queue?.next()) {
       if (bid === undefined) return void heads.delete(zone)
-      if (!seen.has(bid.id)) return void heads.set(zone, bid)
+      if (!seen.has(bid.id) && !market.isPutOff(bid.id, options.clock.now())) return void heads.set(zone, bid)
     }
   }
   for (const zone of ground.zones.keys()) advance(zone)
@@ -50,7 +53,7 @@ export async function launchInOrder(options: RegionalOptions, market: Market, gr
     if (!first) break
     const zones = [...heads].filter(([, bid]) => bid.id === first.id).map(([zone]) => zone)
     seen.add(first.id)
-    const zone = participant && await launchOne(options, participant, inOrderOfPrice(zones, participant, ground.prices, free), (full) => {
+    const zone = participant && await launchOne(options, market, participant, inOrderOfPrice(zones, participant, ground.prices, free), (full) => {
       const bid = heads.get(full)
       if (bid) ground.zones.get(full)?.decision.launches.noHost(bid)
     })
@@ -74,17 +77,22 @@ function inOrderOfPrice(zones: readonly string[], { instanceType }: Participant,
 /** Tries one zone after another; what fails in all of them is told to the request. The zone that it was launched in. */
 async function launchOne(
   options: RegionalOptions,
+  market: Market,
   participant: Participant,
   zones: readonly string[],
   noHost: (zone: string) => void,
 ): Promise<string | undefined> {
-  let failure: ApiError | undefined
+  let failure: Error | undefined
   for (const zone of zones) {
     const outcome = await tryIn(options, participant, zone)
     if (outcome === 'launched') return zone
     if (outcome === 'gone') return undefined
     failure ??= outcome
-    if (outcome.code !== 'InsufficientInstanceCapacity') break
+    if (isUnexpected(outcome)) {
+      options.log.warn('a spot request could not be fulfilled', { request: participant.id, error: messageOf(outcome) })
+      if (market.putOff(participant.id, options.clock.now()) < MOST_FAILURES) return undefined
+    }
+    if (!(outcome instanceof ApiError && outcome.code === 'InsufficientInstanceCapacity')) break
     noHost(zone)
   }
   if (failure && participant.part === 'waiting') await quietly(options, participant, () => explainWaiting(options, participant, failure))
@@ -92,29 +100,30 @@ async function launchOne(
 }
 
 /** One transaction: all of it, or nothing where it fails. */
-async function tryIn(options: RegionalOptions, participant: Participant, zone: string): Promise<Attempt> {
+function tryIn(options: RegionalOptions, participant: Participant, zone: string): Promise<Attempt> {
   const { store, clock } = options
-  let outcome: Attempt = 'gone'
-  await quietly(options, participant, async () => {
-    outcome = await store.transaction('market.launch', async (db): Promise<Attempt> => {
-      const { request, instance } = await rowsOf(db, participant)
-      if (!request) return 'gone'
-      const context = contextFor(options, db, request.account_id, clock.now())
-      if (participant.part === 'waiting') {
-        if (request.state !== 'open') return 'gone'
-        await fulfilSpotRequest(context, request, zone)
-        return 'launched'
-      }
-      if (request.state !== 'disabled' || instance?.state !== 'stopped') return 'gone'
-      await requireRoom(options, db, participant, { zone, maxPriceMicroUsd: request.max_price_micro_usd })
-      await returnSpotInstance(context, request, instance)
+  return store.transaction('market.launch', async (db): Promise<Attempt> => {
+    const { request, instance } = await rowsOf(db, participant)
+    if (!request) return 'gone'
+    const context = contextFor(options, db, request.account_id, clock.now())
+    if (participant.part === 'waiting') {
+      if (request.state !== 'open') return 'gone'
+      await fulfilSpotRequest(context, request, zone)
       return 'launched'
-    }).catch((error: unknown) => {
-      if (error instanceof ApiError) return error
-      throw error
-    })
+    }
+    if (request.state !== 'disabled' || instance?.state !== 'stopped') return 'gone'
+    await requireRoom(options, db, participant, { zone, maxPriceMicroUsd: request.max_price_micro_usd })
+    await returnSpotInstance(context, request, instance)
+    return 'launched'
+  }).catch((error: unknown) => {
+    if (isFatal(error)) throw error
+    return error instanceof Error ? error : new Error(String(error))
   })
-  return outcome
+}
+
+/** Whether a launch failed for nothing that its request asks for: a fault, or a database that has no turn for it now. */
+function isUnexpected(error: Error): boolean {
+  return !(error instanceof ApiError) || (error.httpStatus >= 500 && !OF_ROOM.has(error.code))
 }
 
 /** What comes back has to have a price and room as what is launched. */

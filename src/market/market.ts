@@ -31,11 +31,14 @@ export interface Participant {
   isAdvised: boolean
 }
 
-/** Nothing that the market can do brings these forward. */
+/** Nothing that the market can do brings these forward; a request whose constraint may be fulfilled by now is evaluated anew. */
 const NOT_WAITING: readonly string[] = ['not-scheduled-yet', 'constraint-not-fulfillable']
 
 /** What a request says before the market has looked at it. */
 export const UNEXPLAINED: readonly string[] = ['pending-evaluation', 'pending-fulfillment']
+
+/** For how long a launch is put off that failed as none should, times its failures. */
+const PUT_OFF_MS = 60_000
 
 /** Interrupted, and not stopped by its user. */
 const RETURNING: readonly string[] = ['instance-stopped-by-price', 'instance-stopped-no-capacity']
@@ -55,6 +58,8 @@ export class Market {
   #held: Map<string, Participant | undefined> | undefined
   /** Ids of requests that wait, and nobody has said yet why. */
   readonly unexplained = new Set<string>()
+  /** Launches that failed as none should, by request: how often so far, and until when it is not tried again. */
+  readonly #failures = new Map<string, { count: number; untilMs: number }>()
 
   constructor(zones: readonly string[]) {
     this.#zones = zones
@@ -112,6 +117,17 @@ export class Market {
     return hasChanged
   }
 
+  /** Takes note of a launch that failed as none should: it is put off, each time for longer. @returns how often it has failed now. */
+  putOff(requestId: string, nowMs: number): number {
+    const count = (this.#failures.get(requestId)?.count ?? 0) + 1
+    this.#failures.set(requestId, { count, untilMs: nowMs + count * PUT_OFF_MS })
+    return count
+  }
+
+  isPutOff(requestId: string, nowMs: number): boolean {
+    return nowMs < (this.#failures.get(requestId)?.untilMs ?? 0)
+  }
+
   /** While `body` runs the books stay as they are; what is read anew meanwhile is put into them after that. */
   async hold<T>(body: () => Promise<T>): Promise<T> {
     const held = new Map<string, Participant | undefined>()
@@ -137,6 +153,7 @@ export class Market {
 
   #set(id: string, participant: Participant | undefined): void {
     this.#remove(id)
+    if (!participant || participant.part === 'incumbent') this.#failures.delete(id)
     if (!participant) return
     this.#participants.set(participant.id, participant)
     if (participant.isUnexplained) this.unexplained.add(id)

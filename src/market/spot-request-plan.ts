@@ -5,7 +5,7 @@ import type { SpotRequestTable } from '../store/schema.ts'
 
 /** What decides what becomes of a request. */
 export interface SpotRequestFacts {
-  row: Pick<SpotRequestTable, 'state' | 'status_code' | 'type' | 'valid_from_ms' | 'valid_until_ms'>
+  row: Pick<SpotRequestTable, 'state' | 'status_code' | 'type' | 'valid_from_ms' | 'valid_until_ms' | 'status_ms'>
   /** When it ended; null before. */
   endedMs: number | null
   /** That fulfils it, or did last; null for none, and for one that is forgotten. */
@@ -45,10 +45,16 @@ type Instance = NonNullable<SpotRequestFacts['instance']>
 
 const wait = (untilMs: number | null): SpotRequestStep => ({ kind: 'wait', untilMs })
 
-function planOpen({ row: { valid_from_ms: fromMs, valid_until_ms: untilMs, status_code: status }, nowMs }: SpotRequestFacts): SpotRequestStep {
+/** How often it is looked whether a constraint can be fulfilled by now: hosts, zones and types come with a restart of a node. */
+export const CONSTRAINT_RETRY_MS = 5 * 60_000
+
+function planOpen({ row: { valid_from_ms: fromMs, valid_until_ms: untilMs, status_code: status, status_ms: statusMs }, nowMs }: SpotRequestFacts): SpotRequestStep {
   if (isOver(untilMs, nowMs)) return { kind: 'move', to: toStatus('cancelled', 'schedule-expired') }
   if (fromMs !== null && nowMs < fromMs) return status === 'not-scheduled-yet' ? wait(fromMs) : { kind: 'move', to: notScheduledYet(fromMs) }
-  if (status === 'not-scheduled-yet') return { kind: 'move', to: toStatus('open', 'pending-evaluation') }
+  if (status === 'constraint-not-fulfillable' && nowMs < statusMs + CONSTRAINT_RETRY_MS) {
+    return wait(Math.min(untilMs ?? Infinity, statusMs + CONSTRAINT_RETRY_MS))
+  }
+  if (status === 'not-scheduled-yet' || status === 'constraint-not-fulfillable') return { kind: 'move', to: toStatus('open', 'pending-evaluation') }
   return wait(untilMs)
 }
 

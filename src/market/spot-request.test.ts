@@ -1,128 +1,18 @@
-import type { RequestSpotInstancesRequest, SpotInstanceRequest } from '@aws-sdk/client-ec2'
 import { describe, expect, it } from 'vitest'
-import { HOST_ID, insertImage, NOW_MS, openTestStore, REGION, testContext, ZONES } from '../../test/support/rows.ts'
-import { parseCidr } from '../core/cidr.ts'
-import { CrashError } from '../core/errors.ts'
-import { silentLogger } from '../core/logger.ts'
+import { NOW_MS } from '../../test/support/rows.ts'
+import { NOTICE_MS, openSpotLab, type SpotLab } from '../../test/support/spot-lab.ts'
 import { cancelSpotInstanceRequests } from '../ec2/cancel-spot-instance-requests.ts'
-import type { Context } from '../ec2/context.ts'
-import { describeSpotInstanceRequests } from '../ec2/describe-spot-instance-requests.ts'
 import { startInstances, stopInstances, terminateInstances } from '../ec2/instance-lifecycle.ts'
-import { requestSpotInstances } from '../ec2/request-spot-instances.ts'
-import { instanceDoc, moveInstance, type InstanceState } from '../model/instance.ts'
-import { giveNotice, type InterruptionCause } from '../model/spot-interruption.ts'
-import { DEFAULT_SPOT_MARKET } from '../model/spot-market.ts'
-import type { WorkTable } from '../store/schema.ts'
-import { withCommitCrashPoints } from '../store/crash-points.ts'
-import { completeWork, postponeWork } from '../store/work.ts'
-import { createRegional } from './index.ts'
+import { instanceDoc } from '../model/instance.ts'
 
 const DAY_MS = 86_400_000
-const NOTICE_MS = 120_000
-
-/** The regional part of an agent, which may die at any commit, and instances that come and go as their states say. */
-async function openLab(dieAt = 0) {
-  const { store, random } = await openTestStore()
-  let nowMs = NOW_MS
-  let hits = 0
-  const own = withCommitCrashPoints(store, {
-    hit(point) {
-      if (++hits === dieAt) throw new CrashError(point)
-    },
-  })
-  const clock = { now: () => nowMs, after: never, soon: never, sleep: never }
-  const options = {
-    region: REGION, zones: ZONES, placement: 'spread' as const, publicPool: parseCidr('198.18.0.0/24') ?? { base: 0, prefix: 24 },
-    settings: { ...DEFAULT_SPOT_MARKET, background: false }, store: own, clock, random, log: silentLogger, delivery: { post: never, append: never },
-  }
-  let regional = createRegional(options)
-  const run = <T>(body: (context: Context) => Promise<T>) => store.transaction('test', (db) => body({ ...testContext(db, random), nowMs }))
-
-  async function begin(): Promise<void> {
-    regional = createRegional(options)
-    await regional.begin().catch((error: unknown) => {
-      if (!(error instanceof CrashError)) throw error
-      return begin()
-    })
-  }
-
-  async function work(row: WorkTable): Promise<void> {
-    const kind = row.kind as 'market' | 'spot-request'
-    try {
-      const outcome = await regional.reconcilers[kind].reconcile(row.id)
-      await own.transaction(outcome.observed?.name ?? 'work', async (db) => {
-        await outcome.observed?.write(db)
-        if (outcome.kind === 'again') await postponeWork(db, row, nowMs + outcome.afterMs, null)
-        else await completeWork(db, row)
-      })
-    } catch (error) {
-      if (!(error instanceof CrashError)) throw error
-      await begin()
-    }
-  }
-
-  /** Machines do at once what the states of their instances say. */
-  async function followStates(): Promise<boolean> {
-    const rows = await store.read((db) => db.selectFrom('instances').selectAll().where('state', 'in', ['pending', 'stopping', 'shutting-down']).execute())
-    const next: Partial<Record<InstanceState, InstanceState>> = { pending: 'running', stopping: 'stopped', 'shutting-down': 'terminated' }
-    for (const row of rows) {
-      await run(({ db }) => moveInstance(db, row, next[row.state] ?? row.state, nowMs, row.state === 'pending' ? { hasRun: true } : {}))
-    }
-    return rows.length > 0
-  }
-
-  /** Works off what is due until then. */
-  async function pass(ms = 0): Promise<void> {
-    const untilMs = nowMs + ms
-    for (let runs = 0; runs < 5000; runs++) {
-      const [next] = await store.read((db) => db
-        .selectFrom('work').selectAll().where('host_id', '=', HOST_ID).where('kind', 'in', ['market', 'spot-request']).orderBy('due_ms').limit(1).execute())
-      if (next && next.due_ms <= nowMs) await work(next)
-      else if (await followStates()) continue
-      else if (next && next.due_ms <= untilMs) nowMs = next.due_ms
-      else {
-        nowMs = untilMs
-        return
-      }
-    }
-    throw new Error('goes round in circles')
-  }
-
-  await begin()
-  const { image_id: imageId } = await run((context) => insertImage(context))
-  const ask = (change: Partial<RequestSpotInstancesRequest> = {}) => run(async (context) =>
-    ((await requestSpotInstances(context, { LaunchSpecification: { ImageId: imageId, InstanceType: 't3.micro' }, ...change })).SpotInstanceRequests ?? [])
-      .map((each) => each.SpotInstanceRequestId ?? ''))
-  const show = (ids: string[] = []): Promise<SpotInstanceRequest[]> =>
-    run(async (context) => (await describeSpotInstanceRequests(context, { SpotInstanceRequestIds: ids })).SpotInstanceRequests ?? [])
-  const states = async () => (await show()).map((each) => `${each.State} ${each.Status?.Code}`)
-  const instances = () => store.read((db) => db.selectFrom('instances').selectAll().orderBy('created_ms').orderBy('instance_id').execute())
-  const notice = async (cause: InterruptionCause) => {
-    for (const row of (await instances()).filter((each) => each.state === 'running').slice(0, 1)) {
-      await run(({ db }) => giveNotice(db, row, { cause, noticeMs: NOTICE_MS, nowMs }))
-    }
-  }
-  const cap = (ppm: number) => run(async ({ db }) => {
-    for (const zone of ZONES) {
-      await db.insertInto('spot_zones').values({ zone, clearing_ppm: 0, supply_cap_ppm: ppm, updated_ms: nowMs, doc: '{}' })
-        .onConflict((conflict) => conflict.column('zone').doUpdateSet({ supply_cap_ppm: ppm })).execute()
-    }
-  })
-  return { store, run, pass, ask, show, states, instances, notice, cap, hits: () => hits, now: () => nowMs }
-}
-
-function never(): never {
-  throw new Error('a reconciler may not wait')
-}
-
-type Lab = Awaited<ReturnType<typeof openLab>>
 const persistent = (behavior: 'terminate' | 'stop' | 'hibernate' = 'terminate') =>
   ({ Type: 'persistent', InstanceInterruptionBehavior: behavior }) as const
-const only = async (lab: Lab) => (await lab.instances())[0]?.instance_id ?? ''
+const only = async (lab: SpotLab) => (await lab.instances())[0]?.instance_id ?? ''
 
 describe('A spot request', () => {
   it('is fulfilled when the market has room, and closed when its user ends its instance', async () => {
-    const lab = await openLab()
+    const lab = await openSpotLab()
     await lab.ask()
     await lab.pass(1000)
     expect(await lab.states()).toEqual(['active fulfilled'])
@@ -136,7 +26,7 @@ describe('A spot request', () => {
   })
 
   it('is not evaluated before its time, and expires at its end', async () => {
-    const lab = await openLab()
+    const lab = await openSpotLab()
     await lab.cap(0)
     await lab.ask({ ValidFrom: new Date(NOW_MS + 60_000), ValidUntil: new Date(NOW_MS + 120_000) })
     await lab.pass(59_999)
@@ -151,7 +41,7 @@ describe('A spot request', () => {
   })
 
   it('that is over while its instance runs is cancelled, and the instance goes on', async () => {
-    const lab = await openLab()
+    const lab = await openSpotLab()
     await lab.ask({ ValidUntil: new Date(NOW_MS + DAY_MS) })
     await lab.pass(DAY_MS)
     expect(await lab.states()).toEqual(['cancelled request-canceled-and-instance-running'])
@@ -164,7 +54,7 @@ describe('A spot request', () => {
 
   it.each([['by-price', 'instance-terminated-by-price'], ['no-capacity', 'instance-terminated-no-capacity']] as const)(
     'that is one-time is closed when its instance was interrupted %s', async (cause, status) => {
-      const lab = await openLab()
+      const lab = await openSpotLab()
       await lab.ask()
       await lab.pass(1000)
       await lab.notice(cause)
@@ -175,7 +65,7 @@ describe('A spot request', () => {
     })
 
   it('that is persistent is filled again, by whomever its instance was ended', async () => {
-    const lab = await openLab()
+    const lab = await openSpotLab()
     await lab.ask(persistent())
     await lab.pass(1000)
     const id = await only(lab)
@@ -193,7 +83,7 @@ describe('A spot request', () => {
   })
 
   it('is disabled while its user has stopped its instance', async () => {
-    const lab = await openLab()
+    const lab = await openSpotLab()
     await lab.ask(persistent('stop'))
     await lab.pass(1000)
     const id = await only(lab)
@@ -206,7 +96,7 @@ describe('A spot request', () => {
   })
 
   it('has its stopped instance back, the same one, when there is room again', async () => {
-    const lab = await openLab()
+    const lab = await openSpotLab()
     await lab.ask(persistent('stop'))
     await lab.pass(1000)
     await lab.cap(0)
@@ -221,7 +111,7 @@ describe('A spot request', () => {
   })
 
   it('that is cancelled while its instance is stopped by an interruption ends it', async () => {
-    const lab = await openLab()
+    const lab = await openSpotLab()
     const ids = await lab.ask(persistent('stop'))
     await lab.pass(1000)
     await lab.cap(0)
@@ -233,7 +123,7 @@ describe('A spot request', () => {
   })
 
   it('that is cancelled after a notice sees its instance ended all the same', async () => {
-    const lab = await openLab()
+    const lab = await openSpotLab()
     const ids = await lab.ask(persistent('stop'))
     await lab.pass(1000)
     await lab.cap(0)
@@ -246,7 +136,7 @@ describe('A spot request', () => {
 
 describe('A launch group', () => {
   it('is launched together and ends together', async () => {
-    const lab = await openLab()
+    const lab = await openSpotLab()
     await lab.cap(70_000)
     await lab.ask({ LaunchGroup: 'crew', InstanceCount: 3, LaunchSpecification: {
       ImageId: await lab.store.read(async (db) => (await db.selectFrom('images').select('image_id').executeTakeFirstOrThrow()).image_id),
@@ -271,7 +161,7 @@ describe('A launch group', () => {
 })
 
 describe('An agent that dies anywhere', () => {
-  const life = async (lab: Lab) => {
+  const life = async (lab: SpotLab) => {
     await lab.ask(persistent('stop'))
     await lab.pass(1000)
     await lab.cap(0)
@@ -282,12 +172,12 @@ describe('An agent that dies anywhere', () => {
   }
 
   it('leaves a request and its one instance as they would be', async () => {
-    const whole = await openLab()
+    const whole = await openSpotLab()
     await life(whole)
     const points = whole.hits()
     expect(points).toBeGreaterThan(20)
     for (let dieAt = 1; dieAt <= points; dieAt++) {
-      const lab = await openLab(dieAt)
+      const lab = await openSpotLab({ dieAt })
       await life(lab)
       expect([dieAt, await lab.states(), (await lab.instances()).map((each) => each.state)]).toEqual([dieAt, ['active fulfilled'], ['running']])
       const { vcpus } = await lab.store.read((db) => db.selectFrom('hosts').select((eb) => eb.fn.sum<number>('vcpus_used').as('vcpus')).executeTakeFirstOrThrow())

@@ -1,6 +1,6 @@
 import { onDemandMicroUsd } from '../catalogue/on-demand-prices.ts'
 import type { Db } from '../store/store.ts'
-import { loadMarket, wakeMarket, type SpotMarketDoc } from './spot-market.ts'
+import { loadMarket, PRICE_HISTORY_MS, wakeMarket, type SpotMarketDoc } from './spot-market.ts'
 
 // What somebody who drives the market by hand has it do. Each is one transaction's worth of rows; the market looks at once.
 
@@ -28,7 +28,17 @@ export async function pinPrice(
   await db
     .insertInto('spot_pins').values({ zone, instance_type: instanceType, at_ms: nowMs, price_micro_usd: priceMicroUsd })
     .onConflict((conflict) => conflict.columns(['zone', 'instance_type', 'at_ms']).doUpdateSet({ price_micro_usd: priceMicroUsd })).execute()
+  await forgetOldPins(db, { zone, instanceType }, nowMs - PRICE_HISTORY_MS)
   await wakeMarket(db, nowMs)
+}
+
+/** What a price was set to before then is told no more; the last of it is in force until the next. */
+async function forgetOldPins(db: Db, { zone, instanceType }: { zone: string; instanceType: string }, beforeMs: number): Promise<void> {
+  const last = await db
+    .selectFrom('spot_pins').select((eb) => eb.fn.max('at_ms').as('at_ms')).where('zone', '=', zone).where('instance_type', '=', instanceType)
+    .where('at_ms', '<=', beforeMs).executeTakeFirst()
+  if (last?.at_ms === null || last === undefined) return
+  await db.deleteFrom('spot_pins').where('zone', '=', zone).where('instance_type', '=', instanceType).where('at_ms', '<', last.at_ms).execute()
 }
 
 /**

@@ -2,6 +2,7 @@ import { prepared } from '../store/prepared.ts'
 import type { ZoneTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
+import { wakeMarketOfRoom } from './spot-market.ts'
 
 /** Zones of a region by their letters, in order: us-east-1a, us-east-1b, us-east-1c. */
 export function zonesOf({ region, zones }: { region: string; zones: readonly string[] }): string[] {
@@ -156,6 +157,8 @@ export async function moveZone(
   await db.insertInto('zones').values(row)
     .onConflict((conflict) => conflict.column('zone').doUpdateSet(row)).execute()
   await wakeHosts(db, zone)
+  // Its room is taken from spot, or given back.
+  await wakeMarketOfRoom(db, nowMs)
   return { status: statusOf(row), hasChanged: true }
 }
 

@@ -12,7 +12,7 @@ const TYPES = ['m5.large', 'm5.xlarge', 'c5.large', 'c5.2xlarge', 'r5.large', 'r
 const SHOWN_TYPE = 'm5.large'
 const ZONES = ['us-east-1a', 'us-east-1b', 'us-east-1c']
 /** Instances on demand at the least and the most of the day, of a zone of 40 hosts. */
-const ON_DEMAND = { night: 60, day: 300 }
+const ON_DEMAND = { night: 60, day: 215 }
 
 export interface MarketDayOptions {
   seed: number
@@ -122,7 +122,7 @@ function sizeOf(instanceType: string): Size {
 /** Most come by day; most want to pay on demand's price if need be, others less; most live for an hour or two, some all day. */
 function wishOf(at: number, random: Random): Wish {
   const arrivesMs = Math.floor((random.next() + random.next() + random.next()) * (DAY_MS / 3))
-  const bidPpm = random.next() < 0.4 ? 1_000_000 : 350_000 + random.int(650_000)
+  const bidPpm = random.next() < 0.15 ? 1_000_000 : 350_000 + random.int(650_000)
   const lifetimeMs = MINUTE_MS * (random.next() < 0.1 ? 600 + random.int(840) : 10 + random.int(180))
   return { id: `sir-${at.toString(36).padStart(8, '0')}`, instanceType: pick(random, TYPES), zone: pick(random, ZONES), bidPpm, arrivesMs, lifetimeMs }
 }

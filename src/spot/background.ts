@@ -26,14 +26,15 @@ const SERIES_KEPT = 5_000
 const kept = new Map<string, BackgroundSeries>()
 
 /**
- * The prices that a simulated market of others makes, in order, from its beginning until `untilMs`: a series that reverts to
- * on demand x (1 - saving), see docs/spot-prices.md. A price that stays is told again each day, as EC2 does.
+ * The prices that a simulated market of others makes, in order, from its beginning (or the one in force at `fromMs`) until `untilMs`:
+ * a series that reverts to on demand x (1 - saving), see docs/spot-prices.md. A price that stays is told again each day, as EC2 does.
  * Later calls go on where earlier ones ended, and never change what was told.
  */
-export function backgroundPoints(key: BackgroundKey, untilMs: number): readonly PricePoint[] {
+export function backgroundPoints(key: BackgroundKey, untilMs: number, fromMs = key.originMs): readonly PricePoint[] {
   if (untilMs < key.originMs) return []
   const { atMs, ppm } = seriesUntil(key, untilMs)
-  return atMs.slice(0, countUntil(atMs, untilMs)).map((atMs, index) => ({ atMs, ppm: ppm[index] ?? 0 }))
+  const first = Math.max(0, countUntil(atMs, fromMs) - 1)
+  return atMs.slice(first, countUntil(atMs, untilMs)).map((atMs, index) => ({ atMs, ppm: ppm[first + index] ?? 0 }))
 }
 
 /** The price at one time, without a list of all before it; undefined before the series begins. */
@@ -41,6 +42,13 @@ export function backgroundPpmAt(key: BackgroundKey, atMs: number): number | unde
   if (atMs < key.originMs) return undefined
   const series = seriesUntil(key, atMs)
   return series.ppm[countUntil(series.atMs, atMs) - 1]
+}
+
+/** Since when the price at one time has been told; undefined before the series begins. */
+export function backgroundSinceMs(key: BackgroundKey, atMs: number): number | undefined {
+  if (atMs < key.originMs) return undefined
+  const series = seriesUntil(key, atMs)
+  return series.atMs[countUntil(series.atMs, atMs) - 1]
 }
 
 /** What a series reverts to: on demand x (1 - saving), a little more or less in each zone. */

@@ -20,6 +20,9 @@ interface TypeBids {
   /** No bid of the type has ever been smaller, or larger. */
   leastUnits: number
   mostUnits: number
+  /** The first that waits and the last incumbent; null where there is none, undefined where it has to be looked for. */
+  firstWaiting: Bid | null | undefined
+  lastIncumbent: Bid | null | undefined
 }
 
 /**
@@ -52,7 +55,9 @@ export class Book {
   /** Adds a bid, or replaces the one of that id. */
   put(bid: Bid): void {
     // Before the one that it replaces goes: its type's floor stays.
-    const type = this.#types.get(bid.instanceType) ?? { bids: new BidTree(), floorPpm: 0, leastUnits: Infinity, mostUnits: 0 }
+    const type = this.#types.get(bid.instanceType) ?? {
+      bids: new BidTree(), floorPpm: 0, leastUnits: Infinity, mostUnits: 0, firstWaiting: null, lastIncumbent: null,
+    }
     this.remove(bid.id)
     this.#bids.set(bid.id, bid)
     this.#types.set(bid.instanceType, type)
@@ -60,6 +65,9 @@ export class Book {
     type.leastUnits = Math.min(type.leastUnits, bid.units)
     type.mostUnits = Math.max(type.mostUnits, bid.units)
     if (bid.isIncumbent) this.#incumbents.insert(bid)
+    const { firstWaiting: first, lastIncumbent: last } = type
+    if (!bid.isIncumbent && (first === null || (first && compareBids(bid, first) < 0))) type.firstWaiting = bid
+    if (bid.isIncumbent && (last === null || (last && compareBids(bid, last) > 0))) type.lastIncumbent = bid
     if (this.#takesPart(bid, type.floorPpm)) this.#clearing.insert(bid)
   }
 
@@ -70,6 +78,8 @@ export class Book {
     const type = this.#types.get(bid.instanceType)
     if (type) {
       type.bids.delete(bid)
+      if (type.firstWaiting === bid) type.firstWaiting = undefined
+      if (type.lastIncumbent === bid) type.lastIncumbent = undefined
       if (type.bids.size === 0) this.#types.delete(bid.instanceType)
     }
     if (bid.isIncumbent) this.#incumbents.delete(bid)
@@ -129,23 +139,25 @@ export class Book {
 
   /** The first bid for a type that waits, or the next one after `after`, whether or not it takes part. */
   nextWaitingOf(instanceType: string, after?: Bid): Bid | undefined {
-    const bids = this.#types.get(instanceType)?.bids
-    return after ? bids?.after('waiting', after) : bids?.first('waiting')
+    const type = this.#types.get(instanceType)
+    if (!type) return undefined
+    if (after) return type.bids.after('waiting', after)
+    if (type.firstWaiting === undefined) type.firstWaiting = type.bids.first('waiting') ?? null
+    return type.firstWaiting ?? undefined
   }
 
   /** A type's incumbents that pay less than `ppm`, the last one first. */
-  * incumbentsBelow(instanceType: string, ppm: number): Generator<Bid> {
-    for (const bid of this.#types.get(instanceType)?.bids.fromLast('incumbent') ?? []) {
-      if (bid.bidPpm >= ppm) return
-      yield bid
-    }
+  incumbentsBelow(instanceType: string, ppm: number): Iterable<Bid> {
+    const type = this.#types.get(instanceType)
+    if (!type) return []
+    if (type.lastIncumbent === undefined) type.lastIncumbent = type.bids.last('incumbent') ?? null
+    return type.lastIncumbent && type.lastIncumbent.bidPpm < ppm ? below(type.bids, ppm) : []
   }
 
   /** A type's incumbents that take more than `units`: all or none of them where the type's bids are of one size. */
-  * incumbentsLarger(instanceType: string, units: number): Generator<Bid> {
+  incumbentsLarger(instanceType: string, units: number): Iterable<Bid> {
     const type = this.#types.get(instanceType)
-    if (!type || type.mostUnits <= units) return
-    for (const bid of type.bids.fromLast('incumbent')) if (bid.units > units) yield bid
+    return type && type.mostUnits > units ? larger(type.bids, units) : []
   }
 
   /** Units of all incumbents. */
@@ -167,4 +179,15 @@ export class Book {
       }
     }
   }
+}
+
+function* below(bids: BidTree, ppm: number): Generator<Bid> {
+  for (const bid of bids.fromLast('incumbent')) {
+    if (bid.bidPpm >= ppm) return
+    yield bid
+  }
+}
+
+function* larger(bids: BidTree, units: number): Generator<Bid> {
+  for (const bid of bids.fromLast('incumbent')) if (bid.units > units) yield bid
 }

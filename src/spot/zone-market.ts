@@ -54,8 +54,8 @@ export interface ZoneDecision {
   launches: LaunchQueue
 }
 
-/** With less than this to spare, those that a zone would lose first are at risk: a twentieth of the zone. */
-const SPARE_UNITS = 50_000
+/** With less than this part of what spot may have to spare, those that it would lose first are at risk: a twentieth. */
+const SPARE_PART = 20
 /** So near the price, parts per million of the price on demand, an offer is at risk: two weeks of the steepest smoothed way. */
 const NEAR_PPM = 20_000
 
@@ -132,7 +132,7 @@ function atRisk({ book, supplyUnits, keptUnits }: ZoneTick, priceOf: (type: stri
   const found = new Map<string, Bid>()
   const gone = new Set(notices.map(({ bid }) => bid.id))
   const freedUnits = notices.reduce((sum, { bid }) => sum + bid.units, 0)
-  let missingUnits = SPARE_UNITS - (supplyUnits - (keptUnits - freedUnits))
+  let missingUnits = Math.floor(supplyUnits / SPARE_PART) - (supplyUnits - (keptUnits - freedUnits))
   for (const bid of book.incumbentsFromLast()) {
     if (missingUnits <= 0) break
     if (gone.has(bid.id)) continue

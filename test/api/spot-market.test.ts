@@ -149,7 +149,7 @@ test('in an auction all pay the highest offer that has lost', async () => {
   await setSupply(1)
   await ask({ SpotPrice: '0.09' })
   await ask({ SpotPrice: '0.08' })
-  const { SpotPriceHistory: [price] = [] } = await history({ InstanceTypes: [TYPE], AvailabilityZone: ZONE })
+  const { SpotPriceHistory: [price] = [] } = await history({ InstanceTypes: [TYPE], AvailabilityZone: ZONE, StartTime: new Date() })
   expect(Number(price?.SpotPrice)).toBeCloseTo(0.08, 5)
 })
 
@@ -157,8 +157,8 @@ const history = (input: DescribeSpotPriceHistoryRequest) => cloud.ec2.send(new D
 const failure = (attempt: Promise<unknown>) => attempt.then(() => 'no failure', (error: Error) => `${error.name}: ${error.message}`)
 
 describe('the history of spot prices', () => {
-  test('is the price now in each zone unless a time is named', async () => {
-    const { SpotPriceHistory: found = [], NextToken } = await history({ InstanceTypes: [TYPE] })
+  test('is the price now in each zone where it is asked for from now on', async () => {
+    const { SpotPriceHistory: found = [], NextToken } = await history({ InstanceTypes: [TYPE], StartTime: new Date() })
     expect(NextToken).toBe('')
     expect(found.map((each) => each.AvailabilityZone)).toEqual(['us-east-1a', 'us-east-1b', 'us-east-1c'])
     expect(found[0]).toMatchObject({ InstanceType: TYPE, ProductDescription: 'Linux/UNIX', AvailabilityZoneId: 'use1-az1' })
@@ -184,7 +184,7 @@ describe('the history of spot prices', () => {
   test('is filtered by zone, type, product, price and time', async () => {
     await pin(50_000)
     const find = async (Name: string, ...Values: string[]) =>
-      (await history({ InstanceTypes: [TYPE, 'c5.large'], Filters: [{ Name, Values }] })).SpotPriceHistory?.map((each) => `${each.InstanceType} ${each.AvailabilityZone}`)
+      (await history({ InstanceTypes: [TYPE, 'c5.large'], StartTime: new Date(), Filters: [{ Name, Values }] })).SpotPriceHistory?.map((each) => `${each.InstanceType} ${each.AvailabilityZone}`)
     expect(await find('spot-price', '0.050000')).toEqual([`${TYPE} ${ZONE}`])
     expect(await find('availability-zone-id', 'use1-az2')).toHaveLength(2)
     expect(await find('instance-type', 'c5.*')).toHaveLength(3)
@@ -193,7 +193,7 @@ describe('the history of spot prices', () => {
     expect(await find('product-description', 'Windows')).toEqual([])
     expect(await find('timestamp', '2*')).toHaveLength(6)
     expect((await history({ ProductDescriptions: ['Windows'] })).SpotPriceHistory ?? []).toEqual([])
-    expect((await history({ InstanceTypes: [TYPE], ProductDescriptions: ['Linux/UNIX (Amazon VPC)'] })).SpotPriceHistory).toHaveLength(3)
+    expect((await history({ InstanceTypes: [TYPE], StartTime: new Date(), ProductDescriptions: ['Linux/UNIX (Amazon VPC)'] })).SpotPriceHistory).toHaveLength(3)
   })
 
   test('is of zones and types that there are', async () => {
