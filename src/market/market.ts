@@ -34,8 +34,8 @@ export interface Participant {
 /** Nothing that the market can do brings these forward. */
 const NOT_WAITING: readonly string[] = ['not-scheduled-yet', 'constraint-not-fulfillable']
 
-/** What a request says before the market has looked at it. */
-export const UNEXPLAINED: readonly string[] = ['pending-evaluation', 'pending-fulfillment']
+/** What a request says before the market has looked at it. Each other status tells of a launch that was tried, which knows better. */
+export const UNEXPLAINED: readonly string[] = ['pending-evaluation']
 
 /** Interrupted, and not stopped by its user. */
 const RETURNING: readonly string[] = ['instance-stopped-by-price', 'instance-stopped-no-capacity']

@@ -1,5 +1,5 @@
 import type { InstanceState, StateReason } from '../model/instance.ts'
-import type { Interruption } from '../model/spot-interruption.ts'
+import { wasInterrupted, type Interruption } from '../model/spot-interruption.ts'
 import { ENDED_RETENTION_MS, notScheduledYet, toStatus, type SpotRequestMove, type SpotStatusCode } from '../model/spot-request.ts'
 import type { SpotRequestTable } from '../store/schema.ts'
 
@@ -116,9 +116,4 @@ function endedBy(instance: Instance): Exclude<EndStatus, 'instance-terminated-by
 function stoppedBy(instance: Instance): SpotStatusCode {
   if (!wasInterrupted(instance)) return 'instance-stopped-by-user'
   return instance.interruption?.cause === 'by-price' ? 'instance-stopped-by-price' : 'instance-stopped-no-capacity'
-}
-
-/** Whether it was the interruption that ended or stopped it: its user may have been quicker. */
-function wasInterrupted({ stateReason, interruption }: Instance): boolean {
-  return interruption !== null && (stateReason === null || /^Server\.(SpotInstance|InternalError)/.test(stateReason.code))
 }
