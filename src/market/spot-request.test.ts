@@ -390,6 +390,9 @@ describe('A launch group', () => {
     expect((await lab.instances()).map((each) => each.state)).toEqual(['stopped', 'stopped'])
     await lab.cap(40_000)
     await lab.pass(600_000)
+    // As an agent looks at all of them when it begins.
+    await lab.wakeAll()
+    await lab.pass(1000)
     expect((await lab.instances()).map((each) => each.state).toSorted()).toEqual(['running', 'stopped'])
     expect(await lab.states()).not.toContain('active marked-for-stop')
     await lab.cap(1_000_000)
