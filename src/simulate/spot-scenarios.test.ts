@@ -1,5 +1,6 @@
 import type { Reservation, RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { requestStops } from '../cli/down.ts'
 import { instanceDoc, type InstanceDoc } from '../model/instance.ts'
 import { giveNotice } from '../model/spot-interruption.ts'
 import { loadMarket } from '../model/spot-market.ts'
@@ -169,5 +170,49 @@ describe('A power cut', () => {
     await settle()
     expect([await stateOf(id), await requestOf(id)]).toEqual(behavior === 'terminate'
       ? ['terminated', 'closed instance-terminated-no-capacity'] : ['stopped', 'disabled instance-stopped-no-capacity'])
+  })
+})
+
+describe('A fleet that is maintained', () => {
+  /** Of so many on demand, in the zone. */
+  async function fleetOf(count: number): Promise<string> {
+    const image = await cloud.store.read((db) => db.selectFrom('images').select('image_id').executeTakeFirstOrThrow())
+    const LaunchTemplateName = `of-${cloud.random.int(1_000_000)}`
+    await cloud.call('CreateLaunchTemplate', {
+      LaunchTemplateName, LaunchTemplateData: { ImageId: image.image_id, InstanceType: 't3.micro', Placement: { AvailabilityZone: ZONE } },
+    })
+    const result = await cloud.call('CreateFleet', {
+      Type: 'maintain', LaunchTemplateConfigs: [{ LaunchTemplateSpecification: { LaunchTemplateName, Version: '1' } }],
+      TargetCapacitySpecification: { TotalTargetCapacity: count, DefaultTargetCapacityType: 'on-demand' },
+    })
+    if (result.kind !== 'answered') throw new Error(JSON.stringify(result))
+    return (result.output as { FleetId?: string }).FleetId ?? ''
+  }
+  const membersOf = (fleetId: string) => cloud.store.read((db) =>
+    db.selectFrom('instances').select(['instance_id', 'state', 'doc']).where('fleet_id', '=', fleetId).execute())
+
+  it('takes the room of spot instances, and its own wait for them', async () => {
+    const spot = await launch(3, 'stop')
+    await settle()
+    const fleet = await fleetOf(2)
+    await pass(10 * SECOND_MS)
+    expect((await membersOf(fleet)).map(({ state }) => state).toSorted()).toEqual(['pending', 'running'])
+    await pass(NOTICE_MS + 60 * SECOND_MS)
+    await settle()
+    expect((await membersOf(fleet)).map(({ state }) => state)).toEqual(['running', 'running'])
+    expect((await statesOf(spot)).toSorted()).toEqual(['running', 'running', 'stopped'])
+  })
+
+  it('is not filled again while the cloud is taken down, but when that is given up', async () => {
+    const fleet = await fleetOf(2)
+    await pass(10 * SECOND_MS)
+    await settle()
+    for (let each = 0; each < 60; each++) {
+      await requestStops(cloud.store, cloud.clock.now())
+      await pass(SECOND_MS)
+    }
+    expect((await membersOf(fleet)).map(({ state }) => state)).toEqual(['stopped', 'stopped'])
+    await pass(60 * SECOND_MS)
+    expect((await membersOf(fleet)).map(({ state }) => state).toSorted()).toEqual(['running', 'running', 'stopped', 'stopped'])
   })
 })
