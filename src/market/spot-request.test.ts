@@ -10,6 +10,7 @@ import type { Context } from '../ec2/context.ts'
 import { describeSpotInstanceRequests } from '../ec2/describe-spot-instance-requests.ts'
 import { startInstances, stopInstances, terminateInstances } from '../ec2/instance-lifecycle.ts'
 import { createNetworkInterface } from '../ec2/create-network-interface.ts'
+import { deleteKeyPair } from '../ec2/key-pairs.ts'
 import { requestSpotInstances } from '../ec2/request-spot-instances.ts'
 import { instanceDoc, moveInstance, STATE_REASONS, type InstanceState } from '../model/instance.ts'
 import { giveNotice, type InterruptionCause } from '../model/spot-interruption.ts'
@@ -377,6 +378,26 @@ describe('A request for an interface that its last instance still has', () => {
 })
 
 describe('A launch group', () => {
+  it('of which one cannot be launched any more goes on without that one', async () => {
+    const lab = await openLab()
+    await lab.cap(0)
+    const specification = (await lab.store.read((db) => db.selectFrom('images').select('image_id as ImageId').executeTakeFirstOrThrow()))
+    await lab.run(({ db, account: account_id }) => db.insertInto('key_pairs').values({
+      key_pair_id: 'key-1', account_id, name: 'lost', key_type: 'ed25519', fingerprint: '', public_key: 'ssh-ed25519 AAAA', created_ms: NOW_MS,
+    }).execute())
+    const ids: string[] = []
+    for (const KeyName of [undefined, 'lost', undefined]) {
+      ids.push(...await lab.ask({ LaunchGroup: 'crew', LaunchSpecification: { ...specification, InstanceType: 't3.micro', KeyName } }))
+    }
+    await lab.run((context) => deleteKeyPair(context, { KeyName: 'lost' }))
+    await lab.cap(1_000_000)
+    await lab.pass(120_000)
+    for (const id of ids) {
+      expect(await lab.show([id])).toMatchObject([id === ids[1]
+        ? { State: 'failed', Fault: { Code: 'InvalidKeyPair.NotFound' } } : { State: 'active', Status: { Code: 'fulfilled' } }])
+    }
+  })
+
   it('of which one comes back alone leaves that be', async () => {
     const lab = await openLab()
     const image = await lab.store.read(async (db) => (await db.selectFrom('images').select('image_id').executeTakeFirstOrThrow()).image_id)
