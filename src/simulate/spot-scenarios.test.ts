@@ -174,8 +174,8 @@ describe('A power cut', () => {
 })
 
 describe('A fleet that is maintained', () => {
-  /** Of so many on demand, in the zone. */
-  async function fleetOf(count: number): Promise<string> {
+  /** Of so many in the zone, on spot where that is to stop them. */
+  async function fleetOf(count: number, type: 'on-demand' | 'spot' = 'on-demand'): Promise<string> {
     const image = await cloud.store.read((db) => db.selectFrom('images').select('image_id').executeTakeFirstOrThrow())
     const LaunchTemplateName = `of-${cloud.random.int(1_000_000)}`
     await cloud.call('CreateLaunchTemplate', {
@@ -183,7 +183,8 @@ describe('A fleet that is maintained', () => {
     })
     const result = await cloud.call('CreateFleet', {
       Type: 'maintain', LaunchTemplateConfigs: [{ LaunchTemplateSpecification: { LaunchTemplateName, Version: '1' } }],
-      TargetCapacitySpecification: { TotalTargetCapacity: count, DefaultTargetCapacityType: 'on-demand' },
+      TargetCapacitySpecification: { TotalTargetCapacity: count, DefaultTargetCapacityType: type },
+      ...(type === 'spot' ? { SpotOptions: { InstanceInterruptionBehavior: 'stop' } } : {}), ExcessCapacityTerminationPolicy: 'termination',
     })
     if (result.kind !== 'answered') throw new Error(JSON.stringify(result))
     return (result.output as { FleetId?: string }).FleetId ?? ''
@@ -214,5 +215,38 @@ describe('A fleet that is maintained', () => {
     expect((await membersOf(fleet)).map(({ state }) => state)).toEqual(['stopped', 'stopped'])
     await pass(60 * SECOND_MS)
     expect((await membersOf(fleet)).map(({ state }) => state).toSorted()).toEqual(['running', 'running', 'stopped', 'stopped'])
+  })
+
+  it('has one in place of each that its user ends, though their requests are persistent; and none when it is deleted', async () => {
+    const fleet = await fleetOf(1, 'spot')
+    await pass(10 * SECOND_MS)
+    await settle()
+    const [{ instance_id: first } = { instance_id: '' }] = await membersOf(fleet)
+    await cloud.call('TerminateInstances', { InstanceIds: [first] })
+    await pass(120 * SECOND_MS)
+    await settle()
+    expect((await membersOf(fleet)).map(({ state }) => state).toSorted()).toEqual(['running', 'terminated'])
+    await cloud.call('DeleteFleets', { FleetIds: [fleet], TerminateInstances: true })
+    await pass(120 * SECOND_MS)
+    await settle()
+    expect((await membersOf(fleet)).map(({ state }) => state)).toEqual(['terminated', 'terminated'])
+    expect(await cloud.store.read((db) => db.selectFrom('spot_requests').select('state').execute())).toEqual([{ state: 'closed' }, { state: 'closed' }])
+  })
+
+  it('leaves one that was interrupted as it is, once it has another one instead', async () => {
+    const fleet = await fleetOf(1, 'spot')
+    await pass(10 * SECOND_MS)
+    await settle()
+    const [{ instance_id: first } = { instance_id: '' }] = await membersOf(fleet)
+    await notice(first)
+    await pass(NOTICE_MS + 300 * SECOND_MS)
+    await settle()
+    const states = async () => Object.fromEntries((await membersOf(fleet)).map(({ instance_id: id, state }) => [id === first ? 'first' : 'other', state]))
+    expect(await states()).toEqual({ first: 'stopped', other: 'running' })
+    expect(await requestOf(first)).toBe('disabled instance-stopped-no-capacity')
+    await cloud.call('ModifyFleet', { FleetId: fleet, TargetCapacitySpecification: { TotalTargetCapacity: 2 } })
+    await pass(300 * SECOND_MS)
+    await settle()
+    expect((await membersOf(fleet)).filter(({ state }) => state === 'running')).toHaveLength(2)
   })
 })
