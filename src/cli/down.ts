@@ -4,7 +4,9 @@ import { silentLogger } from '../core/logger.ts'
 import { homePaths } from '../home.ts'
 import { chooseEngine, hasStore } from '../main.ts'
 import { hostDoc } from '../model/host.ts'
-import { moveInstance, STATE_REASONS, userInitiated } from '../model/instance.ts'
+import { instanceDoc, moveInstance, STATE_REASONS, userInitiated } from '../model/instance.ts'
+import { withoutNotice } from '../model/spot-interruption.ts'
+import { standStill } from '../model/spot-market.ts'
 import type { Settings } from '../settings.ts'
 import { realmsOf, type Realm } from '../realm.ts'
 import { moveZone, zoneStates } from '../model/zone.ts'
@@ -87,9 +89,9 @@ async function stopAll(stores: readonly Store[]): Promise<void> {
   }, 250)
 }
 
-/** Writes what StopInstances writes, for the instances of every account. */
-async function requestStops(store: Store): Promise<void> {
-  await store.transaction('down', stopRunning)
+/** Writes what StopInstances writes, for the instances of every account, and has nobody take their places. */
+export async function requestStops(store: Store, nowMs = systemClock.now()): Promise<void> {
+  await store.transaction('down', (db) => stopRunning(db, nowMs))
 }
 
 /**
@@ -102,16 +104,18 @@ export async function stopFailedZones(store: Store): Promise<string[]> {
   return store.transaction('down.zones', async (db) => {
     const lived = new Set(await liveZones(db))
     const failed = [...(await zoneStates(db)).values()].filter(({ zone, state }) => state !== 'available' && lived.has(zone))
-    if (failed.length > 0) await stopRunning(db)
+    if (failed.length > 0) await stopRunning(db, systemClock.now())
     for (const { zone } of failed) await moveZone({ db, nowMs: systemClock.now() }, zone, 'available')
     return failed.map(({ zone }) => zone)
   })
 }
 
-async function stopRunning(db: Db): Promise<void> {
-  const nowMs = systemClock.now()
+async function stopRunning(db: Db, nowMs: number): Promise<void> {
+  await standStill(db, nowMs)
   for (const row of await db.selectFrom('instances').selectAll().where('state', '=', 'running').execute()) {
+    // One on spot, too, whose request would have it terminated when it stops: its user starts it again. It was not interrupted.
     await moveInstance(db, row, 'stopping', nowMs, {
+      ...withoutNotice(instanceDoc(row)),
       stateReason: STATE_REASONS.userShutdown, stateTransitionReason: userInitiated(nowMs), force: false,
     })
     await enqueue(db, { kind: 'instance', id: row.instance_id, hostId: row.host_id }, nowMs)

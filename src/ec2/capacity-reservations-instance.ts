@@ -6,11 +6,12 @@ import type { Context } from './context.ts'
 import { requireLivingInstance, requireStopped } from './instance-rows.ts'
 import { missingParameter } from './parameters.ts'
 import { requestedReservation } from './requested-placement.ts'
+import { notInReservation } from './spot-offer.ts'
 
 /**
  * ModifyInstanceCapacityReservationAttributes: which reservations a stopped instance may use, from its next start on.
  *
- * @throws ApiError IncorrectInstanceState, MissingParameter, and what `requestedReservation` throws.
+ * @throws ApiError IncorrectInstanceState, MissingParameter, InvalidParameterCombination for spot instances, and what `requestedReservation` throws.
  */
 export async function modifyInstanceCapacityReservationAttributes(
   context: Context,
@@ -19,6 +20,7 @@ export async function modifyInstanceCapacityReservationAttributes(
   const row = await requireLivingInstance(context, id)
   if (!asked?.CapacityReservationPreference && !asked?.CapacityReservationTarget) throw missingParameter('CapacityReservationSpecification')
   const reservation = await requestedReservation(context, asked, row.tenancy)
+  if (row.lifecycle === 'spot' && (reservation.preference !== 'none' || reservation.targetId !== null)) throw notInReservation()
   requireStopped(row)
   await changeInstanceDoc(context.db, row.instance_id, { placement: { ...placementWish(instanceDoc(row)), reservation } })
   return { Return: true }

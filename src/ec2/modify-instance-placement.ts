@@ -9,6 +9,7 @@ import type { Context } from './context.ts'
 import { requireLivingInstance, requireStopped } from './instance-rows.ts'
 import { checkEnum, invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
 import { findPlacementGroup } from './placement-group-rows.ts'
+import { notOnDedicatedHost } from './spot-offer.ts'
 import { checkPlacement, findDedicatedHost, isDedicatedVpc, requireDedicatedHost } from './requested-placement.ts'
 
 /**
@@ -34,6 +35,7 @@ export async function modifyInstancePlacement(
   if (tenancy === 'default' && row.vpc_id !== null && (await isDedicatedVpc(context, row.vpc_id))) {
     throw new ApiError('InvalidTenancy', `The tenancy of an instance in '${row.vpc_id}' cannot be 'default': that of the VPC is 'dedicated'.`)
   }
+  if (row.lifecycle === 'spot' && wish.tenancy === 'host') throw notOnDedicatedHost()
   checkPlacement(wish, group, row.instance_type)
   if (hostId) checkHost(row, await requireDedicatedHost(context, hostId))
   const isSameGroup = wish.placementGroupId === before.placementGroupId

@@ -30,11 +30,21 @@ export async function fulfilSpotRequest(context: Context, row: SpotRequestTable,
   const members = row.launch_group === null ? [row] : await requireWholeGroup(context, row)
   let instanceId: string | undefined
   for (const member of members) {
-    const launched = await launchFor(context, member, await zoneFor(context, member, member.request_id === row.request_id ? zone : member.zone ?? zone))
-    if (member.request_id === row.request_id) instanceId = launched
+    if (member.request_id === row.request_id) instanceId = await launchFor(context, member, await zoneFor(context, member, zone))
+    else await launchMate(context, member, zone)
   }
   if (instanceId === undefined) throw new ApiError('IncorrectSpotRequestState', `The Spot Instance request '${row.request_id}' is not open.`)
   return instanceId
+}
+
+/** Launches another one of the group: what is wrong with that is not the request's own fault, and is told to that one in its turn. */
+async function launchMate(context: Context, mate: SpotRequestTable, zone: string): Promise<void> {
+  try {
+    await launchFor(context, mate, await zoneFor(context, mate, mate.zone ?? zone))
+  } catch (error) {
+    if (error instanceof ApiError && !OF_ROOM.has(error.code)) throw new ConstraintError('launch-group-constraint')
+    throw error
+  }
 }
 
 /** The open requests of a launch group, all of which have to be startable: none is to begin later, none of its instances to end. */
@@ -117,6 +127,8 @@ export async function noteFulfilmentFailure(context: Context, row: SpotRequestTa
 /** Codes of what is only for now. */
 export const OF_ROOM: ReadonlySet<string> = new Set([
   'InsufficientInstanceCapacity', 'InsufficientHostCapacity', 'InsufficientFreeAddressesInSubnet', 'InsufficientAddressCapacity',
+  // Its zone has failed meanwhile.
+  'Unavailable',
 ])
 
 function moveAfter(row: SpotRequestTable, error: Error, isBoundToZone: boolean): SpotRequestMove | undefined {

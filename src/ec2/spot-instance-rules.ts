@@ -57,7 +57,7 @@ export async function noteSpotStop(context: Context, row: InstanceTable): Promis
  */
 export async function checkSpotStart(context: Context, row: InstanceTable): Promise<SpotRequestTable> {
   const request = await spotRequestOf(context, row)
-  if (request?.state !== 'disabled' || request.status_code !== 'instance-stopped-by-user') throw wrongRequestState('start', row)
+  if (!request || !mayBeStarted(request)) throw wrongRequestState('start', row)
   const prices = await loadSpotPrices(context.db, context.region, context.nowMs)
   const price = prices.priceMicroUsd(row.instance_type, row.zone)
   if (price === undefined) throw notOnSpot()
@@ -65,9 +65,19 @@ export async function checkSpotStart(context: Context, row: InstanceTable): Prom
   return request
 }
 
-/** The request of a spot instance that its user has started is fulfilled again. */
+/**
+ * Whether the instance of a request is its user's to start. Also where the request was cancelled, or was over, while the instance ran,
+ * or where it is of a one-time request: then `hearth down` has stopped it, which EC2 has not, or its guest, and nobody else would start it.
+ */
+function mayBeStarted({ state, status_code: status, type }: SpotRequestTable): boolean {
+  if (status === 'instance-stopped-by-user') return state === 'disabled' || type === 'one-time'
+  return status === 'request-canceled-and-instance-running'
+}
+
+/** The request of a spot instance that its user has started is fulfilled again; one that is cancelled stays so. */
 export async function noteSpotStart({ db, nowMs }: Context, request: SpotRequestTable): Promise<void> {
-  await moveSpotRequest(db, request, toStatus('active', 'fulfilled'), nowMs)
+  const to = request.state === 'disabled' ? toStatus('active', 'fulfilled') : toStatus('cancelled', 'request-canceled-and-instance-running')
+  await moveSpotRequest(db, request, to, nowMs)
 }
 
 /**

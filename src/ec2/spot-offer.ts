@@ -134,16 +134,26 @@ export function launchOnSpot(input: RunInstancesRequest, behavior: InterruptionB
   }
   const { Placement: placement = {}, CapacityReservationSpecification: reservation = {} } = input
   if (placement.Tenancy === 'host' || placement.HostId || placement.Affinity) {
-    throw badCombination('Spot Instances cannot be launched on a Dedicated Host.')
+    throw notOnDedicatedHost()
   }
   const preference = reservation.CapacityReservationPreference
   if (preference === 'capacity-reservations-only' || Object.values(reservation.CapacityReservationTarget ?? {}).some(Boolean)) {
-    throw badCombination('Spot Instances cannot be launched in a Capacity Reservation.')
+    throw notInReservation()
   }
   return {
     ...input, CapacityReservationSpecification: { ...reservation, CapacityReservationPreference: 'none' },
     ...(behavior === 'hibernate' ? { HibernationOptions: { Configured: true } } : {}),
   }
+}
+
+/** What a spot instance says to who wants it on a dedicated host. */
+export function notOnDedicatedHost(): ApiError {
+  return badCombination('Spot Instances cannot be launched on a Dedicated Host.')
+}
+
+/** And in a capacity reservation. */
+export function notInReservation(): ApiError {
+  return badCombination('Spot Instances cannot be launched in a Capacity Reservation.')
 }
 
 function badCombination(message: string): ApiError {

@@ -4,9 +4,10 @@ import type { EngineDoc, FleetSpec } from '../model/fleet-spec.ts'
 import { instanceDoc } from '../model/instance.ts'
 import { instanceStatuses } from '../model/instance-status-wire.ts'
 import { loadOutages } from '../model/outage.ts'
+import { findFleet } from '../model/fleet.ts'
 import type { FleetTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
-import type { FleetMember } from './fleet-plan.ts'
+import { countsAsLiving, sizeOf, type FleetMember } from './fleet-plan.ts'
 
 /** A fleet in the transaction that looks at it. */
 export interface FleetAtHand {
@@ -34,4 +35,17 @@ export async function loadMembers(db: Db, { fleetId, nowMs, spec }: { fleetId: s
       isUnhealthy: outageOf !== null && (system.Status === 'impaired' || guest.Status === 'impaired'),
     }
   })
+}
+
+/**
+ * Whether a fleet wants a member back that was stopped by an interruption: one that is maintained has most likely launched another one
+ * instead, and would have to end one of them.
+ * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/stop-spot-instances.html
+ */
+export async function wantsBack(db: Db, fleetId: string, nowMs: number): Promise<boolean> {
+  const row = await findFleet(db, fleetId)
+  if (row?.type !== 'maintain' || !['submitted', 'active', 'modifying'].includes(row.state)) return true
+  const { spec } = JSON.parse(row.doc) as EngineDoc
+  const living = (await loadMembers(db, { fleetId, nowMs, spec })).filter(countsAsLiving)
+  return sizeOf(living).spot < spec.target.spot
 }

@@ -8,6 +8,7 @@ import { ApiError } from '../core/errors.ts'
 import { findFleet, type FleetState } from '../model/fleet.ts'
 import { noteFleetEvent } from '../model/fleet-history.ts'
 import type { EngineDoc, FleetProgress, FleetSpec } from '../model/fleet-spec.ts'
+import { loadMarket, standstillLeftMs } from '../model/spot-market.ts'
 import { again, DONE, type Outcome, type Reconciler } from '../reconcile/loop.ts'
 import { attempt } from '../store/savepoint.ts'
 import { contextFor } from './context.ts'
@@ -31,6 +32,8 @@ export function createFleetReconciler(options: RegionalOptions): Reconciler {
       const row = await findFleet(db, id)
       if (!row || row.type === 'instant') return DONE
       const context = contextFor(options, db, row.account_id, clock.now())
+      const stillMs = standstillLeftMs(await loadMarket(db, options.region), context.nowMs)
+      if (stillMs > 0) return again(stillMs)
       const doc = JSON.parse(row.doc) as EngineDoc
       return look(context, { row, doc, members: await loadMembers(db, { fleetId: id, nowMs: context.nowMs, spec: doc.spec }) })
     }),

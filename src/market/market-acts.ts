@@ -17,7 +17,8 @@ export async function rowsOf(db: Db, { id }: Pick<Participant, 'id'>): Promise<{
   const instanceId = request?.instance_id ?? null
   const instance = instanceId === null
     ? undefined : await db.selectFrom('instances').selectAll().where('instance_id', '=', instanceId).executeTakeFirst()
-  return { ...(request ? { request } : {}), ...(instance ? { instance } : {}) }
+  // One that was restored after its termination is nobody's any more.
+  return { ...(request ? { request } : {}), ...(instance?.spot_request_id === id ? { instance } : {}) }
 }
 
 /** Tells an instance that it has to go; for want of room only while there is none. */

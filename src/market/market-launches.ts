@@ -9,6 +9,7 @@ import { compareBids, type Bid } from '../spot/book.ts'
 import type { ZoneDecision } from '../spot/zone-market.ts'
 import type { Db } from '../store/store.ts'
 import { contextFor } from './context.ts'
+import { wantsBack } from './fleet-members.ts'
 import type { RegionalOptions } from './index.ts'
 import { explainWaiting, rowsOf } from './market-acts.ts'
 import type { Market, Participant } from './market.ts'
@@ -112,6 +113,7 @@ function tryIn(options: RegionalOptions, participant: Participant, zone: string)
       return 'launched'
     }
     if (request.state !== 'disabled' || instance?.state !== 'stopped') return 'gone'
+    if (request.fleet_id !== null && !(await wantsBack(db, request.fleet_id, clock.now()))) return 'gone'
     await requireRoom(options, db, participant, { zone, maxPriceMicroUsd: request.max_price_micro_usd })
     await returnSpotInstance(context, request, instance)
     return 'launched'

@@ -3,7 +3,7 @@ import { dollars, noSpotCapacity } from '../ec2/spot-places.ts'
 import { loadSpotPrices, type SpotPrices } from '../ec2/spot-prices.ts'
 import { loadSpotSupplies, type ZoneSupply } from '../ec2/spot-supply.ts'
 import { isFrozen } from '../model/spot-market-time.ts'
-import { loadMarket, type SpotMarketDoc } from '../model/spot-market.ts'
+import { loadMarket, standstillLeftMs, type SpotMarketDoc } from '../model/spot-market.ts'
 import { priceTooLow } from '../model/spot-request.ts'
 import { failedZones } from '../model/zone.ts'
 import { again, DONE, type Outcome, type Reconciler } from '../reconcile/loop.ts'
@@ -46,6 +46,8 @@ async function tick(options: RegionalOptions, market: Market): Promise<Outcome> 
   return market.hold(async () => {
     const seen = await look(options, market)
     if (!seen) return DONE
+    const stillMs = standstillLeftMs(seen.doc, seen.nowMs)
+    if (stillMs > 0) return again(stillMs)
     // Who has won at a lower price can be launched at that only.
     await publishPrices(options.store, seen, [...seen.zones].filter(([, { kept, decision }]) => decision.price.clearingPpm < kept.clearingPpm).map(([zone]) => zone))
     // What was launched stands in the books after this look: then prices rise, and those are told who have to go.

@@ -34,8 +34,8 @@ export interface Participant {
 /** Nothing that the market can do brings these forward; a request whose constraint may be fulfilled by now is evaluated anew. */
 const NOT_WAITING: readonly string[] = ['not-scheduled-yet', 'constraint-not-fulfillable']
 
-/** What a request says before the market has looked at it. */
-export const UNEXPLAINED: readonly string[] = ['pending-evaluation', 'pending-fulfillment']
+/** What a request says before the market has looked at it. Each other status tells of a launch that was tried, which knows better. */
+export const UNEXPLAINED: readonly string[] = ['pending-evaluation']
 
 /** For how long a launch is put off that failed as none should, times its failures. */
 const PUT_OFF_MS = 60_000

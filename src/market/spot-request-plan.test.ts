@@ -6,13 +6,15 @@ import { planSpotRequest, type SpotRequestFacts } from './spot-request-plan.ts'
 const NOW_MS = 1_000_000
 const INSTANCE_STATES = Object.keys(STATE_CODES) as InstanceState[]
 
+const KINDS = [['one-time', null], ['persistent', null], ['persistent', 'fleet-1']] as const
+
 /** Every combination of what a request may be and of what its instance may be. */
 function* everything(): Generator<SpotRequestFacts> {
   const ends = [null, NOW_MS - 1, NOW_MS + 1]
   const reasons = [null, STATE_REASONS.userShutdown, STATE_REASONS.spotTermination, STATE_REASONS.spotShutdown, STATE_REASONS.serverError]
   for (const [status, { states }] of Object.entries(SPOT_STATUSES) as [SpotStatusCode, { states: readonly SpotRequestState[] }][]) {
-    for (const state of states) for (const type of ['one-time', 'persistent'] as const) for (const untilMs of ends) for (const fromMs of ends) {
-      const row = { state, status_code: status, type, valid_from_ms: fromMs, valid_until_ms: untilMs, status_ms: NOW_MS - 10 * 60_000 }
+    for (const state of states) for (const [type, fleet_id] of KINDS) for (const untilMs of ends) for (const fromMs of ends) {
+      const row = { state, status_code: status, type, fleet_id, valid_from_ms: fromMs, valid_until_ms: untilMs, status_ms: NOW_MS - 10 * 60_000 }
       const common = { row, endedMs: ['closed', 'cancelled', 'failed'].includes(state) ? NOW_MS - 5 : null, nowMs: NOW_MS }
       yield { ...common, instance: null }
       for (const instanceState of INSTANCE_STATES) for (const stateReason of reasons) for (const actionMs of ends) {

@@ -1,11 +1,11 @@
 import type { InstanceState, StateReason } from '../model/instance.ts'
-import type { Interruption } from '../model/spot-interruption.ts'
+import { wasInterrupted, type Interruption } from '../model/spot-interruption.ts'
 import { ENDED_RETENTION_MS, notScheduledYet, toStatus, type SpotRequestMove, type SpotStatusCode } from '../model/spot-request.ts'
 import type { SpotRequestTable } from '../store/schema.ts'
 
 /** What decides what becomes of a request. */
 export interface SpotRequestFacts {
-  row: Pick<SpotRequestTable, 'state' | 'status_code' | 'type' | 'valid_from_ms' | 'valid_until_ms' | 'status_ms'>
+  row: Pick<SpotRequestTable, 'state' | 'status_code' | 'type' | 'valid_from_ms' | 'valid_until_ms' | 'status_ms' | 'fleet_id'>
   /** When it ended; null before. */
   endedMs: number | null
   /** That fulfils it, or did last; null for none, and for one that is forgotten. */
@@ -98,11 +98,14 @@ function planCancelled({ row, nowMs }: SpotRequestFacts, instance: Instance): Sp
   return isTold ? undefined : { kind: 'move', to: toStatus('cancelled', endedBy(instance)) }
 }
 
-/** A persistent request wants another instance when its has ended, whoever ended it; a one-time one has had its. */
+/**
+ * A persistent request wants another instance when its has ended, whoever ended it; a one-time one has had its. One of a fleet has, too:
+ * it is the fleet that launches another instance, with a request of its own, or does not because it wants fewer, or is deleted.
+ */
 function afterEnd({ row, instance }: SpotRequestFacts): SpotRequestMove {
   const status = instance ? endedBy(instance) : 'instance-terminated-by-user'
   // What cannot be launched is not launched for ever: EC2 closes such a request, too, whatever its type.
-  if (row.type === 'one-time' || status === 'system-error') return toStatus('closed', status)
+  if (row.type === 'one-time' || row.fleet_id !== null || status === 'system-error') return toStatus('closed', status)
   const isByUser = status === 'instance-terminated-by-user' || status === 'instance-terminated-by-schedule'
   return isByUser ? toStatus('open', 'pending-evaluation') : toStatus('open', status)
 }
@@ -122,9 +125,4 @@ function endedBy(instance: Instance): Exclude<EndStatus, 'instance-terminated-by
 function stoppedBy(instance: Instance): SpotStatusCode {
   if (!wasInterrupted(instance)) return 'instance-stopped-by-user'
   return instance.interruption?.cause === 'by-price' ? 'instance-stopped-by-price' : 'instance-stopped-no-capacity'
-}
-
-/** Whether it was the interruption that ended or stopped it: its user may have been quicker. */
-function wasInterrupted({ stateReason, interruption }: Instance): boolean {
-  return interruption !== null && (stateReason === null || /^Server\.(SpotInstance|InternalError)/.test(stateReason.code))
 }

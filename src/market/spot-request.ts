@@ -49,7 +49,9 @@ interface Seen {
 async function look(db: Db, id: string, nowMs: number): Promise<Seen> {
   const [row] = await requestOf(db, id)
   if (!row) return { row, instance: undefined, step: { kind: 'wait', untilMs: null }, isGroupEnding: false }
-  const [instance] = row.instance_id === null ? [] : await instanceOf(db, row.instance_id)
+  const [found] = row.instance_id === null ? [] : await instanceOf(db, row.instance_id)
+  // One that was restored after its termination is nobody's any more.
+  const instance = found?.spot_request_id === id ? found : undefined
   const doc = instance && instanceDoc(instance)
   const step = planSpotRequest({
     row, endedMs: spotRequestDoc(row).endedMs, nowMs,
@@ -102,7 +104,7 @@ async function endGroup(db: Db, id: string, { region, nowMs }: { region: string;
   }
 }
 
-/** Whether instances of a group were there together: a group may have been formed anew since one of them has ended. */
+/** Whether instances of a group ran together: a group may have been formed anew, or one of it been started again, since one of them has ended. */
 function isTogether(instance: InstanceTable | undefined, theirs: InstanceTable): boolean {
-  return instance !== undefined && (['pending', 'running'].includes(instance.state) || theirs.created_ms < instance.state_ms)
+  return instance !== undefined && (['pending', 'running'].includes(instance.state) || theirs.launch_ms < instance.state_ms)
 }

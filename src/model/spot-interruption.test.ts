@@ -3,6 +3,8 @@ import { defaultNetwork, insertImage, insertInstance, insertInterface, NOW_MS, o
 import { loadInstanceMetadata } from '../imds/view.ts'
 import { buildTree, type Directory } from '../imds/tree.ts'
 import type { Context } from '../ec2/context.ts'
+import { modifyInstanceCapacityReservationAttributes } from '../ec2/capacity-reservations-instance.ts'
+import { modifyInstancePlacement } from '../ec2/modify-instance-placement.ts'
 import { modifyInstanceAttribute } from '../ec2/modify-instance-attribute.ts'
 import { startInstances, stopInstances, terminateInstances } from '../ec2/instance-lifecycle.ts'
 import { runInstances } from '../ec2/run-instances.ts'
@@ -93,6 +95,17 @@ describe('the notice of an interruption', () => {
     expect(await at('meta-data', 'events', 'recommendations', 'rebalance')).toBe('{"noticeTime":"2026-01-01T00:00:00Z"}')
   }))
 
+  it('and a rebalance recommendation wake the fleet that it is of', () => test.run(async (context) => {
+    const isAwake = async () => (await context.db.selectFrom('work').select('id').where('kind', '=', 'fleet').where('id', '=', 'fleet-1').execute()).length === 1
+    const row = await spot(context, { change: { fleet_id: 'fleet-1' } })
+    expect(await isAwake()).toBe(false)
+    for (const tell of [() => recommendRebalance(context.db, row, NOW_MS), () => notice(context, row)]) {
+      await context.db.deleteFrom('work').execute()
+      expect(await tell()).toBe(true)
+      expect(await isAwake()).toBe(true)
+    }
+  }))
+
   it('is not given to one that is on its way out, or on demand', () => test.run(async (context) => {
     expect(await notice(context, await spot(context, { change: { state: 'stopping' } }))).toBe(false)
     expect(await notice(context, await insertInstance(context))).toBe(false)
@@ -163,6 +176,20 @@ describe('calls about a spot instance', () => {
     await expect(modifyInstanceAttribute(context, { InstanceId, Attribute, Value })).rejects.toMatchObject({
       code: 'UnsupportedOperation', message: `Modifying '${Attribute}' is not supported for spot instances.`,
     })
+  }))
+})
+
+describe('a stopped spot instance', () => {
+  it('cannot be sent to a dedicated host, nor into a capacity reservation', () => test.run(async (context) => {
+    const { instance_id: InstanceId } = await spot(context, { behavior: 'stop', type: 'persistent', change: { state: 'stopped', holds_capacity: 0, instance_type: 'm5.large' } })
+    await expect(modifyInstancePlacement(context, { InstanceId, Tenancy: 'host' })).rejects.toMatchObject({
+      code: 'InvalidParameterCombination', message: 'Spot Instances cannot be launched on a Dedicated Host.',
+    })
+    for (const CapacityReservationPreference of ['open', 'capacity-reservations-only'] as const) {
+      await expect(modifyInstanceCapacityReservationAttributes(context, { InstanceId, CapacityReservationSpecification: { CapacityReservationPreference } }))
+        .rejects.toMatchObject({ code: 'InvalidParameterCombination', message: 'Spot Instances cannot be launched in a Capacity Reservation.' })
+    }
+    await modifyInstanceCapacityReservationAttributes(context, { InstanceId, CapacityReservationSpecification: { CapacityReservationPreference: 'none' } })
   }))
 })
 

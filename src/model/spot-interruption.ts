@@ -3,8 +3,9 @@ import type { InstanceTable, SpotRequestTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import { emitEvent, instanceArn } from './cloud-event.ts'
+import { wakeFleet } from './fleet.ts'
 import { wakeEvents } from './instance-event.ts'
-import { changeInstanceDoc, instanceDoc, moveInstance, serviceInitiated, STATE_REASONS, type InstanceDoc } from './instance.ts'
+import { changeInstanceDoc, instanceDoc, moveInstance, serviceInitiated, STATE_REASONS, type InstanceDoc, type StateReason } from './instance.ts'
 import { isReadyToHibernate } from './memory.ts'
 import { moveSpotRequest, wakeSpotRequest, type InterruptionBehavior } from './spot-request.ts'
 
@@ -63,6 +64,7 @@ export async function giveNotice(
     detail: { 'instance-id': row.instance_id, 'instance-action': interruption.action },
   }, nowMs)
   const [request] = await requestOf(db, row.spot_request_id)
+  if (row.fleet_id !== null) await wakeFleet(db, row.fleet_id, nowMs)
   // One that was cancelled while its instance runs on stays so.
   if (request?.state === 'active') await mark(db, request, interruption)
   await wakeSpotRequest(db, row.spot_request_id, interruption.actionMs)
@@ -94,6 +96,7 @@ export async function recommendRebalance(db: Db, instance: Pick<InstanceTable, '
     accountId: row.account_id, detailType: 'EC2 Instance Rebalance Recommendation', resources: [instanceArn(row)],
     detail: { 'instance-id': row.instance_id },
   }, nowMs)
+  if (row.fleet_id !== null) await wakeFleet(db, row.fleet_id, nowMs)
   return true
 }
 
@@ -125,6 +128,14 @@ export async function carryOutInterruption(db: Db, instance: Pick<InstanceTable,
 export function interruptionOf(row: Pick<InstanceTable, 'state' | 'doc'>): Interruption | null {
   if (row.state === 'pending' || row.state === 'running') return null
   return instanceDoc(row).spot?.interruption ?? null
+}
+
+/**
+ * Whether it was its interruption that ended or stopped an instance: its user may have been quicker. A machine that fails after its
+ * notice counts as interrupted.
+ */
+export function wasInterrupted({ stateReason, interruption }: { stateReason: StateReason | null; interruption: Interruption | null }): boolean {
+  return interruption !== null && (stateReason === null || /^Server\.(SpotInstance|InternalError)/.test(stateReason.code))
 }
 
 /**

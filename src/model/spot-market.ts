@@ -21,6 +21,8 @@ export interface SpotMarketDoc {
   bufferPpm: number
   /** In these times the market stood still; the last one may go on. */
   freezes: { fromMs: number; untilMs: number | null }[]
+  /** Until then nothing is launched but by a call: the cloud is being taken down. Absent for never. */
+  standsStillUntilMs?: number | undefined
 }
 
 /** What of a zone's market SQL never looks into: what its smoothed price follows, see `ZonePrice`. */
@@ -48,7 +50,7 @@ export async function loadMarket(db: Db, region: string): Promise<SpotMarketDoc 
   return row && (JSON.parse(row.doc) as SpotMarketDoc)
 }
 
-/** The region's market, begun now where there is none, with what `settings` say of it. */
+/** The region's market as its agent begins: begun now where there is none, with what `settings` say of it. */
 export async function ensureMarket(
   db: Db,
   { region, random, nowMs, settings }: { region: string; random: Random; nowMs: number; settings?: SpotMarketSettings | undefined },
@@ -57,13 +59,35 @@ export async function ensureMarket(
   const begun: SpotMarketDoc = known ?? {
     seed: random.int(2 ** 31), originMs: nowMs - PRICE_HISTORY_MS, bufferPpm: 50_000, freezes: [], ...DEFAULT_SPOT_MARKET,
   }
-  const market = { ...begun, ...settings }
+  const market: SpotMarketDoc = { ...begun, ...settings, standsStillUntilMs: undefined }
   const doc = JSON.stringify(market)
   if (known && JSON.stringify(known) === doc) return market
   await db
     .insertInto('spot_market').values({ region, doc })
     .onConflict((conflict) => conflict.column('region').doUpdateSet({ doc })).execute()
   return market
+}
+
+/** How long a cloud that is taken down launches nothing, after it was last told: one that is not taken down in the end goes on by itself. */
+const STANDSTILL_MS = 30_000
+
+/**
+ * For some time neither markets nor fleets launch anything, or start it again: room that is given up now is not to be filled. To be
+ * said again while that is so; what begins to run anew goes on.
+ */
+export async function standStill(db: Db, nowMs: number): Promise<void> {
+  for (const { region, doc } of await db.selectFrom('spot_market').selectAll().execute()) {
+    const market = JSON.parse(doc) as SpotMarketDoc
+    // It is said several times a second.
+    if ((market.standsStillUntilMs ?? 0) > nowMs + STANDSTILL_MS / 2) continue
+    const standing: SpotMarketDoc = { ...market, standsStillUntilMs: nowMs + STANDSTILL_MS }
+    await db.updateTable('spot_market').set({ doc: JSON.stringify(standing) }).where('region', '=', region).execute()
+  }
+}
+
+/** How much longer nothing is launched, milliseconds; 0 for not at all. */
+export function standstillLeftMs(market: Pick<SpotMarketDoc, 'standsStillUntilMs'> | undefined, nowMs: number): number {
+  return Math.max(0, (market?.standsStillUntilMs ?? 0) - nowMs)
 }
 
 /** The id of the market's work: one for the region, so that one run decides after another. */

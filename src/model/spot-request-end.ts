@@ -2,6 +2,7 @@ import type { SpotRequestTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
 import { wakeEvents } from './instance-event.ts'
+import { wasInterrupted } from './spot-interruption.ts'
 import { spotRequestDoc } from './spot-request.ts'
 import { instanceDoc, moveInstance, serviceInitiated, STATE_REASONS } from './instance.ts'
 
@@ -9,7 +10,9 @@ import { instanceDoc, moveInstance, serviceInitiated, STATE_REASONS } from './in
 export async function endInterruptedInstance(db: Db, { instance_id: id }: Pick<SpotRequestTable, 'instance_id'>, nowMs: number): Promise<void> {
   const row = await db
     .selectFrom('instances').selectAll().where('instance_id', '=', id ?? '').where('state', '=', 'stopped').executeTakeFirst()
-  if (!row || instanceDoc(row).stateReason?.code !== STATE_REASONS.spotShutdown.code) return
+  if (!row) return
+  const { stateReason, spot } = instanceDoc(row)
+  if (!wasInterrupted({ stateReason, interruption: spot?.interruption ?? null })) return
   await moveInstance(db, row, 'shutting-down', nowMs, {
     stateReason: STATE_REASONS.spotTermination, stateTransitionReason: serviceInitiated(nowMs), force: false, hibernate: false, skipOsShutdown: false,
   })

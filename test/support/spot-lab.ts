@@ -6,9 +6,10 @@ import type { Context } from '../../src/ec2/context.ts'
 import { describeSpotInstanceRequests } from '../../src/ec2/describe-spot-instance-requests.ts'
 import { requestSpotInstances } from '../../src/ec2/request-spot-instances.ts'
 import { createRegional } from '../../src/market/index.ts'
-import { moveInstance, type InstanceState } from '../../src/model/instance.ts'
+import { moveInstance, STATE_REASONS, type InstanceState } from '../../src/model/instance.ts'
 import { giveNotice, type InterruptionCause } from '../../src/model/spot-interruption.ts'
 import { DEFAULT_SPOT_MARKET, type SpotMarketSettings } from '../../src/model/spot-market.ts'
+import { wakeSpotRequest } from '../../src/model/spot-request.ts'
 import { withCommitCrashPoints } from '../../src/store/crash-points.ts'
 import type { WorkTable } from '../../src/store/schema.ts'
 import { completeWork, postponeWork } from '../../src/store/work.ts'
@@ -115,7 +116,20 @@ export async function openSpotLab({ dieAt = 0, failAt = () => undefined, ...mark
         .onConflict((conflict) => conflict.column('zone').doUpdateSet({ supply_cap_ppm: ppm })).execute()
     }
   })
-  return { store, run, pass, ask, show, states, instances, notice, cap, hits: () => hits, now: () => nowMs }
+  const pin = (zone: string, price_micro_usd: number) => run(async ({ db }) => {
+    const values = { zone, instance_type: 't3.micro', at_ms: nowMs, price_micro_usd }
+    await db.insertInto('spot_pins').values(values).onConflict((conflict) => conflict.columns(['zone', 'instance_type', 'at_ms']).doUpdateSet({ price_micro_usd })).execute()
+  })
+  /** The machines of all instances that run end by themselves. */
+  const fail = () => run(async ({ db }) => {
+    for (const row of await db.selectFrom('instances').selectAll().where('state', '=', 'running').execute()) {
+      await moveInstance(db, row, 'stopping', nowMs, { stateReason: STATE_REASONS.hostFailure })
+    }
+  })
+  const wakeAll = () => run(async ({ db }) => {
+    for (const row of await db.selectFrom('spot_requests').select('request_id').execute()) await wakeSpotRequest(db, row.request_id, nowMs)
+  })
+  return { store, run, pass, ask, show, states, instances, notice, cap, pin, fail, wakeAll, hits: () => hits, now: () => nowMs }
 }
 
 function never(): never {
