@@ -11,8 +11,8 @@ function* everything(): Generator<SpotRequestFacts> {
   const ends = [null, NOW_MS - 1, NOW_MS + 1]
   const reasons = [null, STATE_REASONS.userShutdown, STATE_REASONS.spotTermination, STATE_REASONS.spotShutdown, STATE_REASONS.serverError]
   for (const [status, { states }] of Object.entries(SPOT_STATUSES) as [SpotStatusCode, { states: readonly SpotRequestState[] }][]) {
-    for (const state of states) for (const type of ['one-time', 'persistent'] as const) for (const untilMs of ends) for (const fromMs of ends) {
-      const row = { state, status_code: status, type, valid_from_ms: fromMs, valid_until_ms: untilMs }
+    for (const state of states) for (const [type, fleetId] of [['one-time', null], ['persistent', null], ['persistent', 'fleet-1']] as const) for (const untilMs of ends) for (const fromMs of ends) {
+      const row = { state, status_code: status, type, fleet_id: fleetId, valid_from_ms: fromMs, valid_until_ms: untilMs }
       const common = { row, endedMs: ['closed', 'cancelled', 'failed'].includes(state) ? NOW_MS - 5 : null, nowMs: NOW_MS }
       yield { ...common, instance: null }
       for (const instanceState of INSTANCE_STATES) for (const stateReason of reasons) for (const actionMs of ends) {

@@ -5,7 +5,7 @@ import type { SpotRequestTable } from '../store/schema.ts'
 
 /** What decides what becomes of a request. */
 export interface SpotRequestFacts {
-  row: Pick<SpotRequestTable, 'state' | 'status_code' | 'type' | 'valid_from_ms' | 'valid_until_ms'>
+  row: Pick<SpotRequestTable, 'state' | 'status_code' | 'type' | 'fleet_id' | 'valid_from_ms' | 'valid_until_ms'>
   /** When it ended; null before. */
   endedMs: number | null
   /** That fulfils it, or did last; null for none, and for one that is forgotten. */
@@ -92,11 +92,14 @@ function planCancelled({ row, nowMs }: SpotRequestFacts, instance: Instance): Sp
   return isTold ? undefined : { kind: 'move', to: toStatus('cancelled', endedBy(instance)) }
 }
 
-/** A persistent request wants another instance when its has ended, whoever ended it; a one-time one has had its. */
+/**
+ * A persistent request wants another instance when its has ended, whoever ended it; a one-time one has had its. That of a fleet is
+ * persistent for its instance to be stopped and started again, and ends with it: what is launched then is the fleet's to say.
+ */
 function afterEnd({ row, instance }: SpotRequestFacts): SpotRequestMove {
   const status = instance ? endedBy(instance) : 'instance-terminated-by-user'
   // What cannot be launched is not launched for ever: EC2 closes such a request, too, whatever its type.
-  if (row.type === 'one-time' || status === 'system-error') return toStatus('closed', status)
+  if (row.type === 'one-time' || row.fleet_id !== null || status === 'system-error') return toStatus('closed', status)
   const isByUser = status === 'instance-terminated-by-user' || status === 'instance-terminated-by-schedule'
   return isByUser ? toStatus('open', 'pending-evaluation') : toStatus('open', status)
 }
