@@ -7,6 +7,7 @@ import { hostDoc } from '../model/host.ts'
 import { moveInstance, STATE_REASONS, userInitiated } from '../model/instance.ts'
 import type { Settings } from '../settings.ts'
 import { realmsOf, type Realm } from '../realm.ts'
+import { letMarketsRest } from '../model/spot-market.ts'
 import { moveZone, zoneStates } from '../model/zone.ts'
 import type { Db, Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
@@ -89,7 +90,7 @@ async function stopAll(stores: readonly Store[]): Promise<void> {
 
 /** Writes what StopInstances writes, for the instances of every account. */
 async function requestStops(store: Store): Promise<void> {
-  await store.transaction('down', stopRunning)
+  await store.transaction('down', (db) => stopRunning(db))
 }
 
 /**
@@ -108,11 +109,12 @@ export async function stopFailedZones(store: Store): Promise<string[]> {
   })
 }
 
-async function stopRunning(db: Db): Promise<void> {
-  const nowMs = systemClock.now()
+/** Stops all that runs, and lets nothing come in its place meanwhile. */
+export async function stopRunning(db: Db, nowMs = systemClock.now()): Promise<void> {
+  await letMarketsRest(db, nowMs)
   for (const row of await db.selectFrom('instances').selectAll().where('state', '=', 'running').execute()) {
     await moveInstance(db, row, 'stopping', nowMs, {
-      stateReason: STATE_REASONS.userShutdown, stateTransitionReason: userInitiated(nowMs), force: false,
+      stateReason: STATE_REASONS.userShutdown, stateTransitionReason: userInitiated(nowMs), force: false, stoppedByDown: true,
     })
     await enqueue(db, { kind: 'instance', id: row.instance_id, hostId: row.host_id }, nowMs)
   }

@@ -3,7 +3,7 @@ import { dollars, noSpotCapacity } from '../ec2/spot-places.ts'
 import { loadSpotPrices, type SpotPrices } from '../ec2/spot-prices.ts'
 import { loadSpotSupplies, type ZoneSupply } from '../ec2/spot-supply.ts'
 import { isFrozen } from '../model/spot-market-time.ts'
-import { loadMarket, type SpotMarketDoc } from '../model/spot-market.ts'
+import { isResting, loadMarket, type SpotMarketDoc } from '../model/spot-market.ts'
 import { priceTooLow } from '../model/spot-request.ts'
 import { failedZones } from '../model/zone.ts'
 import { again, DONE, type Outcome, type Reconciler } from '../reconcile/loop.ts'
@@ -17,6 +17,9 @@ import { loadZonePrices, publishPrices, type KeptPrice } from './zone-prices.ts'
 
 /** How often it is looked whether prices have moved, where anybody is on spot or wants to be. */
 const LOOK_MS = 60_000
+
+/** How soon it is looked again whether the cloud goes down. */
+const REST_MS = 1000
 
 /** Requests that wait and are told why, in one tick. */
 const MOST_EXPLAINED = 200
@@ -44,6 +47,7 @@ export function createMarketReconciler(options: RegionalOptions, market: Market)
  */
 async function tick(options: RegionalOptions, market: Market): Promise<Outcome> {
   return market.hold(async () => {
+    if (await options.store.read((db) => isResting(db, options.region, options.clock.now()))) return again(REST_MS)
     const seen = await look(options, market)
     if (!seen) return DONE
     // Who has won at a lower price can be launched at that only.

@@ -21,6 +21,8 @@ export interface SpotMarketDoc {
   bufferPpm: number
   /** In these times the market stood still; the last one may go on. */
   freezes: { fromMs: number; untilMs: number | null }[]
+  /** `hearth down` stops all machines: until then nothing is launched or started but by callers. */
+  restsUntilMs?: number
 }
 
 /** What of a zone's market SQL never looks into: what its smoothed price follows, see `ZonePrice`. */
@@ -57,13 +59,31 @@ export async function ensureMarket(
   const begun: SpotMarketDoc = known ?? {
     seed: random.int(2 ** 31), originMs: nowMs - PRICE_HISTORY_MS, bufferPpm: 50_000, freezes: [], ...DEFAULT_SPOT_MARKET,
   }
-  const market = { ...begun, ...settings }
+  const { restsUntilMs: _rest, ...awake } = begun
+  const market = { ...awake, ...settings }
   const doc = JSON.stringify(market)
   if (known && JSON.stringify(known) === doc) return market
   await db
     .insertInto('spot_market').values({ region, doc })
     .onConflict((conflict) => conflict.column('region').doUpdateSet({ doc })).execute()
   return market
+}
+
+/** How long one word of `hearth down` holds, which it says again as long as it goes on: if it is given up, the cloud goes on by itself. */
+const REST_MS = 60_000
+
+/** While all machines are stopped nothing may launch others in their place. Until the next start of the agent, or for a minute. */
+export async function letMarketsRest(db: Db, nowMs: number): Promise<void> {
+  for (const { region, doc } of await db.selectFrom('spot_market').selectAll().execute()) {
+    const market = JSON.parse(doc) as SpotMarketDoc
+    if ((market.restsUntilMs ?? 0) > nowMs + REST_MS / 2) continue
+    await db.updateTable('spot_market').set({ doc: JSON.stringify({ ...market, restsUntilMs: nowMs + REST_MS } satisfies SpotMarketDoc) }).where('region', '=', region).execute()
+  }
+}
+
+/** Whether `hearth down` is at work. */
+export async function isResting(db: Db, region: string, nowMs: number): Promise<boolean> {
+  return ((await loadMarket(db, region))?.restsUntilMs ?? 0) > nowMs
 }
 
 /** The id of the market's work: one for the region, so that one run decides after another. */

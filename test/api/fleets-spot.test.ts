@@ -11,7 +11,7 @@ let cloud: TestCloud
 let templateId: string
 
 beforeAll(async () => {
-  cloud = await startTestCloud({ capacity: { cpus: 36, memoryMib: 73_728, guestLimits: { vcpus: 16, memoryMib: 16_384 } } })
+  cloud = await startTestCloud({ spotNoticeMs: 0, capacity: { cpus: 36, memoryMib: 73_728, guestLimits: { vcpus: 16, memoryMib: 16_384 } } })
   const { LaunchTemplate } = await cloud.ec2.send(new CreateLaunchTemplateCommand({
     LaunchTemplateName: 'spot', LaunchTemplateData: { ImageId: await tinyImageId(cloud), InstanceType: 't3.micro' },
   }))
