@@ -141,6 +141,21 @@ export function pricedPools(
   return { open, refused }
 }
 
+/** Prices and supplies, as they are together. */
+export interface SpotGround {
+  supplies: ReadonlyMap<string, ZoneSupply>
+  prices: SpotPrices
+}
+
+/** Whether an instance of a pool could be had on spot: for its price, and for the room of its zone. */
+export function isOpenOnSpot(pool: Pool, { supplies, prices }: SpotGround): boolean {
+  const { zone, typeName, problem } = pool
+  if (zone === null || problem !== null) return false
+  const supply = supplies.get(zone)
+  const free = supply ? supply.supplyUnits - supply.heldUnits : 0
+  return zoneUnitsOf(pool, supply) <= free && refusal(pool, prices.priceMicroUsd(typeName, zone)) === undefined
+}
+
 /** What an instance of a pool takes of its zone; of one without hosts, more than there is. */
 function zoneUnitsOf({ typeName, input }: Pool, supply: ZoneSupply | undefined): number {
   const cpu = input.CpuOptions

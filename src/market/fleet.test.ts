@@ -4,6 +4,7 @@ import { openFleetLab, type FleetLab } from '../../test/support/fleet-lab.ts'
 import { deleteFleets } from '../ec2/fleets.ts'
 import { terminateInstances } from '../ec2/instance-lifecycle.ts'
 import { modifyFleet } from '../ec2/modify-fleet.ts'
+import { pinPrice } from '../model/market-orders.ts'
 import { stopRunning } from '../cli/down.ts'
 
 const [A = '', B = '', C = ''] = ZONES
@@ -25,7 +26,7 @@ describe('The requests of a fleet whose instances are stopped when they are inte
     await lab.pass(10_000)
     expect(await lab.census()).toEqual({ running: 2, terminated: 1 })
     expect((await lab.requests()).toSorted()).toEqual(['active fulfilled', 'active fulfilled', 'closed instance-terminated-by-user'])
-    expect(await lab.fleet(id)).toEqual({ state: 'active', activity: 'fulfilled', fulfilled: 2 })
+    expect(await lab.fleet(id)).toEqual({ state: 'active', activity: 'fulfilled', fulfilled: 2, retryMs: null })
   })
 
   it('are closed when it is deleted', async () => {
@@ -54,7 +55,7 @@ describe('A fleet whose instances are stopped', () => {
       const counts = await lab.census()
       expect([round, counts.running, (counts.stopped ?? 0) <= 2]).toEqual([round, 2, true])
     }
-    expect(await lab.fleet(id)).toEqual({ state: 'active', activity: 'fulfilled', fulfilled: 2 })
+    expect(await lab.fleet(id)).toEqual({ state: 'active', activity: 'fulfilled', fulfilled: 2, retryMs: null })
     expect(first).toHaveLength(2)
     await lab.cap(1_000_000)
     await lab.pass(600_000)
@@ -98,7 +99,7 @@ describe('A fleet with capacity rebalancing', () => {
     await lab.pass(1000)
     expect(await lab.census()).toEqual({ running: 2, terminated: 1 })
     expect((await lab.inState('terminated'))[0]?.instance_id).toBe(risky.instance_id)
-    expect(await lab.fleet(id)).toEqual({ state: 'active', activity: 'fulfilled', fulfilled: 2 })
+    expect(await lab.fleet(id)).toEqual({ state: 'active', activity: 'fulfilled', fulfilled: 2, retryMs: null })
   })
 
   it('has twice its target at most, whatever is likely to be interrupted', async () => {
@@ -126,7 +127,7 @@ describe('A fleet that replaces unhealthy instances', () => {
     await lab.pass(61_000)
     expect(await lab.census()).toEqual({ running: 2, terminated: 1 })
     expect((await lab.inState('terminated'))[0]?.instance_id).toBe(ill.instance_id)
-    expect(await lab.fleet(id)).toEqual({ state: 'active', activity: 'fulfilled', fulfilled: 2 })
+    expect(await lab.fleet(id)).toEqual({ state: 'active', activity: 'fulfilled', fulfilled: 2, retryMs: null })
   })
 })
 
@@ -164,7 +165,7 @@ describe('A fleet that is made smaller', () => {
     await lab.pass(1000)
     expect(await lab.census()).toEqual({ running: 2, terminated: 3 })
     expect((await lab.requests()).toSorted()).toEqual(['active fulfilled', 'closed instance-terminated-by-user', 'closed instance-terminated-by-user'])
-    expect(await lab.fleet(id)).toEqual({ state: 'active', activity: 'fulfilled', fulfilled: 2 })
+    expect(await lab.fleet(id)).toEqual({ state: 'active', activity: 'fulfilled', fulfilled: 2, retryMs: null })
     expect((await lab.history(id)).filter((each) => each.subType === 'termination_notified')).toHaveLength(3)
   })
 
@@ -179,6 +180,57 @@ describe('A fleet that is made smaller', () => {
     expect(await lab.census()).toEqual({ running: 3 })
     await lab.pass(60_000)
     expect(await lab.census()).toEqual({ running: 2, terminated: 1 })
+  })
+})
+
+describe('A fleet that could not launch', () => {
+  it('does so as soon as there is room, and not before for a change that is nothing to it', async () => {
+    const lab = await openFleetLab()
+    await lab.cap(0)
+    const id = await lab.create(2, {}, zones(A))
+    await lab.pass(60_000)
+    const triedMs = () => lab.fleet(id).then((fleet) => fleet.retryMs)
+    const before = await triedMs()
+    await lab.cap(1_000_000, [B])
+    await lab.pass(100)
+    expect([await lab.census(), await triedMs()]).toEqual([{}, before])
+    await lab.cap(1_000_000, [A])
+    await lab.pass(100)
+    expect(await lab.census()).toEqual({ running: 2 })
+  })
+
+  it('does so as soon as an instance leaves it room, though nobody else is on spot, and when a price falls', async () => {
+    const lab = await openFleetLab()
+    const other = await lab.create(1, { TargetCapacitySpecification: { TotalTargetCapacity: 1, DefaultTargetCapacityType: 'on-demand' } }, [{ InstanceType: 'm5.2xlarge', AvailabilityZone: A }])
+    await lab.pass(1000)
+    await lab.create(1, {}, [{ InstanceType: 'c5.4xlarge', AvailabilityZone: A }])
+    await lab.pass(1000)
+    expect((await lab.inState('running')).map((each) => each.instance_type)).not.toContain('c5.4xlarge')
+    await remove(lab, other)
+    await lab.pass(100)
+    expect((await lab.inState('running')).map((each) => each.instance_type)).toEqual(['c5.4xlarge'])
+    await lab.run(({ db, nowMs }) => pinPrice(db, { zone: B, instanceType: 't3.micro', priceMicroUsd: 5000 }, nowMs))
+    await lab.create(1, {}, [{ MaxPrice: '0.004', AvailabilityZone: B }])
+    await lab.pass(40_000)
+    expect(await lab.inState('running')).toHaveLength(1)
+    await lab.run(({ db, nowMs }) => pinPrice(db, { zone: B, instanceType: 't3.micro', priceMicroUsd: 3000 }, nowMs))
+    await lab.pass(100)
+    expect(await lab.inState('running')).toHaveLength(2)
+  })
+
+  it('keeps to its money, and spends it up to the last instance that it can pay for', async () => {
+    const lab = await openFleetLab()
+    for (const zone of ZONES) await lab.run(({ db, nowMs }) => pinPrice(db, { zone, instanceType: 't3.micro', priceMicroUsd: 4000 }, nowMs))
+    const id = await lab.create(9, { SpotOptions: { MaxTotalPrice: '0.012' } })
+    await lab.pass(300_000)
+    expect([await lab.census(), await lab.fleet(id)]).toMatchObject([{ running: 3 }, { activity: 'error', fulfilled: 3 }])
+    for (const zone of ZONES) await lab.run(({ db, nowMs }) => pinPrice(db, { zone, instanceType: 't3.micro', priceMicroUsd: 3000 }, nowMs))
+    await lab.pass(300_000)
+    expect(await lab.census()).toEqual({ running: 4 })
+    const [lost] = await lab.inState('running')
+    await lab.run((context) => terminateInstances(context, { InstanceIds: [lost?.instance_id ?? ''] }))
+    await lab.pass(300_000)
+    expect(await lab.census()).toEqual({ running: 4, terminated: 1 })
   })
 })
 
@@ -202,7 +254,7 @@ describe('hearth down', () => {
       await lab.pass(1000)
       expect((await lab.inState('running')).map((each) => each.instance_id)).toEqual(before)
     }
-    expect(await lab.fleet(id)).toEqual({ state: 'active', activity: 'fulfilled', fulfilled: 3 })
+    expect(await lab.fleet(id)).toEqual({ state: 'active', activity: 'fulfilled', fulfilled: 3, retryMs: null })
   })
 
   it('that is given up lets the cloud go on', async () => {

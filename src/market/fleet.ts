@@ -17,6 +17,7 @@ import { launchMissing, tellErrors } from './fleet-launch.ts'
 import { loadMembers, priceOf, type FleetAtHand } from './fleet-members.ts'
 import { chooseExcess, countsAsLiving, isAny, planFleet, type ExcessOrder, type FleetMember, type FleetPlan } from './fleet-plan.ts'
 import type { RegionalOptions } from './index.ts'
+import type { WaitingFleets } from './waiting-fleets.ts'
 
 /** How soon it is looked again whether the cloud goes down. */
 const REST_MS = 1000
@@ -28,28 +29,33 @@ const PROTECTED_RETRY_MS = 60_000
  * transaction, in which it reads the fleet and its instances, and launches and terminates so much as one transaction may: what a crash
  * leaves is either before or after it.
  */
-export function createFleetReconciler(options: RegionalOptions): Reconciler {
+export function createFleetReconciler(options: RegionalOptions, waiting: WaitingFleets): Reconciler {
   const { store, clock } = options
   return {
-    reconcile: (id) => store.transaction('fleet.look', async (db) => {
-      const row = await findFleet(db, id)
-      if (!row || row.type === 'instant') return DONE
-      const context = contextFor(options, db, row.account_id, clock.now())
-      if (await isResting(db, options.region, context.nowMs)) return again(REST_MS)
-      const doc = JSON.parse(row.doc) as EngineDoc
-      return look(context, { row, doc, members: await loadMembers(db, { fleetId: id, nowMs: context.nowMs, spec: doc.spec }) })
-    }),
+    reconcile: async (id) => {
+      const hopes = waiting.takeHope(id)
+      return store.transaction('fleet.look', async (db) => {
+        const row = await findFleet(db, id)
+        waiting.forget(id)
+        if (!row || row.type === 'instant') return DONE
+        const context = contextFor(options, db, row.account_id, clock.now())
+        if (await isResting(db, options.region, context.nowMs)) return again(REST_MS)
+        const doc = JSON.parse(row.doc) as EngineDoc
+        if (hopes && doc.progress.backoff) doc.progress.backoff.untilMs = context.nowMs
+        return look(context, waiting, { row, doc, members: await loadMembers(db, { fleetId: id, nowMs: context.nowMs, spec: doc.spec }) })
+      })
+    },
   }
 }
 
-async function look(context: Context, fleet: FleetAtHand): Promise<Outcome> {
+async function look(context: Context, waiting: WaitingFleets, fleet: FleetAtHand): Promise<Outcome> {
   const { row, doc, members } = fleet
   const { db, nowMs, region } = context
   const plan = planFleet({ state: row.state as FleetState, spec: doc.spec, progress: doc.progress, members, nowMs })
   if (plan.isExpired) await noteFleetEvent(db, row, region, { type: 'fleetRequestChange', subType: 'expired' }, nowMs)
   for (const { subType } of plan.moves) await noteFleetEvent(db, row, region, { type: 'fleetRequestChange', subType }, nowMs)
   const kept = await terminate(context, plan.end)
-  const { progress, isPartial } = await resize(context, fleet, plan)
+  const { progress, isPartial } = await resize(context, waiting, { fleet, plan })
   await db.updateTable('fleets').set({
     state: plan.moves.at(-1)?.to ?? row.state,
     doc: JSON.stringify({ ...doc, progress, ...(plan.isExpired ? { deletedMs: nowMs } : {}) }),
@@ -60,7 +66,7 @@ async function look(context: Context, fleet: FleetAtHand): Promise<Outcome> {
 }
 
 /** Terminates what is too much and launches what is missing. @returns how far it is then, and whether more of that is to be done at once. */
-async function resize(context: Context, fleet: FleetAtHand, plan: FleetPlan): Promise<{ progress: FleetProgress; isPartial: boolean }> {
+async function resize(context: Context, waiting: WaitingFleets, { fleet, plan }: { fleet: FleetAtHand; plan: FleetPlan }): Promise<{ progress: FleetProgress; isPartial: boolean }> {
   const { row, doc: { spec } } = fleet
   if (!isAny(plan.missing) && !isAny(plan.excess)) return { progress: plan.progress, isPartial: false }
   const prices = await loadSpotPrices(context.db, context.region, context.nowMs)
@@ -79,7 +85,11 @@ async function resize(context: Context, fleet: FleetAtHand, plan: FleetPlan): Pr
   if (pools instanceof ApiError) {
     return { progress: await tellErrors(context, row, plan.progress, { events: [invalid(pools)], isNothing: true }), isPartial: false }
   }
-  return launchMissing(context, fleet, { plan, pools, prices })
+  const launched = await launchMissing(context, fleet, { plan, pools, prices })
+  if (plan.missing.spot > 0 && launched.progress.backoff !== null) {
+    waiting.wait(row.fleet_id, pools, { prices, supplies: await loadSpotSupplies(context.db, context.region, context.nowMs) })
+  }
+  return launched
 }
 
 /** https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EventInformation.html */

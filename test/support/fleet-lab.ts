@@ -115,7 +115,7 @@ export async function openFleetLab(dieAt = 0) {
   const fleet = async (id: string) => {
     const row = await store.read((db) => db.selectFrom('fleets').selectAll().where('fleet_id', '=', id).executeTakeFirstOrThrow())
     const { progress } = fleetDoc(row)
-    return { state: row.state, activity: progress.activity, fulfilled: progress.fulfilledOnDemand + progress.fulfilledSpot }
+    return { state: row.state, activity: progress.activity, fulfilled: progress.fulfilledOnDemand + progress.fulfilledSpot, retryMs: progress.backoff?.untilMs ?? null }
   }
   const history = async (id: string) => (await store.read((db) =>
     db.selectFrom('fleet_history').selectAll().where('fleet_id', '=', id).orderBy('seq').execute()))
