@@ -132,6 +132,16 @@ describe('A fleet that replaces unhealthy instances', () => {
 })
 
 describe('The time of a fleet', () => {
+  it('is kept to by one that is changed before it has begun', async () => {
+    const lab = await openFleetLab()
+    const id = await lab.create(1, { ValidFrom: new Date(NOW_MS + 60_000) })
+    await resize(lab, id, 2)
+    await lab.pass(59_999)
+    expect([await lab.census(), await lab.fleet(id)]).toMatchObject([{}, { state: 'submitted' }])
+    await lab.pass(1)
+    expect(await lab.census()).toEqual({ running: 2 })
+  })
+
   it('begins at ValidFrom, and ends with its instances, or without them', async () => {
     const lab = await openFleetLab()
     const times = { ValidFrom: new Date(NOW_MS + 60_000), ValidUntil: new Date(NOW_MS + 120_000) }
