@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { NOW_MS, ZONES } from '../../test/support/rows.ts'
+import { failZone, NOW_MS, ZONES } from '../../test/support/rows.ts'
 import { openFleetLab, type FleetLab } from '../../test/support/fleet-lab.ts'
 import { deleteFleets } from '../ec2/fleets.ts'
 import { terminateInstances } from '../ec2/instance-lifecycle.ts'
@@ -128,6 +128,24 @@ describe('A fleet that replaces unhealthy instances', () => {
     expect(await lab.census()).toEqual({ running: 2, terminated: 1 })
     expect((await lab.inState('terminated'))[0]?.instance_id).toBe(ill.instance_id)
     expect(await lab.fleet(id)).toEqual({ state: 'active', activity: 'fulfilled', fulfilled: 2, retryMs: null })
+  })
+})
+
+describe('A fleet in a zone that fails', () => {
+  it('waits for its instances there, or replaces them elsewhere where it is to', async () => {
+    const lab = await openFleetLab()
+    const waits = await lab.create(2, {}, zones(A, B))
+    const replaces = await lab.create(2, { ReplaceUnhealthyInstances: true, SpotOptions: { AllocationStrategy: 'diversified' } }, zones(A, B))
+    await lab.pass(1000)
+    const zonesOf = async (id: string) => (await lab.inState('running')).filter((each) => each.fleet_id === id).map((each) => each.zone).toSorted()
+    const before = await zonesOf(waits)
+    expect(await zonesOf(replaces)).toEqual([A, B])
+    await lab.run(({ db }) => failZone(db, A))
+    await lab.pass(300_000)
+    expect([await zonesOf(waits), await zonesOf(replaces)]).toEqual([before, [B, B]])
+    await lab.run(({ db }) => failZone(db, A, 'available'))
+    await lab.pass(300_000)
+    expect([await zonesOf(waits), await zonesOf(replaces)]).toEqual([before, [B, B]])
   })
 })
 

@@ -121,6 +121,24 @@ describe('a fleet that is maintained', () => {
     await remove(id)
   })
 
+  test('has what was asked for last, whatever is done to it at once', async () => {
+    const { id } = await create(2, [zone('a'), zone('b'), zone('c')])
+    for (const round of [1, 2, 3]) {
+      const [lost = ''] = await activeIds(id)
+      const [, ...answers] = await Promise.all([
+        cloud.ec2.send(new TerminateInstancesCommand({ InstanceIds: [lost] })),
+        ...[5, 1, 4].map((TotalTargetCapacity) => code(cloud.ec2.send(new ModifyFleetCommand({ FleetId: id, TargetCapacitySpecification: { TotalTargetCapacity } })))),
+      ])
+      // One that comes while another is being carried out is refused, as a whole.
+      for (const answer of answers) expect(answer).toMatch(/^no error|^FleetNotInModifiableState/)
+      await cloud.settle()
+      await resize(id, round)
+      expect(await activeIds(id)).toHaveLength(round)
+      expect(await show(id)).toMatchObject({ FleetState: 'active', ActivityStatus: 'fulfilled', FulfilledCapacity: round, TargetCapacitySpecification: { TotalTargetCapacity: round } })
+    }
+    await remove(id)
+  })
+
   test('counts weights', async () => {
     const { id } = await create(5, [zone('a', { InstanceType: 't3.small', WeightedCapacity: 2 })])
     expect(await activeIds(id)).toHaveLength(3)
