@@ -110,13 +110,14 @@ export async function stopFailedZones(store: Store): Promise<string[]> {
   })
 }
 
-async function stopRunning(db: Db, nowMs: number): Promise<void> {
+/** Stops all that runs, and lets nothing come in its place meanwhile. */
+export async function stopRunning(db: Db, nowMs = systemClock.now()): Promise<void> {
   await standStill(db, nowMs)
   for (const row of await db.selectFrom('instances').selectAll().where('state', '=', 'running').execute()) {
     // One on spot, too, whose request would have it terminated when it stops: its user starts it again. It was not interrupted.
     await moveInstance(db, row, 'stopping', nowMs, {
       ...withoutNotice(instanceDoc(row)),
-      stateReason: STATE_REASONS.userShutdown, stateTransitionReason: userInitiated(nowMs), force: false,
+      stateReason: STATE_REASONS.userShutdown, stateTransitionReason: userInitiated(nowMs), force: false, stoppedByDown: true,
     })
     await enqueue(db, { kind: 'instance', id: row.instance_id, hostId: row.host_id }, nowMs)
   }

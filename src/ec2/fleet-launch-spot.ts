@@ -6,7 +6,7 @@ import type { Context } from './context.ts'
 import type { FleetOutcome } from './create-fleet-fulfil.ts'
 import type { Pool } from './create-fleet-pools.ts'
 import { allocateSpot, type SpotPool } from './fleet-allocation.ts'
-import { groupsOf, launchFrom, launchGroups, type LaunchingFleet, type LaunchOnce, type Share } from './fleet-launch.ts'
+import { groupsOf, launchFrom, launchGroups, OF_ADDRESSES, type LaunchingFleet, type LaunchOnce, type Share } from './fleet-launch.ts'
 import { launchSpotInstances } from './spot-launch.ts'
 import { notOnSpot, requestedOffer } from './spot-offer.ts'
 import { dollars, noSpotCapacity } from './spot-places.ts'
@@ -74,14 +74,26 @@ async function launchFromAll(
       return outcome
     }
     for (const { pool: { pool, priceMicroUsd }, count } of allocations) {
+      if (most.has(pool)) continue
       const { ids, error } = await launchFrom(context, fleet, { pool, count, once })
       if (ids.length > 0) outcome.launched.set(pool, [...(outcome.launched.get(pool) ?? []), ...ids])
       if (ids.length < count) most.set(pool, 0)
       if (error) outcome.errors.push({ pool, error })
+      for (const { pool: other } of error ? open : []) {
+        if (!error || most.has(other) || !failsAlike(error, pool, other)) continue
+        most.set(other, 0)
+        outcome.errors.push({ pool: other, error })
+      }
       outcome.fulfilled += ids.length * pool.weight
       spentMicroUsd += ids.length * priceMicroUsd
     }
   }
+}
+
+/** Whether a launch from another pool would fail for the same reason: not each of hundreds has to find out by itself that there is no address left. */
+function failsAlike({ code }: ApiError, { zone, input }: Pool, other: Pool): boolean {
+  return OF_ADDRESSES.has(code) && zone === other.zone && input.SubnetId === other.input.SubnetId
+    && JSON.stringify(input.NetworkInterfaces) === JSON.stringify(other.input.NetworkInterfaces)
 }
 
 /** Each instance has a request of its own, which its pool's maximum is the offer of. */
@@ -139,6 +151,21 @@ export function pricedPools(
     })
   }
   return { open, refused }
+}
+
+/** Prices and supplies, as they are together. */
+export interface SpotGround {
+  supplies: ReadonlyMap<string, ZoneSupply>
+  prices: SpotPrices
+}
+
+/** Whether an instance of a pool could be had on spot: for its price, and for the room of its zone. */
+export function isOpenOnSpot(pool: Pool, { supplies, prices }: SpotGround): boolean {
+  const { zone, typeName, problem } = pool
+  if (zone === null || problem !== null) return false
+  const supply = supplies.get(zone)
+  const free = supply ? supply.supplyUnits - supply.heldUnits : 0
+  return zoneUnitsOf(pool, supply) <= free && refusal(pool, prices.priceMicroUsd(typeName, zone)) === undefined
 }
 
 /** What an instance of a pool takes of its zone; of one without hosts, more than there is. */

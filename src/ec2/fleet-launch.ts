@@ -11,7 +11,7 @@ import type { TagInput } from './tags.ts'
 /** As many instances as one launch may be for. */
 const MOST_AT_ONCE = 1000
 /** What a launch of too many for the subnet, or for the region's public addresses, is refused with, as a whole. */
-const OF_ADDRESSES: ReadonlySet<string> = new Set(['InsufficientFreeAddressesInSubnet', 'InsufficientAddressCapacity'])
+export const OF_ADDRESSES: ReadonlySet<string> = new Set(['InsufficientFreeAddressesInSubnet', 'InsufficientAddressCapacity'])
 
 /** A fleet that launches, from pools that are known. */
 export interface LaunchingFleet {

@@ -29,10 +29,11 @@ const MAX_DELETED = { instant: 25, others: 100 }
 export async function describeFleets({ db, account, nowMs }: Context, input: DescribeFleetsRequest): Promise<DescribeFleetsResult> {
   const ids = input.FleetIds ?? []
   checkIds(RESOURCE_KINDS.fleet, ids)
-  const all = (await db.selectFrom('fleets').selectAll().where('account_id', '=', account).where('kind', '=', 'fleet').execute())
-    .filter((row) => !isForgotten(row, nowMs))
-  requireAll(RESOURCE_KINDS.fleet, ids, new Set(all.map((row) => row.fleet_id)))
-  const wanted = all.filter((row) => (ids.length > 0 ? ids.includes(row.fleet_id) : row.type !== 'instant'))
+  const ofAccount = db.selectFrom('fleets').selectAll().where('account_id', '=', account).where('kind', '=', 'fleet')
+  // There may be very many of type instant, which are not asked for here.
+  const found = ids.length > 0 ? await inBatches(ids, (batch) => ofAccount.where('fleet_id', 'in', batch).execute()) : await ofAccount.where('type', '<>', 'instant').execute()
+  const wanted = found.filter((row) => !isForgotten(row, nowMs))
+  requireAll(RESOURCE_KINDS.fleet, ids, new Set(wanted.map((row) => row.fleet_id)))
   const tags = await tagsOf(db, wanted.map((row) => row.fleet_id))
   const living = await livingInstances(db, wanted)
   const fleets = wanted.map((row) => fleetToWire(row, stateOf(row, living), toWireTags(tags.get(row.fleet_id))))

@@ -1,6 +1,6 @@
 import type { ModifyFleetRequest, ModifyFleetResult, TargetCapacitySpecificationRequest } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
-import { fleetDoc, moveFleet, wakeFleet, type FleetDoc } from '../model/fleet.ts'
+import { changeFleet, fleetDoc, moveFleet, wakeFleet, type FleetDoc } from '../model/fleet.ts'
 import { noteFleetEvent } from '../model/fleet-history.ts'
 import type { FleetSpec } from '../model/fleet-spec.ts'
 import type { Context } from './context.ts'
@@ -11,7 +11,7 @@ import { refuseParameters } from './parameters.ts'
 import { loadSpotPrices } from './spot-prices.ts'
 
 /**
- * ModifyFleet, of fleets of type `maintain` alone: another target, other configurations, another policy for what is too much then. The
+ * ModifyFleet, of fleets of type `maintain` that are submitted or active: another target, other configurations, another policy for what is too much then. The
  * reconciler does what follows from it. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/modify-ec2-fleet.html
  *
  * @throws ApiError FleetNotInModifiableState, and what CreateFleet throws for the same parameters.
@@ -37,10 +37,14 @@ export async function modifyFleet(context: Context, input: ModifyFleetRequest): 
   const change: Partial<FleetDoc> = {
     spec, configs: shownConfigs(spec.sources), ...(target ? { target } : {}), progress: { ...doc.progress, activity: 'pending_fulfillment', backoff: null },
   }
-  if (!(await moveFleet(db, row, 'modifying', change))) {
+  // One that has not begun yet goes on waiting for that.
+  const hasBegun = row.state !== 'submitted'
+  if (!hasBegun) await changeFleet(db, row, change)
+  else if (!(await moveFleet(db, row, 'modifying', change))) {
     throw new ApiError('FleetNotInModifiableState', `Fleet Request: ${row.fleet_id} is in the state ${row.state} and cannot be modified.`)
   }
   await noteFleetEvent(db, row, region, { type: 'fleetRequestChange', subType: 'modify_in_progress' }, nowMs)
+  if (!hasBegun) await noteFleetEvent(db, row, region, { type: 'fleetRequestChange', subType: 'modify_succeeded' }, nowMs)
   await wakeFleet(db, row.fleet_id, nowMs)
   return { Return: true }
 }

@@ -38,7 +38,7 @@ export async function startAgain(context: Context, row: InstanceTable): Promise<
     ...(place.host_id === row.host_id ? {} : { movedFrom: row.host_id }),
     ...withoutNotice(doc),
     ...(waitsFor.length === 0 ? {} : { waitsFor: [...waitsFor] }),
-    stateReason: null, stateTransitionReason: '', startFailures: 0, force: false, hibernate: false, skipOsShutdown: false,
+    stoppedByDown: undefined, stateReason: null, stateTransitionReason: '', startFailures: 0, force: false, hibernate: false, skipOsShutdown: false,
   })
   if (!moved) throw new Error(`${row.instance_id} left ${row.state} inside a transaction`)
   return moved

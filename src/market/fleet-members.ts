@@ -1,7 +1,7 @@
 import { onDemandMicroUsd } from '../catalogue/on-demand-prices.ts'
 import type { SpotPrices } from '../ec2/spot-prices.ts'
 import type { EngineDoc, FleetSpec } from '../model/fleet-spec.ts'
-import { instanceDoc } from '../model/instance.ts'
+import { instanceDoc, STATE_REASONS } from '../model/instance.ts'
 import { instanceStatuses } from '../model/instance-status-wire.ts'
 import { loadOutages } from '../model/outage.ts'
 import { findFleet } from '../model/fleet.ts'
@@ -26,12 +26,15 @@ export async function loadMembers(db: Db, { fleetId, nowMs, spec }: { fleetId: s
   const rows = await db.selectFrom('instances').selectAll().where('fleet_id', '=', fleetId).where('state', '<>', 'terminated').orderBy('instance_id').execute()
   const outageOf = spec.replacesUnhealthy ? await loadOutages(db) : null
   return rows.map((row) => {
-    const { spot, fleet } = instanceDoc(row)
+    const { spot, fleet, stateReason, stoppedByDown = false } = instanceDoc(row)
+    const { interruption = null, rebalanceMs = null } = spot ?? {}
     const { SystemStatus: system, InstanceStatus: guest } = instanceStatuses(row, nowMs, outageOf?.(row))
     return {
       instanceId: row.instance_id, lifecycle: row.lifecycle === 'spot' ? 'spot' : 'on-demand', typeName: row.instance_type, zone: row.zone,
       state: row.state, weight: fleet?.weight ?? 1, launchedMs: row.launch_ms,
-      isAtRisk: spot !== undefined && (spot.rebalanceMs !== null || spot.interruption !== null),
+      isAtRisk: rebalanceMs !== null || interruption !== null,
+      notice: interruption === null ? null : interruption.cause === 'fleet-excess' ? 'of-fleet' : 'of-market',
+      rests: row.state !== 'stopped' ? null : stoppedByDown ? 'by-down' : stateReason?.code === STATE_REASONS.spotShutdown.code ? 'by-interruption' : null,
       isUnhealthy: outageOf !== null && (system.Status === 'impaired' || guest.Status === 'impaired'),
     }
   })

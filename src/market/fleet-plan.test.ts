@@ -12,7 +12,7 @@ const spec = (change: Partial<FleetSpec> = {}): FleetSpec => ({
 })
 const member = (instanceId: string, change: Partial<FleetMember> = {}): FleetMember => ({
   instanceId, lifecycle: 'spot', typeName: 't3.micro', zone: 'us-east-1a', state: 'running', weight: 1, launchedMs: NOW_MS, isAtRisk: false,
-  isUnhealthy: false, ...change,
+  isUnhealthy: false, notice: null, rests: null, ...change,
 })
 const plan = ({ state = 'active', nowMs = NOW_MS, ...change }: Partial<Omit<FleetSituation, 'spec' | 'progress'>> & { spec?: Partial<FleetSpec>; progress?: Partial<FleetProgress> }) =>
   planFleet({ state, nowMs, members: change.members ?? [], spec: spec(change.spec), progress: { ...NO_PROGRESS, ...change.progress } })

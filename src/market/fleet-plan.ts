@@ -16,6 +16,10 @@ export interface FleetMember {
   isAtRisk: boolean
   /** Its status checks fail. */
   isUnhealthy: boolean
+  /** It has been told that it will go: by the market, or since its fleet was made smaller. */
+  notice: 'of-market' | 'of-fleet' | null
+  /** Of one that is stopped, and not by its user: what has stopped it. */
+  rests: 'by-interruption' | 'by-down' | null
 }
 
 /** A fleet as it is. */
@@ -49,8 +53,8 @@ export interface FleetPlan {
   nextMs: number | null
 }
 
-/** How often a fleet is looked at whose instances may need to be replaced without having ended. */
-const WATCH_MS = { rebalance: 15_000, health: 60_000 }
+/** How often a fleet is looked at whose instances may be unhealthy. */
+const HEALTH_MS = 60_000
 
 /** Members that make capacity. */
 export function countsAsLiving({ state }: FleetMember): boolean {
@@ -91,20 +95,23 @@ function planEnd(situation: FleetSituation, to: FleetState, moves: FleetPlan['mo
 function planSize(situation: FleetSituation): FleetPlan {
   const { state, spec, progress, members, nowMs } = situation
   const isMaintained = spec.type === 'maintain'
-  const living = members.filter(countsAsLiving)
+  const living = members.filter((each) => countsAsLiving(each) && each.notice !== 'of-fleet')
   const unhealthy = isMaintained && spec.replacesUnhealthy ? living.filter((each) => each.isUnhealthy && each.lifecycle === 'spot') : []
   const { rebalance } = spec.spot
   const leaving = isMaintained && rebalance ? living.filter((each) => each.isAtRisk && each.lifecycle === 'spot') : []
   const counted = living.filter((each) => !leaving.includes(each) && !unhealthy.includes(each))
   const have = isMaintained ? sizeOf(counted) : { onDemand: progress.launchedOnDemand, spot: progress.launchedSpot }
-  const missing = below(spec.target, have)
-  const excess = isMaintained && spec.terminatesExcess ? below(have, spec.target) : { onDemand: 0, spot: 0 }
-  const replaced = missing.spot > 0 ? { replacedMs: progress.replacedMs, due: [], nextMs: null } : replacements(leaving, situation)
+  const short = below(spec.target, have)
+  const missing = isMaintained && rebalance ? { ...short, spot: Math.min(short.spot, Math.max(0, 2 * spec.target.spot - sizeOf(living).spot)) } : short
+  // Who goes anyway is not told once more.
+  const staying = counted.filter(({ notice }) => notice === null)
+  const excess = isMaintained && spec.terminatesExcess ? below(sizeOf(staying), spec.target) : { onDemand: 0, spot: 0 }
+  const replaced = replacements(leaving, situation, short.spot > 0)
   const waits = progress.backoff !== null && progress.backoff.untilMs > nowMs && isAny(missing)
-  const isTrimmed = trimmable(counted, excess).length > 0
+  const isTrimmed = trimmable(staying, excess).length > 0 || members.some(({ notice }) => notice === 'of-fleet')
   return {
     moves: state === 'submitted' ? [{ to: 'active', subType: 'active' }] : state === 'modifying' ? [{ to: 'active', subType: 'modify_succeeded' }] : [],
-    isExpired: false, end: [...unhealthy.map(({ instanceId }) => instanceId), ...replaced.due],
+    isExpired: false, end: [...unhealthy.map(({ instanceId }) => instanceId), ...replaced.due, ...tooManyAtRest(situation)],
     excess, missing: waits ? { onDemand: 0, spot: 0 } : missing,
     progress: {
       ...progress, ...fulfilledBy(members), replacedMs: replaced.replacedMs, backoff: isAny(missing) ? progress.backoff : null,
@@ -112,19 +119,39 @@ function planSize(situation: FleetSituation): FleetPlan {
     },
     nextMs: earliest([
       spec.validUntilMs, replaced.nextMs, waits ? progress.backoff?.untilMs : null,
-      isMaintained && rebalance && living.length > 0 ? nowMs + WATCH_MS.rebalance : null,
-      isMaintained && spec.replacesUnhealthy && living.length > 0 ? nowMs + WATCH_MS.health : null,
+      isMaintained && spec.replacesUnhealthy && living.length > 0 ? nowMs + HEALTH_MS : null,
     ]),
   }
 }
 
-/** Since when instances have been replaced that are likely to be interrupted, and which of them have had their time. */
-function replacements(leaving: readonly FleetMember[], { spec, progress, nowMs }: FleetSituation) {
-  const replacedMs = Object.fromEntries(leaving.map(({ instanceId }) => [instanceId, progress.replacedMs[instanceId] ?? nowMs]))
+/**
+ * Since when instances have been replaced that are likely to be interrupted, and which of them have had their time. While units are
+ * missing, those that were not replaced before are not yet.
+ */
+function replacements(leaving: readonly FleetMember[], { spec, progress, nowMs }: FleetSituation, isShort: boolean) {
+  const replacedMs = Object.fromEntries(leaving.flatMap(({ instanceId: id }) => {
+    const sinceMs = progress.replacedMs[id] ?? (isShort ? undefined : nowMs)
+    return sinceMs === undefined ? [] : [[id, sinceMs] as const]
+  }))
   const delayMs = spec.spot.rebalance?.terminationDelayMs ?? null
   const dueMs = Object.entries(replacedMs).map(([id, sinceMs]) => ({ id, atMs: delayMs === null ? Number.POSITIVE_INFINITY : sinceMs + delayMs }))
   const later = dueMs.filter(({ atMs }) => atMs > nowMs && Number.isFinite(atMs)).map(({ atMs }) => atMs)
   return { replacedMs, due: dueMs.filter(({ atMs }) => atMs <= nowMs).map(({ id }) => id), nextMs: earliest(later) }
+}
+
+/**
+ * Interrupted instances that are stopped, the oldest, beyond as many as the fleet is to have: each was replaced when it was stopped,
+ * and while room comes and goes they would become ever more.
+ */
+function tooManyAtRest({ spec, members }: FleetSituation): string[] {
+  if (spec.type !== 'maintain' || !spec.terminatesExcess) return []
+  const atRest = members.filter(({ rests }) => rests === 'by-interruption').toSorted((a, b) => b.launchedMs - a.launchedMs)
+  let left = spec.target.spot
+  return atRest.filter(({ weight }) => {
+    const isKept = left > 0
+    left -= weight
+    return !isKept
+  }).map(({ instanceId }) => instanceId)
 }
 
 /** https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_FleetData.html, ActivityStatus */

@@ -14,6 +14,7 @@ import { createMarketReconciler } from './market-tick.ts'
 import { Market } from './market.ts'
 import { createUsageReconciler, USAGE_BOOKS } from './seal-usage.ts'
 import { createSpotRequestReconciler } from './spot-request.ts'
+import { WaitingFleets } from './waiting-fleets.ts'
 
 /** What there is one of in a region: its market, spot requests, fleets, deliveries of events, the books of what is to be paid. */
 export type RegionalKind = 'market' | 'spot-request' | 'fleet' | 'event-target' | 'usage'
@@ -38,12 +39,13 @@ export interface Regional {
 export function createRegional(options: RegionalOptions & { delivery?: Delivery }): Regional {
   const { store, clock, random, region, settings, zones } = options
   const market = new Market(zones)
+  const waiting = new WaitingFleets()
   const eventTargets = createEventTargetReconciler({ delivery: NO_DELIVERY, ...options })
   return {
     reconcilers: {
-      market: createMarketReconciler(options, market),
+      market: createMarketReconciler(options, market, waiting),
       'spot-request': createSpotRequestReconciler(options, market),
-      fleet: createFleetReconciler(options),
+      fleet: createFleetReconciler(options, waiting),
       'event-target': eventTargets,
       usage: createUsageReconciler(options),
     },

@@ -2,6 +2,7 @@ import { ApiError } from '../core/errors.ts'
 import { dollars, noSpotCapacity } from '../ec2/spot-places.ts'
 import { loadSpotPrices, type SpotPrices } from '../ec2/spot-prices.ts'
 import { loadSpotSupplies, type ZoneSupply } from '../ec2/spot-supply.ts'
+import { wakeFleet } from '../model/fleet.ts'
 import { isFrozen } from '../model/spot-market-time.ts'
 import { loadMarket, standstillLeftMs, type SpotMarketDoc } from '../model/spot-market.ts'
 import { priceTooLow } from '../model/spot-request.ts'
@@ -13,10 +14,12 @@ import type { RegionalOptions } from './index.ts'
 import { adviseInstance, contained, explainWaiting, noticeInstance } from './market-acts.ts'
 import { launchInOrder } from './market-launches.ts'
 import type { Market, Participant } from './market.ts'
+import type { WaitingFleets } from './waiting-fleets.ts'
 import { loadZonePrices, publishPrices, type KeptPrice } from './zone-prices.ts'
 
 /** How often it is looked whether prices have moved, where anybody is on spot or wants to be. */
 const LOOK_MS = 60_000
+
 
 /** Requests that wait and are told why, in one tick. */
 const MOST_EXPLAINED = 200
@@ -33,8 +36,8 @@ export interface Look {
 }
 
 /** The market of a region: one look at it decides for all of its zones. */
-export function createMarketReconciler(options: RegionalOptions, market: Market): Reconciler {
-  return { reconcile: () => tick(options, market) }
+export function createMarketReconciler(options: RegionalOptions, market: Market, waiting: WaitingFleets): Reconciler {
+  return { reconcile: () => tick(options, market, waiting) }
 }
 
 /**
@@ -42,9 +45,9 @@ export function createMarketReconciler(options: RegionalOptions, market: Market)
  * transaction of its own that looks at its rows again, so that a crash between two leaves nothing half done, and the next look goes on
  * from there.
  */
-async function tick(options: RegionalOptions, market: Market): Promise<Outcome> {
+async function tick(options: RegionalOptions, market: Market, waiting: WaitingFleets): Promise<Outcome> {
   return market.hold(async () => {
-    const seen = await look(options, market)
+    const seen = await look(options, market, waiting)
     if (!seen) return DONE
     const stillMs = standstillLeftMs(seen.doc, seen.nowMs)
     if (stillMs > 0) return again(stillMs)
@@ -54,15 +57,16 @@ async function tick(options: RegionalOptions, market: Market): Promise<Outcome> 
     if (await launchInOrder(options, market, seen) > 0) return again(0)
     await publishPrices(options.store, seen, [...seen.zones.keys()])
     await tell(options, market, seen)
+    if (waiting.size > 0) await wakeFleets(options, waiting)
     return pauseAfter(market, seen)
   })
 }
 
-async function look({ store, clock, region }: RegionalOptions, market: Market): Promise<Look | undefined> {
+async function look({ store, clock, region }: RegionalOptions, market: Market, waiting: WaitingFleets): Promise<Look | undefined> {
   const nowMs = clock.now()
   const seen = await store.read(async (db) => {
     const kept = await loadZonePrices(db, nowMs)
-    if (market.size === 0 && [...kept.values()].every(isAtRest)) return undefined
+    if (market.size === 0 && waiting.size === 0 && [...kept.values()].every(isAtRest)) return undefined
     const doc = await loadMarket(db, region)
     return doc && {
       doc, kept, supplies: await loadSpotSupplies(db, region, nowMs), prices: await loadSpotPrices(db, region, nowMs), failed: await failedZones(db),
@@ -86,6 +90,19 @@ async function look({ store, clock, region }: RegionalOptions, market: Market): 
     zones.set(supply.zone, { kept: price, decision })
   }
   return { nowMs, doc, isFrozen: stands, supplies, prices, zones }
+}
+
+/** Fleets that could not launch before, and could now that supplies and prices are others. */
+async function wakeFleets({ store, clock, region }: RegionalOptions, waiting: WaitingFleets): Promise<void> {
+  const nowMs = clock.now()
+  const ground = await store.read(async (db) => ({
+    supplies: await loadSpotSupplies(db, region, nowMs), prices: await loadSpotPrices(db, region, nowMs),
+  }))
+  const ids = waiting.hopeful(ground)
+  if (ids.length === 0) return
+  await store.transaction('market.fleets', async (db) => {
+    for (const id of ids) await wakeFleet(db, id, nowMs)
+  })
 }
 
 /** Notices, recommendations, and words to those who wait. */

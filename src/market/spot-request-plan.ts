@@ -116,6 +116,7 @@ function endedBy(instance: Instance): Exclude<EndStatus, 'instance-terminated-by
   const { stateReason, interruption, hasRun } = instance
   if (wasInterrupted(instance) && interruption) {
     if (interruption.cause === 'by-price') return 'instance-terminated-by-price'
+    if (interruption.cause === 'fleet-excess') return 'instance-terminated-by-user'
     return interruption.cause === 'no-capacity' ? 'instance-terminated-no-capacity' : 'instance-terminated-launch-group-constraint'
   }
   if (stateReason?.code === 'Server.ScheduledStop') return 'instance-terminated-by-schedule'

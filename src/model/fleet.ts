@@ -82,6 +82,11 @@ export async function moveFleet(db: Db, row: FleetTable, to: FleetState, change:
   return moved.numUpdatedRows > 0n
 }
 
+/** Rewrites parts of a fleet's doc, and leaves its state. */
+export async function changeFleet(db: Db, row: FleetTable, change: Partial<FleetDoc>): Promise<void> {
+  await db.updateTable('fleets').set({ doc: JSON.stringify({ ...fleetDoc(row), ...change } satisfies FleetDoc) }).where('fleet_id', '=', row.fleet_id).execute()
+}
+
 const kindOf = prepared((db, fleetId: string) => db.selectFrom('fleets').selectAll().where('fleet_id', '=', fleetId))
 
 /** One fleet, of any kind. */

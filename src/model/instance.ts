@@ -118,6 +118,8 @@ export interface InstanceDoc {
   spot?: SpotInstanceDoc
   /** Of one that a fleet launched. */
   fleet?: FleetMemberDoc
+  /** `hearth down` stopped it, and nobody has started it since. */
+  stoppedByDown?: true
   /** Interrupted instances whose room it has: it starts when none of them has a machine any more. */
   waitsFor?: string[]
   options: InstanceOptions

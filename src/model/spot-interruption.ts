@@ -9,8 +9,8 @@ import { changeInstanceDoc, instanceDoc, moveInstance, serviceInitiated, STATE_R
 import { isReadyToHibernate } from './memory.ts'
 import { moveSpotRequest, wakeSpotRequest, type InterruptionBehavior } from './spot-request.ts'
 
-/** Why a spot instance is taken away: the words of a request's status. */
-export type InterruptionCause = 'by-price' | 'no-capacity' | 'launch-group-constraint'
+/** Why a spot instance is taken away: the words of a request's status, and that its fleet was made smaller. */
+export type InterruptionCause = 'by-price' | 'no-capacity' | 'launch-group-constraint' | 'fleet-excess'
 
 /** What an instance's doc says of its being on spot. */
 export interface SpotInstanceDoc {
@@ -50,11 +50,13 @@ export async function giveNotice(
   instance: Pick<InstanceTable, 'instance_id'>,
   { cause, noticeMs, nowMs }: { cause: InterruptionCause; noticeMs: number; nowMs: number },
 ): Promise<boolean> {
-  await recommendRebalance(db, instance, nowMs)
+  if (cause !== 'fleet-excess') await recommendRebalance(db, instance, nowMs)
   const found = await living(db, instance.instance_id)
   if (!found || found.spot.interruption !== null) return false
   const { row, spot } = found
-  const interruption: Interruption = { action: spot.behavior, cause, noticeMs: nowMs, actionMs: nowMs + noticeMs }
+  // One that is too much is not kept for later.
+  const action = cause === 'fleet-excess' ? 'terminate' : spot.behavior
+  const interruption: Interruption = { action, cause, noticeMs: nowMs, actionMs: nowMs + noticeMs }
   await changeInstanceDoc(db, row.instance_id, { spot: { ...spot, interruption } })
   await emitEvent(db, {
     accountId: row.account_id, detailType: 'EC2 Spot Instance Interruption Warning',
@@ -68,6 +70,7 @@ export async function giveNotice(
   // One that was cancelled while its instance runs on stays so.
   if (request?.state === 'active') await mark(db, request, interruption)
   await wakeSpotRequest(db, row.spot_request_id, interruption.actionMs)
+  if (row.fleet_id !== null) await wakeFleet(db, row.fleet_id, nowMs)
   return true
 }
 
@@ -75,6 +78,7 @@ const BECAUSE: Record<InterruptionCause, string> = {
   'by-price': 'your Spot request price is lower than required fulfillment price',
   'no-capacity': 'there is no Spot capacity available that matches your request',
   'launch-group-constraint': 'an instance of its launch group was terminated',
+  'fleet-excess': 'the target capacity of its fleet was decreased',
 }
 
 /** The sentences of AWS are not recorded; these are made after those of instances that were terminated. */

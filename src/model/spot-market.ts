@@ -110,7 +110,11 @@ export async function wakeMarket(db: Db, dueMs: number): Promise<void> {
 const living = prepared((db) =>
   db.selectFrom('spot_requests').select('request_id').where('state', 'in', ['open', 'active', 'disabled']).limit(1))
 
-/** The same, where the market has anything to do with what was taken of a zone's room, or given back. */
+const fleetsToLook = prepared((db, nodeId: string) => db.selectFrom('work').select('id').where('host_id', '=', nodeId).where('kind', '=', 'fleet').limit(1))
+
+/** The same, where the market, or a fleet that waits, has anything to do with what was taken of a zone's room, or given back. */
 export async function wakeMarketOfRoom(db: Db, nowMs: number): Promise<void> {
-  if ((await living(db)).length > 0) await wakeMarket(db, nowMs)
+  if ((await living(db)).length > 0) return wakeMarket(db, nowMs)
+  const nodeId = await leadingNode(db)
+  if (nodeId !== undefined && (await fleetsToLook(db, nodeId)).length > 0) await wakeMarket(db, nowMs)
 }

@@ -11,7 +11,7 @@ let cloud: TestCloud
 let templateId: string
 
 beforeAll(async () => {
-  cloud = await startTestCloud({ capacity: { cpus: 36, memoryMib: 73_728, guestLimits: { vcpus: 16, memoryMib: 16_384 } } })
+  cloud = await startTestCloud({ spotNoticeMs: 0, capacity: { cpus: 36, memoryMib: 73_728, guestLimits: { vcpus: 16, memoryMib: 16_384 } } })
   const { LaunchTemplate } = await cloud.ec2.send(new CreateLaunchTemplateCommand({
     LaunchTemplateName: 'spot', LaunchTemplateData: { ImageId: await tinyImageId(cloud), InstanceType: 't3.micro' },
   }))
@@ -118,6 +118,24 @@ describe('a fleet that is maintained', () => {
     expect(await show(id)).toMatchObject({ FulfilledCapacity: 3, FulfilledOnDemandCapacity: 1 })
     await resize(id, 2)
     expect(await show(id)).toMatchObject({ FulfilledCapacity: 2, FulfilledOnDemandCapacity: 1 })
+    await remove(id)
+  })
+
+  test('has what was asked for last, whatever is done to it at once', async () => {
+    const { id } = await create(2, [zone('a'), zone('b'), zone('c')])
+    for (const round of [1, 2, 3]) {
+      const [lost = ''] = await activeIds(id)
+      const [, ...answers] = await Promise.all([
+        cloud.ec2.send(new TerminateInstancesCommand({ InstanceIds: [lost] })),
+        ...[5, 1, 4].map((TotalTargetCapacity) => code(cloud.ec2.send(new ModifyFleetCommand({ FleetId: id, TargetCapacitySpecification: { TotalTargetCapacity } })))),
+      ])
+      // One that comes while another is being carried out is refused, as a whole.
+      for (const answer of answers) expect(answer).toMatch(/^no error|^FleetNotInModifiableState/)
+      await cloud.settle()
+      await resize(id, round)
+      expect(await activeIds(id)).toHaveLength(round)
+      expect(await show(id)).toMatchObject({ FleetState: 'active', ActivityStatus: 'fulfilled', FulfilledCapacity: round, TargetCapacitySpecification: { TotalTargetCapacity: round } })
+    }
     await remove(id)
   })
 

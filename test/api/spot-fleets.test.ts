@@ -11,7 +11,7 @@ let imageId: string
 let templateId: string
 
 beforeAll(async () => {
-  cloud = await startTestCloud({ capacity: { cpus: 64, memoryMib: 131_072, guestLimits: { vcpus: 16, memoryMib: 16_384 } } })
+  cloud = await startTestCloud({ spotNoticeMs: 0, capacity: { cpus: 64, memoryMib: 131_072, guestLimits: { vcpus: 16, memoryMib: 16_384 } } })
   imageId = await tinyImageId(cloud)
   const { LaunchTemplate } = await cloud.ec2.send(new CreateLaunchTemplateCommand({
     LaunchTemplateName: 'spot-fleet', LaunchTemplateData: { ImageId: imageId, InstanceType: 't3.micro' },

@@ -48,6 +48,8 @@ export interface TestCloudOptions {
   delays?: SimDelays
   /** Files that can be imported; none by default. */
   imports?: ImportFiles
+  /** From the notice to the end of a spot instance; two minutes by default. */
+  spotNoticeMs?: number
   /** Regions beside us-east-1; none by default. */
   moreRegions?: string[]
 }
@@ -74,7 +76,7 @@ export async function startTestCloud(options: TestCloudOptions = {}): Promise<Te
     engine: 'sim', instant: true, home: '/nowhere', overcommitVcpus: 1, overcommitMemory: 1, hostsPerZone: options.hostsPerZone ?? 1,
     moreRegions: (options.moreRegions ?? []).join(','),
   }, {})
-  const realms = realmsOf(settings)
+  const realms = realmsOf({ ...settings, spotNoticeMs: options.spotNoticeMs ?? settings.spotNoticeMs })
   const stores = await openCloudStores(realms)
   const regions = new Map<string, TestRegion & { world: SimWorld }>()
   const fatal: unknown[] = []
