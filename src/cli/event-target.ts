@@ -5,7 +5,7 @@ import { systemRandom } from '../core/random.ts'
 import { systemDelivery } from '../events/system-delivery.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { createTarget, deleteTarget, testTarget, viewTargets, type TargetView } from './event-targets.ts'
-import { patternText } from './feed.ts'
+import { notKept, patternText } from './feed.ts'
 import { formatTable, type Terminal } from './terminal.ts'
 import { settingsInForce } from './up-record.ts'
 
@@ -64,9 +64,10 @@ function addAdd(target: Command, terminal: Terminal): void {
       name, webhook, file, pattern: pattern === undefined ? undefined : patternText(pattern),
       sinceMs: since === 'now' ? undefined : nowMs - readDuration(since),
     }
-    const { secret } = await withStore(settingsOf(add), (store) => createTarget(store, { random: systemRandom, nowMs }, order))
+    const { secret, missedUntilMs } = await withStore(settingsOf(add), (store) => createTarget(store, { random: systemRandom, nowMs }, order))
     if (json) return terminal.out(JSON.stringify({ name, secret }, null, 2))
     terminal.say(`${name} is added`)
+    if (missedUntilMs !== null) terminal.say(notKept(missedUntilMs))
     if (secret === null) return
     terminal.say('its calls are signed (X-Hearth-Signature-256) with this secret, which is shown this once:')
     terminal.out(secret)

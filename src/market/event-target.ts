@@ -235,12 +235,12 @@ async function fail(options: EventTargetOptions, row: EventTargetTable, event: F
 
 /** Forgets a piece of what is kept for nobody any more. */
 async function forget({ store, clock, log, retention }: EventTargetOptions): Promise<Outcome> {
-  const positions = await store.read(async (db) => {
+  const events = await store.read(async (db) => {
     const cursors = (await listTargets(db)).map(targetPosition)
     const [neededAfter] = cursors.toSorted((a, b) => (isBefore(a, b) ? -1 : 1))
     return readForgettable(db, { nowMs: clock.now(), neededAfter, ...(retention ? { retention } : {}) })
   })
-  if (positions.length === 0) return again(RETENTION_INTERVAL_MS)
-  log.info('old events are forgotten', { count: positions.length })
-  return recording('event-target.forget', (db) => forgetEvents(db, positions), again(0))
+  if (events.length === 0) return again(RETENTION_INTERVAL_MS)
+  log.info('old events are forgotten', { count: events.length })
+  return recording('event-target.forget', (db) => forgetEvents(db, events), again(0))
 }
