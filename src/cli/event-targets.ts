@@ -1,5 +1,6 @@
 import { existsSync, lstatSync } from 'node:fs'
 import path from 'node:path'
+import { messageOf } from '../core/errors.ts'
 import type { Random } from '../core/random.ts'
 import type { Delivery } from '../events/delivery.ts'
 import { envelopeOf, type Envelope } from '../events/envelope.ts'
@@ -7,7 +8,7 @@ import { parseEventPattern } from '../events/pattern.ts'
 import { postOf } from '../events/signature.ts'
 import { isoSecond } from '../model/cloud-event.ts'
 import { feedEnd, feedSince } from '../model/event-feed.ts'
-import { addTarget, listTargets, removeTarget, targetDoc, targetOf, TARGET_NAME, type EventTargetDoc } from '../model/event-target.ts'
+import { addTarget, listTargets, moveTarget, removeTarget, targetDoc, targetOf, TARGET_NAME, type EventTargetDoc } from '../model/event-target.ts'
 import type { EventTargetTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { missedUntil } from './feed.ts'
@@ -129,12 +130,40 @@ export async function testTarget(
 ): Promise<string> {
   const row = await store.read((db) => targetOf(db, name))
   if (!row) throw noTarget(name)
-  const event = testEvent(nowMs, region)
+  return deliver(delivery, row, testEvent(nowMs, region), 1)
+}
+
+/** Gives a target an event, once, from here. @returns how it took it. @throws Error that says why it did not. */
+async function deliver(delivery: Delivery, row: EventTargetTable, event: Envelope, attempt: number): Promise<string> {
   if (row.kind === 'file') {
     await delivery.append(row.endpoint, [JSON.stringify(event)])
     return `a line was added to ${row.endpoint}`
   }
-  const { status } = await delivery.post(postOf({ ...row, secret: targetDoc(row).secret }, event, 1))
+  const { status } = await delivery.post(postOf({ ...row, secret: targetDoc(row).secret }, event, attempt))
   if (status >= 200 && status < 300) return `${row.endpoint} answered ${status}`
   throw new Error(`${row.endpoint} answered ${status}; anything but 2xx is a failure`)
+}
+
+/**
+ * Sends a target what was given up and is still kept, once more, the oldest first, until it fails; what it has taken is given up no more.
+ *
+ * @returns how many it took. @throws Error that says which was not taken, and how many are left.
+ */
+export async function resendDead(store: Store, delivery: Delivery, name: string): Promise<number> {
+  const row = await store.read((db) => targetOf(db, name))
+  if (!row) throw noTarget(name)
+  const letters = targetDoc(row).deadLetters
+  for (const [sent, letter] of letters.entries()) {
+    await deliver(delivery, row, letter.event as Envelope, letter.attempts + 1).catch((error: unknown) => {
+      throw new Error(`${messageOf(error)}; ${sent} were sent, ${letters.length - sent} are left`, { cause: error })
+    })
+    await store.transaction('event-target.resent', (db) => moveTarget(db, row, {
+      change: ({ dead, deadLetters, delivered }) => {
+        const left = deadLetters.filter(({ id }) => id !== letter.id)
+        const count = deadLetters.length - left.length
+        return { dead: dead - count, deadLetters: left, delivered: delivered + count }
+      },
+    }))
+  }
+  return letters.length
 }

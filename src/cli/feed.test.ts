@@ -2,11 +2,12 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { fixedClock, NOW_MS, openTestStore, REGION, type TestStore } from '../../test/support/rows.ts'
 import type { Clock } from '../core/clock.ts'
 import { seededRandom } from '../core/random.ts'
+import { NO_DELIVERY, type Delivery, type Post } from '../events/delivery.ts'
 import { parseEventPattern } from '../events/pattern.ts'
 import { emitEvent } from '../model/cloud-event.ts'
 import { FEED_BEGINNING, forgetEvents, readFeed } from '../model/event-feed.ts'
-import { targetOf } from '../model/event-target.ts'
-import { createTarget } from './event-targets.ts'
+import { moveTarget, targetOf, type DeadLetter } from '../model/event-target.ts'
+import { createTarget, resendDead, viewTargets } from './event-targets.ts'
 import { follow, show, type ShownEvents } from './feed.ts'
 
 const MINUTE_MS = 60_000
@@ -49,6 +50,40 @@ describe('hearth events', () => {
     const order = { name: 'log', file: '/tmp/hearth-events-of-nobody', sinceMs: NOW_MS }
     expect(await createTarget(world.store, { random: seededRandom(1), nowMs: NOW_MS }, order)).toEqual({ secret: null, missedUntilMs: NOW_MS })
     expect((await world.store.read((db) => targetOf(db, 'log')))?.cursor_seq).toBe(1)
+  })
+})
+
+describe('hearth events target resend', () => {
+  it('sends what was given up, the oldest first, until it fails, and keeps what is left', async () => {
+    await emit('next', NOW_MS)
+    await createTarget(world.store, { random: seededRandom(1), nowMs: NOW_MS }, { name: 'hook', webhook: 'http://hook.example/' })
+    const letters = ['a', 'b', 'c'].map((id, index): DeadLetter => ({
+      id, detailType: 'x', time: '2026-01-01T00:00:00Z', error: 'it answered 404', attempts: index + 1, atMs: NOW_MS, event: { id },
+    }))
+    const row = await world.store.read((db) => targetOf(db, 'hook'))
+    if (!row) throw new Error('there is no hook')
+    // Two more than are kept; and the next event has failed twice.
+    await world.store.transaction('test', (db) => moveTarget(db, row, { attempts: 2, change: () => ({ dead: 5, deadLetters: letters }) }))
+    const posts: Post[] = []
+    const answering = (...statuses: number[]): Delivery => ({
+      ...NO_DELIVERY,
+      async post(post) {
+        posts.push(post)
+        return { status: statuses.shift() ?? 200, retryAfterMs: null }
+      },
+    })
+    await expect(resendDead(world.store, answering(204, 500), 'hook'))
+      .rejects.toThrow('http://hook.example/ answered 500; anything but 2xx is a failure; 1 were sent, 2 are left')
+    expect(await viewTargets(world.store)).toMatchObject([{ dead: 4, delivered: 1, deadLetters: [{ id: 'b' }, { id: 'c' }] }])
+    expect(await resendDead(world.store, answering(), 'hook')).toBe(2)
+    expect(posts.map(({ body, headers }) => [body, headers['x-hearth-attempt']])).toEqual([
+      ['{"id":"a"}', '2'], ['{"id":"b"}', '3'], ['{"id":"b"}', '3'], ['{"id":"c"}', '4'],
+    ])
+    expect(await viewTargets(world.store)).toMatchObject([{ dead: 2, delivered: 3, deadLetters: [] }])
+    const after = await world.store.read((db) => targetOf(db, 'hook'))
+    expect([after?.attempts, after?.cursor_seq]).toEqual([2, row.cursor_seq])
+    expect(await resendDead(world.store, answering(), 'hook')).toBe(0)
+    await expect(resendDead(world.store, answering(), 'none')).rejects.toThrow('there is no target none')
   })
 })
 
