@@ -5,6 +5,7 @@ import { homePaths } from '../home.ts'
 import { chooseEngine, hasStore } from '../main.ts'
 import { hostDoc } from '../model/host.ts'
 import { moveInstance, STATE_REASONS, userInitiated } from '../model/instance.ts'
+import { endPause, pauseLaunches } from '../model/pause.ts'
 import type { Settings } from '../settings.ts'
 import { realmsOf, type Realm } from '../realm.ts'
 import { moveZone, zoneStates } from '../model/zone.ts'
@@ -42,7 +43,7 @@ export async function down(asked: Settings, terminal: Terminal): Promise<void> {
   const [home, ...others] = realmsOf(settings)
   if (!home) return
   const realms = [home, ...others.filter(hasStore)]
-  await withStores(realms, async (stores) => {
+  await withStores(realms, pausing(async (stores) => {
     const engine = await engineOf(stores, home)
     const live = await countAllLive(stores)
     if (live > 0) {
@@ -54,10 +55,22 @@ export async function down(asked: Settings, terminal: Terminal): Promise<void> {
       if (readUpRecord(settings.home)?.isRunning) await stop()
       else await withAgent({ ...settings, engine }, terminal, stop)
     }
+    for (const store of stores) await store.transaction('down.pause', (db) => pauseLaunches(db, systemClock.now()))
     const hadSupervisor = await endSupervisor(settings.home, terminal)
     if (engine === 'qemu') await removeNetworks([...realms, ...leftRegions(settings)])
     terminal.say(live > 0 || hadSupervisor ? 'everything is down' : 'nothing was running')
-  })
+  }))
+}
+
+/** However `body` ends, fleets and the market may launch again after that. */
+function pausing(body: (stores: readonly Store[]) => Promise<void>): (stores: readonly Store[]) => Promise<void> {
+  return async (stores) => {
+    try {
+      await body(stores)
+    } finally {
+      for (const store of stores) await store.transaction('down.over', endPause)
+    }
+  }
 }
 
 /** The databases of all regions, the home's first, for the time of `body`. */
@@ -88,7 +101,7 @@ async function stopAll(stores: readonly Store[]): Promise<void> {
 }
 
 /** Writes what StopInstances writes, for the instances of every account. */
-async function requestStops(store: Store): Promise<void> {
+export async function requestStops(store: Store): Promise<void> {
   await store.transaction('down', stopRunning)
 }
 
@@ -110,6 +123,7 @@ export async function stopFailedZones(store: Store): Promise<string[]> {
 
 async function stopRunning(db: Db): Promise<void> {
   const nowMs = systemClock.now()
+  await pauseLaunches(db, nowMs)
   for (const row of await db.selectFrom('instances').selectAll().where('state', '=', 'running').execute()) {
     await moveInstance(db, row, 'stopping', nowMs, {
       stateReason: STATE_REASONS.userShutdown, stateTransitionReason: userInitiated(nowMs), force: false,

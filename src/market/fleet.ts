@@ -8,6 +8,7 @@ import { ApiError } from '../core/errors.ts'
 import { findFleet, type FleetState } from '../model/fleet.ts'
 import { noteFleetEvent } from '../model/fleet-history.ts'
 import type { EngineDoc, FleetProgress, FleetSpec } from '../model/fleet-spec.ts'
+import { pausedUntil } from '../model/pause.ts'
 import { again, DONE, type Outcome, type Reconciler } from '../reconcile/loop.ts'
 import { attempt } from '../store/savepoint.ts'
 import { contextFor } from './context.ts'
@@ -28,6 +29,8 @@ export function createFleetReconciler(options: RegionalOptions): Reconciler {
   const { store, clock } = options
   return {
     reconcile: (id) => store.transaction('fleet.look', async (db) => {
+      const pauseMs = (await pausedUntil(db)) - clock.now()
+      if (pauseMs > 0) return again(pauseMs)
       const row = await findFleet(db, id)
       if (!row || row.type === 'instant') return DONE
       const context = contextFor(options, db, row.account_id, clock.now())

@@ -4,6 +4,7 @@ import { loadSpotPrices, type SpotPrices } from '../ec2/spot-prices.ts'
 import { loadSpotSupplies, type ZoneSupply } from '../ec2/spot-supply.ts'
 import { isFrozen } from '../model/spot-market-time.ts'
 import { loadMarket, type SpotMarketDoc } from '../model/spot-market.ts'
+import { pausedUntil } from '../model/pause.ts'
 import { priceTooLow } from '../model/spot-request.ts'
 import { failedZones } from '../model/zone.ts'
 import { again, DONE, type Outcome, type Reconciler } from '../reconcile/loop.ts'
@@ -43,6 +44,8 @@ export function createMarketReconciler(options: RegionalOptions, market: Market)
  * from there.
  */
 async function tick(options: RegionalOptions, market: Market): Promise<Outcome> {
+  const pauseMs = (await options.store.read(pausedUntil)) - options.clock.now()
+  if (pauseMs > 0) return again(pauseMs)
   return market.hold(async () => {
     const seen = await look(options, market)
     if (!seen) return DONE

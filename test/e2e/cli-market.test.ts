@@ -1,4 +1,6 @@
-import { DescribeInstancesCommand, DescribeSpotPriceHistoryCommand, EC2Client, RunInstancesCommand } from '@aws-sdk/client-ec2'
+import {
+  CreateFleetCommand, CreateLaunchTemplateCommand, DescribeInstancesCommand, DescribeSpotPriceHistoryCommand, EC2Client, RunInstancesCommand,
+} from '@aws-sdk/client-ec2'
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -61,6 +63,7 @@ async function up(...words: string[]): Promise<ChildProcess> {
 
 async function down(): Promise<void> {
   ec2.destroy()
+  if (cloud.exitCode !== null) return
   const ended = new Promise((resolve) => cloud.once('close', resolve))
   cloud.kill('SIGTERM')
   await ended
@@ -204,9 +207,26 @@ describe('hearth bill', () => {
   })
 })
 
+describe('hearth down', () => {
+  it('stops everything, also what a fleet would replace and the market would launch', async () => {
+    const { images } = JSON.parse((await run('status', '--json')).output) as { images: { imageId: string }[] }
+    const ImageId = images[0]?.imageId
+    await ec2.send(new CreateLaunchTemplateCommand({ LaunchTemplateName: 'web', LaunchTemplateData: { ImageId, InstanceType: 't3.micro' } }))
+    await ec2.send(new CreateFleetCommand({
+      Type: 'maintain', TargetCapacitySpecification: { TotalTargetCapacity: 2, OnDemandTargetCapacity: 1, DefaultTargetCapacityType: 'spot' },
+      LaunchTemplateConfigs: [{ LaunchTemplateSpecification: { LaunchTemplateName: 'web', Version: '$Latest' } }],
+    }))
+    const running = async () => (await ec2.send(new DescribeInstancesCommand({ Filters: [{ Name: 'instance-state-name', Values: ['running'] }] })))
+      .Reservations?.flatMap((each) => each.Instances ?? []).length
+    await waitFor(systemClock, 'the fleet', TIMEOUT_MS, async () => (await running()) === 3)
+    const { code, said } = await run('down')
+    expect(code, said).toBe(0)
+    expect(said).toMatch(/^stopping 3 machines\n[^]*everything is down$/)
+  })
+})
+
 describe('hearth up', () => {
   it('again makes the market what its settings say then', async () => {
-    await down()
     expect((await run('market', 'set-supply', 'c', '10%')).said)
       .toMatch(/^spot instances may have at most 10 % of it in us-east-1c; no instance has to go \(the market sees it with the next .*hearth up --home .*\)$/)
     cloud = await up('--spot-pricing', 'auction', '--spot-background', 'no')
