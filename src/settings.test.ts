@@ -36,6 +36,16 @@ test('a public interface is named as the kernel names one, and is none unless gi
   }
 })
 
+test('the notice of an interruption is two minutes unless given, as a length of time from a second to an hour', () => {
+  const noticeOf = (flags: object, environment = {}) => readSettings(flags, environment).spotNoticeMs
+  expect([noticeOf({}), noticeOf({ notice: '20s' }), noticeOf({}, { HEARTH_SPOT_NOTICE: '1h' }), noticeOf({ notice: '1s' }, { HEARTH_SPOT_NOTICE: '1h' })])
+    .toEqual([120_000, 20_000, 3_600_000, 1000])
+  // Whether these are seconds or milliseconds nobody can tell.
+  for (const notice of ['20', '5000', '0s', '61m', '5x', '-2s']) {
+    expect(() => noticeOf({}, { HEARTH_SPOT_NOTICE: notice })).toThrow(`--notice must be from 1s to 1h, such as 20s or 2m, not ${notice}`)
+  }
+})
+
 test('a budget of the recycle bin is a number of GiB, and none unless given', () => {
   expect(readSettings({}, {}).recycleBudgetGib).toBeNull()
   expect(readSettings({ recycleBudgetGib: '0.5' }, {}).recycleBudgetGib).toBe(0.5)

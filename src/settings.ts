@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import path from 'node:path'
 import { parseCidr, parseIpv4, sizeOf, type Cidr } from './core/cidr.ts'
-import { readDuration } from './core/duration.ts'
+import { DURATION, readDuration } from './core/duration.ts'
 import { defaultHome } from './home-owner.ts'
 import { NOTICE_MS, type SpotMarketSettings, type SpotPricing } from './model/spot-market.ts'
 import { isOfOtherPartition, KNOWN_REGIONS, REGION_NAME } from './model/region.ts'
@@ -351,8 +351,8 @@ function budget(value: string | undefined): number | null {
 /** Two minutes unless given; at least a second, or nobody could see it. */
 function notice(value: string | undefined): number {
   if (value === undefined) return NOTICE_MS
-  const ms = /^\d+$/.test(value) ? Number(value) : readDuration(value)
-  if (ms < 1000 || ms > 3_600_000) throw new Error(`--notice must be from 1s to 1h, not ${value}`)
+  const ms = DURATION.test(value.trim()) ? readDuration(value) : NaN
+  if (!(ms >= 1000 && ms <= 3_600_000)) throw new Error(`--notice must be from 1s to 1h, such as 20s or 2m, not ${value}`)
   return ms
 }
 

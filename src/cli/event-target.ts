@@ -4,12 +4,12 @@ import { readDuration } from '../core/duration.ts'
 import { systemRandom } from '../core/random.ts'
 import { systemDelivery } from '../events/system-delivery.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
-import { createTarget, deleteTarget, testTarget, viewTargets, type TargetView } from './event-targets.ts'
-import { patternText } from './feed.ts'
+import { createTarget, deleteTarget, resendDead, testTarget, viewTargets, type TargetView } from './event-targets.ts'
+import { notKept, patternText } from './feed.ts'
 import { formatTable, type Terminal } from './terminal.ts'
 import { settingsInForce } from './up-record.ts'
 
-/** `hearth events target add|list|remove|test`. */
+/** `hearth events target add|list|remove|test|resend`. */
 export function addEventTarget(events: Command, terminal: Terminal): void {
   const target = newCommand(events, 'target', 'have events delivered to a webhook, or written to a file', [
     'hearth events target add handler --webhook http://127.0.0.1:3000/events', 'hearth events target list', 'hearth events target test handler',
@@ -34,6 +34,11 @@ export function addEventTarget(events: Command, terminal: Terminal): void {
     const settings = settingsOf(test)
     const ambient = { delivery: systemDelivery, nowMs: systemClock.now(), region: settingsInForce(settings).region }
     terminal.say(await withStore(settings, (store) => testTarget(store, ambient, name)))
+  })
+  const resend = newCommand(target, 'resend', 'send a target once more what was given up, of which the last 100 are kept', ['hearth events target resend handler'])
+  withSettings(resend.argument('<name>', 'as hearth events target list shows it')).action(async (name: string) => {
+    const count = await withStore(settingsOf(resend), (store) => resendDead(store, systemDelivery, name))
+    terminal.say(count === 0 ? `nothing is kept that ${name} was not given` : `${name} has taken ${count} event${count === 1 ? '' : 's'} that had been given up`)
   })
 }
 
@@ -64,9 +69,10 @@ function addAdd(target: Command, terminal: Terminal): void {
       name, webhook, file, pattern: pattern === undefined ? undefined : patternText(pattern),
       sinceMs: since === 'now' ? undefined : nowMs - readDuration(since),
     }
-    const { secret } = await withStore(settingsOf(add), (store) => createTarget(store, { random: systemRandom, nowMs }, order))
+    const { secret, missedUntilMs } = await withStore(settingsOf(add), (store) => createTarget(store, { random: systemRandom, nowMs }, order))
     if (json) return terminal.out(JSON.stringify({ name, secret }, null, 2))
     terminal.say(`${name} is added`)
+    if (missedUntilMs !== null) terminal.say(notKept(missedUntilMs))
     if (secret === null) return
     terminal.say('its calls are signed (X-Hearth-Signature-256) with this secret, which is shown this once:')
     terminal.out(secret)

@@ -1,15 +1,17 @@
 import { existsSync, lstatSync } from 'node:fs'
 import path from 'node:path'
+import { messageOf } from '../core/errors.ts'
 import type { Random } from '../core/random.ts'
 import type { Delivery } from '../events/delivery.ts'
 import { envelopeOf, type Envelope } from '../events/envelope.ts'
 import { parseEventPattern } from '../events/pattern.ts'
 import { postOf } from '../events/signature.ts'
 import { isoSecond } from '../model/cloud-event.ts'
-import { feedEnd, readFeed, FEED_BEGINNING, type FeedPosition } from '../model/event-feed.ts'
-import { addTarget, listTargets, removeTarget, targetDoc, targetOf, TARGET_NAME, type EventTargetDoc } from '../model/event-target.ts'
+import { feedEnd, feedSince } from '../model/event-feed.ts'
+import { addTarget, listTargets, moveTarget, removeTarget, targetDoc, targetOf, TARGET_NAME, type EventTargetDoc } from '../model/event-target.ts'
 import type { EventTargetTable } from '../store/schema.ts'
-import type { Db, Store } from '../store/store.ts'
+import type { Store } from '../store/store.ts'
+import { missedUntil } from './feed.ts'
 
 /** What a person asks for. */
 export interface TargetOrder {
@@ -42,13 +44,14 @@ export interface TargetView {
 /**
  * Adds a target.
  *
- * @returns the secret that its calls are signed with; null for a file. @throws Error that says what is wrong.
+ * @returns the secret that its calls are signed with, null for a file; and until when events that it should have had are kept no more,
+ * null where all are. @throws Error that says what is wrong.
  */
 export async function createTarget(
   store: Store,
   { random, nowMs }: { random: Random; nowMs: number },
   order: TargetOrder,
-): Promise<{ secret: string | null }> {
+): Promise<{ secret: string | null; missedUntilMs: number | null }> {
   const { name, pattern } = order
   if (!TARGET_NAME.test(name)) throw new Error(`"${name}" is no name for a target: up to 63 letters, digits, - and _, the first a letter or digit`)
   if ((order.webhook === undefined) === (order.file === undefined)) throw new Error('say where to, once: --webhook URL, or --file PATH')
@@ -57,17 +60,12 @@ export async function createTarget(
   const kind = order.webhook === undefined ? 'file' : 'webhook'
   const secret = kind === 'webhook' ? random.bytes(32).toString('base64url') : null
   return store.transaction('event-target.add', async (db) => {
-    const after = await positionOf(db, order.sinceMs)
-    if (await addTarget(db, { name, kind, endpoint, pattern: pattern ?? null, secret, after }, nowMs)) return { secret }
+    const { sinceMs } = order
+    const after = sinceMs === undefined ? await feedEnd(db) : await feedSince(db, sinceMs)
+    const missedUntilMs = await missedUntil(db, sinceMs)
+    if (await addTarget(db, { name, kind, endpoint, pattern: pattern ?? null, secret, after }, nowMs)) return { secret, missedUntilMs }
     throw new Error(`there is a target ${name} already; remove it first: hearth events target remove ${name}`)
   })
-}
-
-/** Just before the first event since then that is still kept. */
-async function positionOf(db: Db, sinceMs: number | undefined): Promise<FeedPosition> {
-  if (sinceMs === undefined) return feedEnd(db)
-  const [first] = await readFeed(db, { after: FEED_BEGINNING, limit: 1, sinceMs })
-  return first ? { tx: first.position.tx, seq: first.position.seq - 1 } : feedEnd(db)
 }
 
 function checkUrl(text: string): string {
@@ -132,12 +130,40 @@ export async function testTarget(
 ): Promise<string> {
   const row = await store.read((db) => targetOf(db, name))
   if (!row) throw noTarget(name)
-  const event = testEvent(nowMs, region)
+  return deliver(delivery, row, testEvent(nowMs, region), 1)
+}
+
+/** Gives a target an event, once, from here. @returns how it took it. @throws Error that says why it did not. */
+async function deliver(delivery: Delivery, row: EventTargetTable, event: Envelope, attempt: number): Promise<string> {
   if (row.kind === 'file') {
     await delivery.append(row.endpoint, [JSON.stringify(event)])
     return `a line was added to ${row.endpoint}`
   }
-  const { status } = await delivery.post(postOf({ ...row, secret: targetDoc(row).secret }, event, 1))
+  const { status } = await delivery.post(postOf({ ...row, secret: targetDoc(row).secret }, event, attempt))
   if (status >= 200 && status < 300) return `${row.endpoint} answered ${status}`
   throw new Error(`${row.endpoint} answered ${status}; anything but 2xx is a failure`)
+}
+
+/**
+ * Sends a target what was given up and is still kept, once more, the oldest first, until it fails; what it has taken is given up no more.
+ *
+ * @returns how many it took. @throws Error that says which was not taken, and how many are left.
+ */
+export async function resendDead(store: Store, delivery: Delivery, name: string): Promise<number> {
+  const row = await store.read((db) => targetOf(db, name))
+  if (!row) throw noTarget(name)
+  const letters = targetDoc(row).deadLetters
+  for (const [sent, letter] of letters.entries()) {
+    await deliver(delivery, row, letter.event as Envelope, letter.attempts + 1).catch((error: unknown) => {
+      throw new Error(`${messageOf(error)}; ${sent} were sent, ${letters.length - sent} are left`, { cause: error })
+    })
+    await store.transaction('event-target.resent', (db) => moveTarget(db, row, {
+      change: ({ dead, deadLetters, delivered }) => {
+        const left = deadLetters.filter(({ id }) => id !== letter.id)
+        const count = deadLetters.length - left.length
+        return { dead: dead - count, deadLetters: left, delivered: delivered + count }
+      },
+    }))
+  }
+  return letters.length
 }

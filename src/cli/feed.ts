@@ -6,8 +6,9 @@ import { readDuration } from '../core/duration.ts'
 import { messageOf } from '../core/errors.ts'
 import { envelopeOf, type Envelope } from '../events/envelope.ts'
 import { parseEventPattern, type EventPattern } from '../events/pattern.ts'
-import { FEED_BEGINNING, feedEnd, forgottenUntil, isBefore, readFeed, type FeedPosition } from '../model/event-feed.ts'
-import type { Store } from '../store/store.ts'
+import { isoSecond } from '../model/cloud-event.ts'
+import { FEED_BEGINNING, feedEnd, feedSince, forgottenUntil, isBefore, readFeed } from '../model/event-feed.ts'
+import type { Db, Store } from '../store/store.ts'
 import { newCommand, settingsOf, withSettings, withStore } from './command.ts'
 import { addEventTarget } from './event-target.ts'
 import type { Terminal } from './terminal.ts'
@@ -80,9 +81,22 @@ export interface ShownEvents {
   sinceMs: number | undefined
 }
 
+/** Until when events since then are kept no more; null where all of them are. */
+export async function missedUntil(db: Db, sinceMs: number | undefined): Promise<number | null> {
+  const { atMs } = await forgottenUntil(db)
+  return sinceMs !== undefined && atMs >= sinceMs ? atMs : null
+}
+
+/** The same for people. */
+export function notKept(untilMs: number): string {
+  return `events until ${isoSecond(untilMs)} are kept no more: a day of them is, and the last 100,000 at most`
+}
+
 /** Shows what is kept of them. */
 export async function show(store: Store, terminal: Terminal, shown: ShownEvents): Promise<void> {
   const printer = createPrinter(terminal, shown)
+  const missedUntilMs = await store.read((db) => missedUntil(db, shown.sinceMs))
+  if (missedUntilMs !== null) terminal.say(notKept(missedUntilMs))
   for (let after = FEED_BEGINNING; ;) {
     const events = await store.read((db) => readFeed(db, { after, limit: PAGE, sinceMs: shown.sinceMs }))
     for (const event of events) printer.print(envelopeOf(event, shown.region))
@@ -101,22 +115,28 @@ export async function follow(
   const printer = createPrinter(terminal, shown)
   let wake = () => {}
   store.onCommit(() => wake())
-  let after: FeedPosition = shown.sinceMs === undefined ? await store.read(feedEnd) : FEED_BEGINNING
-  let isLate = false
+  signal.addEventListener('abort', () => wake(), { once: true })
+  const { sinceMs } = shown
+  const begin = await store.read(async (db) => ({
+    after: sinceMs === undefined ? await feedEnd(db) : await feedSince(db, sinceMs), missedUntilMs: await missedUntil(db, sinceMs),
+  }))
+  let { after } = begin
+  if (begin.missedUntilMs !== null) terminal.say(notKept(begin.missedUntilMs))
   terminal.say('waiting for events; Ctrl-C ends this')
   while (!signal.aborted) {
     const woken = new Promise<void>((resolve) => (wake = resolve))
     const { events, forgotten } = await store.read(async (db) => ({
-      events: await readFeed(db, { after, limit: PAGE, sinceMs: shown.sinceMs }), forgotten: await forgottenUntil(db),
+      events: await readFeed(db, { after, limit: PAGE, sinceMs }), forgotten: await forgottenUntil(db),
     }))
-    // Who begins at the beginning wants what there is.
-    if (isLate && isBefore(after, forgotten)) {
+    if (isBefore(after, forgotten)) {
       terminal.say('warning: events were forgotten before they could be shown here; look at what there is now (describe calls), and go on from that')
     }
     for (const event of events) printer.print(envelopeOf(event, shown.region))
     after = events.at(-1)?.position ?? (isBefore(after, forgotten) ? forgotten : after)
-    isLate = true
-    if (events.length < PAGE) await Promise.race([woken, clock.sleep(LOOK_MS, signal).catch(() => {})])
+    if (events.length === PAGE || signal.aborted) continue
+    const timer = clock.after(LOOK_MS, () => wake())
+    await woken
+    timer.cancel()
   }
 }
 

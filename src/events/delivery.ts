@@ -14,8 +14,8 @@ export interface PostReply {
 
 /** The way out of the cloud for events; injected, so that tests and the simulator have one of their own. */
 export interface Delivery {
-  /** @throws Error where nobody answers in time. */
-  post(post: Post): Promise<PostReply>
+  /** @throws Error where nobody answers in time, or before the signal. */
+  post(post: Post, signal?: AbortSignal): Promise<PostReply>
   /** Adds lines to a file, and comes back when they would survive a power cut. @throws Error with none of them added. */
   append(file: string, lines: readonly string[]): Promise<void>
 }

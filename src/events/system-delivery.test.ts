@@ -67,5 +67,23 @@ describe('a webhook', () => {
     server.close()
     server.closeAllConnections()
     await expect(systemDelivery.post({ url, headers: {}, body: '{}' })).rejects.toThrow(/ECONNREFUSED/)
+    await expect(systemDelivery.post({ url: url.replace('127.0.0.1', 'localhost'), headers: {}, body: '{}' })).rejects.toThrow('ECONNREFUSED')
+  })
+
+  it('is asked at any port, also at those that a browser must not be sent to', async () => {
+    // Nobody listens there, and fetch would not find that out.
+    await expect(systemDelivery.post({ url: 'http://127.0.0.1:9/', headers: {}, body: '{}' })).rejects.toThrow('connect ECONNREFUSED 127.0.0.1:9')
+  })
+
+  it('without TLS that is called with it fails in one line', async () => {
+    const failure = await systemDelivery.post({ url: url.replace('http:', 'https:'), headers: {}, body: '{}' }).catch((error: Error) => error.message)
+    expect(failure).toMatch(/^[^\n]*wrong version number[^\n]*$/)
+  })
+
+  it('that does not answer is left when whoever waits must end', async () => {
+    const ending = new AbortController()
+    server.removeAllListeners('request').on('request', () => ending.abort())
+    await expect(systemDelivery.post({ url, headers: {}, body: '{}' }, ending.signal)).rejects.toThrow(/abort/)
+    server.closeAllConnections()
   })
 })

@@ -21,6 +21,8 @@ let replies: (number | Error | PostReply)[]
 let posts: Post[]
 let files: Map<string, string[]>
 let diskError: Error | undefined
+/** While it is called. */
+let whilePosting: (signal?: AbortSignal) => Promise<void>
 let reconciler: EventTargetReconciler
 
 function createReconciler(store: Store, retention?: { ms: number; events: number }): EventTargetReconciler {
@@ -28,8 +30,9 @@ function createReconciler(store: Store, retention?: { ms: number; events: number
   return createEventTargetReconciler({
     store, clock, random: seededRandom(1), log: silentLogger, region: REGION, ...(retention ? { retention } : {}),
     delivery: {
-      async post(post) {
+      async post(post, signal) {
         posts.push(post)
+        await whilePosting(signal)
         const reply = replies.shift() ?? 200
         if (reply instanceof Error) throw reply
         return typeof reply === 'number' ? { status: reply, retryAfterMs: null } : reply
@@ -49,6 +52,7 @@ beforeEach(async () => {
   posts = []
   files = new Map()
   diskError = undefined
+  whilePosting = async () => {}
   reconciler = createReconciler(world.store)
 })
 
@@ -181,6 +185,31 @@ describe('a webhook', () => {
     await emit('running')
     await run()
     expect(posted().at(-1)).toBe('running')
+  })
+
+  it('that is slow keeps no agent from ending, and gets what it has not taken after that', async () => {
+    await add()
+    await emit('pending', 'running', 'stopping')
+    // It takes the first one, and never answers for the second.
+    whilePosting = (signal) => posts.length === 1 ? Promise.resolve() : new Promise((_resolve, reject) => {
+      signal?.addEventListener('abort', () => reject(new Error('the agent ends')))
+      reconciler.stop()
+    })
+    expect(await run()).toBe('again')
+    expect(posted()).toEqual(['pending', 'running'])
+    expect(await target()).toMatchObject({ delivered: 1, attempts: 0, failure: null, dead: 0 })
+    whilePosting = async () => {}
+    reconciler = createReconciler(world.store)
+    expect(await run()).toBe('done')
+    expect(posted()).toEqual(['pending', 'running', 'running', 'stopping'])
+  })
+
+  it('that answers is not told of more than the one that is under way once the agent ends', async () => {
+    await add()
+    await emit('pending', 'running')
+    whilePosting = async () => reconciler.stop()
+    expect(await run()).toBe('again')
+    expect([posted(), (await target()).delivered]).toEqual([['pending'], 1])
   })
 
   it('that is removed gets nothing more', async () => {

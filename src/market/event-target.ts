@@ -58,16 +58,21 @@ const RETENTION_INTERVAL_MS = 10 * 60 * 1000
  */
 export function createEventTargetReconciler(options: EventTargetOptions): EventTargetReconciler {
   const watch = new EventWatch(options)
+  const ending = new AbortController()
+  const deliveries = { ...options, signal: ending.signal }
   return {
-    stop: () => watch.stop(),
+    stop() {
+      ending.abort()
+      watch.stop()
+    },
     async reconcile(name) {
       if (name === RETENTION_WORK_ID) return forget(options)
       if (!(await options.store.read((db) => targetOf(db, name)))) return DONE
       const run = watch.begin(name)
       try {
-        for (let page = 0; page < MOST_PAGES; page++) {
+        for (let page = 0; page < MOST_PAGES && !ending.signal.aborted; page++) {
           run.isLate = false
-          const outcome = await deliverPage(options, name)
+          const outcome = await deliverPage(deliveries, name)
           // A commit that was heard of since the page was read may have brought more.
           if (outcome !== 'empty') {
             if (outcome !== 'more') return outcome
@@ -96,8 +101,11 @@ async function readPage(db: Db, name: string): Promise<Page | undefined> {
   return { row, events, forgotten: await forgottenUntil(db), isMore: events.length > 0 || (await hasMore(db, after)) }
 }
 
+/** `signal` says that the agent ends: it does not wait for a slow webhook, and goes on after the next up. */
+type Deliveries = EventTargetOptions & { signal: AbortSignal }
+
 /** @returns how the run ends with it, or whether there may be more. */
-async function deliverPage(options: EventTargetOptions, name: string): Promise<Outcome | 'more' | 'empty'> {
+async function deliverPage(options: Deliveries, name: string): Promise<Outcome | 'more' | 'empty'> {
   const { store, clock, log } = options
   const page = await store.read((db) => readPage(db, name))
   if (!page) return DONE
@@ -138,7 +146,7 @@ async function deliverToFile(
 }
 
 async function deliverToWebhook(
-  options: EventTargetOptions,
+  options: Deliveries,
   row: EventTargetTable,
   events: readonly FeedEvent[],
   end: FeedPosition,
@@ -146,7 +154,9 @@ async function deliverToWebhook(
   const target = { ...row, secret: targetDoc(row).secret }
   let { attempts } = row
   for (const [index, event] of events.entries()) {
+    if (options.signal.aborted) return again(0)
     const failure = await post(options, target, event, attempts + 1)
+    if (failure && options.signal.aborted) return again(0)
     if (failure) return fail(options, { ...row, attempts }, event, failure)
     attempts = 0
     // What lies between the last one and the end of the page is not wanted.
@@ -175,13 +185,13 @@ interface Failure {
 }
 
 async function post(
-  { delivery, region }: EventTargetOptions,
+  { delivery, region, signal }: Deliveries,
   target: EventTargetTable & { secret: string | null },
   event: FeedEvent,
   attempt: number,
 ): Promise<Failure | undefined> {
   try {
-    const { status, retryAfterMs } = await delivery.post(postOf(target, envelopeOf(event, region), attempt))
+    const { status, retryAfterMs } = await delivery.post(postOf(target, envelopeOf(event, region), attempt), signal)
     if (status >= 200 && status < 300) return undefined
     return { error: `it answered ${status}`, isFinal: !isRetriable(status), retryAfterMs }
   } catch (error) {
@@ -225,12 +235,12 @@ async function fail(options: EventTargetOptions, row: EventTargetTable, event: F
 
 /** Forgets a piece of what is kept for nobody any more. */
 async function forget({ store, clock, log, retention }: EventTargetOptions): Promise<Outcome> {
-  const positions = await store.read(async (db) => {
+  const events = await store.read(async (db) => {
     const cursors = (await listTargets(db)).map(targetPosition)
     const [neededAfter] = cursors.toSorted((a, b) => (isBefore(a, b) ? -1 : 1))
     return readForgettable(db, { nowMs: clock.now(), neededAfter, ...(retention ? { retention } : {}) })
   })
-  if (positions.length === 0) return again(RETENTION_INTERVAL_MS)
-  log.info('old events are forgotten', { count: positions.length })
-  return recording('event-target.forget', (db) => forgetEvents(db, positions), again(0))
+  if (events.length === 0) return again(RETENTION_INTERVAL_MS)
+  log.info('old events are forgotten', { count: events.length })
+  return recording('event-target.forget', (db) => forgetEvents(db, events), again(0))
 }

@@ -63,6 +63,12 @@ export async function feedEnd(db: Db): Promise<FeedPosition> {
   return { tx: row?.tx ?? 0, seq: Number.MAX_SAFE_INTEGER }
 }
 
+/** Where a reader begins who wants what has happened since then: just before the first of it that is kept. */
+export async function feedSince(db: Db, sinceMs: number): Promise<FeedPosition> {
+  const [first] = await readFeed(db, { after: FEED_BEGINNING, limit: 1, sinceMs })
+  return first ? { tx: first.position.tx, seq: first.position.seq - 1 } : feedEnd(db)
+}
+
 export function isBefore(a: FeedPosition, b: FeedPosition): boolean {
   return a.tx < b.tx || (a.tx === b.tx && a.seq < b.seq)
 }
@@ -70,10 +76,10 @@ export function isBefore(a: FeedPosition, b: FeedPosition): boolean {
 /** Of the table meta: the last event that is kept no more. */
 const FORGOTTEN = 'events-forgotten'
 
-/** The last event that is kept no more. A reader who has not come so far has missed some. */
-export async function forgottenUntil(db: Db): Promise<FeedPosition> {
+/** The last event that is kept no more, and when it happened. A reader who has not come so far has missed some. */
+export async function forgottenUntil(db: Db): Promise<FeedPosition & { atMs: number }> {
   const row = await db.selectFrom('meta').select('value').where('key', '=', FORGOTTEN).executeTakeFirst()
-  return row ? (JSON.parse(row.value) as FeedPosition) : FEED_BEGINNING
+  return { ...FEED_BEGINNING, atMs: 0, ...(row ? (JSON.parse(row.value) as FeedPosition & { atMs?: number }) : {}) }
 }
 
 /** How long events are kept, and how many at most. */
@@ -89,26 +95,27 @@ const PIECE = 1000
 export async function readForgettable(
   db: Db,
   { nowMs, neededAfter, retention = FEED_RETENTION }: { nowMs: number; neededAfter: FeedPosition | undefined; retention?: typeof FEED_RETENTION },
-): Promise<FeedPosition[]> {
+): Promise<FeedEvent[]> {
   const newest = await db.selectFrom('cloud_events').select('seq').orderBy('seq', 'desc').limit(1).executeTakeFirst()
   if (!newest) return []
   const oldest = await readFeed(db, { after: FEED_BEGINNING, limit: PIECE })
   const isUnwanted = (event: FeedEvent) =>
     event.at_ms < nowMs - retention.ms && (neededAfter === undefined || !isBefore(neededAfter, event.position))
   const end = oldest.findIndex((event) => !isUnwanted(event) && event.seq > newest.seq - retention.events)
-  return oldest.slice(0, end < 0 ? undefined : end).map((event) => event.position)
+  return oldest.slice(0, end < 0 ? undefined : end)
 }
 
 /** Deletes them, and writes down that it did. */
-export async function forgetEvents(db: Db, positions: readonly FeedPosition[]): Promise<void> {
-  const last = positions.at(-1)
+export async function forgetEvents(db: Db, events: readonly FeedEvent[]): Promise<void> {
+  const last = events.at(-1)
   if (!last) return
-  for (let start = 0; start < positions.length; start += PIECE / 2) {
-    const seqs = positions.slice(start, start + PIECE / 2).map(({ seq }) => seq)
+  for (let start = 0; start < events.length; start += PIECE / 2) {
+    const seqs = events.slice(start, start + PIECE / 2).map(({ seq }) => seq)
     await db.deleteFrom('cloud_events').where('seq', 'in', seqs).execute()
   }
   const before = await forgottenUntil(db)
-  const value = JSON.stringify(isBefore(before, last) ? last : before)
+  const until = isBefore(before, last.position) ? last.position : before
+  const value = JSON.stringify({ tx: until.tx, seq: until.seq, atMs: events.reduce((latest, event) => Math.max(latest, event.at_ms), before.atMs) })
   await db
     .insertInto('meta').values({ key: FORGOTTEN, value }).onConflict((conflict) => conflict.column('key').doUpdateSet({ value })).execute()
 }

@@ -96,7 +96,7 @@ export async function wakeTarget(db: Db, id: string, dueMs: number): Promise<voi
 export async function moveTarget(
   db: Db,
   row: EventTargetTable,
-  to: { position?: FeedPosition; attempts: number; change: (doc: EventTargetDoc) => Partial<EventTargetDoc> },
+  to: { position?: FeedPosition; attempts?: number; change: (doc: EventTargetDoc) => Partial<EventTargetDoc> },
 ): Promise<boolean> {
   const now = await targetOf(db, row.name)
   if (!now || now.created_ms !== row.created_ms || now.endpoint !== row.endpoint) return false
@@ -106,7 +106,7 @@ export async function moveTarget(
   const doc = targetDoc(now)
   await db
     .updateTable('event_targets')
-    .set({ cursor_seq: position.seq, attempts: to.attempts, doc: JSON.stringify({ ...doc, ...to.change(doc), cursorTx: position.tx }) })
+    .set({ cursor_seq: position.seq, attempts: to.attempts ?? now.attempts, doc: JSON.stringify({ ...doc, ...to.change(doc), cursorTx: position.tx }) })
     .where('name', '=', row.name).execute()
   return true
 }

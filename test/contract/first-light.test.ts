@@ -1,6 +1,7 @@
 import {
   DescribeImagesCommand, DescribeInstancesCommand, DescribeKeyPairsCommand, DescribeNetworkInterfacesCommand,
-  DescribeSecurityGroupsCommand, DescribeSubnetsCommand, DescribeTagsCommand, DescribeVolumesCommand, DescribeVpcsCommand,
+  DescribeSecurityGroupsCommand, DescribeSpotInstanceRequestsCommand, DescribeSpotPriceHistoryCommand, DescribeSubnetsCommand, DescribeTagsCommand,
+  DescribeVolumesCommand, DescribeVpcsCommand,
   EC2Client, RunInstancesCommand, StartInstancesCommand, TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2'
 import BetterSqlite3 from 'better-sqlite3'
@@ -10,11 +11,14 @@ import os from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createApi } from '../../src/api.ts'
-import { systemClock } from '../../src/core/clock.ts'
+import { readPeriod } from '../../src/billing/bill.ts'
+import { readBill } from '../../src/cli/bill.ts'
+import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { systemRandom } from '../../src/core/random.ts'
 import { openStore } from '../../src/main.ts'
 import { DEFAULT_ACCOUNT } from '../../src/model/account.ts'
+import { FEED_BEGINNING, readFeed } from '../../src/model/event-feed.ts'
 import { zonesOf } from '../../src/model/zone.ts'
 import { publicPoolOf, readSettings, type Settings } from '../../src/settings.ts'
 import { startSimulated } from '../../src/sim-main.ts'
@@ -125,6 +129,33 @@ describe.each(kinds)('a cloud of the first version, on $name', ({ restore }) => 
       const id = launched.Instances?.[0]?.InstanceId ?? ''
       expect(await stateOf(id)).toBe('running')
     })
+    await cloud.stop()
+  })
+
+  test('has a market from then on, meters what runs, and tells what happens', async () => {
+    const cloud = await startSimulated(settings, (error) => { throw error }, silentLogger)
+    const store = await openStore(settings)
+    await withClient(cloud.ports.port, async (ec2) => {
+      const { SpotPriceHistory } = await ec2.send(new DescribeSpotPriceHistoryCommand({
+        InstanceTypes: ['t3.micro'], ProductDescriptions: ['Linux/UNIX'], StartTime: new Date(),
+      }))
+      expect(SpotPriceHistory?.map(({ AvailabilityZone }) => AvailabilityZone).toSorted()).toEqual(['us-east-1a', 'us-east-1b', 'us-east-1c'])
+      for (const { SpotPrice } of SpotPriceHistory ?? []) expect(Number(SpotPrice)).toBeGreaterThan(0.001)
+      const { SpotInstanceRequests } = await ec2.send(new DescribeSpotInstanceRequestsCommand({}))
+      expect(SpotInstanceRequests).toEqual([])
+      const nowMs = systemClock.now()
+      const bill = () => readBill(store, settings.region, { by: 'instance', period: readPeriod({}, nowMs) }, nowMs)
+      await waitFor(systemClock, 'the meters', 10_000, async () => (await bill()).lines.length > 0)
+      expect((await bill()).lines.map(({ key, instance, isRunning }) => [key, instance?.lifecycle, isRunning]).toSorted())
+        .toEqual([[ids.running, 'on-demand', true], [ids.other, 'on-demand', true]].toSorted())
+      await ec2.send(new TerminateInstancesCommand({ InstanceIds: [ids.other] }))
+      expect((await bill()).lines.find(({ key }) => key === ids.other)?.isRunning).toBe(false)
+      const told = await store.read((db) => readFeed(db, { after: FEED_BEGINNING, limit: 100 }))
+      expect(told.map((event) => JSON.parse(event.detail) as object).filter((detail) => 'state' in detail)).toEqual([
+        { 'instance-id': ids.other, state: 'shutting-down' }, { 'instance-id': ids.other, state: 'terminated' },
+      ])
+    })
+    await store.close()
     await cloud.stop()
   })
 
