@@ -2,7 +2,7 @@ import { describe, test } from 'vitest'
 import { simulate } from '../../src/simulate/run.ts'
 
 const STEPS = 500
-const GROUP = 25
+const GROUP = 20
 
 /** Runs every seed of a range; a failure names its seed and how to replay it. */
 export function describeSeeds(from: number, to: number): void {

@@ -1,4 +1,4 @@
 import { describeSeeds } from './seeds.ts'
 
 // In two files, so that both run at once.
-describeSeeds(1, 100)
+describeSeeds(1, 60)
