@@ -76,7 +76,7 @@ describe('A launch that fails as none should', () => {
     const lab = await failing(() => (isBroken ? error() : undefined))
     await lab.ask()
     await lab.pass(MINUTE_MS * 4)
-    expect((await lab.show())[0]?.State).toBe('open')
+    expect(await lab.states()).toEqual(['open pending-evaluation'])
     isBroken = false
     await lab.pass(MINUTE_MS * 10)
     expect(await lab.states()).toEqual(['active fulfilled'])
