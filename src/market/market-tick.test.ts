@@ -5,6 +5,8 @@ import { ApiError } from '../core/errors.ts'
 import { pinPrice } from '../model/market-orders.ts'
 import { moveSpotRequest, toStatus } from '../model/spot-request.ts'
 import { moveZone } from '../model/zone.ts'
+import { noticeInstance } from './market-acts.ts'
+import { Market } from './market.ts'
 
 const ZONE = 'us-east-1a'
 const TYPE = 't3.micro'
@@ -103,6 +105,21 @@ describe('A launch that fails as none should', () => {
     await lab.pass(MINUTE_MS * 20)
     expect((await lab.show()).filter((each) => each.State === 'active')).toHaveLength(2)
   })
+})
+
+it('A notice by price is given only while the price is no less than the offer: somebody may have set it meanwhile', async () => {
+  const lab = await openSpotLab()
+  const [id = ''] = await askFor(lab, '0.006')
+  await lab.pass(1000)
+  const market = new Market(ZONES)
+  await lab.store.read((db) => market.fill(db))
+  const participant = market.get(id)
+  const notice = () => (participant ? noticeInstance(lab.options, participant, { cause: 'by-price', noticeMs: NOTICE_MS }) : Promise.reject(new Error(id)))
+  await notice()
+  expect(await lab.states()).toEqual(['active fulfilled'])
+  await pin(lab, 6001)
+  await notice()
+  expect(await lab.states()).toEqual(['active marked-for-termination'])
 })
 
 describe('A request that waits', () => {

@@ -115,7 +115,7 @@ export async function openSpotLab({ dieAt = 0, failAt = () => undefined, ...mark
         .onConflict((conflict) => conflict.column('zone').doUpdateSet({ supply_cap_ppm: ppm })).execute()
     }
   })
-  return { store, run, pass, ask, show, states, instances, notice, cap, hits: () => hits, now: () => nowMs }
+  return { options, store, run, pass, ask, show, states, instances, notice, cap, hits: () => hits, now: () => nowMs }
 }
 
 function never(): never {
