@@ -57,8 +57,8 @@ describe('The market of an agent that dies anywhere', () => {
     expect(expected.told.length).toBeGreaterThanOrEqual(4)
     const points = whole.hits()
     expect(points).toBeGreaterThan(40)
-    // Every third commit, for all take most of a minute; of each kind there are many.
-    for (let dieAt = 1; dieAt <= points; dieAt += 3) {
+    // Every fifth commit, for all take most of a minute; of each kind there are many.
+    for (let dieAt = 1; dieAt <= points; dieAt += 5) {
       const lab = await openSpotLab({ pricing, dieAt })
       expect({ dieAt, ...await life(lab) }).toEqual({ dieAt, ...expected })
       await lab.store.close()
