@@ -117,6 +117,13 @@ describe('the history of spot prices in pages', () => {
     }
   })
 
+  it('of what a filter names is in full pages, whatever else there is', async () => {
+    const { found, pages } = await allPages({ StartTime: new Date(NOW_MS), Filters: [{ Name: 'instance-type', Values: ['m5.*'] }, { Name: 'availability-zone', Values: ['us-east-1b'] }] })
+    expect(found.length).toBeGreaterThan(5)
+    expect(pages).toBe(1)
+    expect(await page({ Filters: [{ Name: 'product-description', Values: ['Windows'] }] })).toEqual({ SpotPriceHistory: [], NextToken: '' })
+  })
+
   it('reads no more changes of an auction than a page may need', async () => {
     const count = 12_000
     await lab.store.transaction('test', async (db) => {

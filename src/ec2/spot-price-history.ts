@@ -54,7 +54,7 @@ export async function readSpotPriceHistory(
   { read, region, zones, nowMs }: ReadContext,
   input: DescribeSpotPriceHistoryRequest,
 ): Promise<DescribeSpotPriceHistoryResult> {
-  const asked = { zones: requestedZones(zones, input), types: requestedTypes(input) }
+  const asked = requestedSeries(requestedZones(zones, input), input)
   const size = pageSize({ maxResults: input.MaxResults, min: 1 }) ?? DEFAULT_PAGE
   const matches = compileFilters(input.Filters, FIELDS)
   const time = requestedTime(input, nowMs)
@@ -92,11 +92,15 @@ interface Position {
   name: string
 }
 
-/** The next moment of a series at which its price may have changed. */
-interface Head extends Position {
+/** All prices of a type in a zone. */
+interface Series {
   zone: string
   type: string
+  name: string
 }
+
+/** The next moment of a series at which its price may have changed. */
+type Head = Series & Position
 
 type Found =
   | (Item & Position & { kind: 'price' })
@@ -108,7 +112,7 @@ type Found =
 /** All moments at which prices may have changed, newest first, until that of each series that was in force at `fromMs`. */
 async function* newestFirst(
   prices: SpotPrices,
-  { zones, types }: { zones: readonly string[]; types: readonly string[] },
+  series: readonly Series[],
   { fromMs, untilMs, after, knownFromMs }: Times & { knownFromMs: number },
 ): AsyncGenerator<Found> {
   const heads = new Heap<Head>(comparePositions)
@@ -116,17 +120,14 @@ async function* newestFirst(
   const turn = async () => {
     if (++done % TURN === 0) await nextTurn()
   }
-  for (const zone of zones) {
-    for (const type of types) {
-      const name = `${zone}/${type}`
-      // What is as old as the end of the page before is on it, or comes after it by its name.
-      const beforeMs = after === undefined ? untilMs : after.name < name ? after.atMs : after.atMs - 1
-      // The last of a series may be older than all that is asked for: once told it is not told again.
-      const atMs = after !== undefined && after.atMs <= fromMs && (prices.sinceMs(type, zone, fromMs) ?? 0) > beforeMs
-        ? undefined : prices.sinceMs(type, zone, beforeMs)
-      if (atMs !== undefined) heads.push({ atMs, zone, type, name })
-      await turn()
-    }
+  for (const { zone, type, name } of series) {
+    // What is as old as the end of the page before is on it, or comes after it by its name.
+    const beforeMs = after === undefined ? untilMs : after.name < name ? after.atMs : after.atMs - 1
+    // The last of a series may be older than all that is asked for: once told it is not told again.
+    const atMs = after !== undefined && after.atMs <= fromMs && (prices.sinceMs(type, zone, fromMs) ?? 0) > beforeMs
+      ? undefined : prices.sinceMs(type, zone, beforeMs)
+    if (atMs !== undefined) heads.push({ atMs, zone, type, name })
+    await turn()
   }
   for (let head = heads.pop(); head; head = heads.pop()) {
     const { atMs, zone, type, name } = head
@@ -188,6 +189,17 @@ function requestedZones(zones: readonly string[], { AvailabilityZone: name, Avai
   const found = zones.filter((zone) => (name ? zone : zoneIdOf(zone)) === wanted)
   if (found.length === 0) throw new ApiError('InvalidParameterValue', `Invalid availability zone: [${wanted}]`)
   return found
+}
+
+/** Filters that may match some prices of a series and not others. */
+const OF_PRICES: readonly (string | undefined)[] = ['spot-price', 'timestamp']
+
+/** The series asked for: those that no filter leaves out whatever their prices. */
+function requestedSeries(zones: readonly string[], input: DescribeSpotPriceHistoryRequest): Series[] {
+  const types = requestedTypes(input)
+  const matches = compileFilters(input.Filters?.filter(({ Name }) => !OF_PRICES.includes(Name)), FIELDS)
+  return zones.flatMap((zone) => types.map((type) => ({ zone, type, name: `${zone}/${type}` })))
+    .filter(({ zone, type }) => matches({ zone, type, atMs: 0, priceMicroUsd: 0 }))
 }
 
 /** The types asked for that are had on spot; of those that a filter names no others need to be looked at. */

@@ -1,5 +1,6 @@
 import { messageOf } from '../core/errors.ts'
 import { noteFulfilmentFailure } from '../ec2/spot-fulfil.ts'
+import { loadSpotPrices } from '../ec2/spot-prices.ts'
 import { loadSpotSupplies } from '../ec2/spot-supply.ts'
 import { giveNotice, recommendRebalance } from '../model/spot-interruption.ts'
 import { isFatal } from '../reconcile/loop.ts'
@@ -21,7 +22,7 @@ export async function rowsOf(db: Db, { id }: Pick<Participant, 'id'>): Promise<{
   return { ...(request ? { request } : {}), ...(instance?.spot_request_id === id ? { instance } : {}) }
 }
 
-/** Tells an instance that it has to go; for want of room only while there is none. */
+/** Tells an instance that it has to go; for want of room only while there is none, by price only while it offers no more than that. */
 export async function noticeInstance(
   { store, clock, region }: RegionalOptions,
   participant: Participant,
@@ -29,8 +30,13 @@ export async function noticeInstance(
 ): Promise<void> {
   await store.transaction('market.notice', async (db) => {
     const nowMs = clock.now()
-    const { instance } = await rowsOf(db, participant)
-    if (!instance || instance.instance_id !== participant.instanceId) return
+    const { request, instance } = await rowsOf(db, participant)
+    if (!request || !instance || instance.instance_id !== participant.instanceId) return
+    if (cause === 'by-price') {
+      // Of equal offers an auction has some lose: only one above the price stays whatever others offer.
+      const price = (await loadSpotPrices(db, region, nowMs)).pricePpm(instance.instance_type, instance.zone)
+      if (price !== undefined && request.bid_ppm > price) return
+    }
     if (cause === 'no-capacity') {
       const supply = (await loadSpotSupplies(db, region, nowMs)).get(instance.zone)
       if (supply && supply.keptUnits <= supply.supplyUnits) return

@@ -5,6 +5,8 @@ import { ApiError } from '../core/errors.ts'
 import { pinPrice } from '../model/market-orders.ts'
 import { moveSpotRequest, toStatus } from '../model/spot-request.ts'
 import { moveZone } from '../model/zone.ts'
+import { noticeInstance } from './market-acts.ts'
+import { Market } from './market.ts'
 
 const ZONE = 'us-east-1a'
 const TYPE = 't3.micro'
@@ -55,8 +57,8 @@ describe('The market of an agent that dies anywhere', () => {
     expect(expected.told.length).toBeGreaterThanOrEqual(4)
     const points = whole.hits()
     expect(points).toBeGreaterThan(40)
-    // Every third commit, for all take most of a minute; of each kind there are many.
-    for (let dieAt = 1; dieAt <= points; dieAt += 3) {
+    // Every fifth commit, for all take most of a minute; of each kind there are many.
+    for (let dieAt = 1; dieAt <= points; dieAt += 5) {
       const lab = await openSpotLab({ pricing, dieAt })
       expect({ dieAt, ...await life(lab) }).toEqual({ dieAt, ...expected })
       await lab.store.close()
@@ -76,7 +78,7 @@ describe('A launch that fails as none should', () => {
     const lab = await failing(() => (isBroken ? error() : undefined))
     await lab.ask()
     await lab.pass(MINUTE_MS * 4)
-    expect((await lab.show())[0]?.State).toBe('open')
+    expect(await lab.states()).toEqual(['open pending-evaluation'])
     isBroken = false
     await lab.pass(MINUTE_MS * 10)
     expect(await lab.states()).toEqual(['active fulfilled'])
@@ -103,6 +105,21 @@ describe('A launch that fails as none should', () => {
     await lab.pass(MINUTE_MS * 20)
     expect((await lab.show()).filter((each) => each.State === 'active')).toHaveLength(2)
   })
+})
+
+it('A notice by price is given only while the price is no less than the offer: somebody may have set it meanwhile', async () => {
+  const lab = await openSpotLab()
+  const [id = ''] = await askFor(lab, '0.006')
+  await lab.pass(1000)
+  const market = new Market(ZONES)
+  await lab.store.read((db) => market.fill(db))
+  const participant = market.get(id)
+  const notice = () => (participant ? noticeInstance(lab.options, participant, { cause: 'by-price', noticeMs: NOTICE_MS }) : Promise.reject(new Error(id)))
+  await notice()
+  expect(await lab.states()).toEqual(['active fulfilled'])
+  await pin(lab, 6001)
+  await notice()
+  expect(await lab.states()).toEqual(['active marked-for-termination'])
 })
 
 describe('A request that waits', () => {

@@ -120,7 +120,9 @@ async function tell(options: RegionalOptions, market: Market, { doc, isFrozen: s
       if (market.get(bid.id)?.isAdvised === false) await act('rebalance', bid.id, (participant) => adviseInstance(options, participant))
     }
   }
-  for (const id of [...market.unexplained].slice(0, MOST_EXPLAINED)) {
+  // Who is put off waits for neither price nor room.
+  const unexplained = [...market.unexplained].filter((id) => !market.isPutOff(id, options.clock.now()))
+  for (const id of unexplained.slice(0, MOST_EXPLAINED)) {
     await act('explain', id, (participant) => explainWaiting(options, participant, whyWaiting(participant, prices), { onlyOnce: true }))
   }
 }

@@ -37,8 +37,9 @@ const NOT_WAITING: readonly string[] = ['not-scheduled-yet', 'constraint-not-ful
 /** What a request says before the market has looked at it. Each other status tells of a launch that was tried, which knows better. */
 export const UNEXPLAINED: readonly string[] = ['pending-evaluation']
 
-/** For how long a launch is put off that failed as none should, times its failures. */
+/** For how long a launch is put off that failed as none should, times its failures, or so many at most. */
 const PUT_OFF_MS = 60_000
+const MOST_PUT_OFF = 10
 
 /** Interrupted, and not stopped by its user. */
 const RETURNING: readonly string[] = ['instance-stopped-by-price', 'instance-stopped-no-capacity']
@@ -120,7 +121,7 @@ export class Market {
   /** Takes note of a launch that failed as none should: it is put off, each time for longer. @returns how often it has failed now. */
   putOff(requestId: string, nowMs: number): number {
     const count = (this.#failures.get(requestId)?.count ?? 0) + 1
-    this.#failures.set(requestId, { count, untilMs: nowMs + count * PUT_OFF_MS })
+    this.#failures.set(requestId, { count, untilMs: nowMs + Math.min(count, MOST_PUT_OFF) * PUT_OFF_MS })
     return count
   }
 

@@ -19,8 +19,8 @@ export interface PricePoint {
   ppm: number
 }
 
-/** More than all types in three zones. A series of 90 days has about 140 points, which take 16 bytes each. */
-const SERIES_KEPT = 5_000
+/** More than all types in nine zones, of a region or of several: about 40 MB where all are asked for. A series of 90 days has about 140 points. */
+const SERIES_KEPT = 13_000
 
 /** The series that were asked for last, the latest at the end. */
 const kept = new Map<string, BackgroundSeries>()

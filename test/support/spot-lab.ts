@@ -129,7 +129,7 @@ export async function openSpotLab({ dieAt = 0, failAt = () => undefined, ...mark
   const wakeAll = () => run(async ({ db }) => {
     for (const row of await db.selectFrom('spot_requests').select('request_id').execute()) await wakeSpotRequest(db, row.request_id, nowMs)
   })
-  return { store, run, pass, ask, show, states, instances, notice, cap, pin, fail, wakeAll, hits: () => hits, now: () => nowMs }
+  return { options, store, run, pass, ask, show, states, instances, notice, cap, pin, fail, wakeAll, hits: () => hits, now: () => nowMs }
 }
 
 function never(): never {
