@@ -13,7 +13,7 @@ import { again, DONE, type Outcome, type Reconciler } from '../reconcile/loop.ts
 import { attempt } from '../store/savepoint.ts'
 import { contextFor } from './context.ts'
 import { launchMissing, tellErrors } from './fleet-launch.ts'
-import { loadMembers, priceOf, type FleetAtHand } from './fleet-members.ts'
+import { loadMembers, priceOf, wakeStoppedMembers, type FleetAtHand } from './fleet-members.ts'
 import { chooseExcess, countsAsLiving, isAny, planFleet, type ExcessOrder, type FleetMember, type FleetPlan } from './fleet-plan.ts'
 import type { RegionalOptions } from './index.ts'
 
@@ -48,6 +48,7 @@ async function look(context: Context, fleet: FleetAtHand): Promise<Outcome> {
   for (const { subType } of plan.moves) await noteFleetEvent(db, row, region, { type: 'fleetRequestChange', subType }, nowMs)
   const kept = await terminate(context, plan.end)
   const { progress, isPartial } = await resize(context, fleet, plan)
+  if (plan.missing.spot > 0 && progress.fulfilledSpot < doc.spec.target.spot) await wakeStoppedMembers(db, row.fleet_id, nowMs)
   await db.updateTable('fleets').set({
     state: plan.moves.at(-1)?.to ?? row.state,
     doc: JSON.stringify({ ...doc, progress, ...(plan.isExpired ? { deletedMs: nowMs } : {}) }),
