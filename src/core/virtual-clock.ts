@@ -7,6 +7,9 @@ interface Entry {
   run: () => void
 }
 
+/** So many timers at one moment, and what sets them off goes round in circles: a day's worth of a market is far less. */
+const MOST_AT_ONCE = 300_000
+
 /**
  * A clock that moves only when told. Timers that are due at the same moment run in an order drawn
  * from `random`, which is how the simulator explores interleavings; the same seed gives the same
@@ -15,6 +18,7 @@ interface Entry {
 export class VirtualClock implements Clock {
   #nowMs: number
   #entries = new Set<Entry>()
+  #atOnce = 0
   readonly #random: Random
   readonly #settle: () => Promise<void>
 
@@ -48,11 +52,17 @@ export class VirtualClock implements Clock {
     return this.#earliest()?.atMs
   }
 
-  /** Moves to the next timer and runs it; false when none is due at or before `untilMs`. */
+  /**
+   * Moves to the next timer and runs it; false when none is due at or before `untilMs`.
+   *
+   * @throws Error where time stands still: something is due again and again, at once.
+   */
   step(untilMs = Infinity): boolean {
     const entry = this.#earliest()
     if (!entry || entry.atMs > untilMs) return false
     this.#entries.delete(entry)
+    this.#atOnce = entry.atMs > this.#nowMs ? 0 : this.#atOnce + 1
+    if (this.#atOnce > MOST_AT_ONCE) throw new Error(`time stands still at ${new Date(this.#nowMs).toISOString()}: something is due again and again`)
     this.#nowMs = Math.max(this.#nowMs, entry.atMs)
     entry.run()
     return true

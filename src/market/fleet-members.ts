@@ -5,9 +5,10 @@ import { instanceDoc, STATE_REASONS } from '../model/instance.ts'
 import { instanceStatuses } from '../model/instance-status-wire.ts'
 import { loadOutages } from '../model/outage.ts'
 import { findFleet } from '../model/fleet.ts'
+import { wakeSpotRequest } from '../model/spot-request.ts'
 import type { FleetTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
-import { countsAsLiving, sizeOf, type FleetMember } from './fleet-plan.ts'
+import type { FleetMember } from './fleet-plan.ts'
 
 /** A fleet in the transaction that looks at it. */
 export interface FleetAtHand {
@@ -45,10 +46,17 @@ export async function loadMembers(db: Db, { fleetId, nowMs, spec }: { fleetId: s
  * instead, and would have to end one of them.
  * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/stop-spot-instances.html
  */
-export async function wantsBack(db: Db, fleetId: string, nowMs: number): Promise<boolean> {
+export async function wantsBack(db: Db, fleetId: string): Promise<boolean> {
   const row = await findFleet(db, fleetId)
   if (row?.type !== 'maintain' || !['submitted', 'active', 'modifying'].includes(row.state)) return true
   const { spec } = JSON.parse(row.doc) as EngineDoc
-  const living = (await loadMembers(db, { fleetId, nowMs, spec })).filter(countsAsLiving)
-  return sizeOf(living).spot < spec.target.spot
+  const living = await db
+    .selectFrom('instances').select('doc').where('fleet_id', '=', fleetId).where('lifecycle', '=', 'spot').where('state', 'in', ['pending', 'running']).execute()
+  return living.reduce((units, each) => units + (instanceDoc(each).fleet?.weight ?? 1), 0) < spec.target.spot
+}
+
+/** Has the market look again at the stopped members of a fleet that has too few: they may come back now. */
+export async function wakeStoppedMembers(db: Db, fleetId: string, nowMs: number): Promise<void> {
+  const stopped = await db.selectFrom('spot_requests').select('request_id').where('fleet_id', '=', fleetId).where('state', '=', 'disabled').execute()
+  for (const { request_id: id } of stopped) await wakeSpotRequest(db, id, nowMs)
 }

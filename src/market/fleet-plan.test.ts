@@ -41,6 +41,13 @@ describe('a fleet that is maintained', () => {
     expect(plan({ progress: { backoff }, nowMs: NOW_MS + 5 })).toMatchObject({ missing: { spot: 2 } })
   })
 
+  it('waits for no launch any more once it is deleted', () => {
+    const backoff = { failures: 1, untilMs: NOW_MS - 5, told: [] }
+    for (const state of ['deleted', 'deleted_running', 'deleted_terminating'] as const) {
+      expect(plan({ state, progress: { backoff }, members: [member('i-1')] })).toMatchObject({ nextMs: null, progress: { backoff: null } })
+    }
+  })
+
   it('terminates what is too much only where that is its policy', () => {
     const members = [member('i-1'), member('i-2'), member('i-3')]
     expect(plan({ members })).toMatchObject({ excess: { spot: 1 }, progress: { activity: 'pending_termination' } })

@@ -79,7 +79,8 @@ export function planFleet(situation: FleetSituation): FleetPlan {
 
 function idle({ progress, members }: FleetSituation, moves: FleetPlan['moves']): FleetPlan {
   const none = { onDemand: 0, spot: 0 }
-  return { moves, isExpired: false, end: [], excess: none, missing: none, progress: { ...progress, ...fulfilledBy(members) }, nextMs: null }
+  // It launches nothing any more, and waits for no launch: a pause that is over would have it looked at without end.
+  return { moves, isExpired: false, end: [], excess: none, missing: none, progress: { ...progress, ...fulfilledBy(members), backoff: null }, nextMs: null }
 }
 
 /** Of a fleet that is deleted: its instances go, or stay; when the last of them has gone, so has it. */

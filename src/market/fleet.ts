@@ -14,7 +14,7 @@ import { again, DONE, type Outcome, type Reconciler } from '../reconcile/loop.ts
 import { attempt } from '../store/savepoint.ts'
 import { contextFor } from './context.ts'
 import { launchMissing, tellErrors } from './fleet-launch.ts'
-import { loadMembers, priceOf, type FleetAtHand } from './fleet-members.ts'
+import { loadMembers, priceOf, wakeStoppedMembers, type FleetAtHand } from './fleet-members.ts'
 import { chooseExcess, countsAsLiving, isAny, planFleet, type ExcessOrder, type FleetMember, type FleetPlan } from './fleet-plan.ts'
 import type { RegionalOptions } from './index.ts'
 import type { WaitingFleets } from './waiting-fleets.ts'
@@ -57,6 +57,7 @@ async function look(context: Context, waiting: WaitingFleets, fleet: FleetAtHand
   for (const { subType } of plan.moves) await noteFleetEvent(db, row, region, { type: 'fleetRequestChange', subType }, nowMs)
   const kept = await terminate(context, plan.end)
   const { progress, isPartial } = await resize(context, waiting, { fleet, plan })
+  if (plan.missing.spot > 0 && progress.fulfilledSpot < doc.spec.target.spot) await wakeStoppedMembers(db, row.fleet_id, nowMs)
   await db.updateTable('fleets').set({
     state: plan.moves.at(-1)?.to ?? row.state,
     doc: JSON.stringify({ ...doc, progress, ...(plan.isExpired ? { deletedMs: nowMs } : {}) }),

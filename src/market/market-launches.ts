@@ -113,7 +113,7 @@ function tryIn(options: RegionalOptions, participant: Participant, zone: string)
       return 'launched'
     }
     if (request.state !== 'disabled' || instance?.state !== 'stopped') return 'gone'
-    if (request.fleet_id !== null && !(await wantsBack(db, request.fleet_id, clock.now()))) return 'gone'
+    if (request.fleet_id !== null && !(await wantsBack(db, request.fleet_id))) return 'gone'
     await requireRoom(options, db, participant, { zone, maxPriceMicroUsd: request.max_price_micro_usd })
     await returnSpotInstance(context, request, instance)
     return 'launched'

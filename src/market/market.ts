@@ -7,6 +7,7 @@ import { unitsOf } from '../spot/clearing.ts'
 import { inBatches } from '../store/batch.ts'
 import type { InstanceTable, SpotRequestTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
+import { wantsBack } from './fleet-members.ts'
 
 /** What of an instance decides how its request takes part in the market. */
 export type MarketInstance = Pick<InstanceTable, 'instance_id' | 'zone' | 'state' | 'holds_capacity' | 'doc'>
@@ -106,11 +107,13 @@ export class Market {
     const instances = new Map((await inBatches(instanceIds, (batch) =>
       db.selectFrom('instances').select(['instance_id', 'zone', 'state', 'holds_capacity', 'doc']).where('instance_id', 'in', batch).execute()))
       .map((row) => [row.instance_id, row]))
-    const found = new Map(rows.map((row) => [row.request_id, row]))
+    const rowOf = new Map(rows.map((row) => [row.request_id, row]))
     let hasChanged = false
     for (const id of requestIds) {
-      const row = found.get(id)
-      const participant = row && participantOf(row, instances.get(row.instance_id ?? ''), this.#zones)
+      const row = rowOf.get(id)
+      const found = row && participantOf(row, instances.get(row.instance_id ?? ''), this.#zones)
+      const isWanted = found?.part !== 'returning' || row?.fleet_id == null || (await wantsBack(db, row.fleet_id))
+      const participant = isWanted ? found : undefined
       hasChanged ||= JSON.stringify(this.#held?.get(id) ?? this.#participants.get(id)) !== JSON.stringify(participant)
       if (this.#held) this.#held.set(id, participant)
       else this.#set(id, participant)

@@ -28,7 +28,8 @@ export async function drawSpotCall(cloud: SimulatedCloud): Promise<DrawnCall | u
       .where('state', '<>', 'terminated').orderBy('instance_id').execute(),
   }))
   const image = pick(random, images)
-  const dice = random.int(12)
+  const dice = random.int(14)
+  if (dice >= 12) return drawFleetCall(cloud, image.image_id)
   if (dice < 3) return { action: 'RunInstances', input: launch(random, image) }
   if (dice < 5) return { action: 'RequestSpotInstances', input: request(random, image.image_id) }
   if (dice < 8) return doToMarket(cloud)
@@ -38,6 +39,31 @@ export async function drawSpotCall(cloud: SimulatedCloud): Promise<DrawnCall | u
   if (instances.length === 0) return undefined
   const InstanceIds = [pick(random, instances).instance_id]
   return { action: pick(random, ['StopInstances', 'StartInstances', 'TerminateInstances', 'TerminateInstances']), input: { InstanceIds } }
+}
+
+/** Few and small ones, of which every other call deletes one: what is theirs comes again. */
+async function drawFleetCall({ random, store }: SimulatedCloud, ImageId: string): Promise<DrawnCall> {
+  const { templates, fleets } = await store.read(async (db) => ({
+    templates: await db.selectFrom('launch_templates').select('template_id').orderBy('template_id').execute(),
+    fleets: await db.selectFrom('fleets').select('fleet_id').where('state', 'in', ['submitted', 'active', 'modifying']).orderBy('fleet_id').execute(),
+  }))
+  if (templates.length === 0) {
+    return { action: 'CreateLaunchTemplate', input: { LaunchTemplateName: 'of-fleets', LaunchTemplateData: { ImageId, InstanceType: 't3.micro' } } }
+  }
+  if (fleets.length > 0 && random.int(2) === 0) {
+    return { action: 'DeleteFleets', input: { FleetIds: [pick(random, fleets).fleet_id], TerminateInstances: random.int(4) > 0 } }
+  }
+  return {
+    action: 'CreateFleet', input: {
+      Type: pick(random, ['maintain', 'maintain', 'request']), ExcessCapacityTerminationPolicy: 'termination',
+      LaunchTemplateConfigs: [{ LaunchTemplateSpecification: { LaunchTemplateId: pick(random, templates).template_id, Version: '1' } }],
+      TargetCapacitySpecification: { TotalTargetCapacity: 1 + random.int(2), DefaultTargetCapacityType: pick(random, ['spot', 'spot', 'on-demand']) },
+      SpotOptions: {
+        InstanceInterruptionBehavior: pick(random, ['stop', 'terminate']),
+        ...(random.int(2) === 0 ? { MaintenanceStrategies: { CapacityRebalance: { ReplacementStrategy: 'launch' } } } : {}),
+      },
+    },
+  }
 }
 
 const MARKETS = [
@@ -58,7 +84,7 @@ function request(random: Random, ImageId: string): object {
   const Type = pick(random, ['one-time', 'persistent'])
   const behavior = Type === 'persistent' && random.int(2) === 0 ? { InstanceInterruptionBehavior: 'stop' } : {}
   return {
-    InstanceCount: 1 + random.int(2), Type, ...behavior, ...(random.int(3) === 0 ? { SpotPrice: String(0.005 + random.int(20) / 1000) } : {}),
+    InstanceCount: 1 + random.int(2), Type, ...behavior, ...(random.int(4) === 0 ? { LaunchGroup: `group-${random.int(2)}` } : {}), ...(random.int(3) === 0 ? { SpotPrice: String(0.005 + random.int(20) / 1000) } : {}),
     LaunchSpecification: { ImageId, InstanceType: pick(random, TYPES) },
   }
 }
