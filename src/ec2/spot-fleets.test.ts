@@ -45,7 +45,7 @@ describe('a Spot Fleet', () => {
       SpotFleetRequestId: id, SpotFleetRequestState: 'submitted', ActivityStatus: 'pending_fulfillment', CreateTime: new Date(NOW_MS),
       Tags: [{ Key: 'team', Value: 'a' }],
       SpotFleetRequestConfig: {
-        ...config, SpotPrice: '0.01', LaunchSpecifications: config.LaunchSpecifications?.map((each) => ({ ...each, SpotPrice: '0.01' })), AllocationStrategy: 'lowestPrice', OnDemandAllocationStrategy: 'lowestPrice', Type: 'maintain',
+        ...config, SpotPrice: '0.01', AllocationStrategy: 'lowestPrice', OnDemandAllocationStrategy: 'lowestPrice', Type: 'maintain',
         ExcessCapacityTerminationPolicy: 'default', InstanceInterruptionBehavior: 'terminate', ReplaceUnhealthyInstances: false,
         TerminateInstancesWithExpiration: false, OnDemandTargetCapacity: 0, FulfilledCapacity: 0, OnDemandFulfilledCapacity: 0,
       },

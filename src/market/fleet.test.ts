@@ -322,8 +322,8 @@ describe('An agent that dies anywhere', () => {
     expect([mid.running, await whole.census(), (await whole.fleet(id)).state]).toEqual([1, { terminated: 5 }, 'deleted'])
     const points = whole.hits()
     expect(points).toBeGreaterThan(20)
-    // Every third, which are before a commit and after one in turn.
-    for (let dieAt = 1; dieAt <= points; dieAt += 3) {
+    // Every fifth, which are before a commit and after one in turn.
+    for (let dieAt = 1; dieAt <= points; dieAt += 5) {
       const lab = await openFleetLab(dieAt)
       const lived = await life(lab)
       expect([dieAt, lived.mid.running, await lab.census(), (await lab.fleet(lived.id)).state]).toEqual([dieAt, 1, { terminated: 5 }, 'deleted'])

@@ -1,7 +1,6 @@
 import type {
   BatchState, HistoryRecord, SpotFleetLaunchSpecification, SpotFleetRequestConfig, SpotFleetRequestConfigData, Tag,
 } from '@aws-sdk/client-ec2'
-import { onDemandPrice } from '../catalogue/on-demand-prices.ts'
 import type { FleetHistoryTable, FleetTable } from '../store/schema.ts'
 import { endOfShowingFleets, type FleetState } from './fleet.ts'
 import type { FleetHistoryDoc } from './fleet-history.ts'
@@ -41,7 +40,7 @@ export function spotFleetToWire(row: FleetTable, state: FleetState, tags: Tag[])
     CreateTime: new Date(row.created_ms), Tags: tags,
     SpotFleetRequestConfig: {
       ...asked,
-      ...(asked.LaunchSpecifications ? { LaunchSpecifications: asked.LaunchSpecifications.map((each) => withPrice(each, asked)) } : {}),
+      ...(asked.LaunchSpecifications ? { LaunchSpecifications: asked.LaunchSpecifications.map(withPrice) } : {}),
       TargetCapacity: spec.target.onDemand + spec.target.spot, OnDemandTargetCapacity: spec.target.onDemand,
       FulfilledCapacity: progress.fulfilledOnDemand + progress.fulfilledSpot, OnDemandFulfilledCapacity: progress.fulfilledOnDemand,
       ...(validFromMs === null ? {} : { ValidFrom: new Date(validFromMs) }), ...(validUntilMs === null ? {} : { ValidUntil: new Date(validUntilMs) }),
@@ -49,10 +48,12 @@ export function spotFleetToWire(row: FleetTable, state: FleetState, tags: Tag[])
   }
 }
 
-/** A specification with the most that is paid for it: Terraform ends where one comes back without. */
-function withPrice(specification: SpotFleetLaunchSpecification, { SpotPrice: ofFleet }: SpotFleetAsked): SpotFleetLaunchSpecification {
-  const price = specification.SpotPrice || ofFleet || onDemandPrice(specification.InstanceType ?? '')
-  return price === undefined ? specification : { ...specification, SpotPrice: String(price) }
+/**
+ * A specification with its price, "" where it names none: Terraform ends where one comes back without, and replaces the fleet for ever
+ * where one comes back that it has not asked for.
+ */
+function withPrice(specification: SpotFleetLaunchSpecification): SpotFleetLaunchSpecification {
+  return { ...specification, SpotPrice: specification.SpotPrice ?? '' }
 }
 
 /** A line of a fleet's history as DescribeSpotFleetRequestHistory shows it. */
