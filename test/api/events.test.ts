@@ -6,8 +6,9 @@ import {
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { envelopeOf, type Envelope } from '../../src/events/envelope.ts'
 import { DEFAULT_ACCOUNT } from '../../src/model/account.ts'
-import { FEED_BEGINNING, readFeed, type FeedPosition } from '../../src/model/event-feed.ts'
+import { FEED_BEGINNING, type FeedPosition } from '../../src/model/event-feed.ts'
 import { startTestCloud, tinyImageId, type TestCloud } from '../support/cloud.ts'
+import { wholeFeed } from '../support/feed.ts'
 import { OTHER_ACCOUNT } from '../support/rows.ts'
 
 let cloud: TestCloud
@@ -25,7 +26,7 @@ const REQUEST = expect.stringMatching(/^[0-9a-f-]{36}$/)
 /** What has happened since the last time. */
 async function happened(type?: string): Promise<Envelope[]> {
   await cloud.settle()
-  const events = await cloud.store.read((db) => readFeed(db, { after: seen, limit: 1000 }))
+  const events = await wholeFeed(cloud.store, seen)
   seen = events.at(-1)?.position ?? seen
   return events.map((event) => envelopeOf(event, 'us-east-1')).filter((event) => type === undefined || event['detail-type'] === type)
 }
