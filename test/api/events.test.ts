@@ -4,11 +4,11 @@ import {
   ModifySnapshotAttributeCommand, ModifyVolumeCommand, RunInstancesCommand, StartInstancesCommand, StopInstancesCommand, TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { envelopeOf, type Envelope } from '../../src/events/envelope.ts'
 import { DEFAULT_ACCOUNT } from '../../src/model/account.ts'
-import { FEED_BEGINNING, readFeed, type FeedPosition } from '../../src/model/event-feed.ts'
+import { FEED_BEGINNING, type FeedPosition } from '../../src/model/event-feed.ts'
 import { startTestCloud, tinyImageId, type TestCloud } from '../support/cloud.ts'
+import { wholeFeed } from '../support/feed.ts'
 import { OTHER_ACCOUNT } from '../support/rows.ts'
 
 let cloud: TestCloud
@@ -23,14 +23,10 @@ const ZONE = 'us-east-1a'
 const SECOND = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/)
 const REQUEST = expect.stringMatching(/^[0-9a-f-]{36}$/)
 
-/** What has happened since the last time; a reader is told nothing that is newer than a transaction which runs still, whoever's. */
+/** What has happened since the last time. */
 async function happened(type?: string): Promise<Envelope[]> {
   await cloud.settle()
-  const events = await waitFor(systemClock, 'all events to be told', 20_000, () => cloud.store.read(async (db) => {
-    const { written } = await db.selectFrom('cloud_events').select((eb) => eb.fn.countAll().as('written')).executeTakeFirstOrThrow()
-    const told = await readFeed(db, { after: FEED_BEGINNING, limit: 1000 })
-    return told.length === Number(written) && readFeed(db, { after: seen, limit: 1000 })
-  }))
+  const events = await wholeFeed(cloud.store, seen)
   seen = events.at(-1)?.position ?? seen
   return events.map((event) => envelopeOf(event, 'us-east-1')).filter((event) => type === undefined || event['detail-type'] === type)
 }

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { emitEvent } from '../../src/model/cloud-event.ts'
 import {
   FEED_BEGINNING, feedEnd, forgetEvents, forgottenUntil, hasMore, isBefore, readFeed, readForgettable, type FeedPosition,
@@ -56,10 +57,15 @@ describe.each(kinds)('the feed of events on $name', ({ open, isConcurrent }) => 
   const write = (store: Store, ...states: string[]) => store.transaction('test', async (db) => {
     for (const state of states) await emit(db, state)
   })
-  /** A reader who goes on from where it was. */
+  /** A reader who goes on from where it was. What transactions of other tests in the same server keep back it waits for, a second at most. */
   function reader(after: FeedPosition = FEED_BEGINNING, limit = 100) {
     return async () => {
-      const events = await other.read((db) => readFeed(db, { after, limit }))
+      const untilMs = systemClock.now() + 1000
+      const events = await waitFor(systemClock, 'events', 10_000, () => other.read(async (db) => {
+        const page = await readFeed(db, { after, limit })
+        const isKeptBack = page.length < limit && (await hasMore(db, page.at(-1)?.position ?? after))
+        return isKeptBack && systemClock.now() < untilMs ? undefined : page
+      }))
       after = events.at(-1)?.position ?? after
       return events.map((event) => (JSON.parse(event.detail) as { state: string }).state)
     }

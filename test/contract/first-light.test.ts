@@ -18,7 +18,6 @@ import { silentLogger } from '../../src/core/logger.ts'
 import { systemRandom } from '../../src/core/random.ts'
 import { openStore } from '../../src/main.ts'
 import { DEFAULT_ACCOUNT } from '../../src/model/account.ts'
-import { FEED_BEGINNING, readFeed } from '../../src/model/event-feed.ts'
 import { zonesOf } from '../../src/model/zone.ts'
 import { publicPoolOf, readSettings, type Settings } from '../../src/settings.ts'
 import { startSimulated } from '../../src/sim-main.ts'
@@ -26,6 +25,7 @@ import { migrate } from '../../src/store/migrations.ts'
 import { postgresDialect } from '../../src/store/postgres-dialect.ts'
 import type { Database } from '../../src/store/schema.ts'
 import { TEST_KEY } from '../support/cloud.ts'
+import { wholeFeed } from '../support/feed.ts'
 import { hasPostgres, newDatabase } from '../support/postgres.ts'
 
 // A cloud of the first version: instances running, stopped and terminated, what belongs to them, and
@@ -150,7 +150,7 @@ describe.each(kinds)('a cloud of the first version, on $name', ({ restore }) => 
         .toEqual([[ids.running, 'on-demand', true], [ids.other, 'on-demand', true]].toSorted())
       await ec2.send(new TerminateInstancesCommand({ InstanceIds: [ids.other] }))
       expect((await bill()).lines.find(({ key }) => key === ids.other)?.isRunning).toBe(false)
-      const told = await store.read((db) => readFeed(db, { after: FEED_BEGINNING, limit: 100 }))
+      const told = await wholeFeed(store)
       expect(told.map((event) => JSON.parse(event.detail) as object).filter((detail) => 'state' in detail)).toEqual([
         { 'instance-id': ids.other, state: 'shutting-down' }, { 'instance-id': ids.other, state: 'terminated' },
       ])
