@@ -214,7 +214,7 @@ describe('A fleet that is maintained', () => {
     }
     expect((await membersOf(fleet)).map(({ state }) => state)).toEqual(['stopped', 'stopped'])
     await pass(60 * SECOND_MS)
-    expect((await membersOf(fleet)).map(({ state }) => state).toSorted()).toEqual(['running', 'running', 'stopped', 'stopped'])
+    expect((await membersOf(fleet)).map(({ state }) => state).toSorted()).toEqual(['running', 'running'])
   })
 
   it('has one in place of each that its user ends, though their requests are persistent; and none when it is deleted', async () => {
