@@ -71,6 +71,8 @@ describe('hearth market', () => {
     expect((await read()).bids).toMatchObject([{ place: 1, status: 'marked-for-stop', goesAt: '2026-01-01T00:00:31.000Z' }])
     const spot = await cloud.store.read((db) => readSpot(db, REGION))
     expect(spot && spotLines(spot)).toEqual([`spot      1 instance, 1 under notice (${id})`])
+    await cloud.store.transaction('test', (db) => db.updateTable('instances').set({ state: 'stopped' }).where('instance_id', '=', id).execute())
+    expect((await read()).bids).toMatchObject([{ place: 1, goesAt: null }])
   })
 
   test('interrupt is for spot instances that run', async () => {

@@ -222,7 +222,8 @@ async function readBids(db: Db, zone: string | undefined, types: readonly string
 }
 
 function bidView(row: SpotRequestTable, place: number, instance: InstanceTable | undefined, name: string | null): BidView {
-  const actionMs = instance && instanceDoc(instance).spot?.interruption?.actionMs
+  // What has come about says so by its status.
+  const actionMs = instance && ['pending', 'running'].includes(instance.state) ? instanceDoc(instance).spot?.interruption?.actionMs : undefined
   return {
     place, requestId: row.request_id, state: row.state, status: row.status_code, message: spotRequestDoc(row).statusMessage,
     type: row.instance_type, zone: instance?.zone ?? row.zone, maxPriceMicroUsd: row.max_price_micro_usd, instanceId: row.instance_id, name,
