@@ -1,12 +1,14 @@
 import { ApiError, messageOf } from '../core/errors.ts'
-import { fulfilSpotRequest, OF_ROOM } from '../ec2/spot-fulfil.ts'
+import { fulfilSpotRequest, groupOf, OF_ROOM } from '../ec2/spot-fulfil.ts'
 import { noSpotCapacity } from '../ec2/spot-places.ts'
 import { loadSpotPrices, type SpotPrices } from '../ec2/spot-prices.ts'
 import { returnSpotInstance } from '../ec2/spot-return.ts'
 import { loadSpotSupplies, spotRoom, type ZoneSupply } from '../ec2/spot-supply.ts'
+import { instanceDoc } from '../model/instance.ts'
 import { isFatal } from '../reconcile/loop.ts'
 import { compareBids, type Bid } from '../spot/book.ts'
 import type { ZoneDecision } from '../spot/zone-market.ts'
+import type { SpotRequestTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { contextFor } from './context.ts'
 import { wantsBack } from './fleet-members.ts'
@@ -114,6 +116,7 @@ function tryIn(options: RegionalOptions, participant: Participant, zone: string)
     }
     if (request.state !== 'disabled' || instance?.state !== 'stopped') return 'gone'
     if (request.fleet_id !== null && !(await wantsBack(db, request.fleet_id))) return 'gone'
+    if (await isGroupGoing(db, request)) return 'gone'
     await requireRoom(options, db, participant, { zone, maxPriceMicroUsd: request.max_price_micro_usd })
     await returnSpotInstance(context, request, instance)
     return 'launched'
@@ -126,6 +129,20 @@ function tryIn(options: RegionalOptions, participant: Participant, zone: string)
 /** Whether a launch failed for nothing that its request asks for: a fault, or a database that has no turn for it now. */
 function isUnexpected(error: Error): boolean {
   return !(error instanceof ApiError) || (error.httpStatus >= 500 && !OF_ROOM.has(error.code))
+}
+
+/**
+ * Whether others of its launch group are on their way to a stop: whoever came back before they have stopped would be taken for one that
+ * ran with them, and would have to go with them again.
+ */
+async function isGroupGoing(db: Db, { account_id: account, launch_group: group, request_id: id }: SpotRequestTable): Promise<boolean> {
+  if (group === null) return false
+  for (const mate of await groupOf(db, account, group)) {
+    if (mate.request_id === id || mate.state !== 'active') continue
+    const instance = await db.selectFrom('instances').select(['state', 'doc']).where('instance_id', '=', mate.instance_id ?? '').executeTakeFirst()
+    if (instance && (!['pending', 'running'].includes(instance.state) || instanceDoc(instance).spot?.interruption)) return true
+  }
+  return false
 }
 
 /** What comes back has to have a price and room as what is launched. */

@@ -7,7 +7,7 @@ import { cancelSpotInstanceRequests } from '../ec2/cancel-spot-instance-requests
 import { startInstances, stopInstances, terminateInstances } from '../ec2/instance-lifecycle.ts'
 import { createNetworkInterface } from '../ec2/create-network-interface.ts'
 import { deleteKeyPair } from '../ec2/key-pairs.ts'
-import { instanceDoc } from '../model/instance.ts'
+import { changeInstanceDoc, instanceDoc } from '../model/instance.ts'
 
 const DAY_MS = 86_400_000
 
@@ -274,6 +274,26 @@ describe('A launch group', () => {
       expect(await lab.show([id])).toMatchObject([id === ids[1]
         ? { State: 'failed', Fault: { Code: 'InvalidKeyPair.NotFound' } } : { State: 'active', Status: { Code: 'fulfilled' } }])
     }
+  })
+
+  it('of which one stops sooner than the other comes back when both have stopped, and no one is told to go again', async () => {
+    const lab = await openSpotLab()
+    await lab.ask({ ...persistent('stop'), LaunchGroup: 'crew', InstanceCount: 2 })
+    await lab.pass(1000)
+    await lab.notice('no-capacity')
+    await lab.pass(1000)
+    const [, slow] = await lab.instances()
+    const told = slow && instanceDoc(slow).spot
+    if (!slow || !told?.interruption) throw new Error('the other one was told nothing')
+    const interruption = { ...told.interruption, actionMs: told.interruption.actionMs + NOTICE_MS }
+    await lab.run(({ db }) => changeInstanceDoc(db, slow.instance_id, { spot: { ...told, interruption } }))
+    await lab.pass(NOTICE_MS + 1000)
+    expect((await lab.instances()).map((each) => each.state)).toEqual(['stopped', 'running'])
+    await lab.pass(600_000)
+    expect((await lab.instances()).map((each) => each.state)).toEqual(['running', 'running'])
+    const { warnings } = await lab.store.read((db) => db.selectFrom('cloud_events').select((eb) => eb.fn.countAll().as('warnings'))
+      .where('detail_type', '=', 'EC2 Spot Instance Interruption Warning').executeTakeFirstOrThrow())
+    expect(Number(warnings)).toBe(2)
   })
 
   it('of which one comes back alone leaves that be', async () => {

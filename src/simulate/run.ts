@@ -339,13 +339,13 @@ class Run {
   /** Everything acknowledged has come about and nothing of it is lost. */
   async checkExpectations(): Promise<string[]> {
     const { rows, tags } = await this.#cloud.store.read(async (db) => ({
-      rows: await db.selectFrom('instances').select(['instance_id', 'state', 'lifecycle']).execute(),
+      rows: await db.selectFrom('instances').select(['instance_id', 'state', 'lifecycle', 'fleet_id']).execute(),
       tags: await db.selectFrom('tags').selectAll().where('key', '=', 'k').execute(),
     }))
     const states = new Map(rows.map((row) => [row.instance_id, row.state]))
     const problems: string[] = []
-    // What becomes of these is the market's to decide.
-    for (const row of rows) if (row.lifecycle === 'spot') this.expected.state.delete(row.instance_id)
+    // What becomes of these is the market's to decide, or their fleet's.
+    for (const row of rows) if (row.lifecycle === 'spot' || row.fleet_id !== null) this.expected.state.delete(row.instance_id)
     for (const [id, expected] of this.expected.state) {
       const state = states.get(id)
       if (state === undefined && expected !== 'terminated' && expected !== undefined) problems.push(`${id} was acknowledged and is lost`)
