@@ -4,7 +4,6 @@ import { noSpotCapacity } from '../ec2/spot-places.ts'
 import { loadSpotPrices, type SpotPrices } from '../ec2/spot-prices.ts'
 import { returnSpotInstance } from '../ec2/spot-return.ts'
 import { loadSpotSupplies, spotRoom, type ZoneSupply } from '../ec2/spot-supply.ts'
-import { instanceDoc } from '../model/instance.ts'
 import { isFatal } from '../reconcile/loop.ts'
 import { compareBids, type Bid } from '../spot/book.ts'
 import type { ZoneDecision } from '../spot/zone-market.ts'
@@ -15,6 +14,7 @@ import { wantsBack } from './fleet-members.ts'
 import type { RegionalOptions } from './index.ts'
 import { explainWaiting, rowsOf } from './market-acts.ts'
 import type { Market, Participant } from './market.ts'
+import { isEnding } from './spot-request.ts'
 
 /** Launches in one look at the market: then it looks anew at supplies and prices. */
 const MOST_LAUNCHES = 200
@@ -140,7 +140,7 @@ async function isGroupGoing(db: Db, { account_id: account, launch_group: group, 
   for (const mate of await groupOf(db, account, group)) {
     if (mate.request_id === id || mate.state !== 'active') continue
     const instance = await db.selectFrom('instances').select(['state', 'doc']).where('instance_id', '=', mate.instance_id ?? '').executeTakeFirst()
-    if (instance && (!['pending', 'running'].includes(instance.state) || instanceDoc(instance).spot?.interruption)) return true
+    if (isEnding(instance)) return true
   }
   return false
 }

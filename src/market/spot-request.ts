@@ -62,7 +62,7 @@ async function look(db: Db, id: string, nowMs: number): Promise<Seen> {
 }
 
 /** Its instance is told to go, or has gone otherwise: its group does not stand any more. */
-function isEnding(instance: InstanceTable | undefined): boolean {
+export function isEnding(instance: Pick<InstanceTable, 'state' | 'doc'> | undefined): boolean {
   return instance !== undefined && (!['pending', 'running'].includes(instance.state) || Boolean(instanceDoc(instance).spot?.interruption))
 }
 
