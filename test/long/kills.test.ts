@@ -180,6 +180,10 @@ describe.skipIf(whyNotReal !== undefined)(`kill -9 over ${GUESTS} guests${whyNot
       const expected = volumes.filter(({ at }) => at === id).map((volume) => volume.id.replace('-', '')).toSorted()
       // QEMU has the disk once it is attached; a guest takes seconds to find it, or to let go of it, on a busy computer.
       await cloud.until(`${id} to have ${expected.join(', ') || 'no volumes'}`, 60_000, async () => (await disksIn(id)).join() === expected.join())
+        .catch(async (error: unknown) => {
+          const rows = await ec2('Volumes[].[VolumeId,State,Attachments[0].[InstanceId,State]]', 'describe-volumes')
+          throw new Error(`it has ${(await disksIn(id)).join(', ') || 'none'};\n${rows}\n${await cloud.ssh(id, 'dmesg | tail -40')}`, { cause: error })
+        })
       const isIn = inBoth.get(id) ?? false
       await cloud.until(`${id} ${isIn ? '' : 'not '}to be reached`, 30_000, async () => (await isReached(addresses.get(id) ?? '')) === isIn)
     }
