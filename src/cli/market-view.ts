@@ -90,7 +90,7 @@ export interface MarketQuestion {
 export async function readMarket(db: Db, region: string, { types, zone, sinceMs }: MarketQuestion, nowMs: number): Promise<MarketView> {
   const market = await loadMarket(db, region)
   if (!market) throw new Error(`the market of ${region} has not begun yet; it does with the first hearth up`)
-  const supplies = await loadSpotSupplies(db, region, nowMs)
+  const supplies = await loadSpotSupplies(db, region)
   const zones = zone === undefined ? [...supplies.keys()] : [findZone([...supplies.keys()], zone)]
   for (const type of types) checkType(type)
   const prices = await loadSpotPrices(db, region, nowMs, sinceMs)

@@ -86,7 +86,7 @@ export async function noteSpotStart({ db, nowMs }: Context, request: SpotRequest
  * @throws ApiError InsufficientInstanceCapacity.
  */
 export async function requireSpotSupply(context: Context, row: Pick<InstanceTable, 'zone' | 'vcpus' | 'memory_mib'>): Promise<void> {
-  const supply = (await loadSpotSupplies(context.db, context.region, context.nowMs)).get(row.zone)
+  const supply = (await loadSpotSupplies(context.db, context.region)).get(row.zone)
   if (spotRoom(supply, { vcpus: row.vcpus, memoryMib: row.memory_mib }) < 1) throw noSpotCapacity()
 }
 
