@@ -41,6 +41,9 @@ function wakeFileOf(file: string): string {
 /** How long a writer waits for the other process's transaction. */
 const BUSY_TIMEOUT_MS = 10_000
 
+/** A new database in memory as migrations leave it, made once in a process: tests open thousands. */
+let migrated: Buffer | undefined
+
 /** Opens (and migrates) the embedded database: one writing connection and one for readers. */
 export async function openSqlite(options: SqliteOptions): Promise<Store> {
   const inMemory = options.file === MEMORY
@@ -51,16 +54,17 @@ export async function openSqlite(options: SqliteOptions): Promise<Store> {
       giveToFolderOwner(file)
     }
   }
-  const connect = () => {
-    const database = new BetterSqlite3(options.file, { timeout: BUSY_TIMEOUT_MS })
+  const connect = (from: string | Buffer = options.file) => {
+    const database = new BetterSqlite3(from, { timeout: BUSY_TIMEOUT_MS })
     database.pragma('journal_mode = WAL')
     database.pragma(`synchronous = ${options.durability === 'full' ? 'FULL' : 'NORMAL'}`)
     database.pragma('foreign_keys = ON')
     return database
   }
-  const writing = connect()
+  const writing = connect(inMemory ? migrated : undefined)
   const writer = new Kysely<Database>({ dialect: new ImmediateSqliteDialect({ database: keepStatements(writing) }) })
   await migrate(writer)
+  if (inMemory) migrated ??= writing.serialize()
   const reader = inMemory ? writer : new Kysely<Database>({ dialect: new SteadySqliteDialect({ database: keepStatements(connect()) }) })
   return new SqliteStore(writer, reader, options, changesByOthers(writing))
 }
