@@ -77,7 +77,7 @@ export interface MarketView {
 /** What is shown where nobody has, or wants, anything. */
 const COMMON_TYPES = ['t3.micro', 'm5.large', 'c5.large', 'r5.large']
 const MOST_TYPES = 8
-export const MOST_BIDS = 30
+const MOST_BIDS = 30
 
 export interface MarketQuestion {
   /** Those in use or asked for, and a few common ones, unless given. */

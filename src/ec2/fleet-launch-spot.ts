@@ -132,7 +132,7 @@ interface Circumstances {
 }
 
 /** Pools that may be launched from at their prices, and why others may not. */
-export function pricedPools(
+function pricedPools(
   pools: readonly Pool[],
   { supplies, share, outcome, most }: Circumstances,
 ): { open: PricedPool[]; refused: { pool: Pool; error: ApiError }[] } {

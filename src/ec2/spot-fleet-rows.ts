@@ -13,7 +13,7 @@ const ID_PATTERN = /^sfr-[a-z0-9-]*/
  *
  * @throws ApiError InvalidParameterValue, as recorded; InvalidSpotFleetRequestId.Malformed.
  */
-export function checkSpotFleetId(id: string): void {
+function checkSpotFleetId(id: string): void {
   const at = `Value '${id}' at 'spotFleetRequestId' failed to satisfy constraint:`
   const wrong = [
     ...(id.length < ID_LENGTH ? [`${at} Member must have length greater than or equal to ${ID_LENGTH}`] : []),

@@ -36,7 +36,7 @@ export async function ensureVpcObjects(making: Making, vpc: Pick<VpcTable, 'vpc_
 }
 
 /** A route table; with `isMain` that of the VPC, which subnets use that have none of their own. */
-export async function createRouteTable(
+async function createRouteTable(
   { db, random, nowMs }: Making,
   vpc: Pick<VpcTable, 'vpc_id' | 'account_id'>,
   isMain: boolean,
