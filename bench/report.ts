@@ -36,7 +36,7 @@ export interface Report {
 }
 
 /** Least, middle and largest of a list that is not empty. */
-export function summarize(values: number[]): Summary {
+function summarize(values: number[]): Summary {
   const sorted = values.toSorted((a, b) => a - b)
   const at = (index: number) => sorted[index] ?? Number.NaN
   const half = (sorted.length - 1) / 2

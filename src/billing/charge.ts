@@ -11,7 +11,7 @@ export const LEAST_BILLED_MS = 60 * SECOND_MS
  * What ends sooner than this because the market took it away is free. AWS, "Billing for interrupted Spot Instances":
  * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/billing-for-interrupted-spot-instances.html
  */
-export const FREE_IF_INTERRUPTED_MS = HOUR_MS
+const FREE_IF_INTERRUPTED_MS = HOUR_MS
 
 /** What of a usage run its cost depends on. */
 export interface Metered extends Pick<UsageRunDoc, 'onDemandMicroUsd' | 'maxPriceMicroUsd' | 'isInterrupted' | 'sealed'> {
@@ -36,7 +36,7 @@ export function dayStartMs(atMs: number): number {
 }
 
 /** Until when a run is charged: whole seconds, a begun one counting, and a minute at least. */
-export function billedUntilMs({ fromMs, untilMs }: Pick<Metered, 'fromMs' | 'untilMs'>, nowMs: number): number {
+function billedUntilMs({ fromMs, untilMs }: Pick<Metered, 'fromMs' | 'untilMs'>, nowMs: number): number {
   const usedMs = Math.max(0, (untilMs ?? nowMs) - fromMs)
   return fromMs + Math.max(LEAST_BILLED_MS, Math.ceil(usedMs / SECOND_MS) * SECOND_MS)
 }

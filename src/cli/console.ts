@@ -47,7 +47,7 @@ export function addConsole(program: Command, terminal: Terminal): void {
 }
 
 /** The end of what the console wrote before, from the beginning of a line. */
-export function tailOf(file: string): Buffer {
+function tailOf(file: string): Buffer {
   if (!existsSync(file)) return Buffer.alloc(0)
   const handle = openSync(file, 'r')
   try {

@@ -74,7 +74,7 @@ const PROGRAMS: Record<string, string> = {
 }
 
 /** Folders of programs, with those that a user's PATH may lack. */
-export function findProgram(program: string, searchPath: string): string | undefined {
+function findProgram(program: string, searchPath: string): string | undefined {
   const folders = [...searchPath.split(':').filter((folder) => folder !== ''), '/usr/sbin', '/usr/bin', '/sbin', '/bin']
   return folders.map((folder) => path.join(folder, program)).find((file) => existsSync(file))
 }

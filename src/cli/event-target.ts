@@ -80,7 +80,7 @@ function addAdd(target: Command, terminal: Terminal): void {
 }
 
 /** The targets as a person reads them. */
-export function formatTargets(targets: readonly TargetView[]): string {
+function formatTargets(targets: readonly TargetView[]): string {
   if (targets.length === 0) return 'events go nowhere; hearth events target add --help says how they could'
   return formatTable([
     ['NAME', 'TO', 'PATTERN', 'DELIVERED', 'GIVEN UP', 'MISSED', 'STATE'],

@@ -57,7 +57,7 @@ export function addEvents(program: Command, terminal: Terminal): void {
 }
 
 /** A pattern as an option gives it. @throws Error in EventBridge's words, or that the file cannot be read. */
-export function readPattern(given: string | undefined): EventPattern | undefined {
+function readPattern(given: string | undefined): EventPattern | undefined {
   return given === undefined ? undefined : parseEventPattern(patternText(given))
 }
 
@@ -180,7 +180,7 @@ function formatLine(time: string, type: string, resource: string, detail: string
 }
 
 /** An event as a person reads it. */
-export function formatEvent(event: Envelope): string {
+function formatEvent(event: Envelope): string {
   const [resource = '-', ...others] = event.resources.map((arn) => arn.split('/').at(-1) ?? arn)
   const resources = others.length === 0 ? resource : `${resource} +${others.length}`
   return formatLine(event.time.replace('T', ' '), event['detail-type'], plain(resources), plain(wordsOf(event)))

@@ -77,7 +77,7 @@ export interface MarketView {
 /** What is shown where nobody has, or wants, anything. */
 const COMMON_TYPES = ['t3.micro', 'm5.large', 'c5.large', 'r5.large']
 const MOST_TYPES = 8
-export const MOST_BIDS = 30
+const MOST_BIDS = 30
 
 export interface MarketQuestion {
   /** Those in use or asked for, and a few common ones, unless given. */
@@ -90,7 +90,7 @@ export interface MarketQuestion {
 export async function readMarket(db: Db, region: string, { types, zone, sinceMs }: MarketQuestion, nowMs: number): Promise<MarketView> {
   const market = await loadMarket(db, region)
   if (!market) throw new Error(`the market of ${region} has not begun yet; it does with the first hearth up`)
-  const supplies = await loadSpotSupplies(db, region, nowMs)
+  const supplies = await loadSpotSupplies(db, region)
   const zones = zone === undefined ? [...supplies.keys()] : [findZone([...supplies.keys()], zone)]
   for (const type of types) checkType(type)
   const prices = await loadSpotPrices(db, region, nowMs, sinceMs)

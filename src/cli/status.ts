@@ -63,7 +63,7 @@ export function addStatus(program: Command, terminal: Terminal): void {
 }
 
 /** The state of the home as its database and its supervisor's record tell it. */
-export function readStatus(settings: AnySettings): Promise<Status> {
+function readStatus(settings: AnySettings): Promise<Status> {
   return withStore(settings, async (store) => {
     const up = readUpRecord(cloudHomeOf(settings))
     const cloud = up ? up.record.settings : settings

@@ -57,7 +57,7 @@ async function waitForSsh(instance: InstanceView, terminal: Terminal, ending: Ab
 }
 
 /** How to get into an instance. */
-export function instanceLines(settings: Settings, instance: InstanceView): string[] {
+function instanceLines(settings: Settings, instance: InstanceView): string[] {
   const running = `${instance.instanceId}${instance.name ? ` ("${instance.name}")` : ''} runs`
   if (settings.engine === 'sim') return ['', `${running}, simulated: there is nothing to log in to.`]
   const key = ownKeyOf(settings.home, instance)
@@ -70,7 +70,7 @@ export function instanceLines(settings: Settings, instance: InstanceView): strin
 }
 
 /** How to point the AWS CLI and SDKs at this cloud. */
-export function clientLines(settings: Settings): string[] {
+function clientLines(settings: Settings): string[] {
   return [
     '', 'Point the AWS CLI, SDKs and Terraform at this cloud:', '',
     `  eval "$(${hearthCommand('env', settings)})"`,

@@ -6,7 +6,7 @@ import { hearthCommand } from './command.ts'
 import { listInstances } from './instances.ts'
 
 /** "has failed", "is impaired". */
-export function troubleOf(state: Exclude<ZoneState, 'available'>): string {
+function troubleOf(state: Exclude<ZoneState, 'available'>): string {
   return state === 'unavailable' ? 'has failed' : 'is impaired'
 }
 

@@ -13,9 +13,6 @@ export interface CrashPoints {
   hit(point: string): void
 }
 
-/** Never crashes. */
-export const noCrashPoints: CrashPoints = { hit() {} }
-
 /**
  * Crash points of a real process, for tests: on SIGUSR2 it reads the file `order`, which holds the
  * name of a point, and takes it off the disk, so that the process that follows lives. At the point

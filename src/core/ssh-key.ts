@@ -35,7 +35,7 @@ export async function generateSshKey(keyType: SshKeyType, format: SshKeyFormat, 
 }
 
 /** EC2's fingerprint of a key that it made itself. */
-export function createdFingerprint(privateKey: KeyObject, publicKey: KeyObject): string {
+function createdFingerprint(privateKey: KeyObject, publicKey: KeyObject): string {
   if (sshKeyTypeOf(publicKey) === 'ed25519') return sha256Fingerprint(publicKey)
   return colonFingerprint('sha1', privateKey.export({ format: 'der', type: 'pkcs8' }))
 }

@@ -33,7 +33,7 @@ export async function cancelSpotInstanceRequests(
 }
 
 /** Cancels one request, as its user or its fleet asks. @returns the state that it is in then. */
-export async function cancelSpotRequest({ db, nowMs }: Pick<Context, 'db' | 'nowMs'>, row: SpotRequestTable): Promise<'cancelled' | 'closed'> {
+async function cancelSpotRequest({ db, nowMs }: Pick<Context, 'db' | 'nowMs'>, row: SpotRequestTable): Promise<'cancelled' | 'closed'> {
   const to = cancellationOf(row)
   if (!to) return row.state === 'cancelled' ? 'cancelled' : 'closed'
   await moveSpotRequest(db, row, to, nowMs, { doc: { isCancelled: true } })

@@ -12,7 +12,7 @@ import { checkFleet, shownOptions, shownSpotOptions } from './create-fleet-input
 import { poolsOf, shownConfigs, sourcesOf } from './create-fleet-pools.ts'
 import { launchOnDemand } from './fleet-launch.ts'
 import { launchSpot } from './fleet-launch-spot.ts'
-import { forgetDeletedFleets } from './fleets.ts'
+import { forgetFleets } from './forget-fleets.ts'
 import { loadSpotPrices } from './spot-prices.ts'
 import { insertTags, parseTagSpecifications } from './tags.ts'
 
@@ -32,7 +32,7 @@ export async function createFleet(context: Context, input: CreateFleetRequest): 
   const request = checkFleet(input, nowMs)
   const { type } = request.spec
   const tags = parseTagSpecifications(input.TagSpecifications, type === 'instant' ? [...TAGGED_AT_ONCE] : ['fleet'])
-  await forgetDeletedFleets(context)
+  await forgetFleets(context, 'fleet')
   const fleetId = newId(random, 'fleet')
   const earlier = await claimToken(context, 'CreateFleet', input, fleetId)
   if (earlier !== undefined) return answer(context, earlier)

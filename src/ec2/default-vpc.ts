@@ -1,6 +1,7 @@
 import type {
   CreateDefaultSubnetRequest, CreateDefaultSubnetResult, CreateDefaultVpcRequest, CreateDefaultVpcResult,
 } from '@aws-sdk/client-ec2'
+import { sql } from 'kysely'
 import { ApiError } from '../core/errors.ts'
 import { usableAddresses } from '../model/address.ts'
 import { createDefaultVpc as insertDefaultVpc, DEFAULT_VPC_CIDR, insertDefaultSubnet } from '../model/new-vpc.ts'
@@ -15,7 +16,7 @@ import { refuseParameters } from './parameters.ts'
 import { wakeVpc } from './security-group-lookup.ts'
 
 function defaultVpcOf({ db, account }: Context): Promise<VpcTable | undefined> {
-  return db.selectFrom('vpcs').selectAll().where('account_id', '=', account).where('is_default', '=', 1).executeTakeFirst()
+  return db.selectFrom('vpcs').selectAll().where('account_id', '=', account).where('is_default', '=', sql.lit(1)).executeTakeFirst()
 }
 
 /** CreateDefaultVpc: the default VPC again, for who has deleted it; with subnets, internet gateway and route. */

@@ -34,7 +34,7 @@ export async function describeFleetInstances(
 }
 
 /** The instances of a fleet, of either kind, that run or are about to. */
-export async function activeInstances({ db, nowMs }: Context, fleetId: string): Promise<ActiveInstance[]> {
+async function activeInstances({ db, nowMs }: Context, fleetId: string): Promise<ActiveInstance[]> {
   const rows = await db
     .selectFrom('instances').selectAll().where('fleet_id', '=', fleetId).where('state', 'in', ['pending', 'running']).execute()
   const outageOf = await loadOutages(db)

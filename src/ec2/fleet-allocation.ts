@@ -143,7 +143,7 @@ function priceOrder<P extends SpotPool>(pools: readonly P[], wanted: number): (p
  * How deep a pool is for what is wanted of it, in classes: twice as much room is one more, and what has plenty of it is as good as
  * what has more.
  */
-export function depthOf(roomUnits: number, wanted: number): number {
+function depthOf(roomUnits: number, wanted: number): number {
   return Math.min(PLENTY_LOG2, Math.floor(Math.log2(roomUnits / Math.max(wanted, Number.MIN_VALUE))))
 }
 

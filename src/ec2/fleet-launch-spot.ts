@@ -44,7 +44,7 @@ async function bestFirst(
   { spec }: LaunchingFleet,
   { groups, share }: { groups: Pool[][]; share: SpotShare },
 ): Promise<Pool[][]> {
-  const supplies = await loadSpotSupplies(context.db, context.region, context.nowMs)
+  const supplies = await loadSpotSupplies(context.db, context.region)
   const ranked = groups.map((group) => {
     const { open } = pricedPools(group, { supplies, share })
     const found = allocateSpot(open, wishOf(spec, { wanted: share.wanted, supplies, spentMicroUsd: share.spentMicroUsd }))
@@ -66,7 +66,7 @@ async function launchFromAll(
   let spentMicroUsd = share.spentMicroUsd
   for (;;) {
     const wanted = share.wanted - outcome.fulfilled
-    const supplies = await loadSpotSupplies(context.db, context.region, context.nowMs)
+    const supplies = await loadSpotSupplies(context.db, context.region)
     const { open, refused } = pricedPools(pools, { supplies, share, outcome, most })
     const allocations = wanted > 0 ? allocateSpot(open, wishOf(fleet.spec, { wanted, supplies, spentMicroUsd })) : []
     if (allocations.length === 0) {
@@ -132,7 +132,7 @@ interface Circumstances {
 }
 
 /** Pools that may be launched from at their prices, and why others may not. */
-export function pricedPools(
+function pricedPools(
   pools: readonly Pool[],
   { supplies, share, outcome, most }: Circumstances,
 ): { open: PricedPool[]; refused: { pool: Pool; error: ApiError }[] } {

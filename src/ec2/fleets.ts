@@ -3,21 +3,20 @@ import type {
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { isWellFormedId } from '../core/ids.ts'
-import { endOfShowingFleets, fleetDoc, fleetInstanceIds, moveFleet, shownState, wakeFleet, type FleetState } from '../model/fleet.ts'
+import { fleetInstanceIds, isForgotten, moveFleet, shownState, wakeFleet, type FleetState } from '../model/fleet.ts'
 import { noteFleetEvent } from '../model/fleet-history.ts'
 import { fleetToWire } from '../model/fleet-wire.ts'
 import { inBatches } from '../store/batch.ts'
 import { attempt } from '../store/savepoint.ts'
 import type { FleetTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
-import { forgetTokensOf } from './client-token.ts'
 import type { Context } from './context.ts'
 import { compileFilters, flag, type FilterFields } from './filters.ts'
 import { terminateInstances } from './instance-lifecycle.ts'
 import { paginate, timeKey } from './pagination.ts'
 import { missingParameter } from './parameters.ts'
 import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
-import { deleteTagsOf, fromWireTags, tagsOf, toWireTags } from './tags.ts'
+import { fromWireTags, tagsOf, toWireTags } from './tags.ts'
 
 /** In one call, of type instant and of the others: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteFleets.html */
 const MAX_DELETED = { instant: 25, others: 100 }
@@ -51,12 +50,6 @@ const FIELDS: FilterFields<FleetData> = {
   'fleet-state': (fleet) => fleet.FleetState,
   'replace-unhealthy-instances': (fleet) => flag(fleet.ReplaceUnhealthyInstances === true),
   type: (fleet) => fleet.Type,
-}
-
-/** Whether it was deleted so long ago that nobody is shown it; not while it has instances. */
-function isForgotten(row: FleetTable, nowMs: number): boolean {
-  const isOver = row.state === 'deleted' || (row.state === 'deleted_terminating' && row.type === 'instant')
-  return isOver && (fleetDoc(row).deletedMs ?? nowMs) <= endOfShowingFleets(nowMs)
 }
 
 /** Which of the instances of deleted fleets of type instant are not terminated yet: of those, nobody writes that down. */
@@ -140,16 +133,4 @@ async function terminateThem(context: Context, ids: readonly string[]): Promise<
   if (there.length === 0) return
   const result = await terminateInstances(context, { InstanceIds: there.map((row) => row.instance_id) })
   if (result instanceof ApiError) throw new ApiError('unexpectedError', result.message)
-}
-
-/** Forgets fleets that were deleted so long ago that nobody is shown them any more. */
-export async function forgetDeletedFleets(context: Context): Promise<void> {
-  const { db, account, nowMs } = context
-  const rows = await db
-    .selectFrom('fleets').selectAll().where('account_id', '=', account).where('kind', '=', 'fleet')
-    .where('state', 'in', ['deleted_terminating', 'deleted']).execute()
-  const ids = rows.filter((row) => isForgotten(row, nowMs)).map((row) => row.fleet_id)
-  await deleteTagsOf(db, ids)
-  for (const id of ids) await forgetTokensOf(context, id)
-  await inBatches(ids, (batch) => db.deleteFrom('fleets').where('fleet_id', 'in', batch).execute())
 }

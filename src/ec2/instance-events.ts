@@ -3,7 +3,7 @@ import type {
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { enqueueEvent, eventDoc, shownDescription } from '../model/instance-event.ts'
-import { groupBy } from '../store/batch.ts'
+import { groupBy, inBatches } from '../store/batch.ts'
 import type { InstanceEventTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { filterText as text, type FilterFields } from './filters.ts'
@@ -14,11 +14,11 @@ const MINUTE_MS = 60_000
 /** https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/reschedule-event.html */
 const RESCHEDULE = { leastLeftMs: 5 * MINUTE_MS, leastAheadMs: 60 * MINUTE_MS } as const
 
-/** What is planned for the account's instances, and what was lately, by instance; the next first. */
-export async function eventsByInstance({ db, account }: Context): Promise<Map<string, InstanceStatusEvent[]>> {
-  const rows = await db
-    .selectFrom('instance_events').selectAll().where('account_id', '=', account)
-    .orderBy('not_before_ms').orderBy('event_id').execute()
+/** What is planned for the account's instances, and what was lately, by instance; the next first. Of those of `ids`, or, without any, of all. */
+export async function eventsByInstance({ db, account }: Context, ids: readonly string[]): Promise<Map<string, InstanceStatusEvent[]>> {
+  const ofAccount = db
+    .selectFrom('instance_events').selectAll().where('account_id', '=', account).orderBy('not_before_ms').orderBy('event_id')
+  const rows = ids.length > 0 ? await inBatches(ids, (batch) => ofAccount.where('instance_id', 'in', batch).execute()) : await ofAccount.execute()
   return new Map([...groupBy(rows, (row) => row.instance_id)].map(([id, events]) => [id, events.map(eventToWire)]))
 }
 

@@ -40,7 +40,7 @@ export async function describeInstanceStatus(
   const rows = ids.length > 0
     ? await requireInstances(context, ids)
     : await db.selectFrom('instances').selectAll().where('account_id', '=', account).execute()
-  const events = await eventsByInstance(context)
+  const events = await eventsByInstance(context, ids)
   const outageOf = await loadOutages(db)
   const shown = rows
     .filter((row) => input.IncludeAllInstances === true || row.state === 'running')

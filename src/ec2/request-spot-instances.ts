@@ -73,7 +73,7 @@ function checkCount(count = 1): number {
 }
 
 /** The launch that a specification stands for. */
-export function launchOf(specification: RequestSpotLaunchSpecification): RunInstancesRequest {
+function launchOf(specification: RequestSpotLaunchSpecification): RunInstancesRequest {
   const { AddressingType: addressing, Placement: placement, ...launch } = specification
   // Of EC2-Classic: how addresses were given out before there were VPCs.
   if (addressing) throw unsupportedParameter('LaunchSpecification.AddressingType')

@@ -1,4 +1,4 @@
-import type { Placement, RunInstancesRequest } from '@aws-sdk/client-ec2'
+import type { RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { instanceType } from '../catalogue/instance-types.ts'
 import { ApiError } from '../core/errors.ts'
 import { ANYWHERE, type PlacementWish, type ReservationWish } from '../model/placement.ts'
@@ -8,9 +8,6 @@ import type { DedicatedHostTable, PlacementGroupTable, SubnetTable } from '../st
 import type { Context } from './context.ts'
 import { checkEnum, invalidValue, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { findPlacementGroup } from './placement-group-rows.ts'
-
-/** What decides where an instance may be, of RunInstances' Placement and of ModifyInstancePlacement alike. */
-export type PlacementInput = Pick<Placement, 'Affinity' | 'GroupId' | 'GroupName' | 'HostId' | 'PartitionNumber' | 'Tenancy'>
 
 /**
  * What a launch asks of the place of its instances.

@@ -62,7 +62,7 @@ export function requestedCpu(
 }
 
 /** A credit option that the type has. */
-export function requestedCredits(cpuCredits: string | undefined, typeName: string): CpuCredits | null {
+function requestedCredits(cpuCredits: string | undefined, typeName: string): CpuCredits | null {
   const credits = checkEnum('CreditSpecification.CpuCredits', cpuCredits, ['standard', 'unlimited'])
   if (credits === undefined) return null
   if (!isBurstable(typeName)) throw new ApiError('InstanceCreditSpecification.NotSupported', creditsNotSupported(typeName))

@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import { ApiError } from '../core/errors.ts'
 import type { SecurityGroupTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
@@ -64,7 +65,7 @@ export function groupByName(
 export async function requireDefaultVpc({ db, account }: Pick<Context, 'db' | 'account'>): Promise<string> {
   const vpc = await db
     .selectFrom('vpcs').select('vpc_id')
-    .where('account_id', '=', account).where('is_default', '=', 1)
+    .where('account_id', '=', account).where('is_default', '=', sql.lit(1))
     .executeTakeFirst()
   if (vpc) return vpc.vpc_id
   throw new ApiError(
@@ -76,7 +77,7 @@ export async function requireDefaultVpc({ db, account }: Pick<Context, 'db' | 'a
 /** Whether it is the default VPC of its account, where some calls are more lenient. */
 export async function isDefaultVpc({ db }: Pick<Context, 'db'>, vpcId: string): Promise<boolean> {
   const vpc = await db
-    .selectFrom('vpcs').select('vpc_id').where('vpc_id', '=', vpcId).where('is_default', '=', 1).executeTakeFirst()
+    .selectFrom('vpcs').select('vpc_id').where('vpc_id', '=', vpcId).where('is_default', '=', sql.lit(1)).executeTakeFirst()
   return vpc !== undefined
 }
 

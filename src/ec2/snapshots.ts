@@ -32,7 +32,7 @@ export async function describeSnapshots(context: Context, input: DescribeSnapsho
 }
 
 /** The wire form of snapshots, in the order given, with the tags that the account gave them. */
-export async function loadSnapshots(
+async function loadSnapshots(
   { db, account, region }: Pick<Context, 'db' | 'account' | 'region'>,
   rows: readonly SnapshotTable[],
 ): Promise<Snapshot[]> {

@@ -2,11 +2,11 @@ import type {
   ActiveInstance, DescribeSpotFleetInstancesRequest, DescribeSpotFleetInstancesResponse, DescribeSpotFleetRequestHistoryRequest,
   DescribeSpotFleetRequestHistoryResponse, DescribeSpotFleetRequestsRequest, DescribeSpotFleetRequestsResponse, _InstanceType,
 } from '@aws-sdk/client-ec2'
-import type { FleetState } from '../model/fleet.ts'
+import { isForgotten, type FleetState } from '../model/fleet.ts'
 import { fleetHistory, FLEET_HISTORY_MS } from '../model/fleet-history.ts'
 import { instanceStatuses } from '../model/instance-status-wire.ts'
 import { loadOutages } from '../model/outage.ts'
-import { isForgotten, spotFleetHistoryToWire, spotFleetToWire } from '../model/spot-fleet.ts'
+import { spotFleetHistoryToWire, spotFleetToWire } from '../model/spot-fleet.ts'
 import type { Context } from './context.ts'
 import { paginate, timeKey } from './pagination.ts'
 import { checkEnum, missingParameter } from './parameters.ts'

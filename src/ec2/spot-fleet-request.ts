@@ -6,10 +6,10 @@ import { NO_PROGRESS } from '../model/fleet-spec.ts'
 import type { SpotFleetDoc } from '../model/spot-fleet.ts'
 import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
+import { forgetFleets } from './forget-fleets.ts'
 import { missingParameter } from './parameters.ts'
 import { RESOURCE_KINDS } from './resources.ts'
 import { checkSpotFleet } from './spot-fleet-input.ts'
-import { forgetCancelledSpotFleets } from './spot-fleet-rows.ts'
 import { askedWithDefaults, checkSpotFleetPools, spotFleetSpec } from './spot-fleet-spec.ts'
 import { insertTags, parseTagSpecifications } from './tags.ts'
 
@@ -29,7 +29,7 @@ export async function requestSpotFleet(
   const config = checkSpotFleet(input, nowMs)
   const kind = RESOURCE_KINDS.spotFleet
   const tags = parseTagSpecifications(input.TagSpecifications, [kind.type])
-  await forgetCancelledSpotFleets(context)
+  await forgetFleets(context, 'spot-fleet')
   const fleetId = newId(random, 'sfr')
   const earlier = await claimToken(context, 'RequestSpotFleet', input, fleetId)
   if (earlier !== undefined) return { SpotFleetRequestId: earlier }

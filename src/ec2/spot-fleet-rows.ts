@@ -1,11 +1,8 @@
 import { ApiError } from '../core/errors.ts'
-import { inBatches } from '../store/batch.ts'
-import { isForgotten } from '../model/spot-fleet.ts'
+import { isForgotten } from '../model/fleet.ts'
 import type { FleetTable } from '../store/schema.ts'
-import { forgetTokensOf } from './client-token.ts'
 import type { Context } from './context.ts'
 import { checkIds, notFoundError, RESOURCE_KINDS } from './resources.ts'
-import { deleteTagsOf } from './tags.ts'
 
 /** "sfr-" and a UUID. */
 const ID_LENGTH = 40
@@ -16,7 +13,7 @@ const ID_PATTERN = /^sfr-[a-z0-9-]*/
  *
  * @throws ApiError InvalidParameterValue, as recorded; InvalidSpotFleetRequestId.Malformed.
  */
-export function checkSpotFleetId(id: string): void {
+function checkSpotFleetId(id: string): void {
   const at = `Value '${id}' at 'spotFleetRequestId' failed to satisfy constraint:`
   const wrong = [
     ...(id.length < ID_LENGTH ? [`${at} Member must have length greater than or equal to ${ID_LENGTH}`] : []),
@@ -43,15 +40,4 @@ export async function findSpotFleet({ db, account, nowMs }: Context, id: string)
     .selectFrom('fleets').selectAll().where('account_id', '=', account).where('kind', '=', 'spot-fleet').where('fleet_id', '=', id)
     .executeTakeFirst()
   return row && !isForgotten(row, nowMs) ? row : undefined
-}
-
-/** Forgets Spot Fleets of the account that are shown to nobody any more, with their tags, tokens and history. */
-export async function forgetCancelledSpotFleets(context: Context): Promise<void> {
-  const { db, account, nowMs } = context
-  const rows = await db
-    .selectFrom('fleets').selectAll().where('account_id', '=', account).where('kind', '=', 'spot-fleet').where('state', '=', 'deleted').execute()
-  const ids = rows.filter((row) => isForgotten(row, nowMs)).map((row) => row.fleet_id)
-  await deleteTagsOf(db, ids)
-  for (const id of ids) await forgetTokensOf(context, id)
-  await inBatches(ids, (batch) => db.deleteFrom('fleets').where('fleet_id', 'in', batch).execute())
 }

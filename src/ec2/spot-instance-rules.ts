@@ -11,7 +11,7 @@ import { loadSpotSupplies, spotRoom } from './spot-supply.ts'
 const requestOf = prepared((db, requestId: string) => db.selectFrom('spot_requests').selectAll().where('request_id', '=', requestId))
 
 /** The request that a spot instance belongs to; undefined on demand. */
-export async function spotRequestOf({ db }: Pick<Context, 'db'>, row: Pick<InstanceTable, 'spot_request_id'>): Promise<SpotRequestTable | undefined> {
+async function spotRequestOf({ db }: Pick<Context, 'db'>, row: Pick<InstanceTable, 'spot_request_id'>): Promise<SpotRequestTable | undefined> {
   if (row.spot_request_id === null) return undefined
   const [request] = await requestOf(db, row.spot_request_id)
   return request
@@ -86,7 +86,7 @@ export async function noteSpotStart({ db, nowMs }: Context, request: SpotRequest
  * @throws ApiError InsufficientInstanceCapacity.
  */
 export async function requireSpotSupply(context: Context, row: Pick<InstanceTable, 'zone' | 'vcpus' | 'memory_mib'>): Promise<void> {
-  const supply = (await loadSpotSupplies(context.db, context.region, context.nowMs)).get(row.zone)
+  const supply = (await loadSpotSupplies(context.db, context.region)).get(row.zone)
   if (spotRoom(supply, { vcpus: row.vcpus, memoryMib: row.memory_mib }) < 1) throw noSpotCapacity()
 }
 

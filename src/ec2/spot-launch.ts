@@ -81,7 +81,7 @@ export async function insertNewRequest({ db, account, zones: all, nowMs }: Conte
 }
 
 /** Tags of requests are not tags of what is launched for them. @throws ApiError as `parseTagSpecifications` does. */
-export function splitTags(input: RunInstancesRequest): { launch: RunInstancesRequest; requestTags: TagInput[] } {
+function splitTags(input: RunInstancesRequest): { launch: RunInstancesRequest; requestTags: TagInput[] } {
   const { TagSpecifications: specifications = [], ...launch } = input
   const isOfRequest = (each: TagSpecification) => each.ResourceType === REQUEST_TYPE
   const requestTags = parseTagSpecifications(specifications.filter(isOfRequest), [REQUEST_TYPE]).get(REQUEST_TYPE) ?? []

@@ -50,7 +50,7 @@ export function requestedOffer(typeName: string, price: string | undefined, para
  * An offer as parts per million of the price on demand: the most of them whose price, rounded to micro-dollars, is still within
  * it, so that who offers exactly what is shown as the price is not below it.
  */
-export function bidPpmOf(maxPriceMicroUsd: number, onDemandMicroUsdPerHour: number): number {
+function bidPpmOf(maxPriceMicroUsd: number, onDemandMicroUsdPerHour: number): number {
   const offered = Math.min(maxPriceMicroUsd, MOST_BID * onDemandMicroUsdPerHour)
   const exact = (offered * WHOLE_PPM) / onDemandMicroUsdPerHour
   return Math.max(Math.ceil(exact), Math.ceil(exact + WHOLE_PPM / (2 * onDemandMicroUsdPerHour)) - 1)

@@ -50,7 +50,7 @@ export async function getSpotPlacementScores(context: Context, input: GetSpotPla
   checkRegions(context, input.RegionNames ?? [])
   const target = requestedTarget(input)
   const types = requestedTypes(input)
-  const supplies = await loadSpotSupplies(db, region, nowMs)
+  const supplies = await loadSpotSupplies(db, region)
   const prices = await loadSpotPrices(db, region, nowMs)
   const outlooks = [...supplies.values()].map((supply) => ({ supply, outlook: outlookOf(supply, types, target, (type) => prices.pricePpm(type, supply.zone)) }))
   const most = types.length < FEW_TYPES ? LOW_SCORE : 10

@@ -24,7 +24,7 @@ export interface SpotPlaces {
 export async function takeSpotPlaces(context: Context, request: PlaceRequest, { maxPriceMicroUsd, zones }: SpotPlaces): Promise<TakenPlace[]> {
   const within = request.zones.filter((zone) => zones === undefined || zones.includes(zone))
   const affordable = await affordableZones(context, request.instanceType, within, maxPriceMicroUsd)
-  const supplies = await loadSpotSupplies(context.db, context.region, context.nowMs)
+  const supplies = await loadSpotSupplies(context.db, context.region)
   const rooms = affordable.map((zone) => ({ zone, room: Math.min(request.maxCount, spotRoom(supplies.get(zone), request)) }))
   const tries = [
     ...rooms.filter(({ room }) => room === request.maxCount).map(({ zone }) => ({ zone, minCount: request.maxCount, maxCount: request.maxCount })),

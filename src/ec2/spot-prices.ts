@@ -1,6 +1,6 @@
 import { onDemandMicroUsd } from '../catalogue/on-demand-prices.ts'
 import { spotAdvice } from '../catalogue/spot-advisor.ts'
-import { PRICE_HISTORY_MS, loadMarket, type SpotMarketDoc } from '../model/spot-market.ts'
+import { loadMarket, type SpotMarketDoc } from '../model/spot-market.ts'
 import { marketTime, realTime } from '../model/spot-market-time.ts'
 import { backgroundPoints, backgroundPpmAt, backgroundSinceMs, type BackgroundKey, type PricePoint } from '../spot/background.ts'
 import { WHOLE_PPM } from '../spot/clearing.ts'
@@ -190,9 +190,4 @@ function createSpotPrices({ region, market, nowMs, clearings, pins }: Sources): 
 /** The least parts per million that come to that price, rounded to micro-dollars: whoever offers exactly that is not below it. */
 function pinnedPpm(priceMicroUsd: number, onDemand: number): number {
   return Math.ceil(((priceMicroUsd - 0.5) * WHOLE_PPM) / onDemand)
-}
-
-/** From when on a price of the history is there to be told. */
-export function historyBeginsMs(nowMs: number): number {
-  return nowMs - PRICE_HISTORY_MS
 }

@@ -52,7 +52,7 @@ async function statuses({ db, region, zones: all, nowMs }: Reader, rows: readonl
   const asWritten = (row: SpotRequestTable) => ({ state: row.state, status: row.status_code, message: spotRequestDoc(row).statusMessage }) as SpotRequestMove
   if (!rows.some((row) => row.state === 'open' && FOLLOWING.has(row.status_code))) return asWritten
   const prices = await loadSpotPrices(db, region, nowMs)
-  const supplies = await loadSpotSupplies(db, region, nowMs)
+  const supplies = await loadSpotSupplies(db, region)
   return (row) => {
     if (row.state !== 'open' || !FOLLOWING.has(row.status_code)) return asWritten(row)
     if (row.valid_from_ms !== null && row.valid_from_ms > nowMs) return notScheduledYet(row.valid_from_ms)

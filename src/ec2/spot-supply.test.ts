@@ -37,7 +37,7 @@ async function setBuffer(bufferPpm: number): Promise<void> {
 }
 
 async function supplyOf(zone = ZONE): Promise<ZoneSupply> {
-  const supply = (await lab.store.read((db) => loadSpotSupplies(db, REGION, NOW_MS))).get(zone)
+  const supply = (await lab.store.read((db) => loadSpotSupplies(db, REGION))).get(zone)
   if (!supply) throw new Error(`no supply of ${zone}`)
   return supply
 }

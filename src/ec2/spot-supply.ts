@@ -56,7 +56,7 @@ interface Held {
 }
 
 /** The supplies of a region's zones, by zone, as they are in this transaction. */
-export async function loadSpotSupplies(db: Db, region: string, _nowMs: number): Promise<Map<string, ZoneSupply>> {
+export async function loadSpotSupplies(db: Db, region: string): Promise<Map<string, ZoneSupply>> {
   const bufferPpm = (await loadMarket(db, region))?.bufferPpm ?? 0
   const failed = await failedZones(db)
   const caps = new Map((await capsOf(db)).map((row) => [row.zone, row.supply_cap_ppm ?? WHOLE_PPM]))

@@ -77,19 +77,19 @@ class SimHypervisor implements Hypervisor {
     const isWhole = () => Boolean(this.#world.machines.get(instanceId)?.images.get(image.memoryId)?.saved)
     const isUp = () => ['running', 'paused'].includes(this.#statusOf(instanceId) ?? '')
     if (isUp() && !isWhole()) {
-      this.#world.pause(instanceId)
-      this.#world.beginSaving(instanceId, image)
+      this.#world.memory.pause(instanceId)
+      this.#world.memory.beginSaving(instanceId, image)
       await this.#pauses.pause(this.#delays.saveMs ?? [0, 0], signal).catch((error: unknown) => {
         if (error !== signal?.reason) throw error
       })
       this.#checkAnswers(instanceId)
       if (signal?.aborted || this.#world.hibernationFails || this.#world.isDiskFull) {
-        this.#world.forgetMemory(instanceId)
-        this.#world.letGo(instanceId)
+        this.#world.memory.forget(instanceId)
+        this.#world.memory.letGo(instanceId)
         signal?.throwIfAborted()
         throw new MemoryImageError(this.#world.isDiskFull ? 'the disk of the host is full' : 'a device of the guest cannot be saved')
       }
-      if (isUp()) this.#world.endSaving(instanceId, image.memoryId)
+      if (isUp()) this.#world.memory.endSaving(instanceId, image.memoryId)
     }
     if (isUp()) await this.ensureStopped(instanceId)
     return this.#statusOf(instanceId) === undefined && isWhole() ? 'saved' : 'absent'
@@ -107,22 +107,22 @@ class SimHypervisor implements Hypervisor {
     await this.#pauses.pause(this.#delays.loadMs ?? [0, 0])
     if (this.#world.loadingFails) throw new MemoryImageError('this host has another processor')
     this.#world.processDies(id)
-    this.#world.load(spec, image.memoryId, saved)
+    this.#world.memory.load(spec, image.memoryId, saved)
     return 'loaded'
   }
 
   async ensureReleased(instanceId: string): Promise<void> {
     await this.#reach(instanceId)
-    this.#world.forgetMemory(instanceId)
+    this.#world.memory.forget(instanceId)
     await this.#pauses.pause(this.#delays.stopMs)
     await this.#reach(instanceId)
-    this.#world.letGo(instanceId)
+    this.#world.memory.letGo(instanceId)
   }
 
   async ensureForgotten(instanceId: string): Promise<void> {
     checkId(instanceId)
     await this.#pauses.pause([0, 0])
-    this.#world.forgetMemory(instanceId)
+    this.#world.memory.forget(instanceId)
   }
 
   async requestShutdown(instanceId: string): Promise<void> {
@@ -215,7 +215,7 @@ class SimHypervisor implements Hypervisor {
 
   async resume(instanceId: string): Promise<void> {
     await this.#reach(instanceId)
-    this.#world.resume(instanceId)
+    this.#world.disks.resume(instanceId)
   }
 
   async pressKey(instanceId: string): Promise<void> {
@@ -250,8 +250,8 @@ class SimHypervisor implements Hypervisor {
     if (!has) return []
     const wanted = new Set(disks.map((disk) => disk.volumeId))
     for (const volumeId of [...has.all.keys()].filter((id) => id !== has.rootId && !wanted.has(id))) {
-      if (cutOff.includes(volumeId)) this.#world.takeDiskAway(instanceId, volumeId)
-      else this.#world.requestDiskUnplug(instanceId, volumeId)
+      if (cutOff.includes(volumeId)) this.#world.disks.takeAway(instanceId, volumeId)
+      else this.#world.disks.requestUnplug(instanceId, volumeId)
     }
     const errors: unknown[] = []
     for (const disk of disks) {
@@ -272,7 +272,7 @@ class SimHypervisor implements Hypervisor {
     { quiesce }: { quiesce: boolean },
   ): Promise<{ switched: string[]; isQuiesced: boolean }> {
     await this.#reach(instanceId)
-    const switched = this.#world.switchDisks(instanceId, switches)
+    const switched = this.#world.disks.switch(instanceId, switches)
     const hasAgent = this.#world.hasGuestAgents && this.#statusOf(instanceId) === 'running'
     return { switched, isQuiesced: quiesce && hasAgent && switched.length > 0 }
   }
@@ -287,7 +287,7 @@ class SimHypervisor implements Hypervisor {
     if (!disks?.all.has(volumeId)) return { state: 'absent' }
     if (!disks.streams.has(volumeId)) {
       if (disks.isShort(volumeId, baseId)) return { state: 'done' }
-      this.#world.beginStream(instanceId, volumeId, baseId)
+      this.#world.disks.beginStream(instanceId, volumeId, baseId)
     }
     const stream = disks.streams.get(volumeId)
     if (!stream) return { state: 'done' }

@@ -5,7 +5,7 @@ const SEQUENCE = 0x30
 const SET = 0x31
 
 /** An element of any tag (one byte) around what it holds. */
-export function element(tag: number, ...content: Buffer[]): Buffer {
+function element(tag: number, ...content: Buffer[]): Buffer {
   const body = Buffer.concat(content)
   return Buffer.concat([Buffer.from([tag]), lengthOf(body.length), body])
 }

@@ -89,7 +89,7 @@ async function resize(context: Context, waiting: WaitingFleets, { fleet, plan }:
   }
   const launched = await launchMissing(context, fleet, { plan, pools, prices })
   if (plan.missing.spot > 0 && launched.progress.backoff !== null) {
-    waiting.wait(row.fleet_id, pools, { prices, supplies: await loadSpotSupplies(context.db, context.region, context.nowMs) })
+    waiting.wait(row.fleet_id, pools, { prices, supplies: await loadSpotSupplies(context.db, context.region) })
   }
   return launched
 }
@@ -132,7 +132,7 @@ async function excessOf(
   { doc: { spec }, members }: FleetAtHand,
   { plan, pools, prices }: { plan: FleetPlan; pools: readonly Pool[]; prices: SpotPrices },
 ): Promise<FleetMember[]> {
-  const free = freeUnitsOf(await loadSpotSupplies(context.db, context.region, context.nowMs))
+  const free = freeUnitsOf(await loadSpotSupplies(context.db, context.region))
   const there = members.filter((each) => countsAsLiving(each) && each.notice === null && !plan.end.includes(each.instanceId) && plan.progress.replacedMs[each.instanceId] === undefined)
   const priorityOf = ({ typeName, zone }: FleetMember) =>
     pools.find((pool) => pool.typeName === typeName && pool.zone === zone)?.priority ?? Number.POSITIVE_INFINITY

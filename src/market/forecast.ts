@@ -13,7 +13,7 @@ import { loadZonePrices } from './zone-prices.ts'
  */
 export async function forecastNotices(db: Db, region: string, zone: string, nowMs: number): Promise<string[]> {
   const doc = await loadMarket(db, region)
-  const supplies = await loadSpotSupplies(db, region, nowMs)
+  const supplies = await loadSpotSupplies(db, region)
   const supply = supplies.get(zone)
   if (!doc || !supply) return []
   const market = new Market([...supplies.keys()])

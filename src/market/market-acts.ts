@@ -38,7 +38,7 @@ export async function noticeInstance(
       if (price !== undefined && request.bid_ppm > price) return
     }
     if (cause === 'no-capacity') {
-      const supply = (await loadSpotSupplies(db, region, nowMs)).get(instance.zone)
+      const supply = (await loadSpotSupplies(db, region)).get(instance.zone)
       if (supply && supply.keptUnits <= supply.supplyUnits) return
     }
     await giveNotice(db, instance, { cause, noticeMs, nowMs })

@@ -155,7 +155,7 @@ async function requireRoom(
   const nowMs = clock.now()
   const price = (await loadSpotPrices(db, region, nowMs)).priceMicroUsd(instanceType, zone)
   if (price === undefined || price > maxPriceMicroUsd) throw new ApiError('SpotMaxPriceTooLow', 'The price is above the offer.')
-  if (spotRoom((await loadSpotSupplies(db, region, nowMs)).get(zone), size) < 1) throw noSpotCapacity()
+  if (spotRoom((await loadSpotSupplies(db, region)).get(zone), size) < 1) throw noSpotCapacity()
 }
 
 /** A failure of one is not that of others. */

@@ -69,7 +69,7 @@ async function look({ store, clock, region }: RegionalOptions, market: Market, w
     if (market.size === 0 && waiting.size === 0 && [...kept.values()].every(isAtRest)) return undefined
     const doc = await loadMarket(db, region)
     return doc && {
-      doc, kept, supplies: await loadSpotSupplies(db, region, nowMs), prices: await loadSpotPrices(db, region, nowMs), failed: await failedZones(db),
+      doc, kept, supplies: await loadSpotSupplies(db, region), prices: await loadSpotPrices(db, region, nowMs), failed: await failedZones(db),
     }
   })
   if (!seen) return undefined
@@ -96,7 +96,7 @@ async function look({ store, clock, region }: RegionalOptions, market: Market, w
 async function wakeFleets({ store, clock, region }: RegionalOptions, waiting: WaitingFleets): Promise<void> {
   const nowMs = clock.now()
   const ground = await store.read(async (db) => ({
-    supplies: await loadSpotSupplies(db, region, nowMs), prices: await loadSpotPrices(db, region, nowMs),
+    supplies: await loadSpotSupplies(db, region), prices: await loadSpotPrices(db, region, nowMs),
   }))
   const ids = waiting.hopeful(ground)
   if (ids.length === 0) return

@@ -178,7 +178,7 @@ export class Market {
 }
 
 /** How a request takes part; undefined where it does not: closed, not begun, or its instance is told to go or on its way. */
-export function participantOf(row: SpotRequestTable, instance: MarketInstance | undefined, zones: readonly string[]): Participant | undefined {
+function participantOf(row: SpotRequestTable, instance: MarketInstance | undefined, zones: readonly string[]): Participant | undefined {
   const vcpus = vcpusOf(row.instance_type)
   const memoryMib = memoryMibOf(row.instance_type)
   if (vcpus === undefined || memoryMib === undefined) return undefined

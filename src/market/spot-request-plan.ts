@@ -46,7 +46,7 @@ type Instance = NonNullable<SpotRequestFacts['instance']>
 const wait = (untilMs: number | null): SpotRequestStep => ({ kind: 'wait', untilMs })
 
 /** How often it is looked whether a constraint can be fulfilled by now: hosts, zones and types come with a restart of a node. */
-export const CONSTRAINT_RETRY_MS = 5 * 60_000
+const CONSTRAINT_RETRY_MS = 5 * 60_000
 
 function planOpen({ row: { valid_from_ms: fromMs, valid_until_ms: untilMs, status_code: status, status_ms: statusMs }, nowMs }: SpotRequestFacts): SpotRequestStep {
   if (isOver(untilMs, nowMs)) return { kind: 'move', to: toStatus('cancelled', 'schedule-expired') }

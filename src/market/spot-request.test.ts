@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { NOW_MS } from '../../test/support/rows.ts'
-import { NOTICE_MS, openSpotLab, type SpotLab } from '../../test/support/spot-lab.ts'
+import { openSpotLab, type SpotLab } from '../../test/support/spot-lab.ts'
 import { type ApiError } from '../core/errors.ts'
 import { requestStops } from '../cli/down.ts'
 import { cancelSpotInstanceRequests } from '../ec2/cancel-spot-instance-requests.ts'
@@ -8,6 +8,7 @@ import { startInstances, stopInstances, terminateInstances } from '../ec2/instan
 import { createNetworkInterface } from '../ec2/create-network-interface.ts'
 import { deleteKeyPair } from '../ec2/key-pairs.ts'
 import { changeInstanceDoc, instanceDoc } from '../model/instance.ts'
+import { NOTICE_MS } from '../model/spot-market.ts'
 
 const DAY_MS = 86_400_000
 

@@ -28,7 +28,7 @@ export async function emitVolumeEvent(
 }
 
 /** Events of snapshots name them, and volumes, in a form of their own: arn:aws:ec2::us-east-1:snapshot/snap-… */
-export function snapshotEventArn(region: string, type: 'snapshot' | 'volume', id: string): string {
+function snapshotEventArn(region: string, type: 'snapshot' | 'volume', id: string): string {
   return `arn:aws:ec2::${region}:${type}/${id}`
 }
 

@@ -45,15 +45,19 @@ export interface FleetDoc extends Omit<EngineDoc, 'spec'> {
 /** How long a deleted fleet is shown: as long as EC2 keeps its history. */
 const SHOWN_MS = 48 * 60 * 60 * 1000
 
-/** Fleets deleted before that moment are shown no more. */
-export function endOfShowingFleets(nowMs: number): number {
-  return nowMs - SHOWN_MS
-}
-
 /** The doc of a fleet's row. */
 export function fleetDoc(row: Pick<FleetTable, 'doc'>): FleetDoc {
   const doc = JSON.parse(row.doc) as Omit<FleetDoc, 'spec' | 'progress'> & Partial<FleetDoc>
   return { ...doc, spec: doc.spec ?? null, progress: doc.progress ?? { ...NO_PROGRESS, activity: 'fulfilled', fulfilledOnDemand: doc.fulfilled } }
+}
+
+/**
+ * Whether one, of any kind, was deleted so long ago that nobody is shown it; not while it has instances. Of one of type instant
+ * nobody writes down that the last of them has ended.
+ */
+export function isForgotten(row: Pick<FleetTable, 'state' | 'type' | 'doc'>, nowMs: number): boolean {
+  const isOver = row.state === 'deleted' || (row.state === 'deleted_terminating' && row.type === 'instant')
+  return isOver && (fleetDoc(row).deletedMs ?? nowMs) <= nowMs - SHOWN_MS
 }
 
 /** Every instance that a fleet has launched. */

@@ -55,7 +55,7 @@ export function imageToWire(row: ImageTable, related: ImageRelated): Image {
 }
 
 /** A device of an image as the API shows it. */
-export function imageMappingToWire(mapping: ImageMapping): BlockDeviceMapping {
+function imageMappingToWire(mapping: ImageMapping): BlockDeviceMapping {
   return {
     DeviceName: mapping.deviceName,
     Ebs: {

@@ -8,7 +8,7 @@ import { loadMarket, PRICE_HISTORY_MS, wakeMarket, type SpotMarketDoc } from './
 const WHOLE = 1_000_000
 
 /** An order that makes no sense here: nothing was changed. */
-export class MarketOrderError extends Error {}
+class MarketOrderError extends Error {}
 
 /**
  * Sets the price of a type in a zone from now on, micro-dollars per hour; null has it follow the market again.

@@ -10,7 +10,7 @@ import { DAY_MS, recycleRuleDoc, recycleRuleFor, type RecycleRuleDoc, type RuleT
 export const DEFAULT_RETENTION_DAYS = 7
 
 /** As long as Recycle Bin keeps snapshots at most. */
-export const MAX_RETENTION_DAYS = 365
+const MAX_RETENTION_DAYS = 365
 
 const RESOURCE_TYPE = 'INSTANCE'
 

@@ -125,27 +125,22 @@ export function securityGroupRuleToWire(
   region: string,
   foreign?: ForeignPeers,
 ): SecurityGroupRule {
-  const { ipv4, ipv6 } = blocksOf(row)
   return {
-    SecurityGroupRuleId: row.rule_id,
+    ...ruleMembers(row),
     SecurityGroupRuleArn: ec2Arn(region, row.account_id, 'security-group-rule', row.rule_id),
-    GroupId: row.group_id,
     GroupOwnerId: row.account_id,
-    IsEgress: row.is_egress === 1,
-    IpProtocol: wireProtocol(row.protocol),
-    FromPort: row.from_port,
-    ToPort: row.to_port,
-    CidrIpv4: ipv4,
-    CidrIpv6: ipv6,
-    PrefixListId: row.prefix_list_id ?? undefined,
     ReferencedGroupInfo: peerGroupOf(row) === null ? undefined : peerToWire(row, foreign?.get(row.rule_id)),
-    Description: row.description ?? undefined,
     Tags: tags,
   }
 }
 
 /** A rule that is gone, as RevokeSecurityGroupIngress and -Egress answer it. */
 export function revokedRuleToWire(row: SecurityGroupRuleTable): RevokedSecurityGroupRule {
+  return { ...ruleMembers(row), ReferencedGroupId: peerGroupOf(row) ?? undefined }
+}
+
+/** What is told of a rule whether it is there or gone. */
+function ruleMembers(row: SecurityGroupRuleTable) {
   const { ipv4, ipv6 } = blocksOf(row)
   return {
     SecurityGroupRuleId: row.rule_id,
@@ -157,7 +152,6 @@ export function revokedRuleToWire(row: SecurityGroupRuleTable): RevokedSecurityG
     CidrIpv4: ipv4,
     CidrIpv6: ipv6,
     PrefixListId: row.prefix_list_id ?? undefined,
-    ReferencedGroupId: peerGroupOf(row) ?? undefined,
     Description: row.description ?? undefined,
   }
 }

@@ -13,7 +13,7 @@ export interface SnapshotLock {
   coolOffFromMs?: number
 }
 
-export const LOCK_STATES = ['compliance-cooloff', 'governance', 'compliance', 'expired'] as const
+const LOCK_STATES = ['compliance-cooloff', 'governance', 'compliance', 'expired'] as const
 export type LockState = (typeof LOCK_STATES)[number]
 
 /** A lock at some moment. */

@@ -2,7 +2,7 @@ import type {
   BatchState, HistoryRecord, SpotFleetLaunchSpecification, SpotFleetRequestConfig, SpotFleetRequestConfigData, Tag,
 } from '@aws-sdk/client-ec2'
 import type { FleetHistoryTable, FleetTable } from '../store/schema.ts'
-import { endOfShowingFleets, type FleetState } from './fleet.ts'
+import type { FleetState } from './fleet.ts'
 import type { FleetHistoryDoc } from './fleet-history.ts'
 import type { EngineDoc } from './fleet-spec.ts'
 
@@ -19,11 +19,6 @@ export interface SpotFleetDoc extends EngineDoc {
 
 export function spotFleetDoc(row: Pick<FleetTable, 'doc'>): SpotFleetDoc {
   return JSON.parse(row.doc) as SpotFleetDoc
-}
-
-/** Whether one is shown to nobody any more: two days after it was cancelled, and not before its last instance has ended. */
-export function isForgotten(row: Pick<FleetTable, 'state' | 'doc'>, nowMs: number): boolean {
-  return row.state === 'deleted' && (spotFleetDoc(row).deletedMs ?? nowMs) <= endOfShowingFleets(nowMs)
 }
 
 /** Rows have the states of EC2 Fleet: to a Spot Fleet `deleted…` is `cancelled…`. */

@@ -91,7 +91,7 @@ export function standstillLeftMs(market: Pick<SpotMarketDoc, 'standsStillUntilMs
 }
 
 /** The id of the market's work: one for the region, so that one run decides after another. */
-export const MARKET_WORK_ID = 'market'
+const MARKET_WORK_ID = 'market'
 
 const firstNode = prepared((db) => db.selectFrom('hosts').select('host_id').where('zone', 'is', null).orderBy('host_id').limit(1))
 
@@ -104,7 +104,7 @@ export async function leadingNode(db: Db): Promise<string | undefined> {
 /** The market is to look again, at `dueMs`. */
 export async function wakeMarket(db: Db, dueMs: number): Promise<void> {
   const nodeId = await leadingNode(db)
-  if (nodeId !== undefined) await enqueue(db, { kind: 'market', id: MARKET_WORK_ID, hostId: nodeId }, dueMs)
+  if (nodeId !== undefined) await enqueueMarket(db, nodeId, dueMs)
 }
 
 const living = prepared((db) =>
@@ -114,7 +114,11 @@ const fleetsToLook = prepared((db, nodeId: string) => db.selectFrom('work').sele
 
 /** The same, where the market, or a fleet that waits, has anything to do with what was taken of a zone's room, or given back. */
 export async function wakeMarketOfRoom(db: Db, nowMs: number): Promise<void> {
-  if ((await living(db)).length > 0) return wakeMarket(db, nowMs)
   const nodeId = await leadingNode(db)
-  if (nodeId !== undefined && (await fleetsToLook(db, nodeId)).length > 0) await wakeMarket(db, nowMs)
+  if (nodeId === undefined) return
+  if ((await living(db)).length > 0 || (await fleetsToLook(db, nodeId)).length > 0) await enqueueMarket(db, nodeId, nowMs)
+}
+
+function enqueueMarket(db: Db, nodeId: string, dueMs: number): Promise<void> {
+  return enqueue(db, { kind: 'market', id: MARKET_WORK_ID, hostId: nodeId }, dueMs)
 }

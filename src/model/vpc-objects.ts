@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import { newId } from '../core/ids.ts'
 import type { Random } from '../core/random.ts'
 import type { VpcTable } from '../store/schema.ts'
@@ -23,7 +24,7 @@ const FIRST_RULE_NUMBER = 100
 export async function ensureVpcObjects(making: Making, vpc: Pick<VpcTable, 'vpc_id' | 'account_id' | 'is_default'>): Promise<void> {
   const { db } = making
   const main = await db
-    .selectFrom('route_tables').select('route_table_id').where('vpc_id', '=', vpc.vpc_id).where('is_main', '=', 1).executeTakeFirst()
+    .selectFrom('route_tables').select('route_table_id').where('vpc_id', '=', vpc.vpc_id).where('is_main', '=', sql.lit(1)).executeTakeFirst()
   if (!main) {
     const routeTableId = await createRouteTable(making, vpc, true)
     if (vpc.is_default === 1) await createDefaultRoute(making, vpc, routeTableId)
@@ -35,7 +36,7 @@ export async function ensureVpcObjects(making: Making, vpc: Pick<VpcTable, 'vpc_
 }
 
 /** A route table; with `isMain` that of the VPC, which subnets use that have none of their own. */
-export async function createRouteTable(
+async function createRouteTable(
   { db, random, nowMs }: Making,
   vpc: Pick<VpcTable, 'vpc_id' | 'account_id'>,
   isMain: boolean,
@@ -75,7 +76,7 @@ async function createDefaultRoute(
 
 async function ensureDefaultAcl({ db, random, nowMs }: Making, vpc: Pick<VpcTable, 'vpc_id' | 'account_id'>): Promise<string> {
   const found = await db
-    .selectFrom('network_acls').select('network_acl_id').where('vpc_id', '=', vpc.vpc_id).where('is_default', '=', 1).executeTakeFirst()
+    .selectFrom('network_acls').select('network_acl_id').where('vpc_id', '=', vpc.vpc_id).where('is_default', '=', sql.lit(1)).executeTakeFirst()
   if (found) return found.network_acl_id
   const networkAclId = newId(random, 'acl')
   await db.insertInto('network_acls').values({
@@ -97,7 +98,7 @@ export async function associateAcl(
   networkAclId?: string,
 ): Promise<void> {
   const aclId = networkAclId ?? (await db
-    .selectFrom('network_acls').select('network_acl_id').where('vpc_id', '=', subnet.vpc_id).where('is_default', '=', 1)
+    .selectFrom('network_acls').select('network_acl_id').where('vpc_id', '=', subnet.vpc_id).where('is_default', '=', sql.lit(1))
     .executeTakeFirstOrThrow()).network_acl_id
   await db
     .insertInto('network_acl_associations')

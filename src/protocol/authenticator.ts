@@ -36,7 +36,7 @@ export interface AccessKey {
 const MAX_SKEW_MS = 15 * 60 * 1000
 
 /** Account of everything in permissive mode. */
-export const PERMISSIVE_ACCOUNT = '123456789012'
+const PERMISSIVE_ACCOUNT = '123456789012'
 
 /** Accepts only requests signed (SigV4, by header or in the URL) with a key that `lookup` knows. */
 export function strictAuthenticator(

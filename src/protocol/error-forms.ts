@@ -5,7 +5,7 @@ import { pathOf, type RawRequest } from './request.ts'
 import { readClaim } from './sigv4.ts'
 
 export const XML_TYPE = 'text/xml;charset=UTF-8'
-export const JSON_TYPE = 'application/x-amz-json-1.1'
+const JSON_TYPE = 'application/x-amz-json-1.1'
 const REST_TYPE = 'application/json'
 
 /** `isSender`: it is the client's to mend. */

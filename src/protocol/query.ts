@@ -6,7 +6,7 @@ export const MAX_BODY_BYTES = 1024 * 1024
 export const MAX_KEYS = 20_000
 /** Most segments of a key ("LaunchTemplateData.TagSpecification.1.Tag.2.Key" has 6). */
 export const MAX_KEY_DEPTH = 24
-export const MAX_KEY_LENGTH = 512
+const MAX_KEY_LENGTH = 512
 
 export type Parameter = readonly [key: string, value: string]
 
@@ -29,7 +29,7 @@ export function bodyText(body: Buffer): string {
   }
 }
 
-export function bodyTooLarge(): ApiError {
+function bodyTooLarge(): ApiError {
   return new ApiError('InvalidRequest', `The request is larger than ${MAX_BODY_BYTES} bytes, which is the limit.`, 413)
 }
 

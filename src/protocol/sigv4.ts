@@ -3,7 +3,7 @@ import { pathOf, urlParameters, type RawRequest } from './request.ts'
 
 // AWS Signature Version 4, as in AWS's "Authenticating Requests (AWS Signature Version 4)".
 
-export const ALGORITHM = 'AWS4-HMAC-SHA256'
+const ALGORITHM = 'AWS4-HMAC-SHA256'
 
 /** What a signature is good for: one day, one region, one service. */
 export interface Scope {

@@ -54,7 +54,7 @@ export async function saveRule({ db }: Context, row: BinRule, doc: RecycleRuleDo
 }
 
 /** Until when a rule that was unlocked stays as it is. */
-export function lockEndMs({ lock }: RecycleRuleDoc): number | undefined {
+function lockEndMs({ lock }: RecycleRuleDoc): number | undefined {
   return lock === null || lock.unlockedMs === null ? undefined : lock.unlockedMs + lock.unlockDelay.value * DAY_MS
 }
 
@@ -75,7 +75,7 @@ export function refuseLocked(ruleId: string, doc: RecycleRuleDoc, nowMs: number)
   }
 }
 
-export function ruleArn(region: string, account: string, ruleId: string): string {
+function ruleArn(region: string, account: string, ruleId: string): string {
   return `arn:aws:rbin:${region}:${account}:rule/${ruleId}`
 }
 

@@ -205,7 +205,7 @@ describe('hibernation becomes a normal stop, and says why,', () => {
 
   it('when the guest does not give up a volume that is being detached', async () => {
     const { id, data } = await runningGuest(lab)
-    lab.world.requestDiskUnplug = () => {}
+    lab.world.disks.requestUnplug = () => {}
     await setVolume(lab, id, data, { attach_state: 'detaching' })
     await askToHibernate(lab, id)
     await lab.settle()
@@ -243,8 +243,8 @@ describe('hibernation becomes a normal stop, and says why,', () => {
     failing('ensureSaved', () => (isBusy ? new Error('busy') : undefined))
     await askToHibernate(lab, id)
     await lab.settle(0)
-    lab.world.pause(id)
-    lab.world.beginSaving(id, { memoryId: (await instanceOf(lab, id)).doc.memory?.memoryId ?? '', key: '', binding: '' })
+    lab.world.memory.pause(id)
+    lab.world.memory.beginSaving(id, { memoryId: (await instanceOf(lab, id)).doc.memory?.memoryId ?? '', key: '', binding: '' })
     await setInstance(lab, id, {}, { force: true })
     isBusy = false
     await lab.settle()
@@ -337,7 +337,7 @@ describe('what is under way when an instance is to be hibernated', () => {
 describe('a hibernated instance that is started', () => {
   it('boots when the file with its memory is gone', async () => {
     const { id } = await hibernated()
-    lab.world.forgetMemory(id)
+    lab.world.memory.forget(id)
     await askToStart(lab, id)
     await lab.settle()
     expect([(await instanceOf(lab, id)).state, memoryOf(lab, id)?.counter]).toEqual(['running', 0])

@@ -18,7 +18,7 @@ import type { Attention } from './plan-instance.ts'
 import { releaseAttachments } from './release-instance.ts'
 
 /** How long what comes and goes in a running machine may delay that it is hibernated. */
-export const SETTLE_DEADLINE_MS = 60_000
+const SETTLE_DEADLINE_MS = 60_000
 
 /** How long hibernation may fail for reasons that may pass; an agent that starts begins to count anew. */
 export const HIBERNATE_DEADLINE_MS = 300_000

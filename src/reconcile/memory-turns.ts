@@ -3,7 +3,7 @@ import type { InstanceTable } from '../store/schema.ts'
 import { again, type Outcome } from './loop.ts'
 
 /** As much memory is saved or loaded at the same time; more would only take turns at the disk, and keep all else waiting. */
-export const MOST_AT_ONCE = 2
+const MOST_AT_ONCE = 2
 
 /** How often one that waits for its turn asks again. */
 const INTERVAL_MS = 500

@@ -85,7 +85,7 @@ export const MAX_START_FAILURES = 5
 export const POWER_BUTTON_INTERVAL_MS = 2000
 
 /** How often a guest without space is let try again. */
-export const RESUME_INTERVAL_MS = 5000
+const RESUME_INTERVAL_MS = 5000
 
 /** Decides the next step; pure, so that every combination can be tested. */
 export function planInstance(facts: InstanceFacts): InstanceStep {

@@ -2,6 +2,7 @@ import type { Clock } from '../core/clock.ts'
 import type { Hypervisor } from '../hypervisor/driver.ts'
 import type { Network } from '../network/driver.ts'
 import { inPages } from '../store/batch.ts'
+import { prepared } from '../store/prepared.ts'
 import type { LayerTable, VolumeTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { enqueue } from '../store/work.ts'
@@ -86,11 +87,14 @@ async function addInstances({ store, clock, hostId, isNode }: ResyncOptions, due
   return living
 }
 
+const volumesOf = prepared((db, hostId: string, after: string, limit: number) =>
+  db.selectFrom('volumes')
+    .select(['volume_id', 'ready', 'state', 'next_layer_id', 'instance_id', 'revision', 'synced_revision'])
+    .where('host_id', '=', hostId).where('volume_id', '>', after).orderBy('volume_id').limit(limit))
+
 async function addVolumes({ store, clock, hostId }: ResyncOptions, due: Due): Promise<void> {
-  for await (const page of inPages({ store, clock }, (db, after, limit) =>
-    db.selectFrom('volumes')
-      .select(['volume_id', 'ready', 'state', 'next_layer_id', 'instance_id', 'revision', 'synced_revision'])
-      .where('host_id', '=', hostId).where('volume_id', '>', after).orderBy('volume_id').limit(limit).execute(), (row) => row.volume_id)) {
+  const pages = inPages({ store, clock }, (db, after, limit) => volumesOf(db, hostId, after, limit), (row) => row.volume_id)
+  for await (const page of pages) {
     // Volumes are looked at only when the row and the file may disagree.
     for (const row of page) if (isVolumeUnsettled(row)) due.volume.add(row.volume_id)
   }
@@ -109,11 +113,13 @@ async function addLayers({ store, clock, hostId, isNode }: ResyncOptions, due: D
   }
 }
 
+const scheduledOf = prepared((db, hostId: string) =>
+  db.selectFrom('instance_events').innerJoin('instances', 'instances.instance_id', 'instance_events.instance_id')
+    .select('event_id').where('instance_events.state', '=', 'scheduled').where('host_id', '=', hostId))
+
 /** Events of this host's instances that are still to come. */
 async function scheduledEvents(store: Store, hostId: string): Promise<string[]> {
-  const rows = await store.read((db) => db
-    .selectFrom('instance_events').innerJoin('instances', 'instances.instance_id', 'instance_events.instance_id')
-    .select('event_id').where('instance_events.state', '=', 'scheduled').where('host_id', '=', hostId).execute())
+  const rows = await store.read((db) => scheduledOf(db, hostId))
   return rows.map((row) => row.event_id)
 }
 
@@ -128,12 +134,14 @@ async function endingReservations(store: Store, hostId: string): Promise<string[
   return rows.map((row) => row.id)
 }
 
+const befallenZones = prepared((db, hostId: string) =>
+  db.selectFrom('zones').innerJoin('hosts', (join) =>
+    join.on((eb) => eb.or([eb('hosts.zone', 'is', null), eb('hosts.zone', '=', eb.ref('zones.zone'))])))
+    .select('zones.zone').where('host_id', '=', hostId).orderBy('zones.zone'))
+
 /** Zones that something has befallen: the host's own, or all of them for a node. */
 async function zonesOf(store: Store, hostId: string): Promise<string[]> {
-  const rows = await store.read((db) => db
-    .selectFrom('zones').innerJoin('hosts', (join) =>
-      join.on((eb) => eb.or([eb('hosts.zone', 'is', null), eb('hosts.zone', '=', eb.ref('zones.zone'))])))
-    .select('zones.zone').where('host_id', '=', hostId).orderBy('zones.zone').execute())
+  const rows = await store.read((db) => befallenZones(db, hostId))
   return rows.map((row) => row.zone)
 }
 

@@ -13,7 +13,7 @@ const TRACED_USD = 0.096
 const TRACED_SAVING = 58
 
 /** The prices of m5.large that EC2 had in five zones for a month, by zone. */
-export function readTrace(): Map<string, PricePoint[]> {
+function readTrace(): Map<string, PricePoint[]> {
   const zones = new Map<string, PricePoint[]>()
   for (const line of readFileSync(projectFile('test/fixtures/spot-trace.m5.large.csv'), 'utf8').trim().split('\n').slice(1)) {
     const [time = '', zone = '', usd = ''] = line.split(',')

@@ -34,7 +34,7 @@ export interface SimulationReport {
 }
 
 /** Thrown with the seed and the step, so that the failure can be replayed. */
-export class SimulationError extends Error {
+class SimulationError extends Error {
   constructor(seed: number, step: number, problems: string[]) {
     super(`seed ${seed} broke at step ${step}:\n  ${problems.join('\n  ')}\nreplay: npm run simulate -- --seed ${seed} --steps ${step}`)
     this.name = 'SimulationError'

@@ -9,7 +9,7 @@ const HOUR_MS = 3_600_000
 /** A price that stays is told again after so long. */
 const REPEATED_MS = 24 * HOUR_MS
 /** A ten-thousandth of a dollar for an m5.large, in the trace the least step. */
-export const STEP_PPM = 1_042
+const STEP_PPM = 1_042
 export const FLOOR_PPM = 50_000
 /** Where the means of zones are, of the least of a mean and what is between it and on demand. */
 const ZONE_SHARE = 0.06

@@ -1,17 +1,15 @@
 import BetterSqlite3 from 'better-sqlite3'
 import { utimesSync, watch, type FSWatcher } from 'node:fs'
 import { open } from 'node:fs/promises'
-import {
-  CompiledQuery, Kysely, sql, SqliteDialect, SqliteDriver, type DatabaseConnection, type SqliteDatabase,
-  type SqliteDialectConfig, type SqliteStatement,
-} from 'kysely'
+import { Kysely, sql, type SqliteDatabase, type SqliteStatement } from 'kysely'
 import type { Clock } from '../core/clock.ts'
-import { ApiError, messageOf } from '../core/errors.ts'
+import { ApiError } from '../core/errors.ts'
 import { giveToFolderOwner } from '../core/file-owner.ts'
 import type { Database } from './schema.ts'
 import type { CommitListener, Db, Store } from './store.ts'
 import { hostsWithNewWork } from './work.ts'
 import { migrate } from './migrations.ts'
+import { ImmediateSqliteDialect, SteadySqliteDialect } from './sqlite-dialect.ts'
 import { withQuickRows } from './sqlite-rows.ts'
 
 export interface SqliteOptions {
@@ -43,6 +41,9 @@ function wakeFileOf(file: string): string {
 /** How long a writer waits for the other process's transaction. */
 const BUSY_TIMEOUT_MS = 10_000
 
+/** A new database in memory as migrations leave it, made once in a process: tests open thousands. */
+let migrated: Buffer | undefined
+
 /** Opens (and migrates) the embedded database: one writing connection and one for readers. */
 export async function openSqlite(options: SqliteOptions): Promise<Store> {
   const inMemory = options.file === MEMORY
@@ -53,17 +54,18 @@ export async function openSqlite(options: SqliteOptions): Promise<Store> {
       giveToFolderOwner(file)
     }
   }
-  const connect = () => {
-    const database = new BetterSqlite3(options.file, { timeout: BUSY_TIMEOUT_MS })
+  const connect = (from: string | Buffer = options.file) => {
+    const database = new BetterSqlite3(from, { timeout: BUSY_TIMEOUT_MS })
     database.pragma('journal_mode = WAL')
     database.pragma(`synchronous = ${options.durability === 'full' ? 'FULL' : 'NORMAL'}`)
     database.pragma('foreign_keys = ON')
     return database
   }
-  const writing = connect()
+  const writing = connect(inMemory ? migrated : undefined)
   const writer = new Kysely<Database>({ dialect: new ImmediateSqliteDialect({ database: keepStatements(writing) }) })
   await migrate(writer)
-  const reader = inMemory ? writer : new Kysely<Database>({ dialect: new SqliteDialect({ database: keepStatements(connect()) }) })
+  if (inMemory) migrated ??= writing.serialize()
+  const reader = inMemory ? writer : new Kysely<Database>({ dialect: new SteadySqliteDialect({ database: keepStatements(connect()) }) })
   return new SqliteStore(writer, reader, options, changesByOthers(writing))
 }
 
@@ -220,36 +222,4 @@ class SqliteStore implements Store {
 async function explain(error: unknown): Promise<never> {
   if ((error as { code?: unknown }).code !== 'SQLITE_FULL') throw error
   throw new ApiError('InternalError', 'The disk that holds the state of this cloud is full: nothing was changed. Free some space and try again.')
-}
-
-/**
- * SQLite whose transactions take the write lock at once: a deferred one that reads first and
- * writes later fails with SQLITE_BUSY_SNAPSHOT whenever the other process wrote in between.
- */
-class ImmediateSqliteDialect extends SqliteDialect {
-  readonly #config: SqliteDialectConfig
-
-  constructor(config: SqliteDialectConfig) {
-    super(config)
-    this.#config = config
-  }
-
-  override createDriver(): SqliteDriver {
-    return new ImmediateSqliteDriver(this.#config)
-  }
-}
-
-class ImmediateSqliteDriver extends SqliteDriver {
-  override async beginTransaction(connection: DatabaseConnection): Promise<void> {
-    await connection.executeQuery(CompiledQuery.raw('begin immediate'))
-  }
-
-  /** SQLite has rolled back by itself where it could not go on; what it said then must not be lost. */
-  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
-    try {
-      await connection.executeQuery(CompiledQuery.raw('rollback'))
-    } catch (error) {
-      if (!messageOf(error).includes('no transaction is active')) throw error
-    }
-  }
 }

@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import { instanceDoc } from '../model/instance.ts'
 import { vpcDoc } from '../model/vpc-wire.ts'
 import { failedZones } from '../model/zone.ts'
@@ -45,7 +46,7 @@ async function loadSubnets(db: Db, vpcId: string): Promise<VpcSpec['subnets']> {
     .select(['subnets.subnet_id', 'subnets.cidr', 'route_table_associations.route_table_id', 'network_acl_id'])
     .where('vpc_id', '=', vpcId).orderBy('subnets.subnet_id').execute()
   const main = await db
-    .selectFrom('route_tables').select('route_table_id').where('vpc_id', '=', vpcId).where('is_main', '=', 1).executeTakeFirstOrThrow()
+    .selectFrom('route_tables').select('route_table_id').where('vpc_id', '=', vpcId).where('is_main', '=', sql.lit(1)).executeTakeFirstOrThrow()
   return rows.map((row) => ({
     subnetId: row.subnet_id, cidr: row.cidr, routeTableId: row.route_table_id ?? main.route_table_id,
     networkAclId: row.network_acl_id,

@@ -1,11 +1,18 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { DescribeInstanceStatusCommand, RunInstancesCommand } from '@aws-sdk/client-ec2'
-import { waitFor, systemClock } from '../../src/core/clock.ts'
+import { waitFor, systemClock, type Clock } from '../../src/core/clock.ts'
 import { startTestCloud, tinyImageId, type TestCloud } from '../support/cloud.ts'
+
+/** On which an agent looks again as soon as it may. */
+const hurried: Clock = {
+  ...systemClock,
+  after: (delayMs, run) => systemClock.after(delayMs / 50, run),
+  sleep: (delayMs, signal) => systemClock.sleep(delayMs / 50, signal),
+}
 
 let cloud: TestCloud
 beforeAll(async () => {
-  cloud = await startTestCloud()
+  cloud = await startTestCloud({ clock: hurried })
 })
 afterAll(() => cloud.close())
 

@@ -19,16 +19,16 @@ test('the memory of two instances is saved at a time, on whichever host of a zon
   }))
   const hosts = await cloud.store.read((db) => db.selectFrom('instances').select('host_id').distinct().execute())
   expect([Instances.length, hosts.length]).toEqual([4, 2])
-  const { world } = cloud.host
-  const [begin, end] = [world.beginSaving.bind(world), world.endSaving.bind(world)]
+  const { memory } = cloud.host.world
+  const [begin, end] = [memory.beginSaving.bind(memory), memory.endSaving.bind(memory)]
   const atWork = new Set<string>()
   let most = 0
-  world.beginSaving = (id, image) => {
+  memory.beginSaving = (id, image) => {
     atWork.add(id)
     most = Math.max(most, atWork.size)
     begin(id, image)
   }
-  world.endSaving = (id, memoryId) => {
+  memory.endSaving = (id, memoryId) => {
     atWork.delete(id)
     end(id, memoryId)
   }

@@ -323,7 +323,7 @@ export async function writeToSerial(folder: string, text: string): Promise<void>
 }
 
 /** Counted by other means than the driver's own: ps. Zombies do not count. */
-export function processesOf(instanceId: string): number[] {
+function processesOf(instanceId: string): number[] {
   const lines = execFileSync('ps', ['-eo', 'pid=,stat=,args='], { encoding: 'utf8' }).split('\n')
   return lines
     .filter((line) => line.includes(`guest=${instanceId},`) && !/^\s*\d+\s+Z/.test(line))

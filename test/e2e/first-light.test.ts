@@ -44,6 +44,8 @@ describe.skipIf(whyNotReal !== undefined)(`hearth up with real guests${whyNotRea
     const keys = (await cloud.awsJson('ec2', 'describe-key-pairs')) as unknown as { KeyPairs: { KeyName: string }[] }
     const id = await launch('--key-name', keys.KeyPairs[0]?.KeyName ?? '', '--security-groups', 'hearth-ssh', '--user-data', `file://${script}`,
       '--block-device-mappings', 'DeviceName=/dev/xvda,Ebs={VolumeSize=2}')
+    // A waiter that does not find it so looks again after 15 seconds.
+    await cloud.areInState('running', id)
     await cloud.awsJson('ec2', 'wait', 'instance-running', '--instance-ids', id)
     await cloud.sshAnswers(id)
     await cloud.until('the output of user-data on the console', 30_000, async () =>

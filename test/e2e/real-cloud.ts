@@ -346,8 +346,10 @@ export class RealCloud {
   async close(): Promise<void> {
     try {
       this.#awsCli?.close()
-      if (this.#up && this.#up.exitCode === null && this.#up.signalCode === null) await this.endUp()
+      // Guests would take their time to shut down; that they do has tests of its own.
+      for (const pid of this.machines()) process.kill(pid, 'SIGKILL')
       await this.hearth('down')
+      if (this.#up && this.#up.exitCode === null && this.#up.signalCode === null) await this.endUp()
     } finally {
       execFileSync('ip', ['netns', 'del', this.namespace])
       rmSync(this.home, { recursive: true, force: true })

@@ -29,7 +29,7 @@ export const setVolume = (lab: DiskAgent, instanceId: string, volumeId: string, 
 })
 
 /** AttachVolume. */
-export const attach = (lab: DiskAgent, instanceId: string, volumeId: string) => setVolume(lab, instanceId, volumeId, {
+const attach = (lab: DiskAgent, instanceId: string, volumeId: string) => setVolume(lab, instanceId, volumeId, {
   instance_id: instanceId, device: '/dev/sdf', attach_state: 'attaching', attached_ms: lab.clock.now() + 1, state: 'in-use',
 })
 

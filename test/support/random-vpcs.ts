@@ -12,8 +12,8 @@ import { portSpec, subnetSpec, vpcSpec } from './vpc-spec.ts'
  */
 export const RANDOM_POOL = '198.18.4.0/22'
 export const OUTSIDE = '203.0.113.99'
-export const FIRST_VPC = { vpcId: 'vpc-0e1', slot: 11, cidr: '10.0.0.0/16' }
-export const SECOND_VPC = { vpcId: 'vpc-0e2', slot: 12, cidr: '10.1.0.0/16' }
+const FIRST_VPC = { vpcId: 'vpc-0e1', slot: 11, cidr: '10.0.0.0/16' }
+const SECOND_VPC = { vpcId: 'vpc-0e2', slot: 12, cidr: '10.1.0.0/16' }
 const PEERING = 'pcx-0e1'
 const NAT = 'nat-0e1'
 const SUBNETS = {
@@ -32,7 +32,7 @@ export const PLACES: { slot: number; subnetId: SubnetId; privateIp: string; publ
 ]
 /** Another address of the first guest, and the Elastic IP that it may have. */
 export const SECONDARY = { slot: 1, privateIp: '10.0.0.21', publicIp: '198.18.4.21' }
-export const interfaceOf = (slot: number) => `eni-0e${slot}`
+const interfaceOf = (slot: number) => `eni-0e${slot}`
 const macOf = (slot: number) => `02:00:00:00:0e:0${slot}`
 const isFirst = (subnetId: SubnetId) => SUBNETS[subnetId].vpc === FIRST_VPC
 /** The route table and the network ACL that a subnet has for itself: subnet-0a has rtb-0a. */

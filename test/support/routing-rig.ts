@@ -17,7 +17,7 @@ export const NAT_PUBLIC = '198.18.4.29'
 export const BEHIND = '192.168.50.1'
 
 export const toWorld: RouteSpec = { destination: '0.0.0.0/0', target: { kind: 'internet-gateway' } }
-export const toNat: RouteSpec = { destination: '0.0.0.0/0', target: { kind: 'nat-gateway', natGatewayId: 'nat-01' } }
+const toNat: RouteSpec = { destination: '0.0.0.0/0', target: { kind: 'nat-gateway', natGatewayId: 'nat-01' } }
 export const toPeer = (destination: string): RouteSpec => ({ destination, target: { kind: 'peering', peeringId: 'pcx-01' } })
 
 const open = group('sg-01', [all])

@@ -4,7 +4,7 @@ import type { Execute, Qemu } from './devices.ts'
 import { openSocket } from './qmp.ts'
 
 /** How long an agent may take to say that it is there, and for an answer that it need not work for. */
-export const REACH_TIMEOUT_MS = 1500
+const REACH_TIMEOUT_MS = 1500
 /** No answer used here comes near this; more is a broken or hostile guest. */
 const MAX_ANSWER_BYTES = 65_536
 

@@ -9,7 +9,7 @@ const MEMORY = '/dev/shm'
 const TMPFS_MAGIC = 0x01021994
 const MASTER = 'master'
 /** The handle by which QEMU inherits the master key. */
-export const MASTER_HANDLE = 3
+const MASTER_HANDLE = 3
 
 /** A key, and the id that block nodes name it by. */
 export interface KeySecret {

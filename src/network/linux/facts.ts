@@ -45,7 +45,7 @@ function route(table: string, destination: string, way: { type?: string; words?:
 const through = (address: string, dev: string) =>
   ({ words: `via ${address} dev ${dev} onlink`, dev, value: `${dev} via ${address}` })
 
-export function neighbour(address: string, mac: string, dev: string): Fact {
+function neighbour(address: string, mac: string, dev: string): Fact {
   return fact(`neigh ${dev} ${address}`, mac, `neigh replace ${address} lladdr ${mac} dev ${dev} nud permanent`,
     `neigh del ${address} dev ${dev}`, dev)
 }

@@ -160,7 +160,7 @@ function ruleAsSeen({ priority, fwmark, table }: ObservedRule): (Seen & { dev: u
   }]
 }
 
-export function raise(name: string, link: ObservedLink | undefined): string[] {
+function raise(name: string, link: ObservedLink | undefined): string[] {
   const isRaised = link?.flags.includes('UP') && (name === 'lo' || link.mtu === MTU)
   if (isRaised) return []
   return [name === 'lo' ? 'link set dev lo up' : `link set dev ${name} mtu ${MTU} up`]
