@@ -24,9 +24,11 @@ const insertWork = prepared((db, kind: WorkKind, id: string, hostId: string, due
 const NO_HOSTS: ReadonlySet<string> = new Set()
 const marked = new WeakMap<Db, Set<string>>()
 
-/** The hosts that were given work in this transaction, for those who wait for its commit. */
-export function hostsWithNewWork(db: Db): ReadonlySet<string> {
-  return marked.get(db) ?? NO_HOSTS
+/** The hosts that were given work in this transaction, for those who wait for its commit; asked again, it begins anew. */
+export function takeHostsWithNewWork(db: Db): ReadonlySet<string> {
+  const hosts = marked.get(db) ?? NO_HOSTS
+  marked.delete(db)
+  return hosts
 }
 
 /** Marks a thing due at `dueMs`; a mark that is there already moves forward, never back. */
