@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import { ApiError } from '../core/errors.ts'
 import { takeCapacity } from '../model/capacity.ts'
 import { hostDoc } from '../model/host.ts'
@@ -153,11 +154,11 @@ async function loadHosts(
   }))
 }
 
-/** An index of its own: most clouds have none of these. */
+/** An index of its own: most clouds have none of these. SQLite would compare it anew with each value that is bound. */
 const dedicatedOfOthers = prepared((db, account: string) =>
   db
     .selectFrom('instances').select(['host_id', 'account_id', 'tenancy'])
-    .where('tenancy', '=', 'dedicated').where('holds_capacity', '=', 1).where('account_id', '<>', account))
+    .where('tenancy', '=', sql.lit('dedicated')).where('holds_capacity', '=', sql.lit(1)).where('account_id', '<>', account))
 
 const allOfOthers = prepared((db, account: string) =>
   db
