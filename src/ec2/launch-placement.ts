@@ -144,10 +144,12 @@ async function loadHosts(
   const mayBeReserved = tenancy !== 'host' && !isSpot && (wish.reservation.preference !== 'none' || wish.reservation.targetId !== null)
   const reservations = mayBeReserved ? await loadReservations(context, instanceType) : undefined
   const tenants = tenancy === 'host' ? undefined : await loadTenants(context, tenancy, leaving)
+  // Most hosts of a node say the same of themselves.
+  const architectures = new Map([...new Set(rows.map(({ doc }) => doc))].map((doc) => [doc, hostDoc({ doc }).architectures]))
   const mayServe = (host: typeof rows[number]) => !failed.includes(host.zone ?? '') && (nodeId === undefined || host.node_id === nodeId)
   return rows.filter(mayServe).map((host) => ({
     hostId: host.host_id, nodeId: host.node_id, zone: host.zone ?? '', vcpus: host.vcpus, memoryMib: host.memory_mib,
-    vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: hostDoc(host).architectures,
+    vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: architectures.get(host.doc),
     tenants: tenants?.get(host.host_id) ?? [],
     dedicatedHosts: dedicatedHosts?.get(host.host_id) ?? [],
     reservations: reservations?.get(host.host_id) ?? [],

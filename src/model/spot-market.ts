@@ -107,14 +107,18 @@ export async function wakeMarket(db: Db, dueMs: number): Promise<void> {
   if (nodeId !== undefined) await enqueue(db, { kind: 'market', id: MARKET_WORK_ID, hostId: nodeId }, dueMs)
 }
 
-const living = prepared((db) =>
-  db.selectFrom('spot_requests').select('request_id').where('state', 'in', ['open', 'active', 'disabled']).limit(1))
-
-const fleetsToLook = prepared((db, nodeId: string) => db.selectFrom('work').select('id').where('host_id', '=', nodeId).where('kind', '=', 'fleet').limit(1))
+/** The leading node, where any request lives or any fleet is to be looked at. */
+const nodeToWake = prepared((db) =>
+  db.selectFrom('hosts').select('hosts.host_id')
+    .where('hosts.host_id', '=', (eb) =>
+      eb.selectFrom('hosts as nodes').select((node) => node.fn.min('nodes.host_id').as('first')).where('nodes.zone', 'is', null))
+    .where((eb) => eb.or([
+      eb.exists(eb.selectFrom('spot_requests').select('request_id').where('state', 'in', ['open', 'active', 'disabled'])),
+      eb.exists(eb.selectFrom('work').select('work.id').whereRef('work.host_id', '=', 'hosts.host_id').where('work.kind', '=', 'fleet')),
+    ])))
 
 /** The same, where the market, or a fleet that waits, has anything to do with what was taken of a zone's room, or given back. */
 export async function wakeMarketOfRoom(db: Db, nowMs: number): Promise<void> {
-  if ((await living(db)).length > 0) return wakeMarket(db, nowMs)
-  const nodeId = await leadingNode(db)
-  if (nodeId !== undefined && (await fleetsToLook(db, nodeId)).length > 0) await wakeMarket(db, nowMs)
+  const [node] = await nodeToWake(db)
+  if (node) await enqueue(db, { kind: 'market', id: MARKET_WORK_ID, hostId: node.host_id }, nowMs)
 }
