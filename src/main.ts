@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { createApi } from './api.ts'
+import { connectionsOf, mostConnections, type DatabaseUser } from './connections.ts'
 import type { Clock } from './core/clock.ts'
 import { processCrashPoints } from './core/crash-points.ts'
 import { jsonLogger, type Logger } from './core/logger.ts'
@@ -30,17 +31,11 @@ export function processLogger(component: string): Logger {
   return jsonLogger(systemClock, component, (line) => process.stdout.write(`${line}\n`))
 }
 
-/**
- * Connections to a PostgreSQL, which has 97 for everybody unless it is told otherwise: of the API, of a process of agents, of
- * all else (a command, a region that is copied from). A cloud of three zones takes at most 31 for each region, those for wake-ups included.
- */
-const CONNECTIONS = { api: 10, agents: 4, other: 2 } as const
-
 /** A region's database: in PostgreSQL where one is given, else SQLite in its home. `user` says how busy it will be. */
 export async function openStore(
   settings: AnySettings,
   durability: 'full' | 'normal' = 'full',
-  user: keyof typeof CONNECTIONS = 'other',
+  user: DatabaseUser = 'other',
 ): Promise<Store> {
   if (settings.database === null) {
     // Calls come at once, and share commits.
@@ -49,7 +44,8 @@ export async function openStore(
   }
   const { openPostgres } = await import('./store/postgres.ts')
   const { schema = null } = settings
-  return openPostgres({ url: settings.database, schema, durability, connections: CONNECTIONS[user], clock: systemClock, random: systemRandom })
+  const connections = connectionsOf(settings)[user]
+  return openPostgres({ url: settings.database, schema, durability, connections, clock: systemClock, random: systemRandom })
 }
 
 /** Where the file of a layer is in a home; whoever may not list the folder may still look at it. */
@@ -67,6 +63,14 @@ export async function probeStore(settings: Settings): Promise<string> {
   if (settings.database === null) return 'SQLite'
   const { probePostgres } = await import('./store/postgres.ts')
   return probePostgres(settings.database)
+}
+
+/** Why a PostgreSQL may not have connections enough for a whole cloud; undefined where it has. */
+export async function lackOfConnections(settings: Pick<Settings, 'database' | 'zones' | 'moreRegions' | 'engine'>): Promise<string | undefined> {
+  if (settings.database === null) return undefined
+  const { allowedConnections } = await import('./store/postgres.ts')
+  const [most, allowed] = [mostConnections(settings), await allowedConnections(settings.database)]
+  return most <= allowed ? undefined : `this cloud takes up to ${most} connections, and the server allows ${allowed}`
 }
 
 /** Deletes a region's rows from a PostgreSQL; SQLite's go with the home's files. */

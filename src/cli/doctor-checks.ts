@@ -9,7 +9,7 @@ import type { GuestArchitecture } from '../hypervisor/driver.ts'
 import { bootableArchitectures, uefiFirmware } from '../hypervisor/qemu/architecture.ts'
 import { probeAccelerator } from '../hypervisor/qemu/probe.ts'
 import { imageRecipes, listBuiltImages } from '../images/build.ts'
-import { probeStore } from '../main.ts'
+import { lackOfConnections, probeStore } from '../main.ts'
 import { describeDatabase, type Settings } from '../settings.ts'
 import { mayBeHome } from './command.ts'
 import { endpointOf, readUpRecord } from './up-record.ts'
@@ -47,12 +47,18 @@ async function checkDatabase(settings: Settings): Promise<Check[]> {
   const name = 'database'
   const where = describeDatabase(settings)
   try {
-    return [{ name, status: 'ok', detail: `${await probeStore(settings)}, ${where}` }]
+    const detail = `${await probeStore(settings)}, ${where}`
+    const lack = await lackOfConnections(settings)
+    if (lack === undefined) return [{ name, status: 'ok', detail }]
+    return [{ name, status: 'warning', detail: `${detail}: ${lack}`, remedy: RAISE_CONNECTIONS }]
   } catch (error) {
     const remedy = 'see that it runs and lets this user in, or leave out --database'
     return [{ name, status: 'missing', detail: `${where}: ${messageOf(error)}`, remedy }]
   }
 }
+
+/** What to do about too few connections. */
+export const RAISE_CONNECTIONS = 'raise max_connections in its postgresql.conf, or have fewer regions or zones'
 
 function checkRoot(): Check {
   const name = 'rights'

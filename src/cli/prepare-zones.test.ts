@@ -30,10 +30,10 @@ const subnetsIn = (zone: string) => test.run(({ db }) =>
   db.selectFrom('subnets').select(['subnet_id', 'account_id', 'cidr', 'default_for_az']).where('zone', '=', zone).execute())
 
 /** As the agents of those zones have registered them. */
-async function insertHosts(zones: string, used: { vcpus: number; memoryMib: number }): Promise<void> {
+async function insertHosts(zones: string, used: { vcpus: number; memoryMib: number }, hostsPerZone = 1): Promise<void> {
   await test.run(async ({ db, region }) => {
     await db.deleteFrom('hosts').where('host_id', '!=', HOST_ID).execute()
-    for (const { hostId, nodeId, zone } of sharesOf(HOST_ID, readSettings({ zones, hostsPerZone: 1, engine: 'sim' }, {})).hosts) {
+    for (const { hostId, nodeId, zone } of sharesOf(HOST_ID, readSettings({ zones, hostsPerZone, engine: 'sim' }, {})).hosts) {
       await db.insertInto('hosts').values({
         host_id: hostId, node_id: nodeId, zone, zone_revision: 0, epoch: 1, region, vcpus: 32, memory_mib: 8192,
         vcpus_used: used.vcpus, memory_mib_used: used.memoryMib, heartbeat_ms: NOW_MS, doc: '{}',
@@ -71,6 +71,22 @@ describe('the zones of a home', () => {
     const [zone, ...others] = await test.run(({ db }) => readZones(db, HOST_ID))
     expect(zone).toMatchObject({ zone: 'us-east-1a', nominal: { vcpus: 32, memoryMib: 8192 } })
     expect(others).toEqual([])
+  })
+})
+
+describe('a zone with fewer hosts than before', () => {
+  it('says what goes over to its first one, and once only', async () => {
+    await insertHosts('a,b', { vcpus: 0, memoryMib: 0 }, 2)
+    const row = await test.run((context) => insertInstance(context, { zone: 'us-east-1a', host_id: `${HOST_ID}-a2` }))
+    await test.run((context) => insertInstance(context, { zone: 'us-east-1a', host_id: `${HOST_ID}-a1` }))
+    await test.run((context) => insertInstance(context, { zone: 'us-east-1a', host_id: `${HOST_ID}-a2`, state: 'terminated' }))
+    const said = 'us-east-1a has fewer hosts than before (--hosts-per-zone 1); 1 instance of the others goes over to its first one, and runs on'
+    expect(await prepare('a,b')).toEqual([said])
+    await test.run(({ db }) => db.updateTable('instances').set({ placement_group_id: 'pg-1' }).where('instance_id', '=', row.instance_id).execute())
+    expect(await prepare('a,b')).toEqual([`${said}. Members of spread and partition groups that are together there stay so until they are stopped`])
+    // Its agent has taken over.
+    await test.run(({ db }) => db.updateTable('instances').set({ host_id: `${HOST_ID}-a1` }).where('instance_id', '=', row.instance_id).execute())
+    expect(await prepare('a,b')).toEqual([])
   })
 })
 

@@ -3,7 +3,7 @@ import { ensureHostId } from '../home.ts'
 import { checkOwnDatabase } from '../main.ts'
 import { insertDefaultSubnet } from '../model/new-vpc.ts'
 import type { Making } from '../model/vpc-objects.ts'
-import { contentBeyond, retireHosts, type ZoneContent } from '../model/zone-hosts.ts'
+import { contentBeyond, homelessInstances, retireHosts, type HomelessInstances, type ZoneContent } from '../model/zone-hosts.ts'
 import { zonesOf } from '../model/zone.ts'
 import { sharesOf } from '../registration.ts'
 import type { Settings } from '../settings.ts'
@@ -30,10 +30,19 @@ export async function prepareZones(store: Store, settings: Settings, { random, n
     await takeNoteOfRegion(db, settings)
     const content = await contentBeyond(db, nodeId, zones)
     if (content.length > 0) throw new Error(whyNotWithout(content, settings))
-    await retireHosts(db, nodeId, sharesOf(nodeId, settings).hosts.map((host) => host.hostId))
+    const { hosts } = sharesOf(nodeId, settings)
+    const changes = (await homelessInstances(db, nodeId, zones, hosts.map((host) => host.hostId))).map((each) => changeText(each, settings))
+    await retireHosts(db, nodeId, hosts.map((host) => host.hostId))
     const fresh = await takeNoteOf(db, zones, settings.region)
-    return fresh.length === 0 ? [] : fillNewZones({ db, random, nowMs }, fresh)
+    return fresh.length === 0 ? changes : [...changes, ...await fillNewZones({ db, random, nowMs }, fresh)]
   })
+}
+
+/** Fewer hosts than before may be what was wanted, or a flag that was forgotten. */
+function changeText({ zone, count, isAnyInGroup }: HomelessInstances, { hostsPerZone }: Pick<Settings, 'hostsPerZone'>): string {
+  return `${zone} has fewer hosts than before (--hosts-per-zone ${hostsPerZone}); ${count} instance${count === 1 ? '' : 's'} of the others `
+    + `${count === 1 ? 'goes' : 'go'} over to its first one, and ${count === 1 ? 'runs' : 'run'} on`
+    + (isAnyInGroup ? '. Members of spread and partition groups that are together there stay so until they are stopped' : '')
 }
 
 /** The zones that were not there before. */

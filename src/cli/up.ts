@@ -6,12 +6,13 @@ import { systemRandom } from '../core/random.ts'
 import { ensureHome, homePaths } from '../home.ts'
 import { processOf } from '../hypervisor/qemu/process.ts'
 import { buildImage } from '../images/build.ts'
-import { chooseEngine, openStore, type Engine } from '../main.ts'
+import { chooseEngine, lackOfConnections, openStore, type Engine } from '../main.ts'
 import { realmsOf } from '../realm.ts'
 import { SETTING_OPTIONS, type Settings } from '../settings.ts'
 import type { Store } from '../store/store.ts'
 import { childrenOf } from './children.ts'
 import { checkHomeFolder, hearthCommand, newCommand, cloudSettingsOf, withSettings, withStore } from './command.ts'
+import { RAISE_CONNECTIONS } from './doctor-checks.ts'
 import { engineOfHome } from './home-engine.ts'
 import { withHomeRegion } from './home-region.ts'
 import { checkLeftRegions, leftRegions, removeNetworks } from './left-regions.ts'
@@ -110,6 +111,8 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
       for (const line of await prepareZones(store, realm, { random: systemRandom, nowMs: startedMs })) terminal.say(line)
       for (const line of await troubledZones(store, realm)) terminal.say(line)
     }
+    const lack = await lackOfConnections(settings)
+    if (lack !== undefined) terminal.say(`warning: ${lack}: ${RAISE_CONNECTIONS}`)
     hasBegun = true
     await Promise.race([supervisor.start(), aborted(ending)])
     if (!ending.aborted) {

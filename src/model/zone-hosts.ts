@@ -40,6 +40,26 @@ export async function contentBeyond(db: Db, nodeId: string, zones: readonly stri
   }))
 }
 
+/** How many instances of a zone are to change over to its first host, since theirs is no more, and whether any is in a placement group. */
+export interface HomelessInstances {
+  zone: string
+  count: number
+  isAnyInGroup: boolean
+}
+
+/** Instances of hosts of a node that are not among those in use, by zone; of zones that are in use still. */
+export async function homelessInstances(
+  db: Db, nodeId: string, zones: readonly string[], inUse: readonly string[],
+): Promise<HomelessInstances[]> {
+  const rows = await db
+    .selectFrom('instances').select(['zone', 'placement_group_id']).where('node_id', '=', nodeId).where('state', '!=', 'terminated')
+    .where('host_id', '!=', nodeId).where('host_id', 'not in', inUse).execute()
+  return zones.flatMap((zone) => {
+    const inside = rows.filter((row) => row.zone === zone)
+    return inside.length === 0 ? [] : [{ zone, count: inside.length, isAnyInGroup: inside.some((row) => row.placement_group_id !== null) }]
+  })
+}
+
 /** Hosts of a node that nobody runs any more promise nothing, so that nothing is placed on them before others have taken over from them. */
 export async function retireHosts(db: Db, nodeId: string, inUse: readonly string[]): Promise<void> {
   await db

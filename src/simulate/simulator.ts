@@ -8,6 +8,7 @@ import { createDispatch } from '../dispatch.ts'
 import { DEFAULT_ACCOUNT, ensureAccount } from '../model/account.ts'
 import type { ApiCall, Dispatch } from '../protocol/server.ts'
 import { zonesOf } from '../model/zone.ts'
+import { retireHosts } from '../model/zone-hosts.ts'
 import { Regions } from '../regions.ts'
 import { readSettings, type Settings } from '../settings.ts'
 import { sharesOf, type HostShare } from '../registration.ts'
@@ -84,7 +85,7 @@ export class SimulatedCloud {
   /** Deaths so far, for the report. */
   crashes = 0
   mayCrash = false
-  readonly #shares: HostShare[]
+  #shares: HostShare[]
   /** By the id of its host; none for one that is dead. */
   readonly #agents = new Map<string, RunningAgent>()
   readonly #settled: () => Promise<void>
@@ -134,12 +135,23 @@ export class SimulatedCloud {
   #kill(running: RunningAgent): void {
     const share = this.#shares.find((each) => this.#agents.get(each.hostId) === running)
     if (!share) return
-    running.process.isAlive = false
     this.#agents.delete(share.hostId)
     this.crashes += 1
-    running.agent.abandon()
-    running.closeDrivers()
-    this.clock.after(this.random.int(RESTART_WITHIN_MS), () => this.#startAgent(share))
+    end(running)
+    this.clock.after(this.random.int(RESTART_WITHIN_MS), () => {
+      if (this.#shares.includes(share)) this.#startAgent(share)
+    })
+  }
+
+  /** `hearth up --hosts-per-zone`: all agents end, and those of so many hosts begin; machines run on meanwhile. */
+  async divide(hostsPerZone: number): Promise<void> {
+    const before = [...this.#agents.values()]
+    const { node, hosts } = sharesOf(SIM_NODE_ID, { ...this.settings, hostsPerZone })
+    this.#shares = [node, ...hosts]
+    this.#agents.clear()
+    for (const running of before) end(running)
+    await this.store.transaction('divide', (db) => retireHosts(db, SIM_NODE_ID, hosts.map(({ hostId }) => hostId)))
+    for (const share of this.#shares) this.#startAgent(share)
   }
 
   /** kill -9 of one of the agents, now; it is started again a while later. */
@@ -221,11 +233,13 @@ export class SimulatedCloud {
   }
 
   async close(): Promise<void> {
-    for (const { process, agent, closeDrivers } of this.#agents.values()) {
-      process.isAlive = false
-      agent.abandon()
-      closeDrivers()
-    }
+    for (const running of this.#agents.values()) end(running)
     await this.store.close()
   }
+}
+
+function end({ process, agent, closeDrivers }: RunningAgent): void {
+  process.isAlive = false
+  agent.abandon()
+  closeDrivers()
 }

@@ -80,6 +80,18 @@ export async function probePostgres(url: string): Promise<string> {
   }
 }
 
+/** How many connections the server has for everybody together, those that it keeps for its superuser not counted. */
+export async function allowedConnections(url: string): Promise<number> {
+  const db = connect(url, 'full')
+  try {
+    const { rows } = await sql<{ allowed: number }>`select current_setting('max_connections')::int
+      - current_setting('superuser_reserved_connections')::int as allowed`.execute(db)
+    return rows[0]?.allowed ?? 0
+  } finally {
+    await db.destroy()
+  }
+}
+
 /** Deletes everything that Hearth has made in the database, or in a schema of its own there, and nothing else. */
 export async function emptyPostgres(url: string, schema: string | null = null): Promise<void> {
   const db = connect(url, 'full', schema)

@@ -4,8 +4,11 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest'
 import type { Status } from '../../src/cli/status.ts'
+import { mostConnections } from '../../src/connections.ts'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { packageRoot } from '../../src/core/package-root.ts'
+import { lackOfConnections } from '../../src/main.ts'
+import { KNOWN_REGIONS } from '../../src/model/region.ts'
 import { hasPostgres, newDatabase, openTestPostgres } from '../support/postgres.ts'
 
 // `hearth` with its state in PostgreSQL, over simulated machines. The tests tell one story, in order.
@@ -67,6 +70,14 @@ describe.runIf(hasPostgres())('hearth with its state in PostgreSQL', () => {
     const bad = await run('doctor', '--engine', 'sim', '--database', `postgresql://hearth:${PASSWORD}@127.0.0.1:1/x`)
     expect(bad.code).toBe(1)
     expect(bad.output).toMatch(/^MISSING +database .* at 127\.0\.0\.1:1: .*ECONNREFUSED/m)
+  })
+
+  it('is warned of a cloud that would want more connections than the server allows', async () => {
+    const few = { database, engine: 'auto' as const, zones: ['a'], moreRegions: [] }
+    const many = { ...few, zones: [...'abcdef'], moreRegions: KNOWN_REGIONS.slice(1, 16) }
+    expect(await lackOfConnections(few)).toBeUndefined()
+    // The tests' server allows twice as many as others.
+    expect(await lackOfConnections(many)).toBe(`this cloud takes up to ${mostConnections(many)} connections, and the server allows 197`)
   })
 
   it('refuses what is no URL of PostgreSQL, and does not repeat it', async () => {

@@ -1,4 +1,4 @@
-import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -66,15 +66,22 @@ export class RealCloud {
     execFileSync('ip', ['-n', this.namespace, 'link', 'set', 'lo', 'up'])
   }
 
-  /** A command inside the namespace. */
+  /**
+   * A command inside the namespace. It has no input: bash takes a socket there, as Node's pipes are, for a remote shell and reads
+   * the ~/.bashrc of whoever runs the tests first, which may take any time.
+   */
   run(command: string, args: string[], options: { env?: Record<string, string>; timeoutMs?: number } = {}): Promise<RunResult> {
     return new Promise((resolve) => {
-      const child = execFile(
-        'nsenter', [`--net=/run/netns/${this.namespace}`, command, ...args],
-        { env: { ...process.env, HEARTH_HOME: this.home, AWS_PAGER: '', ...options.env }, timeout: options.timeoutMs ?? 120_000 },
-        (error, stdout, stderr) => resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr }),
-      )
-      child.stdin?.end()
+      const child = spawn('nsenter', [`--net=/run/netns/${this.namespace}`, command, ...args], {
+        env: { ...process.env, HEARTH_HOME: this.home, AWS_PAGER: '', ...options.env }, timeout: options.timeoutMs ?? 120_000,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      })
+      const stdout: Buffer[] = []
+      const stderr: Buffer[] = []
+      child.stdout.on('data', (data: Buffer) => stdout.push(data))
+      child.stderr.on('data', (data: Buffer) => stderr.push(data))
+      child.on('error', (error) => resolve({ code: 1, stdout: '', stderr: error.message }))
+      child.on('close', (code) => resolve({ code: code ?? 1, stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() }))
     })
   }
 

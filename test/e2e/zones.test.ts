@@ -35,7 +35,7 @@ describe.skipIf(whyNotReal !== undefined)(`copies in three zones${whyNotReal ? `
 
   beforeAll(async () => {
     await cloud.prepare()
-    keyName = (await cloud.upForLaunches({ HEARTH_CHECK_INTERVAL_MS: '2000' })).keyName
+    keyName = (await cloud.upForLaunches({ HEARTH_CHECK_INTERVAL_MS: '2000', HEARTH_HOSTS_PER_ZONE: '2' })).keyName
     const group = await ec2('SecurityGroups[0].GroupId', 'describe-security-groups')
     await ec2('Return', 'authorize-security-group-ingress', '--group-id', group, '--protocol', 'tcp', '--port', '7000', '--cidr', '0.0.0.0/0')
     const original = await cloud.launch()
@@ -145,7 +145,7 @@ describe.skipIf(whyNotReal !== undefined)(`copies in three zones${whyNotReal ? `
     await serves(B)
   })
 
-  test('the cloud goes down while a zone has failed, and comes up with all of them', async () => {
+  test('the cloud goes down while a zone has failed, and comes up with all of them, and with one host in each instead of two', async () => {
     expect(await cloud.hearth('zone', 'impair', A)).toMatchObject({ code: 0 })
     expect(await cloud.hearth('zone', 'fail', B)).toMatchObject({ code: 0 })
     const down = await cloud.hearth('down')

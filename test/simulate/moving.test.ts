@@ -1,15 +1,19 @@
 import type { Reservation } from '@aws-sdk/client-ec2'
 import { describe, expect, test } from 'vitest'
+import { pick } from '../../src/core/random.ts'
 import { instanceDoc } from '../../src/model/instance.ts'
 import { checkDisks } from '../../src/simulate/disk-invariants.ts'
 import { checkAlways, checkSettled } from '../../src/simulate/invariants.ts'
 import { drawHibernatable } from '../../src/simulate/memory-calls.ts'
+import { MemoryExpectations } from '../../src/simulate/memory-expectations.ts'
 import { SimulatedCloud, type CallResult } from '../../src/simulate/simulator.ts'
+import { ZoneCalls } from '../../src/simulate/zone-calls.ts'
 
 const ZONE = 'us-east-1a'
 /** Half of what a host of the simulated cloud promises. */
 const TYPE = 't3.small'
 const SEEDS = 25
+const DIVIDED_SEEDS = 12
 
 /** A cloud with two hosts to a zone, and what people do in the first of its zones. */
 class Zone {
@@ -181,5 +185,50 @@ describe('an instance that is stopped while others take its place', () => {
       })
     }
     expect(moves).toBe(SEEDS)
+  })
+})
+
+/** What one may do meanwhile; of most it does not matter whether it is refused. */
+async function drawCall({ cloud }: Zone, ids: readonly string[], dataId: string): Promise<void> {
+  const id = pick(cloud.random, ids)
+  const calls: [string, object][] = [
+    ['StopInstances', { InstanceIds: [id] }], ['StopInstances', { InstanceIds: [id], Hibernate: true }], ['StartInstances', { InstanceIds: [...ids] }],
+    ['StartInstances', { InstanceIds: [id] }], ['RebootInstances', { InstanceIds: [id] }], ['CreateSnapshot', { VolumeId: dataId }],
+    ['DetachVolume', { VolumeId: dataId }], ['AttachVolume', { VolumeId: dataId, InstanceId: id, Device: '/dev/sdf' }],
+  ]
+  await cloud.call(...pick(cloud.random, calls))
+}
+
+describe('a zone that is divided into fewer hosts, and more', () => {
+  test('keeps all that is in it, whatever is going on and whoever dies', async () => {
+    let survived = 0
+    for (let seed = 1; seed <= DIVIDED_SEEDS; seed++) {
+      await inZone(seed, async (zone) => {
+        const { cloud } = zone
+        const { id, dataId } = await withData(zone, true)
+        const ids = [id, (await zone.launch(true)) ?? '', (await zone.launch()) ?? '']
+        await cloud.clock.advance(5 * 60_000)
+        const zones = new ZoneCalls(cloud, new MemoryExpectations(cloud))
+        cloud.mayCrash = true
+        for (let step = 0; step < 24; step++) {
+          if (step % 4 === 0) await cloud.divide(pick(cloud.random, [1, 2, 3]))
+          if (step % 4 === 2 && seed % 2 === 0) await zones.draw()
+          await drawCall(zone, ids, dataId)
+          await cloud.clock.advance(cloud.random.int(6000))
+        }
+        await zones.healAll()
+        await cloud.converge()
+        cloud.mayCrash = false
+        survived += cloud.crashes
+        // Hosts that are smaller than before may have promised more than they would now.
+        const always = (await checkAlways(cloud)).filter((each) => !each.startsWith('capacity oversold'))
+        expect([seed, ...always, ...(await checkSettled(cloud)), ...(await checkDisks(cloud))]).toEqual([seed])
+        const data = await cloud.store.read((db) => db.selectFrom('volumes').select('layer_id').where('volume_id', '=', dataId).executeTakeFirstOrThrow())
+        expect([seed, Object.fromEntries(cloud.host.world.dataOf(data.layer_id))]).toEqual([seed, { 3: 8 }])
+        const hosts = await cloud.store.read((db) => db.selectFrom('instances').select(['host_id', 'doc']).execute())
+        expect([seed, hosts.filter((row) => instanceDoc(row).movedFrom)]).toEqual([seed, []])
+      })
+    }
+    expect(survived).toBeGreaterThan(DIVIDED_SEEDS)
   })
 })
