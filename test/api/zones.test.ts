@@ -81,7 +81,7 @@ test('calls into a zone that has failed fail, or wait for it, and none waits for
   await zone(B, 'unavailable')
   await expect(launch(B)).rejects.toEqual(failure('InsufficientInstanceCapacity', 500))
   await expect(cloud.ec2.send(new StartInstancesCommand({ InstanceIds: [stopped] }))).rejects.toEqual(failure('InsufficientInstanceCapacity', 500))
-  await expect(cloud.ec2.send(new RebootInstancesCommand({ InstanceIds: [running] }))).rejects.toEqual(failure('Unavailable', 503))
+  await cloud.ec2.send(new RebootInstancesCommand({ InstanceIds: [running] }))
   await expect(cloud.ec2.send(new CreateVolumeCommand({ AvailabilityZone: B, Size: 1 }))).rejects.toEqual(failure('Unavailable', 503))
   await cloud.ec2.send(new StopInstancesCommand({ InstanceIds: [running] }))
   await cloud.ec2.send(new TerminateInstancesCommand({ InstanceIds: [terminated] }))
