@@ -6,6 +6,7 @@ import {
 } from '../model/zone.ts'
 import type { HostTable, InstanceTable } from '../store/schema.ts'
 import type { Db, Store } from '../store/store.ts'
+import { NotHereError } from './instances.ts'
 import { withProgress, type Terminal } from './terminal.ts'
 
 /** A zone as people are shown it; times as ISO 8601. */
@@ -91,11 +92,11 @@ function isLost(row: InstanceTable, hosts: readonly HostTable[], { powerCuts }: 
   return nodeBootId !== undefined && hostBootId !== undefined && hostBootId !== hostBootIdOf(nodeBootId, powerCuts)
 }
 
-/** The zone that is meant: by its name, or its letter alone. @throws Error that names those that there are. */
+/** The zone that is meant: by its name, its id, or its letter alone. @throws NotHereError that names those that there are. */
 export function findZone(zones: readonly ZoneView[], wanted: string): ZoneView {
-  const found = zones.find(({ zone }) => zone === wanted || zone.slice(-1) === wanted)
+  const found = zones.find(({ zone, zoneId }) => zone === wanted || zoneId === wanted || zone.slice(-1) === wanted)
   if (found) return found
-  throw new Error(`there is no zone "${wanted}" here; there are: ${zones.map(({ zone }) => zone).join(', ')}`)
+  throw new NotHereError(`there is no zone "${wanted}" here; there are: ${zones.map(({ zone }) => zone).join(', ')}`)
 }
 
 export interface ZoneChange {
