@@ -167,10 +167,10 @@ export function describeChange(
   if (!hasChanged && !(isUp() && wait)) return `${zone} is ${to} already`
   if (!isUp()) return `${zone} will be ${to} with the next hearth up`
   const count = (ids: readonly string[], what: string) => (ids.length === 0 ? [] : [`${ids.length} ${what}`])
-  const upBefore = before.instances.running
   const parts = {
-    unavailable: () => count(before.state === 'unavailable' ? [...running, ...comingBack] : upBefore, 'lost power'),
-    impaired: () => count(upBefore, 'frozen'),
+    unavailable: () => count(before.state === 'unavailable' ? [...running, ...comingBack] : before.instances.running, 'lost power'),
+    // One that was still being started before is by now.
+    impaired: () => count(running, 'frozen'),
     available: () => [
       ...count(running, 'running'), ...count(comingBack, 'coming back'),
       ...count(stopped.filter((id) => !before.instances.stopped.includes(id)), 'stopped'),
