@@ -1,6 +1,6 @@
-// `npm run test:long`: what takes too long for every change, at most 30 minutes in all on two cores. 300 simulated
+// `npm run test:long`: what takes too long for every change, at most 35 minutes in all on two cores. 300 simulated
 // histories, then tests with real guests in test/long (as root): a chain of twenty images; 100 kills of api and agent
-// over ten guests, which has 10 minutes; moves between hosts, which have 4.
+// over ten guests, which has 10 minutes; moves between hosts, which have 4; zones that fail and heal under load, which has 5.
 import { spawnSync } from 'node:child_process'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'

@@ -5,6 +5,7 @@ import {
 import { insertTags } from '../ec2/tags.ts'
 import { ApiError } from '../core/errors.ts'
 import { seededRandom } from '../core/random.ts'
+import { moveZone } from '../model/zone.ts'
 import type { ApiClient } from './api-client.ts'
 import { cloneInstance, failureOf, formatClones } from './clone.ts'
 import { loadSource, planClones, type CloneOrder, type CloneSource } from './clone-plan.ts'
@@ -104,7 +105,7 @@ describe('a launch of clones', () => {
     const ambient = { api, store: test.store, clock, random: seededRandom(1), terminal }
     const [instance] = await listInstances(test.store)
     if (!instance) throw new Error('the instance is gone')
-    const done = cloneInstance(ambient, { region: REGION, zones: ['a', 'b', 'c'] }, instance, { zone: 'a', count: '2', ...flags })
+    const done = cloneInstance(ambient, { region: REGION, zones: ['a', 'b', 'c'], home: '/h' }, instance, { zone: 'a', count: '2', ...flags })
     return { done, asked }
   }
   const bake = (state: 'available' | 'failed') => (parameters: Record<string, string>) => {
@@ -147,6 +148,20 @@ describe('a launch of clones', () => {
       },
     })
     expect(await done).toMatchObject({ failures: [], clones: [{ instanceId: 'i-1' }, { instanceId: 'i-2' }] })
+  })
+
+  it('is not waited for in a zone that fails meanwhile, and not asked for again: it comes with the heal', async () => {
+    const { done } = await clone({
+      ...api,
+      DescribeInstances: (_parameters, call) => {
+        if (call === 1) void test.run((context) => moveZone(context, 'us-east-1a', 'unavailable'))
+        return '<instanceState><name>pending</name></instanceState>'
+      },
+    }, { count: '1' })
+    const cloned = await done
+    expect(failureOf(cloned, { home: '/h' }, { zone: 'a', count: '1' })).toMatch(
+      /^i-1 in us-east-1a: it is pending, and that waits: i-1 is in us-east-1a, which has failed; to heal it: \S+ zone heal us-east-1a --home \/h; /)
+    expect(failureOf(cloned, { home: '/h' }, { zone: 'a', count: '1' })).not.toContain('try again')
   })
 
   it('does not happen where the image fails, which is not left behind', async () => {

@@ -3,7 +3,7 @@ import { systemClock, waitFor, type Clock } from '../core/clock.ts'
 import { ApiError, messageOf } from '../core/errors.ts'
 import { systemRandom, type Random } from '../core/random.ts'
 import { zonesOf } from '../model/zone.ts'
-import type { Settings } from '../settings.ts'
+import type { AnySettings } from '../realm.ts'
 import type { Store } from '../store/store.ts'
 import type { ApiClient } from './api-client.ts'
 import { againWith, loadSource, planClones, type CloneOrder, type ZoneLaunch } from './clone-plan.ts'
@@ -15,7 +15,7 @@ import { findInstance, listInstances, type InstanceView } from './instances.ts'
 import { openRunningCloud } from './running-cloud.ts'
 import { formatTable, withProgress, type Terminal } from './terminal.ts'
 import { textsOf } from './xml.ts'
-import { requireZone } from './zone-trouble.ts'
+import { requireZone, whyItWaits } from './zone-trouble.ts'
 
 interface CloneFlags extends Omit<CloneOrder, 'count'> {
   count: string
@@ -40,8 +40,8 @@ export interface Cloned {
   imageId: string
   isImageKept: boolean
   clones: CloneView[]
-  /** Single clones that did not come up, or all of a zone, and why. */
-  failures: { zone: string; instanceId: string | null; reason: string }[]
+  /** Single clones that did not come up, or all of a zone, and why; `isToCome` of those that will when their zone is healed. */
+  failures: { zone: string; instanceId: string | null; reason: string; isToCome?: true }[]
 }
 
 interface Ambient {
@@ -51,6 +51,8 @@ interface Ambient {
   random: Random
   terminal: Terminal
 }
+
+type CloneSettings = Pick<AnySettings, 'region' | 'zones' | 'home' | 'cloudHome'>
 
 /** Emulated guests take minutes. */
 const RUNNING_TIMEOUT_MS = 15 * 60 * 1000
@@ -97,7 +99,7 @@ export function addClone(program: Command, terminal: Terminal): void {
  */
 export async function cloneInstance(
   ambient: Ambient,
-  settings: Pick<Settings, 'region' | 'zones'>,
+  settings: CloneSettings,
   instance: InstanceView,
   flags: CloneFlags,
 ): Promise<Cloned> {
@@ -105,12 +107,12 @@ export async function cloneInstance(
   const id = instance.instanceId
   const launches = planClones(
     await loadSource(store, id), { ...flags, count: Number(flags.count) }, { region: settings.region, zones: zonesOf(settings) })
-  const imageId = await bakeFor(ambient, instance, flags)
+  const imageId = await bakeFor({ ...ambient, settings }, instance, flags)
   const cloned: Cloned = { source: id, imageId, isImageKept: flags.keepImage === true, clones: [], failures: [] }
   try {
     const results = await Promise.all(launches.map((launch) => launchIn(ambient, imageId, launch)))
     const came = await withProgress(clock, terminal, 'waiting for the clones to run', () =>
-      Promise.all(results.flatMap((result) => result.clones).map((clone) => untilRunning(ambient, clone))))
+      Promise.all(results.flatMap((result) => result.clones).map((clone) => untilRunning(ambient, settings, clone))))
     cloned.failures.push(...results.flatMap((result) => result.failures), ...came.flatMap((each) => ('reason' in each ? each : [])))
     cloned.clones.push(...await withAddresses(store, came.flatMap((each) => ('reason' in each ? [] : each))))
   } finally {
@@ -123,11 +125,15 @@ type Failure = Cloned['failures'][number]
 type Started = Pick<CloneView, 'zone' | 'instanceId' | 'name'>
 
 /** The image that clones are launched from. One that does not become available is not left behind. */
-async function bakeFor({ api, store, clock, random, terminal }: Ambient, instance: InstanceView, { reboot }: CloneFlags): Promise<string> {
+async function bakeFor(
+  { api, store, clock, random, terminal, settings }: Ambient & { settings: CloneSettings },
+  instance: InstanceView,
+  { reboot }: CloneFlags,
+): Promise<string> {
   const id = instance.instanceId
   const name = `clone-of-${id}-${random.bytes(4).toString('hex')}`
   try {
-    const { imageId } = await bakeImage({ api, store, clock, say: terminal.say }, instance, {
+    const { imageId } = await bakeImage({ api, store, clock, say: terminal.say, settings }, instance, {
       name, description: `For clones of ${id}`, ...(reboot ? { reboot } : {}),
     })
     return imageId
@@ -191,7 +197,8 @@ async function nameApart({ api, terminal }: Ambient, clones: Started[]): Promise
   }
 }
 
-async function untilRunning({ api, clock }: Ambient, clone: Started): Promise<Started | Failure> {
+/** Until it runs, or its zone fails, which nobody may heal. */
+async function untilRunning({ api, store, clock }: Ambient, settings: CloneSettings, clone: Started): Promise<Started | Failure> {
   const { zone, instanceId } = clone
   try {
     return await waitFor(clock, `${instanceId} to run`, RUNNING_TIMEOUT_MS, async () => {
@@ -199,7 +206,9 @@ async function untilRunning({ api, clock }: Ambient, clone: Started): Promise<St
       if (looked === null) return false
       const { state, reason } = looked
       if (state !== 'pending' && state !== 'running') throw new Error(`it is ${state}: ${reason ?? 'no reason is known'}`)
-      return state === 'running' && clone
+      if (state === 'running') return clone
+      const why = await whyItWaits('it is pending', store, settings, clone)
+      return why !== undefined && { zone, instanceId, reason: why, isToCome: true as const }
     }, LOOK_MS)
   } catch (error) {
     return { zone, instanceId, reason: messageOf(error) }
@@ -250,16 +259,16 @@ export function formatClones(clones: readonly CloneView[]): string {
 }
 
 /** One sentence for what did not come up, which the command fails with, and what makes just that. */
-export function failureOf({ source, failures, clones }: Cloned, settings: Pick<Settings, 'home'>, flags: CloneFlags): string {
+export function failureOf({ source, failures, clones }: Cloned, settings: Pick<CloneSettings, 'home'>, flags: CloneFlags): string {
   const reasons = failures.map(({ zone, instanceId, reason }) => `${instanceId ?? 'no clone'} in ${zone}: ${reason}`)
   const others = clones.length > 0 ? `; ${clones.length === 1 ? 'the other one runs' : `the other ${clones.length} run`}` : ''
   const again = againWith(source, missingOf(failures, Number(flags.count)), flags).map((words) => hearthCommand(words, settings))
-  return `${reasons.join('; ')}${others}; to try again: ${again.join('; ')}`
+  return `${reasons.join('; ')}${others}${again.length === 0 ? '' : `; to try again: ${again.join('; ')}`}`
 }
 
 /** How many clones each zone lacks of the `count` it was to get. */
 function missingOf(failures: readonly Failure[], count: number): Map<string, number> {
   const missing = new Map<string, number>()
-  for (const { zone, instanceId } of failures) missing.set(zone, (missing.get(zone) ?? 0) + (instanceId === null ? count : 1))
+  for (const { zone, instanceId, isToCome } of failures) if (!isToCome) missing.set(zone, (missing.get(zone) ?? 0) + (instanceId === null ? count : 1))
   return missing
 }

@@ -78,17 +78,21 @@ export function settingsOf(command: Command): AnySettings {
   return realmOf(inForce, asked)
 }
 
+/** us-east-1b; region and letter. */
+const ZONE_NAME = /^([a-z]{2}(?:-[a-z]+)+-\d+)[a-z]$/
+
 /**
- * The same for a command that is about a zone: its name tells the region, its letter alone is one of the region that --region
- * names.
+ * The same for a command that is about a zone: its name tells the region; its letter, its id, and what is no name of a zone are taken
+ * for those of the region that --region names.
  *
  * @throws Error for a region that the cloud does not have.
  */
 export function settingsOfZone(command: Command, zone: string): AnySettings {
-  if (zone.length === 1) return settingsOf(command)
+  const [, region] = ZONE_NAME.exec(zone) ?? []
+  if (region === undefined) return settingsOf(command)
   const cloud = cloudSettingsOf(command)
   const inForce = settingsInForce(cloud)
-  return zone.replace(/[a-z]$/, '') === inForce.region ? cloud : realmOfZone(inForce, zone)
+  return region === inForce.region ? cloud : realmOfZone(inForce, zone)
 }
 
 /** Opens the region's database for the time of `body`. @throws Error where there is no cloud yet. */

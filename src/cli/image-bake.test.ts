@@ -1,12 +1,16 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { insertInstance, insertVolume, NOW_MS, openTestStore, OTHER_ACCOUNT, type TestStore } from '../../test/support/rows.ts'
+import { insertInstance, insertVolume, NOW_MS, openTestStore, OTHER_ACCOUNT, REGION, type TestStore } from '../../test/support/rows.ts'
 import { createImage } from '../ec2/create-image.ts'
 import { recordFrozen } from '../model/freeze.ts'
 import { changeLayerDoc } from '../model/layer.ts'
 import { settleSnapshotsOf } from '../model/snapshot.ts'
+import { moveZone } from '../model/zone.ts'
 import type { ApiClient } from './api-client.ts'
 import { bakeImage } from './image-bake.ts'
 import { formatAmis, listAmis } from './images.ts'
+
+const ZONE = `${REGION}a`
+const HERE = { home: '/h', region: REGION }
 
 let test: TestStore
 let instanceId: string
@@ -65,7 +69,7 @@ describe('hearth image bake', () => {
       () => test.run(({ db }) => settleSnapshotsOf(db, layerId, { state: 'completed' }, NOW_MS)),
     ])
     const ami = await bakeImage(
-      { api, store: test.store, clock, say: (line) => void said.push(line) }, { instanceId, state: 'running' }, { name: 'baked' })
+      { api, store: test.store, clock, say: (line) => void said.push(line), settings: HERE }, { instanceId, state: 'running', zone: ZONE }, { name: 'baked' })
     expect(api.asked).toEqual([{ InstanceId: instanceId, Name: 'baked', NoReboot: 'true' }])
     expect(said).toEqual([
       `baking ${instanceId}, which runs on`, `${ami.imageId} is pending: 0 %`, `${ami.imageId} is pending: 40 %`,
@@ -81,9 +85,17 @@ describe('hearth image bake', () => {
       await test.run(({ db }) => settleSnapshotsOf(db, layerId, { state: 'error', message: 'no room' }, NOW_MS))
     }])
     await expect(bakeImage(
-      { api, store: test.store, clock, say: () => {} }, { instanceId, state: 'running' }, { name: 'baked', description: 'd', reboot: true },
+      { api, store: test.store, clock, say: () => {}, settings: HERE }, { instanceId, state: 'running', zone: ZONE }, { name: 'baked', description: 'd', reboot: true },
     )).rejects.toThrow(/^ami-\w+ has failed: Snapshot snap-\w+: no room$/)
     expect(api.asked).toEqual([{ InstanceId: instanceId, Name: 'baked', NoReboot: 'false', Description: 'd' }])
+  })
+
+  it('does not wait for a zone that fails meanwhile, which nobody may heal', async () => {
+    const api = bakery()
+    const clock = clockOf([async () => void await test.run((context) => moveZone(context, ZONE, 'impaired'))])
+    await expect(bakeImage(
+      { api, store: test.store, clock, say: () => {}, settings: HERE }, { instanceId, state: 'running', zone: ZONE }, { name: 'baked' },
+    )).rejects.toThrow(/^ami-\w+ is pending: 0 %, and that waits: i-\w+ is in us-east-1a, which is impaired; to heal it: \S+ zone heal us-east-1a --home \/h$/)
   })
 })
 

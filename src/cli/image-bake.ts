@@ -10,7 +10,7 @@ import { findInstance, listInstances, type InstanceView } from './instances.ts'
 import { openRunningCloud } from './running-cloud.ts'
 import type { Terminal } from './terminal.ts'
 import { textOf } from './xml.ts'
-import { requireZone } from './zone-trouble.ts'
+import { requireZone, whyItWaits } from './zone-trouble.ts'
 
 interface BakeFlags {
   name: string
@@ -46,14 +46,26 @@ async function bake(asked: Settings, wanted: string, flags: BakeFlags, terminal:
   return withStore(settings, async (store) => {
     const instance = findInstance(await listInstances(store), wanted)
     await requireZone(store, settings, instance)
-    return bakeImage({ api, store, clock: systemClock, say: terminal.say }, instance, flags)
+    return bakeImage({ api, store, clock: systemClock, say: terminal.say, settings }, instance, flags)
   })
 }
 
-/** Asks for the image and waits until it is available. @throws Error with why it has failed; ApiError. */
+interface Bakery {
+  api: ApiClient
+  store: Store
+  clock: Clock
+  say: (line: string) => void
+  settings: Parameters<typeof requireZone>[1]
+}
+
+/**
+ * Asks for the image and waits until it is available.
+ *
+ * @throws Error with why it has failed, or that the instance's zone has and the image waits for that; ApiError.
+ */
 export async function bakeImage(
-  { api, store, clock, say }: { api: ApiClient; store: Store; clock: Clock; say: (line: string) => void },
-  instance: Pick<InstanceView, 'instanceId' | 'state'>,
+  { api, store, clock, say, settings }: Bakery,
+  instance: Pick<InstanceView, 'instanceId' | 'state' | 'zone'>,
   flags: Pick<BakeFlags, 'name' | 'description' | 'reboot'>,
 ): Promise<AmiView> {
   const progress = steadyProgress(clock, say)
@@ -72,6 +84,8 @@ export async function bakeImage(
       const line = ami.state === 'pending' ? `${imageId} is pending: ${ami.percent} %` : `${imageId} is ${ami.state}`
       if (line !== told) progress.say(line)
       told = line
+      const trouble = ami.state === 'pending' ? await whyItWaits(line, store, settings, instance) : undefined
+      if (trouble !== undefined) throw new Error(trouble)
       return ami.state !== 'pending' && ami
     }, LOOK_MS)
   } finally {

@@ -59,6 +59,9 @@ describe('a command', () => {
     expect(settingsOfZone(commandWith(), 'eu-west-1b').home).toBe(path.join(home, 'regions', 'eu-west-1'))
     expect(settingsOfZone(commandWith('--region', 'eu-west-1'), 'b').region).toBe('eu-west-1')
     expect(() => settingsOfZone(commandWith(), 'us-west-2a')).toThrow('there is no region us-west-2')
+    // Whoever looks for it there names the zones that there are.
+    expect(settingsOfZone(commandWith('--region', 'eu-west-1'), 'euw1-az2').region).toBe('eu-west-1')
+    expect(settingsOfZone(commandWith(), 'nowhere').region).toBe('us-east-1')
   })
 
   it('for the whole cloud refuses to be about one of its regions', () => {

@@ -14,12 +14,12 @@ export const processTerminal: Terminal = {
 
 const PROGRESS_INTERVAL_MS = 4000
 
-/** Says every few seconds that `what` still goes on, until `body` ends. */
-export async function withProgress<T>(clock: Clock, terminal: Terminal, what: string, body: () => Promise<T>): Promise<T> {
+/** Says every few seconds that `what`, as it is then, still goes on, until `body` ends. */
+export async function withProgress<T>(clock: Clock, terminal: Terminal, what: string | (() => string), body: () => Promise<T>): Promise<T> {
   const begunMs = clock.now()
   let timer = clock.after(PROGRESS_INTERVAL_MS, tick)
   function tick() {
-    terminal.say(`${what} … ${Math.round((clock.now() - begunMs) / 1000)} s`)
+    terminal.say(`${typeof what === 'string' ? what : what()} … ${Math.round((clock.now() - begunMs) / 1000)} s`)
     timer = clock.after(PROGRESS_INTERVAL_MS, tick)
   }
   try {

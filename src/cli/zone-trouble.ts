@@ -25,6 +25,12 @@ export async function zoneTrouble(
   return `${instanceId} is in ${zone}, which ${troubleOf(state)}; to heal it: ${hearthCommand(`zone heal ${zone}`, settings)}`
 }
 
+/** Why something that is waited for does not come while an instance's zone is not available; undefined where it may. */
+export async function whyItWaits(isSo: string, ...of: Parameters<typeof zoneTrouble>): Promise<string | undefined> {
+  const trouble = await zoneTrouble(...of)
+  return trouble === undefined ? undefined : `${isSo}, and that waits: ${trouble}`
+}
+
 /** Zones that are not available, each in a sentence with how it is healed. */
 export async function troubledZones(store: Store, settings: Parameters<typeof zoneTrouble>[1]): Promise<string[]> {
   return [...(await store.read(zoneStates)).values()].flatMap(({ zone, state }) => (

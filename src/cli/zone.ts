@@ -38,7 +38,7 @@ export function addZone(program: Command, terminal: Terminal): void {
 function addChange(zone: Command, terminal: Terminal, { name, to, description, example }: (typeof CHANGES)[number]): void {
   const command = newCommand(zone, name, description, [example, `${example} --no-wait`])
   command
-    .argument('<zone>', 'its name, or its letter')
+    .argument('<zone>', 'its name, its id, or its letter')
     .option('--no-wait', to === 'available' ? 'return before instances are back' : 'return before that is so')
     .option('--json', 'print what the zone is then as JSON')
   withSettings(command).action(async (wanted: string) => {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { VirtualClock } from '../core/virtual-clock.ts'
 import { hostOf, insertInstance, NOW_MS, openTestStore, REGION, type TestStore } from '../../test/support/rows.ts'
-import { hostBootIdOf, moveZone, type ZoneState } from '../model/zone.ts'
+import { hostBootIdOf, moveZone, zoneStatus, type ZoneState } from '../model/zone.ts'
 import { changeZone, describeChange, type ZoneChange } from './zones.ts'
 
 const ZONE = `${REGION}a`
@@ -30,9 +30,9 @@ const putInForce = () => world.run(async ({ db }) => {
 })
 
 /** `hearth zone …`: what it says in the end. */
-function zone(to: ZoneState): Promise<string> {
+function zone(to: ZoneState, say: (line: string) => void = () => {}): Promise<string> {
   const change: ZoneChange = { to, isUp: () => true, wait: true }
-  const terminal = { out: () => {}, say: () => {} }
+  const terminal = { out: () => {}, say }
   return changeZone({ store: world.store, clock, terminal, region: { region: REGION, zones: ['a'] } }, 'a', change)
     .then((changed) => describeChange(changed, change), (error: Error) => `error: ${error.message}`)
 }
@@ -83,6 +83,21 @@ test('a heal of a zone that has not failed waits for no launch in it', async () 
   const { said, afterMs } = await endOf(zone('available'))
   expect(said).toBe(`${ZONE} is available; instances: 1 coming back`)
   expect(afterMs).toBeLessThan(1000)
+})
+
+test('who waits is told for which process', async () => {
+  const said: string[] = []
+  const fail = zone('unavailable', (line) => void said.push(line))
+  await clock.advance(5000)
+  const { revision } = await world.run(({ db }) => zoneStatus(db, ZONE))
+  await world.run(({ db }) => db.updateTable('hosts').set({ zone_revision: revision }).where('zone', '=', ZONE).execute())
+  await clock.advance(5000)
+  await putInForce()
+  expect((await endOf(fail)).said).toBe(`${ZONE} is unavailable; instances: none`)
+  expect(said).toEqual([
+    `${ZONE} becomes unavailable; waits for the process ${ZONE} and the process agent … 4 s`,
+    `${ZONE} becomes unavailable; waits for the process agent … 8 s`,
+  ])
 })
 
 test('a failure may take as long as the save of a large memory', async () => {

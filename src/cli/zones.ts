@@ -6,6 +6,7 @@ import {
 } from '../model/zone.ts'
 import type { HostTable, InstanceTable } from '../store/schema.ts'
 import type { Db, Store } from '../store/store.ts'
+import { NotHereError } from './instances.ts'
 import { withProgress, type Terminal } from './terminal.ts'
 
 /** A zone as people are shown it; times as ISO 8601. */
@@ -19,6 +20,8 @@ export interface ZoneView {
   since: string | null
   /** Whether every host, and the network, does by now what that state says. */
   isInForce: boolean
+  /** The processes, as `hearth status` names them, that do not yet: that of the zone, and the node's `agent`, which has the network. */
+  waitsFor: string[]
   hosts: { hostId: string; vcpus: number; vcpusUsed: number; memoryMib: number; memoryMibUsed: number }[]
   /**
    * Ids by state. What is on its way to another state is among `comingBack`, and so are those that are running and whose machine
@@ -65,11 +68,15 @@ function viewOf(
   const idsOf = (is: (row: InstanceTable) => boolean) => inside.filter(is).map((row) => row.instance_id)
   const lost = new Set(idsOf((row) => row.state === 'running' && isLost(row, own, status)))
   const isComing = (row: InstanceTable) => isOnItsWay(row) || lost.has(row.instance_id)
+  const waitsFor = [
+    ...(own.every((host) => host.zone_revision >= status.revision) ? [] : [status.zone]),
+    // A node tells of all zones together, which says nothing of one that nothing was ever done to.
+    ...(status.revision === 0 || nodes.every((node) => node.zone_revision >= sum) ? [] : ['agent']),
+  ]
   return {
     zone: status.zone, zoneId: zoneIdOf(status.zone), state: status.state, revision: status.revision,
     since: status.revision === 0 ? null : new Date(status.sinceMs).toISOString(),
-    // A node tells of all zones together, which says nothing of one that nothing was ever done to.
-    isInForce: own.every((host) => host.zone_revision >= status.revision) && (status.revision === 0 || nodes.every((node) => node.zone_revision >= sum)),
+    isInForce: waitsFor.length === 0, waitsFor,
     hosts: own.map((host) => ({
       hostId: host.host_id, vcpus: host.vcpus, vcpusUsed: host.vcpus_used, memoryMib: host.memory_mib, memoryMibUsed: host.memory_mib_used,
     })),
@@ -91,11 +98,11 @@ function isLost(row: InstanceTable, hosts: readonly HostTable[], { powerCuts }: 
   return nodeBootId !== undefined && hostBootId !== undefined && hostBootId !== hostBootIdOf(nodeBootId, powerCuts)
 }
 
-/** The zone that is meant: by its name, or its letter alone. @throws Error that names those that there are. */
-function findZone(zones: readonly ZoneView[], wanted: string): ZoneView {
-  const found = zones.find(({ zone }) => zone === wanted || zone.slice(-1) === wanted)
+/** The zone that is meant: by its name, its id, or its letter alone. @throws NotHereError that names those that there are. */
+export function findZone(zones: readonly ZoneView[], wanted: string): ZoneView {
+  const found = zones.find(({ zone, zoneId }) => zone === wanted || zoneId === wanted || zone.slice(-1) === wanted)
   if (found) return found
-  throw new Error(`there is no zone "${wanted}" here; there are: ${zones.map(({ zone }) => zone).join(', ')}`)
+  throw new NotHereError(`there is no zone "${wanted}" here; there are: ${zones.map(({ zone }) => zone).join(', ')}`)
 }
 
 export interface ZoneChange {
@@ -129,9 +136,13 @@ export async function changeZone(
     return view
   }
   if (wasUp && wait) {
-    await withProgress(clock, terminal, `${zone} becomes ${to}`, () =>
-      waitFor(clock, `the agents of ${zone}; hearth status tells whether they run`, IN_FORCE_TIMEOUT_MS,
-        async () => (await look()).isInForce, LOOK_MS))
+    let waitsFor: string[] = []
+    const what = () => `${zone} becomes ${to}${waitsFor.length === 0 ? '' : `; waits for the process ${waitsFor.join(' and the process ')}`}`
+    await withProgress(clock, terminal, what, () =>
+      waitFor(clock, `the agents of ${zone}; hearth status tells whether they run`, IN_FORCE_TIMEOUT_MS, async () => {
+        ;({ waitsFor } = await look())
+        return waitsFor.length === 0
+      }, LOOK_MS))
     if (to === 'available') {
       const { lost } = (await look()).instances
       await untilBack({ clock, terminal }, zone, { ids: hasChanged ? [...new Set([...before.instances.comingBack, ...lost])] : lost, look })
@@ -166,10 +177,10 @@ export function describeChange(
   if (!hasChanged && !(isUp() && wait)) return `${zone} is ${to} already`
   if (!isUp()) return `${zone} will be ${to} with the next hearth up`
   const count = (ids: readonly string[], what: string) => (ids.length === 0 ? [] : [`${ids.length} ${what}`])
-  const upBefore = before.instances.running
   const parts = {
-    unavailable: () => count(before.state === 'unavailable' ? [...running, ...comingBack] : upBefore, 'lost power'),
-    impaired: () => count(upBefore, 'frozen'),
+    unavailable: () => count(before.state === 'unavailable' ? [...running, ...comingBack] : before.instances.running, 'lost power'),
+    // One that was still being started before is by now.
+    impaired: () => count(running, 'frozen'),
     available: () => [
       ...count(running, 'running'), ...count(comingBack, 'coming back'),
       ...count(stopped.filter((id) => !before.instances.stopped.includes(id)), 'stopped'),

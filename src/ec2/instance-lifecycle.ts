@@ -16,7 +16,6 @@ import { incorrectState, requireInstances } from './instance-rows.ts'
 import { refuseParameters } from './parameters.ts'
 import { checkSpotStart, checkSpotStop, noteSpotStart, noteSpotStop } from './spot-instance-rules.ts'
 import { startAgain } from './start-again.ts'
-import { requireZone } from './zone-available.ts'
 
 /**
  * StartInstances: stopped instances become pending, with a new public address where they have one. What was kept of a
@@ -148,9 +147,10 @@ function protectedFrom(verb: 'stopped' | 'terminated', attribute: string, row: I
 }
 
 /**
- * RebootInstances: one more requested generation; the agent completes it.
+ * RebootInstances: one more requested generation; the agent completes it, where its zone has failed after the heal: "it only
+ * queues a request to reboot" (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RebootInstances.html).
  *
- * @throws ApiError IncorrectInstanceState; Unavailable while the zone of one has failed.
+ * @throws ApiError IncorrectInstanceState.
  */
 export async function rebootInstances(context: Context, input: RebootInstancesRequest): Promise<Record<string, never>> {
   for (const row of await requireInstances(context, input.InstanceIds)) {
@@ -159,7 +159,6 @@ export async function rebootInstances(context: Context, input: RebootInstancesRe
     if (row.state !== 'running') {
       throw incorrectState(`The instance '${row.instance_id}' is not in the 'running' state.`)
     }
-    await requireZone(context, row.zone)
     await context.db
       .updateTable('instances')
       .set({ reboot_requested: row.reboot_requested + 1 })

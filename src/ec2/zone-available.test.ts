@@ -102,7 +102,6 @@ describe.each<ZoneState>(['unavailable', 'impaired'])('In a zone that is %s', (t
     const before = await cloud.query((db) => db.selectFrom('work').selectAll().where('kind', '<>', 'zone').execute())
     await move(to)
     const failures = [
-      cloud.failure(rebootInstances, { InstanceIds: [running] }),
       cloud.failure(createVolume, { AvailabilityZone: HERE, Size: 1 }),
       cloud.failure(attachVolume, { VolumeId: free, InstanceId: running, Device: '/dev/sdg' }),
       cloud.failure(attachNetworkInterface, { NetworkInterfaceId: NetworkInterface?.NetworkInterfaceId, InstanceId: running, DeviceIndex: 1 }),
@@ -133,8 +132,12 @@ describe.each<ZoneState>(['unavailable', 'impaired'])('In a zone that is %s', (t
       'EC2InstanceUnavailableException: The instance is currently unavailable. Wait a few minutes and try again.')
   })
 
-  it('instances may be stopped and terminated, volumes detached, and subnets made', async () => {
+  it('instances may be rebooted, stopped and terminated, volumes detached, and subnets made', async () => {
     await move(to)
+    await cloud.call(rebootInstances, { InstanceIds: [running] })
+    const { reboot_requested: asked } = await cloud.query((db) =>
+      db.selectFrom('instances').select('reboot_requested').where('instance_id', '=', running).executeTakeFirstOrThrow())
+    expect(asked).toBe(1)
     expect(await cloud.call(detachVolume, { VolumeId: data })).toMatchObject({ State: 'detaching' })
     await cloud.call(stopInstances, { InstanceIds: [running] })
     await cloud.call(terminateInstances, { InstanceIds: [stopped] })

@@ -143,7 +143,7 @@ export async function moveZone(
   const before = await zoneStatus(db, zone)
   if (before.state === to) return { status: before, hasChanged: false }
   if (!ZONE_MOVES[before.state].includes(to)) {
-    throw new Error(`${zone} is ${before.state}: its machines have lost their power and cannot be frozen; heal it first`)
+    throw new Error(`${zone} is ${before.state}: its machines have lost their power and cannot be frozen; heal it first: hearth zone heal ${zone}`)
   }
   const revision = before.revision + 1
   const isCut = to === 'unavailable'

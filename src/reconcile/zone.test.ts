@@ -89,6 +89,16 @@ describe('A zone that loses its power', () => {
     expect([bootsOf(id), (await instanceOf(lab, id)).doc.hostBootId]).toEqual([3, 'run-1/3'])
   })
 
+  it('starts a guest once that is to be rebooted as well', async () => {
+    const id = await launch()
+    await move(lab, 'unavailable')
+    await setInstance(lab, id, { reboot_requested: 1 })
+    await lab.settle()
+    await move(lab, 'available')
+    await lab.settle()
+    expect([await instanceOf(lab, id), bootsOf(id)]).toMatchObject([{ state: 'running', reboot_completed: 1, doc: { hostBootId: 'run-1/1', checks: null } }, 2])
+  })
+
   it('is not taken for a guest that went down, whoever looks first', async () => {
     const id = await launch()
     await move(lab, 'unavailable')
@@ -127,6 +137,19 @@ describe('A zone that is impaired', () => {
     expect([processOf(lab, id)?.pid, memoryOf(lab, id)]).toEqual([pid, before])
     expect(lab.world.guestWrites(id, root, 5)).toBe(true)
     expect(await instanceOf(lab, id)).toMatchObject({ state: 'running', doc: { hostBootId: 'run-1' } })
+  })
+
+  it('has a guest rebooted after it has gone on', async () => {
+    const id = await launch()
+    await move(lab, 'impaired')
+    await lab.settle()
+    await setInstance(lab, id, { reboot_requested: 1 })
+    await lab.settle()
+    expect([(await instanceOf(lab, id)).reboot_completed, bootsOf(id)]).toEqual([0, 1])
+    await move(lab, 'available')
+    await lab.settle()
+    expect([await instanceOf(lab, id), bootsOf(id)]).toMatchObject([{ state: 'running', reboot_completed: 1 }, 2])
+    expect(lab.world.machines.get(id)?.console).toContain('The simulated guest is down.')
   })
 
   it('gives a guest that was shutting down all its time when it goes on', async () => {

@@ -35,7 +35,7 @@ const clone = async (
   const api = createApiClient(cloud.endpoint, { credentials: { ...TEST_KEY, accountId: DEFAULT_ACCOUNT }, region: 'us-east-1', clock: systemClock })
   const ambient = { api, store: cloud.store, clock: systemClock, random: systemRandom, terminal: { out: () => {}, say: (line: string) => void said.push(line) } }
   return cloneInstance(
-    ambient, { region: 'us-east-1', zones: ['a', 'b', 'c'] }, findInstance(await listInstances(cloud.store), wanted), { count: '1', ...flags })
+    ambient, { region: 'us-east-1', zones: ['a', 'b', 'c'], home: '/h' }, findInstance(await listInstances(cloud.store), wanted), { count: '1', ...flags })
 }
 const show = async (...ids: string[]) => {
   const { Reservations = [] } = await cloud.ec2.send(new DescribeInstancesCommand({ InstanceIds: ids }))

@@ -63,7 +63,7 @@ class World {
     if (ids.length > 0) expect(await this.#stateOf(zone)).toBe('available')
   }
 
-  async command(action: 'StartInstances' | 'StopInstances' | 'TerminateInstances', number: number, input: object = {}): Promise<void> {
+  async command(action: 'StartInstances' | 'StopInstances' | 'RebootInstances' | 'TerminateInstances', number: number, input: object = {}): Promise<void> {
     const instance = this.instances[number % this.instances.length]
     if (!instance) return
     const result = await this.cloud.call(action, { InstanceIds: [instance.id], ...input })
@@ -105,7 +105,7 @@ class World {
 
   /** Runs, is in its present run of the host, and is not being rebooted. */
   #isUp(row: InstanceTable | undefined): boolean {
-    return row?.state === 'running' && this.#processOf(row.instance_id)?.status === 'running' && this.#isSettled
+    return row?.state === 'running' && row.reboot_requested === row.reboot_completed && this.#processOf(row.instance_id)?.status === 'running' && this.#isSettled
   }
 
   #isSettled = true
@@ -173,6 +173,7 @@ const step = fc.oneof(
   { weight: 3, arbitrary: fc.record({ which: fc.nat(50), hibernate: fc.boolean() }).map(({ which, hibernate }) =>
     named(`stop ${which}${hibernate ? ' (hibernate)' : ''}`, (world) => world.command('StopInstances', which, hibernate ? { Hibernate: true } : {}))) },
   { weight: 3, arbitrary: fc.nat(50).map((which) => named(`start ${which}`, (world) => world.command('StartInstances', which))) },
+  { weight: 2, arbitrary: fc.nat(50).map((which) => named(`reboot ${which}`, (world) => world.command('RebootInstances', which))) },
   { weight: 1, arbitrary: fc.nat(50).map((which) => named(`terminate ${which}`, (world) => world.command('TerminateInstances', which))) },
   { weight: 5, arbitrary: fc.record({ zone, to: fc.constantFrom<ZoneState>('available', 'impaired', 'unavailable'), ms }).map((drawn) =>
     named(`${drawn.zone} becomes ${drawn.to}, ${drawn.ms} ms`, (world) => world.move(drawn.zone, drawn.to, drawn.ms))) },
