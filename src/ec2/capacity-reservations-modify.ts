@@ -2,6 +2,7 @@ import type { ModifyCapacityReservationRequest, ModifyCapacityReservationResult 
 import { ApiError } from '../core/errors.ts'
 import { wakeReservation } from '../model/capacity-reservation.ts'
 import { dropFreeSlots } from '../model/capacity-reservation-room.ts'
+import { wakeMarketOfRoom } from '../model/spot-market.ts'
 import type { CapacityReservationTable } from '../store/schema.ts'
 import { adoptMatching } from './capacity-reservation-matches.ts'
 import { requireActiveReservation, usedOf } from './capacity-reservation-rows.ts'
@@ -54,6 +55,7 @@ async function changeCriteria(
   const changed = await change(context, row, { match_criteria: criteria })
   // Each comes with a place where it runs; a free one elsewhere goes for it.
   await dropFreeSlots(context.db, changed, await adoptMatching(context, changed, changed.total))
+  await wakeMarketOfRoom(context.db, context.nowMs)
   return changed
 }
 
@@ -63,8 +65,9 @@ async function changeCount(context: Context, row: CapacityReservationTable, coun
     throw invalidValue('InstanceCount', count, `${used} instances are in the capacity reservation '${row.capacity_reservation_id}'.`)
   }
   const changed = await change(context, row, { total: count })
-  if (count > row.total) await addRoom(context, changed, count - row.total)
-  else await dropFreeSlots(context.db, changed, row.total - count)
+  if (count > row.total) return addRoom(context, changed, count - row.total)
+  await dropFreeSlots(context.db, changed, row.total - count)
+  await wakeMarketOfRoom(context.db, context.nowMs)
 }
 
 /** Writes some of its columns. @returns the row as it is then. */

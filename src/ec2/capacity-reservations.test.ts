@@ -65,7 +65,7 @@ describe('createCapacityReservation', () => {
 
   it('takes all or nothing', async () => {
     expect(await refusal({ InstanceCount: 9 })).toMatch(
-      /^InsufficientInstanceCapacity: We currently do not have sufficient t3.medium capacity in the Availability Zone you requested \(us-east-1a\)/)
+      /^InsufficientInstanceCapacity: Insufficient capacity\. \[Hearth: us-east-1a has no room for 9 more of t3\.medium\./)
     expect(await list()).toEqual([])
     expect(await lab.used()).toEqual({ 'host-a1': '0 0', 'host-a2': '0 0', 'host-b1': '0 0' })
     await create({ InstanceCount: 8 })
@@ -128,6 +128,40 @@ describe('createCapacityReservation', () => {
     expect(await counts(id)).toBe('active 4/4')
     const [instance] = await launch({ Placement: { AvailabilityZone: ZONE, Tenancy: 'dedicated' } })
     expect(await lab.reservationsOf([instance])).toEqual([id])
+  })
+})
+
+describe('a capacity reservation where spot instances have the room', () => {
+  const spot = { InstanceMarketOptions: { MarketType: 'spot' as const } }
+
+  it('takes that of as many as are in its way; who is launched into it starts when they have left', async () => {
+    const victims = await launch({ ...spot, MinCount: 8, MaxCount: 8 })
+    const { CapacityReservationId: id } = await create({ InstanceCount: 2 })
+    expect(await counts(id)).toBe('active 2/2')
+    expect(await lab.problems()).toEqual([])
+    const [instance = ''] = await launch(target(id))
+    expect([await lab.reservationsOf([instance]), (await lab.states())[instance]]).toEqual([[id], 'pending'])
+    for (const victim of victims) await lab.terminate(victim)
+    expect((await lab.states())[instance]).toBe('running')
+  })
+
+  it('has those go no more than once, and none where there is room without', async () => {
+    const victims = await launch({ ...spot, MinCount: 7, MaxCount: 7 })
+    await create({ InstanceCount: 1 })
+    const told = () => lab.store.read((db) => db.selectFrom('instances').select('instance_id').where('lifecycle', '=', 'spot').where('holds_capacity', '=', 0).execute())
+    expect(await told()).toEqual([])
+    const { CapacityReservationId: id } = await create({ InstanceCount: 1 })
+    expect(await told()).toHaveLength(1)
+    await lab.call(modifyCapacityReservation, { CapacityReservationId: id, InstanceCount: 7 })
+    expect(await told()).toHaveLength(7)
+    expect(await refusal({ InstanceCount: 1 })).toMatch(/^InsufficientInstanceCapacity/)
+    expect(victims).toHaveLength(7)
+  })
+
+  it('leaves all of them in peace where that would not do', async () => {
+    await launch({ ...spot, MinCount: 8, MaxCount: 8 })
+    expect(await refusal({ InstanceCount: 9 })).toMatch(/^InsufficientInstanceCapacity/)
+    expect(await lab.used()).toEqual({ 'host-a1': '8 16384', 'host-a2': '8 16384', 'host-b1': '0 0' })
   })
 })
 
