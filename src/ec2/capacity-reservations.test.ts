@@ -8,6 +8,8 @@ import { NOW_MS } from '../../test/support/rows.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
 import { cancelCapacityReservation, describeCapacityReservations, getCapacityReservationUsage } from './capacity-reservations.ts'
 import { createCapacityReservation } from './capacity-reservations-create.ts'
+import { allocateHosts } from './dedicated-hosts-allocate.ts'
+import { releaseHosts } from './dedicated-hosts.ts'
 import { modifyInstanceCapacityReservationAttributes } from './capacity-reservations-instance.ts'
 import { modifyCapacityReservation } from './capacity-reservations-modify.ts'
 import { createCapacityReservationBySplitting, moveCapacityReservationInstances } from './capacity-reservations-split.ts'
@@ -156,6 +158,26 @@ describe('a capacity reservation where spot instances have the room', () => {
     expect(await told()).toHaveLength(7)
     expect(await refusal({ InstanceCount: 1 })).toMatch(/^InsufficientInstanceCapacity/)
     expect(victims).toHaveLength(7)
+  })
+
+  it('has the market look again when it takes room, or gives it back', async () => {
+    await launch(spot)
+    const hasWoken = async (body: () => Promise<unknown>) => {
+      await lab.store.transaction('test', (db) => db.deleteFrom('work').where('kind', '=', 'market').execute())
+      await body()
+      return (await lab.store.read((db) => db.selectFrom('work').select('id').where('kind', '=', 'market').execute())).length === 1
+    }
+    let id = ''
+    const modify = (InstanceCount: number) => hasWoken(() => lab.call(modifyCapacityReservation, { CapacityReservationId: id, InstanceCount }))
+    expect(await hasWoken(async () => void (id = (await create()).CapacityReservationId))).toBe(true)
+    expect([await modify(3), await modify(1)]).toEqual([true, true])
+    expect(await hasWoken(() => lab.call(cancelCapacityReservation, { CapacityReservationId: id }))).toBe(true)
+    await create({ EndDate: new Date(NOW_MS + HOUR_MS) })
+    lab.pass(HOUR_MS)
+    expect(await hasWoken(() => lab.runDueWork())).toBe(true)
+    const { HostIds: hosts = [] } = await lab.call(allocateHosts, { InstanceType: 't3.medium', AvailabilityZone: ZONE, Quantity: 1 })
+    expect(await hasWoken(() => lab.call(releaseHosts, { HostIds: hosts }))).toBe(true)
+    expect(await hasWoken(() => lab.call(allocateHosts, { InstanceType: 't3.medium', AvailabilityZone: ZONE, Quantity: 1 }))).toBe(true)
   })
 
   it('leaves all of them in peace where that would not do', async () => {
