@@ -22,7 +22,7 @@ import { insertTags, parseTagSpecifications } from './tags.ts'
 import { isZoneUp } from './zone-available.ts'
 
 /** https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateCapacityReservation.html */
-const MAX_COUNT = 1000
+export const MAX_COUNT = 1000
 
 /**
  * CreateCapacityReservation: room for so many instances of a type, taken out of the hosts of a zone from now on. Where it is

@@ -6,7 +6,7 @@ import { wakeMarketOfRoom } from '../model/spot-market.ts'
 import type { CapacityReservationTable } from '../store/schema.ts'
 import { adoptMatching } from './capacity-reservation-matches.ts'
 import { requireActiveReservation, usedOf } from './capacity-reservation-rows.ts'
-import { addRoom, checkCount, requestedEnd } from './capacity-reservations-create.ts'
+import { addRoom, MAX_COUNT, requestedEnd } from './capacity-reservations-create.ts'
 import type { Context } from './context.ts'
 import { checkEnum, invalidValue, missingParameter, refuseParameters } from './parameters.ts'
 
@@ -25,7 +25,7 @@ export async function modifyCapacityReservation(
   const row = await requireActiveReservation(context, input.CapacityReservationId)
   const end = requestedEnd(context, input)
   const criteria = checkEnum('InstanceMatchCriteria', input.InstanceMatchCriteria, ['open', 'targeted'])
-  const count = input.InstanceCount === undefined ? undefined : checkCount(input.InstanceCount)
+  const count = input.InstanceCount === undefined ? undefined : checkNewCount(input.InstanceCount, row.total)
   // `Accept` is reserved by EC2 and does nothing: what one has made is accepted.
   if (end === undefined && criteria === undefined && count === undefined && input.Accept === undefined) throw missingParameter('InstanceCount')
   const used = (await usedOf(context, [row.capacity_reservation_id])).get(row.capacity_reservation_id) ?? 0
@@ -36,6 +36,15 @@ export async function modifyCapacityReservation(
   }
   if (count !== undefined) await changeCount(context, changed, count)
   return { Return: true }
+}
+
+/** It may be larger than one that is made, but neither grow nor shrink by more at once. */
+function checkNewCount(count: number, before: number): number {
+  if (Number.isSafeInteger(count) && count >= 1 && Math.abs(count - before) <= MAX_COUNT) return count
+  const [least, most] = [Math.max(1, before - MAX_COUNT), before + MAX_COUNT]
+  throw new ApiError(
+    'InvalidParameterValue', `${count} is an invalid value for InstanceCount. InstanceCount must be between ${least} and ${most}.`,
+  )
 }
 
 /** Only an idle one may let others in, in EC2; where it becomes open, instances that match and run go on in it. */

@@ -1,5 +1,5 @@
 import type {
-  CapacityReservation, CreateCapacityReservationRequest, DescribeCapacityReservationsRequest, RunInstancesRequest,
+  CapacityReservation, CapacityReservationPreference, CreateCapacityReservationRequest, DescribeCapacityReservationsRequest, RunInstancesRequest,
 } from '@aws-sdk/client-ec2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openCapacityLab, type CapacityLab } from '../../test/support/capacity-lab.ts'
@@ -13,6 +13,7 @@ import { releaseHosts } from './dedicated-hosts.ts'
 import { modifyInstanceCapacityReservationAttributes } from './capacity-reservations-instance.ts'
 import { modifyCapacityReservation } from './capacity-reservations-modify.ts'
 import { createCapacityReservationBySplitting, moveCapacityReservationInstances } from './capacity-reservations-split.ts'
+import { describeInstances } from './describe-instances.ts'
 import { createTags, describeTags } from './tags.ts'
 
 const HOUR_MS = 3_600_000
@@ -227,6 +228,27 @@ describe('instances and capacity reservations', () => {
     expect(await lab.launchFailure({ InstanceType: 't3.small', ...target(id) })).toBe(FULL)
     expect(await lab.launchFailure({ InstanceType: 't3.medium', ...target('cr-00000000000000000') }))
       .toMatch(/^InvalidCapacityReservationId.NotFound/)
+    expect(await lab.launchFailure({ InstanceType: 't3.medium', ...target('cr-x') })).toMatch(/^InvalidCapacityReservationId.Malformed/)
+  })
+
+  it('a target goes with capacity-reservations-only, and with no other preference', async () => {
+    const { CapacityReservationId: id } = await create({ InstanceMatchCriteria: 'targeted' })
+    const both = (CapacityReservationPreference: CapacityReservationPreference) =>
+      ({ CapacityReservationSpecification: { ...target(id).CapacityReservationSpecification, CapacityReservationPreference } })
+    const [instance = ''] = await launch(both('capacity-reservations-only'))
+    const [{ Instances: [shown] = [] } = {}] = (await lab.call(describeInstances, { InstanceIds: [instance] })).Reservations ?? []
+    expect(shown).toMatchObject({ CapacityReservationId: id, ...both('capacity-reservations-only') })
+    for (const preference of ['open', 'none'] as const) {
+      expect(await lab.launchFailure({ InstanceType: 't3.medium', ...both(preference) })).toMatch(/^InvalidParameterCombination/)
+    }
+  })
+
+  it('a target that is not shown any more is not there', async () => {
+    const { CapacityReservationId: id } = await create()
+    await lab.call(cancelCapacityReservation, { CapacityReservationId: id })
+    expect(await lab.launchFailure({ InstanceType: 't3.medium', ...target(id) })).toBe(FULL)
+    lab.pass(HOUR_MS)
+    expect(await lab.launchFailure({ InstanceType: 't3.medium', ...target(id) })).toMatch(/^InvalidCapacityReservationId.NotFound/)
   })
 
   it('with capacity-reservations-only an instance runs in an open one or not at all', async () => {
@@ -259,6 +281,10 @@ describe('modifyCapacityReservation', () => {
     expect(await modify(id, { InstanceCount: 8 })).toEqual({ Return: true })
     expect([await counts(id), await lab.used()]).toEqual(['active 8/8', { 'host-a1': '8 16384', 'host-a2': '8 16384', 'host-b1': '0 0' }])
     expect(await failure(id, { InstanceCount: 9 })).toMatch(/^InsufficientInstanceCapacity/)
+    // More than one that is made may have, but no more at once.
+    expect(await failure(id, { InstanceCount: 1008 })).toMatch(/^InsufficientInstanceCapacity/)
+    expect(await failure(id, { InstanceCount: 1009 })).toMatch(/^InvalidParameterValue: 1009 .* must be between 1 and 1008\.$/)
+    expect(await failure(id, { InstanceCount: 0 })).toMatch(/^InvalidParameterValue/)
     await launch({ MinCount: 3, MaxCount: 3 })
     expect(await failure(id, { InstanceCount: 2 })).toMatch(/^InvalidParameterValue: .*3 instances are in/)
     await modify(id, { InstanceCount: 3 })
