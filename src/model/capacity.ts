@@ -11,32 +11,25 @@ import type { Place, Size } from './placement.ts'
  */
 export async function takeCapacity(db: Db, place: Place, size: Size, count: number): Promise<boolean> {
   if (place.capacity_reservation_id !== null) return takeReserved(db, place.capacity_reservation_id, place.host_id, count)
-  if (place.dedicated_host_id !== null) return takeDedicated(db, place.dedicated_host_id, size, count)
-  const taken = await db
-    .updateTable('hosts')
-    .set((eb) => ({
-      vcpus_used: eb('vcpus_used', '+', size.vcpus * count),
-      memory_mib_used: eb('memory_mib_used', '+', size.memoryMib * count),
-    }))
-    .where('host_id', '=', place.host_id)
-    .where((eb) => eb(eb('vcpus_used', '+', size.vcpus * count), '<=', eb.ref('vcpus')))
-    .where((eb) => eb(eb('memory_mib_used', '+', size.memoryMib * count), '<=', eb.ref('memory_mib')))
+  const [vcpus, memoryMib] = [size.vcpus * count, size.memoryMib * count]
+  const { update, isDedicated } = roomOf(db, place)
+  const taken = await update
+    .set((eb) => ({ vcpus_used: eb('vcpus_used', '+', vcpus), memory_mib_used: eb('memory_mib_used', '+', memoryMib) }))
+    .where((eb) => eb(eb('vcpus_used', '+', vcpus), '<=', eb.ref('vcpus')))
+    .where((eb) => eb(eb('memory_mib_used', '+', memoryMib), '<=', eb.ref('memory_mib')))
+    .$if(isDedicated, (query) => query.where('state', '=', 'available'))
     .executeTakeFirst()
   return taken.numUpdatedRows > 0n
 }
 
-async function takeDedicated(db: Db, dedicatedHostId: string, size: Size, count: number): Promise<boolean> {
-  const taken = await db
-    .updateTable('dedicated_hosts')
-    .set((eb) => ({
-      vcpus_used: eb('vcpus_used', '+', size.vcpus * count),
-      memory_mib_used: eb('memory_mib_used', '+', size.memoryMib * count),
-    }))
-    .where('dedicated_host_id', '=', dedicatedHostId).where('state', '=', 'available')
-    .where((eb) => eb(eb('vcpus_used', '+', size.vcpus * count), '<=', eb.ref('vcpus')))
-    .where((eb) => eb(eb('memory_mib_used', '+', size.memoryMib * count), '<=', eb.ref('memory_mib')))
-    .executeTakeFirst()
-  return taken.numUpdatedRows > 0n
+/** The row that room outside of reservations is counted in: of a dedicated host, or of the host. */
+function roomOf(db: Db, { host_id: hostId, dedicated_host_id: dedicatedHostId }: Pick<Place, 'host_id' | 'dedicated_host_id'>) {
+  const table: 'hosts' | 'dedicated_hosts' = dedicatedHostId === null ? 'hosts' : 'dedicated_hosts'
+  const update = db.updateTable(table)
+  return {
+    isDedicated: dedicatedHostId !== null,
+    update: dedicatedHostId === null ? update.where('host_id', '=', hostId) : update.where('dedicated_host_id', '=', dedicatedHostId),
+  }
 }
 
 async function takeReserved(db: Db, reservationId: string, hostId: string, count: number): Promise<boolean> {
@@ -57,20 +50,16 @@ export async function giveCapacityBack(db: Db, row: InstanceTable): Promise<void
       .where('capacity_reservation_id', '=', row.capacity_reservation_id).where('host_id', '=', row.host_id).execute()
     return
   }
-  if (row.dedicated_host_id !== null) {
-    await db
-      .updateTable('dedicated_hosts')
-      .set((eb) => ({ vcpus_used: eb('vcpus_used', '-', row.vcpus), memory_mib_used: eb('memory_mib_used', '-', row.memory_mib) }))
-      .where('dedicated_host_id', '=', row.dedicated_host_id).execute()
-    return
-  }
-  await giveHostRoomBack(db, row.host_id, { vcpus: row.vcpus, memoryMib: row.memory_mib })
+  await giveBack(db, row, { vcpus: row.vcpus, memoryMib: row.memory_mib })
 }
 
 /** Gives back what of a host's room was counted for something that is there no more. */
-export async function giveHostRoomBack(db: Db, hostId: string, { vcpus, memoryMib }: Size): Promise<void> {
-  await db
-    .updateTable('hosts')
+export async function giveHostRoomBack(db: Db, hostId: string, size: Size): Promise<void> {
+  await giveBack(db, { host_id: hostId, dedicated_host_id: null }, size)
+}
+
+async function giveBack(db: Db, place: Pick<Place, 'host_id' | 'dedicated_host_id'>, { vcpus, memoryMib }: Size): Promise<void> {
+  await roomOf(db, place).update
     .set((eb) => ({ vcpus_used: eb('vcpus_used', '-', vcpus), memory_mib_used: eb('memory_mib_used', '-', memoryMib) }))
-    .where('host_id', '=', hostId).execute()
+    .execute()
 }
