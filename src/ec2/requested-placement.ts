@@ -9,6 +9,7 @@ import { requireReservation } from './capacity-reservation-rows.ts'
 import type { Context } from './context.ts'
 import { checkEnum, invalidValue, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { findPlacementGroup } from './placement-group-rows.ts'
+import { checkIds, RESOURCE_KINDS } from './resources.ts'
 
 /** What decides where an instance may be, of RunInstances' Placement and of ModifyInstancePlacement alike. */
 export type PlacementInput = Pick<Placement, 'Affinity' | 'GroupId' | 'GroupName' | 'HostId' | 'PartitionNumber' | 'Tenancy'>
@@ -127,8 +128,9 @@ export function findDedicatedHost({ db, account }: Context, dedicatedHostId: str
     .executeTakeFirst()
 }
 
-/** The same. @throws ApiError InvalidHostID.NotFound. */
+/** The same. @throws ApiError InvalidHostID.Malformed, InvalidHostID.NotFound. */
 export async function requireDedicatedHost(context: Context, dedicatedHostId: string): Promise<DedicatedHostTable> {
+  checkIds(RESOURCE_KINDS.dedicatedHost, [dedicatedHostId])
   const found = await findDedicatedHost(context, dedicatedHostId)
   if (found) return found
   throw new ApiError('InvalidHostID.NotFound', `The host ID '${dedicatedHostId}' does not exist`)
