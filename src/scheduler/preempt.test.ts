@@ -67,6 +67,22 @@ describe('an instance on demand that finds no room', () => {
     expect(preempt(hosts, request(2, { ...asked, maxCount: 1 }), tenants)).toMatchObject({ zone: ZONE, count: 1 })
   })
 
+  it('of two that would each be enough has the one go that pays less, and of several hosts chooses the one where fewest go', () => {
+    const hosts = [host('h1', 8), host('h2', 8)]
+    expect(idsOf(preempt(hosts, request(2), [tenant('dear', 'h1', { bidPpm: 900_000 }), tenant('cheap', 'h2', { bidPpm: 100_000 })]))).toEqual(['cheap'])
+    const going = [tenant('a', 'h1', { vcpus: 1, isGoing: true }), tenant('b', 'h1', { vcpus: 1, isGoing: true }), tenant('c', 'h2', { isGoing: true })]
+    expect(idsOf(preempt(hosts, request(2), going))).toEqual(['c'])
+  })
+
+  it('counts what a reservation gives to some of a launch as no room of the host', () => {
+    const wish = { ...ANYWHERE, reservation: { preference: 'open', targetId: null } } as const
+    const reservations = [{ capacityReservationId: 'cr-1', matchCriteria: 'open', tenancy: 'default', free: 1, createdMs: 0 }] as const
+    // Of the second one's two processors one is free already.
+    const tenants = [tenant('small', 'h1', { vcpus: 1, bidPpm: 1 }), tenant('large', 'h1', { vcpus: 4 })]
+    const found = preempt([host('h1', 7, { reservations })], request(2, { minCount: 2, maxCount: 2, wish }), tenants)
+    expect([found?.count, idsOf(found)]).toEqual([2, ['small']])
+  })
+
   it('is not helped where all of them are too few, where no host can boot it, or by those of other zones', () => {
     expect(preempt([host('h1', 8)], request(4), [tenant('a', 'h1')])).toBeUndefined()
     expect(preempt([host('h1', 8)], request(2, { architecture: 'arm64' }), [tenant('a', 'h1')])).toBeUndefined()
