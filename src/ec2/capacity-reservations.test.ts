@@ -123,6 +123,13 @@ describe('createCapacityReservation', () => {
     expect(await counts(targeted)).toBe('active 1/1')
   })
 
+  it('takes for one that has fewer processors than its type what it promises to the type', async () => {
+    await launch({ CpuOptions: { CoreCount: 1, ThreadsPerCore: 1 } })
+    const { CapacityReservationId: id } = await create({ InstanceCount: 1 })
+    expect(await counts(id)).toBe('active 0/1')
+    expect(await lab.used()).toEqual({ 'host-a1': '2 4096', 'host-a2': '0 0', 'host-b1': '0 0' })
+  })
+
   it('of tenancy dedicated is on hosts of its account alone, which others do not come to then', async () => {
     await lab.as('other').launch({ InstanceType: 't3.medium', Placement: { AvailabilityZone: ZONE } })
     expect(await refusal({ Tenancy: 'dedicated', InstanceCount: 5 })).toMatch(/^InsufficientInstanceCapacity/)
@@ -159,6 +166,26 @@ describe('a capacity reservation where spot instances have the room', () => {
     expect(await told()).toHaveLength(7)
     expect(await refusal({ InstanceCount: 1 })).toMatch(/^InsufficientInstanceCapacity/)
     expect(victims).toHaveLength(7)
+  })
+
+  it('that is cancelled leaves room that somebody is leaving still: who starts then goes where nobody is, though it was there before', async () => {
+    const hostOf = async (id: string) =>
+      (await lab.store.read((db) => db.selectFrom('instances').select('host_id').where('instance_id', '=', id).executeTakeFirstOrThrow())).host_id
+    const [instance = ''] = await launch()
+    const before = await hostOf(instance)
+    await lab.stop(instance)
+    const victims = await launch({ ...spot, MinCount: 8, MaxCount: 8 })
+    const { CapacityReservationId: id } = await create({ InstanceCount: 1 })
+    expect((await lab.store.read((db) => db.selectFrom('instances').select('host_id').where('lifecycle', '=', 'spot').where('holds_capacity', '=', 0).execute())))
+      .toEqual([{ host_id: before }])
+    await lab.call(cancelCapacityReservation, { CapacityReservationId: id })
+    for (const each of victims) {
+      if (await hostOf(each) === before) continue
+      await lab.terminate(each)
+      break
+    }
+    await lab.start(instance)
+    expect([(await lab.states())[instance], await hostOf(instance) === before]).toEqual(['running', false])
   })
 
   it('has the market look again when it takes room, or gives it back', async () => {
@@ -336,9 +363,11 @@ describe('the end of a capacity reservation', () => {
   })
 
   it('by time: nothing goes into it from that moment on, and it is shown as expired before anybody has looked at it', async () => {
-    const { CapacityReservationId: id } = await create({ EndDate: new Date(NOW_MS + HOUR_MS) })
+    const { CapacityReservationId: id } = await create({ EndDate: new Date(NOW_MS + 1 + HOUR_MS) })
     const [instance] = await launch()
-    lab.pass(HOUR_MS)
+    lab.pass(HOUR_MS - 1)
+    expect(await counts(id)).toBe('active 1/2')
+    lab.pass(1)
     expect(await counts(id)).toBe('expired 0/2')
     expect((await one(id))?.CapacityAllocations).toEqual([])
     expect(await lab.reservationsOf(await launch())).toEqual([null])
@@ -448,6 +477,18 @@ describe('instances in capacity that changes its reservation', () => {
       await lab.call(createCapacityReservationBySplitting, { SourceCapacityReservationId: to, InstanceCount: 1 })
     expect(await lab.reservationsOf([first])).toEqual([to])
     expect(await counts(part?.CapacityReservationId ?? '')).toBe('active 1/1')
+  })
+
+  it('leave those on their host that stay', async () => {
+    const { CapacityReservationId: from } = await create({ InstanceCount: 4 })
+    const { CapacityReservationId: to } = await create({ InstanceCount: 1, InstanceMatchCriteria: 'targeted' })
+    const instances = await launch({ MinCount: 4, MaxCount: 4 })
+    await lab.call(modifyCapacityReservation, { CapacityReservationId: to, InstanceMatchCriteria: 'open' })
+    await lab.call(moveCapacityReservationInstances, { SourceCapacityReservationId: from, DestinationCapacityReservationId: to, InstanceCount: 1 })
+    expect((await lab.reservationsOf(instances)).filter((each) => each === from)).toHaveLength(3)
+    expect([await counts(from), await counts(to)]).toEqual(['active 0/3', 'active 1/2'])
+    await lab.terminate(instances[3])
+    expect([await counts(from), await counts(to)]).toContain('active 1/3')
   })
 })
 
