@@ -3,7 +3,9 @@ import { instanceType, suggestType } from '../catalogue/instance-types.ts'
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { capacityReservationDoc, wakeReservation, type CapacityReservationDoc } from '../model/capacity-reservation.ts'
-import { reserveRoom, type HostRoom } from '../model/capacity-reservation-room.ts'
+import { addSlots } from '../model/capacity-reservation-room.ts'
+import { ANYWHERE, type PlacementWish } from '../model/placement.ts'
+import { wakeMarketOfRoom } from '../model/spot-market.ts'
 import { howToHeal } from '../model/zone.ts'
 import { insertRow } from '../store/prepared.ts'
 import type { CapacityReservationTable } from '../store/schema.ts'
@@ -12,7 +14,7 @@ import { forgetEndedReservations, loadReservationToWire } from './capacity-reser
 import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
 import { chosenZone } from './create-subnet.ts'
-import { loadTenants } from './launch-placement.ts'
+import { takePlaces } from './launch-placement.ts'
 import { checkEnum, invalidValue, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { canBeEbsOptimized } from './run-instances-options.ts'
 import { sizeOf } from './run-instances-input.ts'
@@ -20,14 +22,13 @@ import { insertTags, parseTagSpecifications } from './tags.ts'
 import { isZoneUp } from './zone-available.ts'
 
 /** https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateCapacityReservation.html */
-const MAX_COUNT = 1000
+export const MAX_COUNT = 1000
 
 /**
  * CreateCapacityReservation: room for so many instances of a type, taken out of the hosts of a zone from now on. Where it is
  * open, instances that match and run already go on in it, as in EC2.
  *
- * @throws ApiError InsufficientInstanceCapacity where there is not room for all; MissingParameter, InvalidParameterValue,
- *   InvalidParameterCombination.
+ * @throws ApiError what `addRoom` throws; MissingParameter, InvalidParameterValue, InvalidParameterCombination.
  */
 export async function createCapacityReservation(
   context: Context,
@@ -128,34 +129,43 @@ export function requestedEnd(
 }
 
 /**
- * Gives a reservation `count` places more: those of instances that match it and run already, else new ones.
+ * Gives a reservation `count` places more: those of instances that match it and run already, else new ones. As a launch on demand
+ * it takes that of spot instances where no other room is left; who is launched into it waits for them then, as on any host that
+ * somebody is leaving.
  *
- * @throws ApiError InsufficientInstanceCapacity where there is not room for all, or the zone has failed.
+ * @throws ApiError InsufficientInstanceCapacity where there is not room for all, or the zone has failed; Unsupported where no
+ *   host can boot instances of its type.
  */
 export async function addRoom(context: Context, row: CapacityReservationTable, count: number): Promise<void> {
-  if (!await isZoneUp(context, row.zone)) throw noRoomFor(row, howToHeal([row.zone]))
+  if (!await isZoneUp(context, row.zone)) throw insufficientCapacity(howToHeal([row.zone]))
   const adopted = await adoptMatching(context, row, count)
-  const { tenancy } = capacityReservationDoc(row)
-  const hosts = await hostsFor(context, row.zone, tenancy)
-  if (await reserveRoom(context.db, row, hosts, count - adopted)) return
-  throw noRoomFor(row, 'Terminate or stop instances, or reserve for fewer; "hearth status" shows what is free.')
+  if (adopted < count) await reserveRoom(context, row, count - adopted)
+  await wakeMarketOfRoom(context.db, context.nowMs)
 }
 
-function noRoomFor({ instance_type: type, zone, total }: CapacityReservationTable, remedy: string): ApiError {
-  return new ApiError(
-    'InsufficientInstanceCapacity',
-    `We currently do not have sufficient ${type} capacity in the Availability Zone you requested (${zone}) ` +
-      `for a capacity reservation of ${total} instances. ${remedy}`,
-  )
+async function reserveRoom(context: Context, row: CapacityReservationTable, count: number): Promise<void> {
+  const { tenancy, size } = capacityReservationDoc(row)
+  const { zone, instance_type: instanceType } = row
+  const wish: PlacementWish = { ...ANYWHERE, tenancy, reservation: { preference: 'none', targetId: null } }
+  try {
+    const places = await takePlaces(context, {
+      instanceType, zones: [zone], architecture: architectureOf(instanceType), ...size, minCount: count, maxCount: count, wish,
+    })
+    for (const { hostId, count: reserved } of places) await addSlots(context.db, row, { hostId, reserved, used: 0 })
+  } catch (error) {
+    if (!(error instanceof ApiError && error.code === 'InsufficientInstanceCapacity')) throw error
+    throw insufficientCapacity(
+      `${zone} has no room for ${count} more of ${instanceType}. Terminate or stop instances, or reserve for fewer; "hearth status" shows what is free.`)
+  }
 }
 
-/** The hosts of a zone that instances of this account and tenancy may be on. */
-async function hostsFor(context: Context, zone: string, tenancy: 'default' | 'dedicated'): Promise<HostRoom[]> {
-  const { db, region } = context
-  const rows = await db.selectFrom('hosts').selectAll().where('region', '=', region).orderBy('host_id').execute()
-  const tenants = await loadTenants(context, tenancy)
-  return rows.filter((host) => host.zone === zone).filter((host) => {
-    const others = tenants.get(host.host_id) ?? []
-    return tenancy === 'dedicated' ? others.length === 0 : others.every((each) => each.tenancy === 'default')
-  })
+/** What images of instances of a type are for; i386 ones run where x86_64 ones do. */
+function architectureOf(typeName: string): string {
+  const [first = 'x86_64', ...others] = instanceType(typeName)?.ProcessorInfo?.SupportedArchitectures ?? []
+  return others.includes('x86_64') ? 'x86_64' : first
+}
+
+/** EC2's sentence for reservations, with what helps here. */
+function insufficientCapacity(remedy: string): ApiError {
+  return new ApiError('InsufficientInstanceCapacity', `Insufficient capacity. [Hearth: ${remedy}]`)
 }

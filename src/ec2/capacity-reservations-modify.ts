@@ -2,10 +2,11 @@ import type { ModifyCapacityReservationRequest, ModifyCapacityReservationResult 
 import { ApiError } from '../core/errors.ts'
 import { wakeReservation } from '../model/capacity-reservation.ts'
 import { dropFreeSlots } from '../model/capacity-reservation-room.ts'
+import { wakeMarketOfRoom } from '../model/spot-market.ts'
 import type { CapacityReservationTable } from '../store/schema.ts'
 import { adoptMatching } from './capacity-reservation-matches.ts'
 import { requireActiveReservation, usedOf } from './capacity-reservation-rows.ts'
-import { addRoom, checkCount, requestedEnd } from './capacity-reservations-create.ts'
+import { addRoom, MAX_COUNT, requestedEnd } from './capacity-reservations-create.ts'
 import type { Context } from './context.ts'
 import { checkEnum, invalidValue, missingParameter, refuseParameters } from './parameters.ts'
 
@@ -24,7 +25,7 @@ export async function modifyCapacityReservation(
   const row = await requireActiveReservation(context, input.CapacityReservationId)
   const end = requestedEnd(context, input)
   const criteria = checkEnum('InstanceMatchCriteria', input.InstanceMatchCriteria, ['open', 'targeted'])
-  const count = input.InstanceCount === undefined ? undefined : checkCount(input.InstanceCount)
+  const count = input.InstanceCount === undefined ? undefined : checkNewCount(input.InstanceCount, row.total)
   // `Accept` is reserved by EC2 and does nothing: what one has made is accepted.
   if (end === undefined && criteria === undefined && count === undefined && input.Accept === undefined) throw missingParameter('InstanceCount')
   const used = (await usedOf(context, [row.capacity_reservation_id])).get(row.capacity_reservation_id) ?? 0
@@ -35,6 +36,15 @@ export async function modifyCapacityReservation(
   }
   if (count !== undefined) await changeCount(context, changed, count)
   return { Return: true }
+}
+
+/** It may be larger than one that is made, but neither grow nor shrink by more at once. */
+function checkNewCount(count: number, before: number): number {
+  if (Number.isSafeInteger(count) && count >= 1 && Math.abs(count - before) <= MAX_COUNT) return count
+  const [least, most] = [Math.max(1, before - MAX_COUNT), before + MAX_COUNT]
+  throw new ApiError(
+    'InvalidParameterValue', `${count} is an invalid value for InstanceCount. InstanceCount must be between ${least} and ${most}.`,
+  )
 }
 
 /** Only an idle one may let others in, in EC2; where it becomes open, instances that match and run go on in it. */
@@ -54,6 +64,7 @@ async function changeCriteria(
   const changed = await change(context, row, { match_criteria: criteria })
   // Each comes with a place where it runs; a free one elsewhere goes for it.
   await dropFreeSlots(context.db, changed, await adoptMatching(context, changed, changed.total))
+  await wakeMarketOfRoom(context.db, context.nowMs)
   return changed
 }
 
@@ -63,8 +74,9 @@ async function changeCount(context: Context, row: CapacityReservationTable, coun
     throw invalidValue('InstanceCount', count, `${used} instances are in the capacity reservation '${row.capacity_reservation_id}'.`)
   }
   const changed = await change(context, row, { total: count })
-  if (count > row.total) await addRoom(context, changed, count - row.total)
-  else await dropFreeSlots(context.db, changed, row.total - count)
+  if (count > row.total) return addRoom(context, changed, count - row.total)
+  await dropFreeSlots(context.db, changed, row.total - count)
+  await wakeMarketOfRoom(context.db, context.nowMs)
 }
 
 /** Writes some of its columns. @returns the row as it is then. */

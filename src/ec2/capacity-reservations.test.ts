@@ -1,5 +1,5 @@
 import type {
-  CapacityReservation, CreateCapacityReservationRequest, DescribeCapacityReservationsRequest, RunInstancesRequest,
+  CapacityReservation, CapacityReservationPreference, CreateCapacityReservationRequest, DescribeCapacityReservationsRequest, RunInstancesRequest,
 } from '@aws-sdk/client-ec2'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openCapacityLab, type CapacityLab } from '../../test/support/capacity-lab.ts'
@@ -8,9 +8,12 @@ import { NOW_MS } from '../../test/support/rows.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
 import { cancelCapacityReservation, describeCapacityReservations, getCapacityReservationUsage } from './capacity-reservations.ts'
 import { createCapacityReservation } from './capacity-reservations-create.ts'
+import { allocateHosts } from './dedicated-hosts-allocate.ts'
+import { releaseHosts } from './dedicated-hosts.ts'
 import { modifyInstanceCapacityReservationAttributes } from './capacity-reservations-instance.ts'
 import { modifyCapacityReservation } from './capacity-reservations-modify.ts'
 import { createCapacityReservationBySplitting, moveCapacityReservationInstances } from './capacity-reservations-split.ts'
+import { describeInstances } from './describe-instances.ts'
 import { createTags, describeTags } from './tags.ts'
 
 const HOUR_MS = 3_600_000
@@ -65,7 +68,7 @@ describe('createCapacityReservation', () => {
 
   it('takes all or nothing', async () => {
     expect(await refusal({ InstanceCount: 9 })).toMatch(
-      /^InsufficientInstanceCapacity: We currently do not have sufficient t3.medium capacity in the Availability Zone you requested \(us-east-1a\)/)
+      /^InsufficientInstanceCapacity: Insufficient capacity\. \[Hearth: us-east-1a has no room for 9 more of t3\.medium\./)
     expect(await list()).toEqual([])
     expect(await lab.used()).toEqual({ 'host-a1': '0 0', 'host-a2': '0 0', 'host-b1': '0 0' })
     await create({ InstanceCount: 8 })
@@ -120,6 +123,13 @@ describe('createCapacityReservation', () => {
     expect(await counts(targeted)).toBe('active 1/1')
   })
 
+  it('takes for one that has fewer processors than its type what it promises to the type', async () => {
+    await launch({ CpuOptions: { CoreCount: 1, ThreadsPerCore: 1 } })
+    const { CapacityReservationId: id } = await create({ InstanceCount: 1 })
+    expect(await counts(id)).toBe('active 0/1')
+    expect(await lab.used()).toEqual({ 'host-a1': '2 4096', 'host-a2': '0 0', 'host-b1': '0 0' })
+  })
+
   it('of tenancy dedicated is on hosts of its account alone, which others do not come to then', async () => {
     await lab.as('other').launch({ InstanceType: 't3.medium', Placement: { AvailabilityZone: ZONE } })
     expect(await refusal({ Tenancy: 'dedicated', InstanceCount: 5 })).toMatch(/^InsufficientInstanceCapacity/)
@@ -128,6 +138,80 @@ describe('createCapacityReservation', () => {
     expect(await counts(id)).toBe('active 4/4')
     const [instance] = await launch({ Placement: { AvailabilityZone: ZONE, Tenancy: 'dedicated' } })
     expect(await lab.reservationsOf([instance])).toEqual([id])
+  })
+})
+
+describe('a capacity reservation where spot instances have the room', () => {
+  const spot = { InstanceMarketOptions: { MarketType: 'spot' as const } }
+
+  it('takes that of as many as are in its way; who is launched into it starts when they have left', async () => {
+    const victims = await launch({ ...spot, MinCount: 8, MaxCount: 8 })
+    const { CapacityReservationId: id } = await create({ InstanceCount: 2 })
+    expect(await counts(id)).toBe('active 2/2')
+    expect(await lab.problems()).toEqual([])
+    const [instance = ''] = await launch(target(id))
+    expect([await lab.reservationsOf([instance]), (await lab.states())[instance]]).toEqual([[id], 'pending'])
+    for (const victim of victims) await lab.terminate(victim)
+    expect((await lab.states())[instance]).toBe('running')
+  })
+
+  it('has those go no more than once, and none where there is room without', async () => {
+    const victims = await launch({ ...spot, MinCount: 7, MaxCount: 7 })
+    await create({ InstanceCount: 1 })
+    const told = () => lab.store.read((db) => db.selectFrom('instances').select('instance_id').where('lifecycle', '=', 'spot').where('holds_capacity', '=', 0).execute())
+    expect(await told()).toEqual([])
+    const { CapacityReservationId: id } = await create({ InstanceCount: 1 })
+    expect(await told()).toHaveLength(1)
+    await lab.call(modifyCapacityReservation, { CapacityReservationId: id, InstanceCount: 7 })
+    expect(await told()).toHaveLength(7)
+    expect(await refusal({ InstanceCount: 1 })).toMatch(/^InsufficientInstanceCapacity/)
+    expect(victims).toHaveLength(7)
+  })
+
+  it('that is cancelled leaves room that somebody is leaving still: who starts then goes where nobody is, though it was there before', async () => {
+    const hostOf = async (id: string) =>
+      (await lab.store.read((db) => db.selectFrom('instances').select('host_id').where('instance_id', '=', id).executeTakeFirstOrThrow())).host_id
+    const [instance = ''] = await launch()
+    const before = await hostOf(instance)
+    await lab.stop(instance)
+    const victims = await launch({ ...spot, MinCount: 8, MaxCount: 8 })
+    const { CapacityReservationId: id } = await create({ InstanceCount: 1 })
+    expect((await lab.store.read((db) => db.selectFrom('instances').select('host_id').where('lifecycle', '=', 'spot').where('holds_capacity', '=', 0).execute())))
+      .toEqual([{ host_id: before }])
+    await lab.call(cancelCapacityReservation, { CapacityReservationId: id })
+    for (const each of victims) {
+      if (await hostOf(each) === before) continue
+      await lab.terminate(each)
+      break
+    }
+    await lab.start(instance)
+    expect([(await lab.states())[instance], await hostOf(instance) === before]).toEqual(['running', false])
+  })
+
+  it('has the market look again when it takes room, or gives it back', async () => {
+    await launch(spot)
+    const hasWoken = async (body: () => Promise<unknown>) => {
+      await lab.store.transaction('test', (db) => db.deleteFrom('work').where('kind', '=', 'market').execute())
+      await body()
+      return (await lab.store.read((db) => db.selectFrom('work').select('id').where('kind', '=', 'market').execute())).length === 1
+    }
+    let id = ''
+    const modify = (InstanceCount: number) => hasWoken(() => lab.call(modifyCapacityReservation, { CapacityReservationId: id, InstanceCount }))
+    expect(await hasWoken(async () => void (id = (await create()).CapacityReservationId))).toBe(true)
+    expect([await modify(3), await modify(1)]).toEqual([true, true])
+    expect(await hasWoken(() => lab.call(cancelCapacityReservation, { CapacityReservationId: id }))).toBe(true)
+    await create({ EndDate: new Date(NOW_MS + HOUR_MS) })
+    lab.pass(HOUR_MS)
+    expect(await hasWoken(() => lab.runDueWork())).toBe(true)
+    const { HostIds: hosts = [] } = await lab.call(allocateHosts, { InstanceType: 't3.medium', AvailabilityZone: ZONE, Quantity: 1 })
+    expect(await hasWoken(() => lab.call(releaseHosts, { HostIds: hosts }))).toBe(true)
+    expect(await hasWoken(() => lab.call(allocateHosts, { InstanceType: 't3.medium', AvailabilityZone: ZONE, Quantity: 1 }))).toBe(true)
+  })
+
+  it('leaves all of them in peace where that would not do', async () => {
+    await launch({ ...spot, MinCount: 8, MaxCount: 8 })
+    expect(await refusal({ InstanceCount: 9 })).toMatch(/^InsufficientInstanceCapacity/)
+    expect(await lab.used()).toEqual({ 'host-a1': '8 16384', 'host-a2': '8 16384', 'host-b1': '0 0' })
   })
 })
 
@@ -171,6 +255,27 @@ describe('instances and capacity reservations', () => {
     expect(await lab.launchFailure({ InstanceType: 't3.small', ...target(id) })).toBe(FULL)
     expect(await lab.launchFailure({ InstanceType: 't3.medium', ...target('cr-00000000000000000') }))
       .toMatch(/^InvalidCapacityReservationId.NotFound/)
+    expect(await lab.launchFailure({ InstanceType: 't3.medium', ...target('cr-x') })).toMatch(/^InvalidCapacityReservationId.Malformed/)
+  })
+
+  it('a target goes with capacity-reservations-only, and with no other preference', async () => {
+    const { CapacityReservationId: id } = await create({ InstanceMatchCriteria: 'targeted' })
+    const both = (CapacityReservationPreference: CapacityReservationPreference) =>
+      ({ CapacityReservationSpecification: { ...target(id).CapacityReservationSpecification, CapacityReservationPreference } })
+    const [instance = ''] = await launch(both('capacity-reservations-only'))
+    const [{ Instances: [shown] = [] } = {}] = (await lab.call(describeInstances, { InstanceIds: [instance] })).Reservations ?? []
+    expect(shown).toMatchObject({ CapacityReservationId: id, ...both('capacity-reservations-only') })
+    for (const preference of ['open', 'none'] as const) {
+      expect(await lab.launchFailure({ InstanceType: 't3.medium', ...both(preference) })).toMatch(/^InvalidParameterCombination/)
+    }
+  })
+
+  it('a target that is not shown any more is not there', async () => {
+    const { CapacityReservationId: id } = await create()
+    await lab.call(cancelCapacityReservation, { CapacityReservationId: id })
+    expect(await lab.launchFailure({ InstanceType: 't3.medium', ...target(id) })).toBe(FULL)
+    lab.pass(HOUR_MS)
+    expect(await lab.launchFailure({ InstanceType: 't3.medium', ...target(id) })).toMatch(/^InvalidCapacityReservationId.NotFound/)
   })
 
   it('with capacity-reservations-only an instance runs in an open one or not at all', async () => {
@@ -203,6 +308,10 @@ describe('modifyCapacityReservation', () => {
     expect(await modify(id, { InstanceCount: 8 })).toEqual({ Return: true })
     expect([await counts(id), await lab.used()]).toEqual(['active 8/8', { 'host-a1': '8 16384', 'host-a2': '8 16384', 'host-b1': '0 0' }])
     expect(await failure(id, { InstanceCount: 9 })).toMatch(/^InsufficientInstanceCapacity/)
+    // More than one that is made may have, but no more at once.
+    expect(await failure(id, { InstanceCount: 1008 })).toMatch(/^InsufficientInstanceCapacity/)
+    expect(await failure(id, { InstanceCount: 1009 })).toMatch(/^InvalidParameterValue: 1009 .* must be between 1 and 1008\.$/)
+    expect(await failure(id, { InstanceCount: 0 })).toMatch(/^InvalidParameterValue/)
     await launch({ MinCount: 3, MaxCount: 3 })
     expect(await failure(id, { InstanceCount: 2 })).toMatch(/^InvalidParameterValue: .*3 instances are in/)
     await modify(id, { InstanceCount: 3 })
@@ -254,9 +363,11 @@ describe('the end of a capacity reservation', () => {
   })
 
   it('by time: nothing goes into it from that moment on, and it is shown as expired before anybody has looked at it', async () => {
-    const { CapacityReservationId: id } = await create({ EndDate: new Date(NOW_MS + HOUR_MS) })
+    const { CapacityReservationId: id } = await create({ EndDate: new Date(NOW_MS + 1 + HOUR_MS) })
     const [instance] = await launch()
-    lab.pass(HOUR_MS)
+    lab.pass(HOUR_MS - 1)
+    expect(await counts(id)).toBe('active 1/2')
+    lab.pass(1)
     expect(await counts(id)).toBe('expired 0/2')
     expect((await one(id))?.CapacityAllocations).toEqual([])
     expect(await lab.reservationsOf(await launch())).toEqual([null])
@@ -366,6 +477,18 @@ describe('instances in capacity that changes its reservation', () => {
       await lab.call(createCapacityReservationBySplitting, { SourceCapacityReservationId: to, InstanceCount: 1 })
     expect(await lab.reservationsOf([first])).toEqual([to])
     expect(await counts(part?.CapacityReservationId ?? '')).toBe('active 1/1')
+  })
+
+  it('leave those on their host that stay', async () => {
+    const { CapacityReservationId: from } = await create({ InstanceCount: 4 })
+    const { CapacityReservationId: to } = await create({ InstanceCount: 1, InstanceMatchCriteria: 'targeted' })
+    const instances = await launch({ MinCount: 4, MaxCount: 4 })
+    await lab.call(modifyCapacityReservation, { CapacityReservationId: to, InstanceMatchCriteria: 'open' })
+    await lab.call(moveCapacityReservationInstances, { SourceCapacityReservationId: from, DestinationCapacityReservationId: to, InstanceCount: 1 })
+    expect((await lab.reservationsOf(instances)).filter((each) => each === from)).toHaveLength(3)
+    expect([await counts(from), await counts(to)]).toEqual(['active 0/3', 'active 1/2'])
+    await lab.terminate(instances[3])
+    expect([await counts(from), await counts(to)]).toContain('active 1/3')
   })
 })
 

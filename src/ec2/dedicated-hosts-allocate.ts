@@ -5,8 +5,11 @@ import { newId } from '../core/ids.ts'
 import { takeCapacity } from '../model/capacity.ts'
 import { sizeOfDedicatedHost, type DedicatedHostDoc } from '../model/dedicated-host.ts'
 import { familyOf, sizeOfType, typesOfFamily, type SizedType } from '../model/dedicated-host-types.ts'
-import type { Size } from '../model/placement.ts'
+import { ANYWHERE, type Size } from '../model/placement.ts'
+import { wakeMarketOfRoom } from '../model/spot-market.ts'
 import { howToHeal } from '../model/zone.ts'
+import type { HostCapacity } from '../scheduler/place.ts'
+import { preempt } from '../scheduler/preempt.ts'
 import { insertRow } from '../store/prepared.ts'
 import type { DedicatedHostTable, HostTable } from '../store/schema.ts'
 import { claimToken } from './client-token.ts'
@@ -15,6 +18,7 @@ import { chosenZone } from './create-subnet.ts'
 import { forgetReleasedHosts } from './dedicated-host-rows.ts'
 import { checkEnum, invalidValue, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { insertTags, parseTagSpecifications, type TagInput } from './tags.ts'
+import { loadSpotTenants, takeOver } from './take-over-room.ts'
 import { isZoneUp } from './zone-available.ts'
 
 /** More in one call are refused; EC2 has a quota instead. */
@@ -49,6 +53,7 @@ export async function allocateHosts(context: Context, input: AllocateHostsReques
     await allocate(context, id, { zone, doc, supported, tags })
     ids.push(id)
   }
+  await wakeMarketOfRoom(context.db, context.nowMs)
   return { HostIds: ids }
 }
 
@@ -129,20 +134,56 @@ async function allocate(context: Context, id: string, { zone, doc, supported, ta
   await insertTags(db, account, 'dedicated-host', id, tags)
 }
 
-/** The host of the zone with the most free memory that it can be a part of, and how large a part. */
-async function pickHost({ db, region }: Context, zone: string, { only, all }: SupportedTypes): Promise<{ host: HostTable; size: Size } | undefined> {
-  const rows = await db.selectFrom('hosts').selectAll().where('region', '=', region).orderBy('host_id').execute()
+interface Part {
+  host: HostTable
+  size: Size
+}
+
+/**
+ * The host of the zone with the most free memory that it can be a part of, and how large a part. Where none has room for one
+ * instance, spot instances are told to go that are in the way of that, as for a launch on demand.
+ */
+async function pickHost(context: Context, zone: string, supported: SupportedTypes): Promise<Part | undefined> {
+  const hosts = await hostsOf(context, zone)
+  const found = emptiest(hosts, supported)
+  if (found) return found
+  const least = supported.only ?? supported.all[0]
+  const room = least && preempt(hosts.map(toCapacity), {
+    accountId: context.account, instanceType: least.name, zones: [zone], architecture: ANY_ARCHITECTURE, vcpus: least.vcpus,
+    memoryMib: least.memoryMib, minCount: 1, maxCount: 1, wish: ANYWHERE, group: null, strategy: context.placement,
+  }, await loadSpotTenants(context, [zone]))
+  if (!room) return undefined
+  await takeOver(context, room.victims)
+  return emptiest(await hostsOf(context, zone), supported)
+}
+
+async function hostsOf({ db, region }: Context, zone: string): Promise<HostTable[]> {
+  return db.selectFrom('hosts').selectAll().where('region', '=', region).where('zone', '=', zone).orderBy('host_id').execute()
+}
+
+/** What is launched there says of what architecture it is; room is room. */
+const ANY_ARCHITECTURE = 'any'
+
+/** Who else is on the host does not matter: nobody of them gets anything of the part. */
+function toCapacity(host: HostTable): HostCapacity {
+  return {
+    hostId: host.host_id, nodeId: host.node_id, zone: host.zone ?? '', vcpus: host.vcpus, memoryMib: host.memory_mib,
+    vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: [ANY_ARCHITECTURE],
+  }
+}
+
+function emptiest(hosts: readonly HostTable[], { only, all }: SupportedTypes): Part | undefined {
   const least = only ?? all[0]
   const family = all.at(-1)
   if (!least || !family) return undefined
-  const able = rows.filter((host) => host.zone === zone).flatMap((host) => {
+  const able = hosts.flatMap((host) => {
     const size = sizeOfDedicatedHost({
       family, least, total: { vcpus: host.vcpus, memoryMib: host.memory_mib },
       free: { vcpus: host.vcpus - host.vcpus_used, memoryMib: host.memory_mib - host.memory_mib_used },
     })
     return size ? [{ host, size }] : []
   })
-  const free = ({ host }: { host: HostTable }) => host.memory_mib - host.memory_mib_used
+  const free = ({ host }: Part) => host.memory_mib - host.memory_mib_used
   return able.toSorted((a, b) => free(b) - free(a))[0]
 }
 

@@ -82,6 +82,19 @@ describe('allocateHosts', () => {
     expect((await one(id))?.AvailableCapacity?.AvailableInstanceCapacity).toEqual([{ InstanceType: 'm5.4xlarge', AvailableCapacity: 1, TotalCapacity: 1 }])
   })
 
+  it('has spot instances go where they have all room: as few as are in the way of one instance', async () => {
+    const spot = await lab.launch({
+      InstanceType: 'm5.4xlarge', Placement: { AvailabilityZone: ZONE }, InstanceMarketOptions: { MarketType: 'spot' }, MinCount: 2, MaxCount: 2,
+    })
+    const id = await allocateOne({ InstanceType: 'm5.4xlarge' })
+    expect((await one(id))?.AvailableCapacity?.AvailableInstanceCapacity).toEqual([{ InstanceType: 'm5.4xlarge', AvailableCapacity: 1, TotalCapacity: 1 }])
+    const [instance = ''] = await lab.launch(onHost(id, { InstanceType: 'm5.4xlarge' }))
+    expect((await lab.states())[instance]).toBe('pending')
+    for (const each of spot) await lab.terminate(each)
+    expect((await lab.states())[instance]).toBe('running')
+    expect(await refusal({ InstanceType: 'm5.24xlarge' })).toMatch(/^InsufficientHostCapacity/)
+  })
+
   it('refuses what is wrong with it, and what it does not honour', async () => {
     expect(await refusal({ InstanceFamily: 't3' })).toMatch(/^InvalidParameterCombination/)
     expect(await refusal({ InstanceType: undefined })).toMatch(/^MissingParameter/)

@@ -4,6 +4,7 @@ import type {
 } from '@aws-sdk/client-ec2'
 import { giveHostRoomBack } from '../model/capacity.ts'
 import { dedicatedHostDoc, roomFor, type DedicatedHostDoc } from '../model/dedicated-host.ts'
+import { wakeMarketOfRoom } from '../model/spot-market.ts'
 import type { DedicatedHostTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { loadDedicatedHostsToWire, shownDedicatedHosts } from './dedicated-host-rows.ts'
@@ -82,7 +83,7 @@ function isOccupied(row: DedicatedHostTable): boolean {
 /** ReleaseHosts: the room of those that no instance is on is everybody's again; the others are told of, and stay. */
 export async function releaseHosts(context: Context, input: ReleaseHostsRequest): Promise<ReleaseHostsResult> {
   const { db, nowMs } = context
-  return changeEach(context, input.HostIds, async (row) => {
+  const result = await changeEach(context, input.HostIds, async (row) => {
     if (isOccupied(row)) return occupied(row.dedicated_host_id, 'released')
     await db
       .updateTable('dedicated_hosts').set({ state: 'released', released_ms: nowMs })
@@ -90,6 +91,8 @@ export async function releaseHosts(context: Context, input: ReleaseHostsRequest)
     await giveHostRoomBack(db, row.host_id, { vcpus: row.vcpus, memoryMib: row.memory_mib })
     return undefined
   })
+  await wakeMarketOfRoom(db, nowMs)
+  return result
 }
 
 /**

@@ -5,8 +5,9 @@ import { hostDoc } from '../model/host.ts'
 import { changeInstanceDoc, instanceDoc, placementWish } from '../model/instance.ts'
 import type { Place, PlacementWish } from '../model/placement.ts'
 import { failedZones } from '../model/zone.ts'
-import { countReservedRooms } from '../scheduler/fill-zone.ts'
-import { place, type HostCapacity, type HostTenant, type Placement, type PlacementRequest } from '../scheduler/place.ts'
+import { countOf, countReservedRooms } from '../scheduler/fill-zone.ts'
+import { noRoom } from '../scheduler/no-room.ts'
+import { place, placeMost, type HostCapacity, type HostTenant, type Placement, type PlacementRequest } from '../scheduler/place.ts'
 import { preempt, withoutTenants } from '../scheduler/preempt.ts'
 import { prepared } from '../store/prepared.ts'
 import type { InstanceTable } from '../store/schema.ts'
@@ -56,7 +57,8 @@ export async function takePlaces(context: Context, request: PlaceRequest): Promi
 
 /**
  * Rooms that nobody is in any more come first, then those that are being left, and those of spot instances last; these are
- * added to `leaving`.
+ * added to `leaving`. As many as there is room for, at most as many as are asked for: EC2 "launches the largest possible number
+ * of instances above the specified minimum count", and on demand may have what spot has.
  */
 async function findPlaces(
   context: Context,
@@ -64,24 +66,18 @@ async function findPlaces(
   leaving: LeavingInstance[],
   request: PlacementRequest & Pick<PlaceRequest, 'isSpot'>,
 ): Promise<Placement[]> {
-  const quiet = leaving.length === 0 ? undefined : placesIn(withLeaving(hosts, leaving), request)
-  if (Array.isArray(quiet)) return quiet
-  const places = placesIn(hosts, request)
-  if (Array.isArray(places)) return places
-  const victims = request.isSpot === true ? undefined : preempt(hosts, request, await loadSpotTenants(context, request.zones))
-  if (!victims) throw places
-  leaving.push(...await takeOver(context, victims))
-  return place(withoutTenants(hosts, victims), request)
-}
-
-/** Places, or the error that there is no room; it throws any other. */
-function placesIn(hosts: readonly HostCapacity[], request: PlacementRequest): Placement[] | ApiError {
-  try {
-    return place(hosts, request)
-  } catch (error) {
-    if (error instanceof ApiError && error.code === 'InsufficientInstanceCapacity') return error
-    throw error
+  const quiet = leaving.length === 0 ? [] : placeMost(withLeaving(hosts, leaving), request)
+  if (countOf(quiet) === request.maxCount) return quiet
+  const free = placeMost(hosts, request)
+  if (countOf(free) === request.maxCount) return free
+  const room = request.isSpot === true ? undefined : preempt(hosts, request, await loadSpotTenants(context, request.zones))
+  if (room && room.count > countOf(free)) {
+    leaving.push(...await takeOver(context, room.victims))
+    return place(withoutTenants(hosts, room.victims), { ...request, zones: [room.zone] })
   }
+  const most = countOf(free) > countOf(quiet) ? free : quiet
+  if (countOf(most) >= request.minCount) return most
+  throw noRoom(hosts, request)
 }
 
 /** How many instances of a request capacity reservations have room for, in the zones that it may go to. */
@@ -174,7 +170,7 @@ const reservationsOfOthers = prepared((db, account: string) =>
     .select(['at.host_id', 'of.account_id', 'of.doc']).where('of.state', '=', 'active').where('of.account_id', '<>', account))
 
 /** Other accounts' instances and reservations by host, as far as they forbid anything to one of that tenancy. */
-export async function loadTenants(
+async function loadTenants(
   { db, account }: Context,
   tenancy: 'default' | 'dedicated',
   leaving: readonly LeavingInstance[] = [],

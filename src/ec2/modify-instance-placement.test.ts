@@ -90,7 +90,7 @@ describe('modifyInstancePlacement', () => {
       [{ Tenancy: 'host' }, /^InvalidParameterCombination.*tenancy of 'host' into a placement group/],
       [{ Affinity: 'host' }, /^InvalidParameterCombination.*affinity/],
       [{ GroupName: '', HostId: 'h-1' }, /^InvalidParameterCombination.*hostId/],
-      [{ GroupName: '', Tenancy: 'host', HostId: 'h-1' }, /^InvalidHostID.NotFound/],
+      [{ GroupName: '', Tenancy: 'host', HostId: 'h-00000000000000000' }, /^InvalidHostID.NotFound/],
       [{ Tenancy: 'mine' as 'host' }, /^InvalidParameterValue.*tenancy/],
       [{ HostResourceGroupArn: 'arn' }, /^UnsupportedOperation/],
     ]

@@ -48,8 +48,8 @@ export async function createPlacementGroup(
 
 function checkName(name: string | undefined): string {
   if (!name) throw missingParameter('groupName')
-  if (name.length <= MAX_NAME_LENGTH && /^[\x20-\x7e]+$/.test(name)) return name
-  throw invalidValue('groupName', name, `It may have up to ${MAX_NAME_LENGTH} ASCII characters.`)
+  if (name.length <= MAX_NAME_LENGTH && /^[\x20-\x7e]+$/.test(name) && name.trim() === name) return name
+  throw invalidValue('groupName', name, `It may have up to ${MAX_NAME_LENGTH} ASCII characters, and no spaces at its ends.`)
 }
 
 function checkStrategy(asked: string | undefined): PlacementGroupTable['strategy'] {

@@ -5,9 +5,11 @@ import { ANYWHERE, type PlacementWish, type ReservationWish } from '../model/pla
 import { vpcDoc } from '../model/vpc-wire.ts'
 import { prepared } from '../store/prepared.ts'
 import type { DedicatedHostTable, PlacementGroupTable, SubnetTable } from '../store/schema.ts'
+import { requireReservation } from './capacity-reservation-rows.ts'
 import type { Context } from './context.ts'
 import { checkEnum, invalidValue, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { findPlacementGroup } from './placement-group-rows.ts'
+import { checkIds, RESOURCE_KINDS } from './resources.ts'
 
 /**
  * What a launch asks of the place of its instances.
@@ -123,20 +125,22 @@ export function findDedicatedHost({ db, account }: Context, dedicatedHostId: str
     .executeTakeFirst()
 }
 
-/** The same. @throws ApiError InvalidHostID.NotFound. */
+/** The same. @throws ApiError InvalidHostID.Malformed, InvalidHostID.NotFound. */
 export async function requireDedicatedHost(context: Context, dedicatedHostId: string): Promise<DedicatedHostTable> {
+  checkIds(RESOURCE_KINDS.dedicatedHost, [dedicatedHostId])
   const found = await findDedicatedHost(context, dedicatedHostId)
   if (found) return found
   throw new ApiError('InvalidHostID.NotFound', `The host ID '${dedicatedHostId}' does not exist`)
 }
 
 /**
- * Which reservations a call says may be used. It says so by a preference or by a target.
+ * Which reservations a call says may be used. It says so by a preference or by a target; beside that only a preference for nothing
+ * but reservations says the same (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CapacityReservationSpecification.html).
  *
- * @throws ApiError InvalidParameterCombination, InvalidCapacityReservationId.NotFound, UnsupportedOperation for resource groups.
+ * @throws ApiError InvalidParameterCombination, what `requireReservation` throws, UnsupportedOperation for resource groups.
  */
 export async function requestedReservation(
-  { db, account }: Context,
+  context: Context,
   asked: RunInstancesRequest['CapacityReservationSpecification'],
   tenancy: PlacementWish['tenancy'],
 ): Promise<ReservationWish> {
@@ -145,21 +149,15 @@ export async function requestedReservation(
   const preference = checkEnum(name, asked?.CapacityReservationPreference, ['open', 'none', 'capacity-reservations-only'])
   refuseParameters(target, ['CapacityReservationResourceGroupArn'])
   const targetId = target.CapacityReservationId || null
-  if (targetId !== null && preference !== undefined) {
+  if (targetId !== null && preference !== undefined && preference !== 'capacity-reservations-only') {
     throw new ApiError(
-      'InvalidParameterCombination', 'The parameters CapacityReservationPreference and CapacityReservationTarget cannot be used together.',
+      'InvalidParameterCombination',
+      "The parameters CapacityReservationPreference and CapacityReservationTarget can be used together only with the preference 'capacity-reservations-only'.",
     )
   }
   if (tenancy === 'host' && (targetId !== null || preference === 'capacity-reservations-only')) {
     throw new ApiError('InvalidParameterCombination', "Capacity Reservations cannot be used with a tenancy of 'host'.")
   }
-  if (targetId !== null) {
-    const found = await db
-      .selectFrom('capacity_reservations').select('capacity_reservation_id')
-      .where('capacity_reservation_id', '=', targetId).where('account_id', '=', account).executeTakeFirst()
-    if (!found) {
-      throw new ApiError('InvalidCapacityReservationId.NotFound', `The capacity reservation ID '${targetId}' does not exist`)
-    }
-  }
+  if (targetId !== null) await requireReservation(context, targetId)
   return { preference: preference ?? 'open', targetId }
 }

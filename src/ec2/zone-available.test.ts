@@ -86,7 +86,7 @@ describe.each<ZoneState>(['unavailable', 'impaired'])('In a zone that is %s', (t
     const { CapacityReservation } = await cloud.call(createCapacityReservation, { ...reservation, InstanceCount: 2 })
     const { CapacityReservationId: id } = CapacityReservation ?? {}
     await move(to)
-    const noRoom = /^InsufficientInstanceCapacity: .* for a capacity reservation of 3 instances\. us-east-1a has failed; "hearth zone heal us-east-1a" brings it back\.$/
+    const noRoom = /^InsufficientInstanceCapacity: Insufficient capacity\. \[Hearth: us-east-1a has failed; "hearth zone heal us-east-1a" brings it back\.\]$/
     expect(await cloud.failure(createCapacityReservation, { ...reservation, InstanceCount: 3 })).toMatch(noRoom)
     expect(await cloud.failure(modifyCapacityReservation, { CapacityReservationId: id, InstanceCount: 3 })).toMatch(noRoom)
     expect(await cloud.failure(allocateHosts, { InstanceType: 't3.micro', AvailabilityZone: HERE, Quantity: 1 })).toMatch(

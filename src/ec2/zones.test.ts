@@ -34,6 +34,8 @@ describe('describeAvailabilityZones', () => {
     const byName = [{ Name: 'zone-name', Values: ['*b', '*c'] }]
     expect(await names({ Filters: byName })).toEqual(['us-east-1b', 'us-east-1c'])
     expect(await names({ Filters: [{ Name: 'state', Values: ['impaired'] }] })).toEqual([])
+    // As EC2's, the zones of a region are in one group.
+    expect(await names({ Filters: [{ Name: 'group-name', Values: ['us-east-1-zg-1'] }] })).toHaveLength(3)
   })
 
   it('refuses zones of elsewhere', async () => {

@@ -142,7 +142,7 @@ function replacements(leaving: readonly FleetMember[], { spec, progress, nowMs }
 
 /**
  * Interrupted instances that are stopped, the oldest, beyond as many as the fleet is to have: each was replaced when it was stopped,
- * and while room comes and goes they would become ever more.
+ * and while room comes and goes they would become ever more. Of those that are kept, `wantsBack` lets one go on when one is missing.
  */
 function tooManyAtRest({ spec, members }: FleetSituation): string[] {
   if (spec.type !== 'maintain' || !spec.terminatesExcess) return []

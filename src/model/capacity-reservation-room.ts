@@ -1,53 +1,15 @@
 import { groupBy } from '../store/batch.ts'
-import type { CapacityReservationHostTable, CapacityReservationTable, HostTable, InstanceTable } from '../store/schema.ts'
+import type { CapacityReservationHostTable, CapacityReservationTable, InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import { capacityReservationDoc, type CapacityReservationState } from './capacity-reservation.ts'
 import { giveHostRoomBack, takeCapacity } from './capacity.ts'
-import type { Size } from './placement.ts'
+import { wakeMarketOfRoom } from './spot-market.ts'
 
 /** What a reservation needs to be known by when its room is counted. */
 type Reservation = Pick<CapacityReservationTable, 'capacity_reservation_id' | 'doc'>
 
-/** A host, as far as room is concerned. */
-export type HostRoom = Pick<HostTable, 'host_id' | 'node_id' | 'vcpus' | 'memory_mib' | 'vcpus_used' | 'memory_mib_used'>
-
-/**
- * On which hosts `count` instances of a size are to have room, one after another on the one with the most free memory. Pure.
- *
- * @returns how many on which; undefined where there is not room for all of them.
- */
-function spreadOver(hosts: readonly HostRoom[], size: Size, count: number): Map<string, number> | undefined {
-  const free = hosts.map((host) => ({
-    id: host.host_id, vcpus: host.vcpus - host.vcpus_used, memoryMib: host.memory_mib - host.memory_mib_used,
-  }))
-  const counts = new Map<string, number>()
-  for (let each = 0; each < count; each++) {
-    const able = free.filter((host) => host.vcpus >= size.vcpus && host.memoryMib >= size.memoryMib)
-    const [first, ...rest] = able
-    if (!first) return undefined
-    const best = rest.reduce((a, b) => (b.memoryMib > a.memoryMib ? b : a), first)
-    best.vcpus -= size.vcpus
-    best.memoryMib -= size.memoryMib
-    counts.set(best.id, (counts.get(best.id) ?? 0) + 1)
-  }
-  return counts
-}
-
-/** Takes room for `count` more instances out of the hosts. @returns false, where there is not room for all. */
-export async function reserveRoom(db: Db, row: Reservation, hosts: readonly HostRoom[], count: number): Promise<boolean> {
-  const { size } = capacityReservationDoc(row)
-  const counts = spreadOver(hosts, size, count)
-  if (!counts) return false
-  for (const [hostId, each] of counts) {
-    const node = hosts.find((host) => host.host_id === hostId)?.node_id ?? hostId
-    const place = { host_id: hostId, node_id: node, dedicated_host_id: null, capacity_reservation_id: null, partition_number: null }
-    if (!await takeCapacity(db, place, size, each)) return false
-    await addSlots(db, row, { hostId, reserved: each, used: 0 })
-  }
-  return true
-}
-
-async function addSlots(db: Db, row: Reservation, slots: { hostId: string; reserved: number; used: number }): Promise<void> {
+/** The reservation has `reserved` places more on a host, `used` of them with instances in them; their room is counted there already. */
+export async function addSlots(db: Db, row: Reservation, slots: { hostId: string; reserved: number; used: number }): Promise<void> {
   await db
     .insertInto('capacity_reservation_hosts')
     .values({
@@ -163,4 +125,5 @@ export async function endReservation(
   await db
     .updateTable('capacity_reservations').set({ state, doc: JSON.stringify({ ...doc, endedMs }) })
     .where('capacity_reservation_id', '=', id).execute()
+  await wakeMarketOfRoom(db, endedMs)
 }

@@ -119,9 +119,11 @@ function optionsToWire(row: InstanceTable, doc: InstanceDoc): Instance {
   const monitored = row.state === 'pending' ? 'pending' : 'enabled'
   return {
     CapacityReservationId: row.capacity_reservation_id ?? undefined,
-    CapacityReservationSpecification: targetId === null
-      ? { CapacityReservationPreference: preference }
-      : { CapacityReservationTarget: { CapacityReservationId: targetId } },
+    CapacityReservationSpecification: {
+      // A target says enough, unless the call said more.
+      ...(targetId === null || preference !== 'open' ? { CapacityReservationPreference: preference } : {}),
+      ...(targetId === null ? {} : { CapacityReservationTarget: { CapacityReservationId: targetId } }),
+    },
     MaintenanceOptions: { AutoRecovery: options.autoRecovery, RebootMigration: options.rebootMigration },
     Monitoring: { State: options.monitoring === 'enabled' ? monitored : 'disabled' },
   }

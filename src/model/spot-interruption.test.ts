@@ -202,11 +202,16 @@ describe('an instance on demand, where a zone is full of spot', () => {
     return rows
   }
 
-  async function launch(context: Context) {
+  async function launchMany(context: Context, MinCount: number, MaxCount: number): Promise<InstanceTable[]> {
     const { image_id: ImageId } = await insertImage(context)
     const { subnet } = await defaultNetwork(context, ZONE)
-    const { Instances = [] } = await runInstances(context, { ImageId, InstanceType: 't3.micro', MinCount: 1, MaxCount: 1, SubnetId: subnet.subnet_id })
-    return now(context, { instance_id: Instances[0]?.InstanceId ?? '' })
+    const { Instances = [] } = await runInstances(context, { ImageId, InstanceType: 't3.micro', MinCount, MaxCount, SubnetId: subnet.subnet_id })
+    return Promise.all(Instances.map((each) => now(context, { instance_id: each.InstanceId ?? '' })))
+  }
+  async function launch(context: Context): Promise<InstanceTable> {
+    const [launched] = await launchMany(context, 1, 1)
+    if (!launched) throw new Error('one was launched')
+    return launched
   }
 
   it('has the room of one at once, which is told to go, and starts when that has no machine any more', () => test.run(async (context) => {
@@ -236,6 +241,14 @@ describe('an instance on demand, where a zone is full of spot', () => {
     const second = await launch(context)
     expect(instanceDoc(second).waitsFor).toEqual(instanceDoc(first).waitsFor)
     expect((await events(context)).filter((each) => each.type.includes('Warning'))).toHaveLength(1)
+  }))
+
+  it.each([[2, 2], [1, 2], [1, 9]])('has as many go as it may have instances: of %i to %i as many as there is room for', (min, max) => test.run(async (context) => {
+    await fullZone(context, 3)
+    const launched = await launchMany(context, min, max)
+    expect(launched).toHaveLength(Math.min(max, 3))
+    expect((await events(context)).filter((each) => each.type.includes('Warning'))).toHaveLength(Math.min(max, 3))
+    expect(await capacityProblems(context.db)).toEqual([])
   }))
 
   it('takes over from one that goes already, without a second notice', () => test.run(async (context) => {

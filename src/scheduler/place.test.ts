@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ANYWHERE } from '../model/placement.ts'
-import { place, type HostCapacity, type Placement, type PlacementRequest } from './place.ts'
+import {
+  place, type DedicatedHostCapacity, type HostCapacity, type Placement, type PlacementRequest, type ReservedCapacity,
+} from './place.ts'
 
 const host = (hostId: string, free: number): HostCapacity =>
   ({ hostId, nodeId: hostId, zone: 'us-east-1a', vcpus: free, memoryMib: free * 1024, vcpusUsed: 0, memoryMibUsed: 0 })
@@ -45,6 +47,62 @@ describe('placement', () => {
         expect(place([host('both', 8), host('other', 1)], asked)).toEqual([{ ...placed('other', 1), partitionNumber }])
       }
     }
+  })
+  test('takes the oldest reservation first, and room that is nobody\'s last', () => {
+    const reserved = (capacityReservationId: string, createdMs: number, free: number): ReservedCapacity =>
+      ({ capacityReservationId, matchCriteria: 'open', tenancy: 'default', createdMs, free })
+    const hosts = [
+      { ...host('empty', 9), reservations: [] }, { ...host('young', 5), reservations: [reserved('cr-young', 2, 2)] },
+      { ...host('old', 4), reservations: [reserved('cr-old', 1, 1)] },
+    ]
+    expect(place(hosts, { ...request, maxCount: 4 })).toEqual([
+      { ...placed('old', 1), capacityReservationId: 'cr-old' }, { ...placed('young', 2), capacityReservationId: 'cr-young' }, placed('empty', 1),
+    ])
+    // A place is one, however many processors are asked for.
+    expect(place(hosts.slice(2), { ...request, vcpus: 3, wish: { ...ANYWHERE, reservation: { preference: 'capacity-reservations-only', targetId: null } } }))
+      .toEqual([{ ...placed('old', 1), capacityReservationId: 'cr-old' }])
+  })
+  test('stays on the host that was preferred, while that has room', () => {
+    const hosts = [host('small', 1), host('large', 8)]
+    expect(place(hosts, { ...request, preferredHostId: 'small' })).toEqual([placed('small', 1)])
+    expect(place(hosts, { ...request, preferredHostId: 'small', maxCount: 2 })).toEqual([placed('small', 1), placed('large', 1)])
+  })
+  test('on dedicated hosts is where it was meant to be, and else where those are that take everybody', () => {
+    const dedicated = (dedicatedHostId: string, autoPlacement: boolean): DedicatedHostCapacity =>
+      ({ dedicatedHostId, autoPlacement, vcpus: 2, memoryMib: 2048, vcpusUsed: 0, memoryMibUsed: 0, instanceTypes: ['t'], instanceFamily: null })
+    const hosts = [{ ...host('a', 8), dedicatedHosts: [dedicated('h-closed', false), dedicated('h-open', true)] }]
+    const on = (dedicatedHostId: string | null, more: Partial<PlacementRequest> = {}) =>
+      place(hosts, { ...request, ...more, wish: { ...ANYWHERE, tenancy: 'host', dedicatedHostId } }).map((each) => each.dedicatedHostId)
+    expect(on(null)).toEqual(['h-open'])
+    expect(on('h-closed')).toEqual(['h-closed'])
+    expect(on(null, { preferredDedicatedHostId: 'h-closed' })).toEqual(['h-closed'])
+    expect(() => on(null, { instanceType: 'u' })).toThrow(expect.objectContaining({ code: 'InsufficientHostCapacity' }))
+  })
+  test('of a spread group is at most seven in a zone, on however many hosts', () => {
+    const hosts = Array.from({ length: 9 }, (_each, index) => host(`h${index}`, 8))
+    const group = { groupId: 'pg-1', name: 's', strategy: 'spread' as const, partitionCount: 0, members: [] }
+    expect(place(hosts, { ...request, maxCount: 9, group })).toHaveLength(7)
+    expect(() => place(hosts, { ...request, minCount: 8, maxCount: 9, group })).toThrow(/at most 7 running instances/)
+  })
+  test('of a cluster is on one host while that has room, though others have more', () => {
+    const group = {
+      groupId: 'pg-1', name: 'c', strategy: 'cluster' as const, partitionCount: 0, members: [{ hostId: 'a', zone: 'us-east-1a', partitionNumber: null }],
+    }
+    expect(place([host('a', 2), host('b', 8)], { ...request, maxCount: 4, group })).toEqual([placed('a', 2), placed('b', 2)])
+  })
+  test('comes first in the zone with the most free memory, or packed with the least that will do', () => {
+    const hosts = [host('a', 4), { ...host('b', 8), zone: 'us-east-1b' }]
+    const zoneOf = (strategy: 'spread' | 'pack') => place(hosts, { ...request, strategy, zones: ['us-east-1a', 'us-east-1b'] })[0]?.zone
+    expect([zoneOf('spread'), zoneOf('pack')]).toEqual(['us-east-1b', 'us-east-1a'])
+  })
+  test('goes to another partition than the next one only where each of them could have a host', () => {
+    const member = (hostId: string, partitionNumber: number) => ({ hostId, zone: 'us-east-1a', partitionNumber })
+    const full = { ...host('first', 4), vcpusUsed: 4 }
+    const group = (partitionCount: number) => ({
+      groupId: 'pg-1', name: 'p', strategy: 'partition' as const, partitionCount, members: [member('first', 1), member('second', 2)],
+    })
+    expect(place([full, host('second', 4)], { ...request, group: group(2) })).toEqual([{ ...placed('second', 1), partitionNumber: 2 }])
+    expect(() => place([full, host('second', 4)], { ...request, group: group(3) })).toThrow(/no host with room is left for the partition/)
   })
   test('looks only at hosts that can boot the image', () => {
     const arm = { ...host('arm', 1), architectures: ['x86_64', 'arm64'] }

@@ -113,14 +113,20 @@ export interface Placement {
  *   InvalidPlacementGroup.InUse for a cluster that is in another zone.
  */
 export function place(hosts: readonly HostCapacity[], request: PlacementRequest): Placement[] {
+  const most = placeMost(hosts, request)
+  if (countOf(most) >= request.minCount) return most
+  throw noRoom(hosts, request)
+}
+
+/** As `place`, with what there is where that is less than `minCount`: none, where there is nothing. */
+export function placeMost(hosts: readonly HostCapacity[], request: PlacementRequest): Placement[] {
   let best: Placement[] = []
   for (const zone of inOrder(hosts, request)) {
     const placements = fillZone(hosts, request, zone)
     if (countOf(placements) > countOf(best)) best = placements
     if (countOf(best) === request.maxCount) break
   }
-  if (countOf(best) >= request.minCount) return best
-  throw noRoom(hosts, request)
+  return best
 }
 
 function inOrder(hosts: readonly HostCapacity[], request: PlacementRequest): readonly string[] {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { ANYWHERE } from '../model/placement.ts'
 import { place, type GroupPlacement, type HostCapacity, type PlacementRequest } from './place.ts'
-import { preempt, withoutTenants, type SpotTenant } from './preempt.ts'
+import { preempt, withoutTenants, type Preemption, type SpotTenant } from './preempt.ts'
 
 const ZONE = 'us-east-1a'
 const host = (hostId: string, used: number, change: Partial<HostCapacity> = {}): HostCapacity => ({
@@ -15,7 +15,7 @@ const tenant = (instanceId: string, hostId: string, { vcpus = 2, bidPpm = 500_00
   instanceId, hostId, vcpus, memoryMib: vcpus * 1024, isGoing,
   bid: { id: `sir-${instanceId}`, instanceType: 'm5.large', bidPpm, units: 0, isIncumbent: true, arrivedMs: 0 },
 })
-const idsOf = (victims: readonly SpotTenant[] | undefined) => victims?.map((each) => each.instanceId).toSorted()
+const idsOf = (found: Preemption | undefined) => found?.victims.map((each) => each.instanceId).toSorted()
 
 describe('an instance on demand that finds no room', () => {
   it('has the one go that pays least', () => {
@@ -50,6 +50,39 @@ describe('an instance on demand that finds no room', () => {
     expect(idsOf(preempt(hosts, request(2, { minCount: 2, maxCount: 2, zones: [ZONE, 'us-east-1b'] }), tenants))).toEqual(['a', 'b'])
   })
 
+  it('goes on to as many as are asked for where fewer would do, and no further than there is anything to be had', () => {
+    const tenants = [tenant('a', 'h1'), tenant('b', 'h1'), tenant('c', 'h1'), tenant('small', 'h2', { vcpus: 1 })]
+    const hosts = [host('h1', 8), host('h2', 8)]
+    expect(preempt(hosts, request(2, { maxCount: 2 }), tenants)).toMatchObject({ count: 2, victims: [{ hostId: 'h1' }, { hostId: 'h1' }] })
+    const most = preempt(hosts, request(2, { maxCount: 10 }), tenants)
+    expect([most?.count, idsOf(most)]).toEqual([3, ['a', 'b', 'c']])
+    expect(preempt([host('h1', 6)], request(2, { maxCount: 10 }), [tenant('small', 'h1', { vcpus: 1 })])).toMatchObject({ count: 1, victims: [] })
+  })
+
+  it('goes to the zone that has most for it', () => {
+    const tenants = [tenant('a', 'h1'), tenant('b', 'h2', { bidPpm: 900_000 }), tenant('c', 'h2', { bidPpm: 900_000 })]
+    const hosts = [host('h1', 8), host('h2', 8, { zone: 'us-east-1b' })]
+    const asked = { zones: [ZONE, 'us-east-1b'], maxCount: 3 }
+    expect(preempt(hosts, request(2, asked), tenants)).toMatchObject({ zone: 'us-east-1b', count: 2 })
+    expect(preempt(hosts, request(2, { ...asked, maxCount: 1 }), tenants)).toMatchObject({ zone: ZONE, count: 1 })
+  })
+
+  it('of two that would each be enough has the one go that pays less, and of several hosts chooses the one where fewest go', () => {
+    const hosts = [host('h1', 8), host('h2', 8)]
+    expect(idsOf(preempt(hosts, request(2), [tenant('dear', 'h1', { bidPpm: 900_000 }), tenant('cheap', 'h2', { bidPpm: 100_000 })]))).toEqual(['cheap'])
+    const going = [tenant('a', 'h1', { vcpus: 1, isGoing: true }), tenant('b', 'h1', { vcpus: 1, isGoing: true }), tenant('c', 'h2', { isGoing: true })]
+    expect(idsOf(preempt(hosts, request(2), going))).toEqual(['c'])
+  })
+
+  it('counts what a reservation gives to some of a launch as no room of the host', () => {
+    const wish = { ...ANYWHERE, reservation: { preference: 'open', targetId: null } } as const
+    const reservations = [{ capacityReservationId: 'cr-1', matchCriteria: 'open', tenancy: 'default', free: 1, createdMs: 0 }] as const
+    // Of the second one's two processors one is free already.
+    const tenants = [tenant('small', 'h1', { vcpus: 1, bidPpm: 1 }), tenant('large', 'h1', { vcpus: 4 })]
+    const found = preempt([host('h1', 7, { reservations })], request(2, { minCount: 2, maxCount: 2, wish }), tenants)
+    expect([found?.count, idsOf(found)]).toEqual([2, ['small']])
+  })
+
   it('is not helped where all of them are too few, where no host can boot it, or by those of other zones', () => {
     expect(preempt([host('h1', 8)], request(4), [tenant('a', 'h1')])).toBeUndefined()
     expect(preempt([host('h1', 8)], request(2, { architecture: 'arm64' }), [tenant('a', 'h1')])).toBeUndefined()
@@ -72,7 +105,7 @@ describe('an instance on demand that finds no room', () => {
 
   it('has a place when they are gone', () => {
     const hosts = [host('h1', 8), host('h2', 8)]
-    const victims = preempt(hosts, request(3), [tenant('a', 'h1'), tenant('b', 'h1'), tenant('c', 'h2')]) ?? []
+    const { victims = [] } = preempt(hosts, request(3), [tenant('a', 'h1'), tenant('b', 'h1'), tenant('c', 'h2')]) ?? {}
     expect(place(withoutTenants(hosts, victims), request(3)).map((each) => each.hostId)).toEqual(['h1'])
   })
 })

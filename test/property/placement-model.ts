@@ -12,25 +12,32 @@ export function couldPlace(hosts: readonly HostCapacity[], request: PlacementReq
   return spots(hosts, request).some((spot) => faults(spot, hosts, request).length === 0)
 }
 
-/** What is wrong with placements, each instance added after those before it. */
+/** What is wrong with placements; each instance is added after others, in some order: that of the answer has those of a place together. */
 export function violations(hosts: readonly HostCapacity[], request: PlacementRequest, placements: readonly Placement[]): string[] {
   const wrong: string[] = []
   if (new Set(placements.map((each) => each.zone)).size > 1) wrong.push('several zones')
   let now = hosts
   let group = request.group
-  for (const each of placements) {
-    for (let n = 0; n < each.count; n++) {
-      const host = now.find((one) => one.hostId === each.hostId)
-      if (!host) return [`${each.hostId} is not there`]
-      if (host.zone !== each.zone || host.nodeId !== each.nodeId) wrong.push('not the host it says')
-      const source = sourceOf(each)
-      wrong.push(...faults({ host, source, partition: each.partitionNumber }, now, { ...request, group }))
-      now = now.map((one) => (one === host ? taken(host, source, request) : one))
-      const member = { hostId: host.hostId, zone: each.zone, partitionNumber: each.partitionNumber }
-      group = group && { ...group, members: [...group.members, member] }
-    }
+  let left = placements.flatMap((each) => Array.from({ length: each.count }, () => each))
+  while (left.length > 0) {
+    const tries = left.map((each) => ({ each, faults: faultsOf(each, now, { ...request, group }) }))
+    const next = tries.find(({ faults }) => faults.length === 0) ?? tries[0]
+    if (!next) break
+    const { each, faults } = next
+    wrong.push(...faults)
+    now = now.map((one) => (one.hostId === each.hostId ? taken(one, sourceOf(each), request) : one))
+    const member = { hostId: each.hostId, zone: each.zone, partitionNumber: each.partitionNumber }
+    group = group && { ...group, members: [...group.members, member] }
+    left = left.toSpliced(left.indexOf(each), 1)
   }
   return wrong
+}
+
+function faultsOf(each: Placement, hosts: readonly HostCapacity[], request: PlacementRequest): string[] {
+  const host = hosts.find((one) => one.hostId === each.hostId)
+  if (!host) return [`${each.hostId} is not there`]
+  const isAnother = host.zone !== each.zone || host.nodeId !== each.nodeId
+  return [...(isAnother ? ['not the host it says'] : []), ...faults({ host, source: sourceOf(each), partition: each.partitionNumber }, hosts, request)]
 }
 
 function sourceOf({ dedicatedHostId, capacityReservationId }: Placement): Spot['source'] {

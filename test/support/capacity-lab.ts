@@ -6,12 +6,12 @@ import { startInstances } from '../../src/ec2/instance-lifecycle.ts'
 import { runInstances } from '../../src/ec2/run-instances.ts'
 import { DEFAULT_ACCOUNT } from '../../src/model/account.ts'
 import { capacityProblems } from '../../src/model/capacity-audit.ts'
-import { moveInstance, type InstanceState } from '../../src/model/instance.ts'
+import { instanceDoc, moveInstance, type InstanceState } from '../../src/model/instance.ts'
 import { createReservationReconciler } from '../../src/reconcile/reservation.ts'
-import type { Store } from '../../src/store/store.ts'
+import type { Db, Store } from '../../src/store/store.ts'
 import { fixedClock, HOST_ID, insertImage, NOW_MS, openTestStore, OTHER_ACCOUNT, REGION } from './rows.ts'
 
-/** What an account does to the hosts of a lab; launched instances are running at once. */
+/** What an account does to the hosts of a lab; launched instances are running at once, unless they wait for others to leave. */
 export interface LabAccount {
   call<Input, Output>(handler: (context: Context, input: Input) => Promise<Output>, input: Input): Promise<Output>
   /** "Code: message" of the ApiError that the handler ends in. */
@@ -35,7 +35,9 @@ export interface CapacityLab extends LabAccount {
   used(): Promise<Record<string, string>>
   /** In which reservation each of the instances is. */
   reservationsOf(ids: readonly (string | undefined)[]): Promise<(string | null)[]>
-  /** What is wrong with the counters of hosts, reservations and dedicated hosts. */
+  /** The states of all that are there, by id. */
+  states(): Promise<Record<string, InstanceState>>
+  /** What is wrong with the counters of hosts, reservations and dedicated hosts, and which hosts have machines that they have no room for. */
   problems(): Promise<string[]>
   /** Runs what is due of the kind `reservation`, as the agent of a node does. */
   runDueWork(): Promise<void>
@@ -65,6 +67,12 @@ export async function openCapacityLab({ hosts, vcpus, memoryMib, seed }: LabOpti
     }
     return (await insertImage(context)).image_id
   })
+  /** Starts the machines of all that wait for nobody. */
+  const runAll = () => run(async ({ db }) => {
+    for (const row of await db.selectFrom('instances').selectAll().where('state', '=', 'pending').execute()) {
+      if ((instanceDoc(row).waitsFor ?? []).length === 0) await moveInstance(db, row, 'running', nowMs)
+    }
+  })
   const accountOf = (account: string): LabAccount => {
     const call: LabAccount['call'] = (handler, input) => run((context) => handler({ ...context, nowMs }, input), account)
     const failure: LabAccount['failure'] = (handler, input) => call(handler, input).then(() => 'no failure', apiErrorText)
@@ -80,17 +88,23 @@ export async function openCapacityLab({ hosts, vcpus, memoryMib, seed }: LabOpti
       launch: async (input) => {
         const { Instances = [] } = await call(runInstances, inputOf(input))
         const ids = Instances.map((each) => each.InstanceId ?? '')
-        for (const id of ids) await move(id, 'running')
+        await runAll()
         return ids
       },
       launchFailure: (input) => failure(runInstances, inputOf(input)),
-      stop: (id) => move(id, 'stopping', 'stopped'),
+      stop: async (id) => {
+        await move(id, 'stopping', 'stopped')
+        await runAll()
+      },
       start: async (id) => {
         await call(startInstances, { InstanceIds: [id ?? ''] })
-        await move(id, 'running')
+        await runAll()
       },
       startFailure: (id) => failure(startInstances, { InstanceIds: [id] }),
-      terminate: (id) => move(id, 'shutting-down', 'terminated'),
+      terminate: async (id) => {
+        await move(id, 'shutting-down', 'terminated')
+        await runAll()
+      },
     }
   }
   return {
@@ -105,7 +119,9 @@ export async function openCapacityLab({ hosts, vcpus, memoryMib, seed }: LabOpti
       const rows = await db.selectFrom('instances').select(['instance_id', 'capacity_reservation_id']).execute()
       return ids.map((id) => rows.find((row) => row.instance_id === id)?.capacity_reservation_id ?? null)
     }),
-    problems: () => store.read(capacityProblems),
+    states: async () => Object.fromEntries(
+      (await store.read((db) => db.selectFrom('instances').select(['instance_id', 'state']).execute())).map((row) => [row.instance_id, row.state])),
+    problems: () => store.read(async (db) => [...await capacityProblems(db), ...await overfullHosts(db)]),
     runDueWork: async () => {
       const due = await store.read((db) =>
         db.selectFrom('work').selectAll().where('kind', '=', 'reservation').where('host_id', '=', HOST_ID).where('due_ms', '<=', nowMs).execute())
@@ -117,6 +133,18 @@ export async function openCapacityLab({ hosts, vcpus, memoryMib, seed }: LabOpti
     },
     close: () => store.close(),
   }
+}
+
+/** Hosts whose machines take more than there is, whatever is promised to whom. */
+async function overfullHosts(db: Db): Promise<string[]> {
+  const machines = await db
+    .selectFrom('instances').select(['host_id', 'vcpus', 'memory_mib']).where('state', 'in', ['running', 'stopping', 'shutting-down']).execute()
+  const hosts = await db.selectFrom('hosts').selectAll().where('zone', 'is not', null).execute()
+  return hosts.filter((host) => {
+    const there = machines.filter((row) => row.host_id === host.host_id)
+    const sum = (of: (row: (typeof there)[number]) => number) => there.reduce((total, row) => total + of(row), 0)
+    return sum((row) => row.vcpus) > host.vcpus || sum((row) => row.memory_mib) > host.memory_mib
+  }).map((host) => `more runs on ${host.host_id} than it has room for`)
 }
 
 function apiErrorText(error: unknown): string {
