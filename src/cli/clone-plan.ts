@@ -12,6 +12,8 @@ export interface CloneSource {
   /** Of its first interface. */
   groupIds: string[]
   hasPublicIp: boolean
+  /** Its key pair was deleted since it was launched. */
+  isKeyGone: boolean
   /** All of its VPC. */
   subnets: SubnetTable[]
 }
@@ -56,8 +58,11 @@ export function loadSource(store: Store, instanceId: string): Promise<CloneSourc
     const tags = await db
       .selectFrom('tags').select(['key', 'value']).where('resource_id', '=', instanceId).orderBy('key').execute()
     const subnets = await db.selectFrom('subnets').selectAll().where('vpc_id', '=', instance.vpc_id).orderBy('subnet_id').execute()
+    const key = instance.key_name === null ? undefined : await db
+      .selectFrom('key_pairs').select('key_pair_id').where('account_id', '=', instance.account_id).where('name', '=', instance.key_name)
+      .executeTakeFirst()
     return {
-      instance, tags: tags.filter(({ key }) => !key.startsWith('aws:')), groupIds: groups.map((row) => row.group_id),
+      instance, isKeyGone: instance.key_name !== null && key === undefined, tags: tags.filter(({ key }) => !key.startsWith('aws:')), groupIds: groups.map((row) => row.group_id),
       hasPublicIp: primary.public_ip !== null, subnets,
     }
   })
@@ -108,9 +113,9 @@ function namesIn({ instance, tags }: CloneSource, { name, count }: CloneOrder, l
 }
 
 function parametersOf(source: CloneSource, order: CloneOrder, { subnetId, names }: { subnetId: string; names: string[] }): Record<string, string> {
-  const { instance, groupIds, hasPublicIp, tags } = source
+  const { instance, groupIds, hasPublicIp, isKeyGone, tags } = source
   const doc = instanceDoc(instance)
-  const keyName = order.key ?? instance.key_name
+  const keyName = order.key ?? (isKeyGone ? null : instance.key_name)
   const tagged = [...tags.filter(({ key }) => key !== 'Name'), { key: 'Name', value: names[0] ?? '' }]
   return {
     InstanceType: order.type ?? instance.instance_type, MinCount: String(order.count), MaxCount: String(order.count),
