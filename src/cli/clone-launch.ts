@@ -1,10 +1,12 @@
 import { waitFor } from '../core/clock.ts'
 import { ApiError, messageOf } from '../core/errors.ts'
+import { zoneStatus } from '../model/zone.ts'
 import type { ApiClient } from './api-client.ts'
 import { callPatiently, interruptible, type Ambient } from './clone-image.ts'
 import type { CloneSource, ZoneLaunch } from './clone-plan.ts'
 import { instanceStateOf } from './instance-state.ts'
 import { textsOf } from './xml.ts'
+import { troubleOf } from './zone-trouble.ts'
 
 /** A clone that was launched. */
 export interface Started {
@@ -18,6 +20,8 @@ export interface CloneFailure {
   zone: string
   instanceId: string | null
   reason: string
+  /** It is still about to run, and may come up yet. */
+  isPending?: true
 }
 
 /** Emulated guests take minutes. */
@@ -97,19 +101,23 @@ async function nameApart({ api, terminal }: Ambient, clones: Started[]): Promise
   }
 }
 
-/** Waits until a clone runs. */
-export async function untilRunning({ api, clock, signal }: Ambient, clone: Started): Promise<Started | CloneFailure> {
+/** Waits until a clone runs, as long as its zone lets it. */
+export async function untilRunning({ api, store, clock, signal }: Ambient, clone: Started): Promise<Started | CloneFailure> {
   const { zone, instanceId } = clone
+  let isPending = false
   try {
     return await waitFor(interruptible(clock, signal), `${instanceId} to run`, RUNNING_TIMEOUT_MS, async () => {
       const looked = await lookAt(api, instanceId)
       if (looked === null) return false
       const { state, reason } = looked
-      if (state !== 'pending' && state !== 'running') throw new Error(`it is ${state}: ${reason ?? 'no reason is known'}`)
-      return state === 'running' && clone
+      isPending = state === 'pending'
+      if (!isPending && state !== 'running') throw new Error(`it is ${state}: ${reason ?? 'no reason is known'}`)
+      const { state: zoneState } = await store.read((db) => zoneStatus(db, zone))
+      if (isPending && zoneState !== 'available') throw new Error(`its zone ${troubleOf(zoneState)}, and it waits for that to be healed`)
+      return !isPending && clone
     }, LOOK_MS)
   } catch (error) {
-    return { zone, instanceId, reason: messageOf(error) }
+    return { zone, instanceId, reason: messageOf(error), ...(isPending ? { isPending } : {}) }
   }
 }
 

@@ -8,6 +8,7 @@ import { seededRandom } from '../core/random.ts'
 import type { ApiClient } from './api-client.ts'
 import { cloneInstance, failureOf, formatClones } from './clone.ts'
 import { loadSource, planClones, type CloneOrder, type CloneSource } from './clone-plan.ts'
+import { moveZone } from '../model/zone.ts'
 import { listInstances } from './instances.ts'
 
 let test: TestStore
@@ -216,6 +217,21 @@ describe('a launch of clones', () => {
     const silent = await interrupted('RunInstances', { RunInstances: () => { throw new Error('the API does not answer RunInstances') } })
     await expect(silent.done).rejects.toThrow(
       /^interrupted; no clone was launched; no clone in us-east-1a: the API does not answer RunInstances; whether it launched them is not known: see hearth status$/)
+  })
+
+  it('is not waited for in a zone that has failed meanwhile, nor ordered again', async () => {
+    const flags = { zone: 'a', count: '2' }
+    const { done } = await clone({
+      ...api,
+      DescribeInstances: (_parameters, call) => {
+        if (call === 1) void test.run((context) => moveZone(context, `${REGION}a`, 'unavailable'))
+        return '<instanceState><name>pending</name></instanceState>'
+      },
+    }, flags)
+    const cloned = await done
+    const reason = 'its zone has failed, and it waits for that to be healed'
+    expect(cloned.failures).toEqual(['i-1', 'i-2'].map((instanceId) => ({ zone: 'us-east-1a', instanceId, reason, isPending: true })))
+    expect(failureOf(cloned, { home: '/h' }, flags)).toBe(`i-1 in us-east-1a: ${reason}; i-2 in us-east-1a: ${reason}`)
   })
 
   it('removes its image when the API answers again, though an answer was lost', async () => {

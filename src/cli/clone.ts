@@ -61,7 +61,7 @@ export function addClone(program: Command, terminal: Terminal): void {
     const cloned = await withStore(settings, async (store) => {
       const instance = findInstance(await listInstances(store), wanted)
       await requireZone(store, settings, instance)
-      return untilInterrupted((signal) =>
+      return untilInterrupted(terminal, (signal) =>
         cloneInstance({ api, store, clock: systemClock, random: systemRandom, terminal, signal }, settings, instance, flags))
     })
     if (flags.json) terminal.out(JSON.stringify(cloned, null, 2))
@@ -144,12 +144,12 @@ export function failureOf({ source, failures, clones }: Cloned, settings: Pick<S
   const reasons = failures.map(({ zone, instanceId, reason }) => `${instanceId ?? 'no clone'} in ${zone}: ${reason}`)
   const others = clones.length > 0 ? `; ${clones.length === 1 ? 'the other one runs' : `the other ${clones.length} run`}` : ''
   const again = againWith(source, missingOf(failures, Number(flags.count)), flags).map((words) => hearthCommand(words, settings))
-  return `${reasons.join('; ')}${others}; to try again: ${again.join('; ')}`
+  return `${reasons.join('; ')}${others}${again.length > 0 ? `; to try again: ${again.join('; ')}` : ''}`
 }
 
-/** How many clones each zone lacks of the `count` it was to get. */
+/** How many clones each zone lacks of the `count` it was to get; those that may come up yet are not lacking. */
 function missingOf(failures: readonly CloneFailure[], count: number): Map<string, number> {
   const missing = new Map<string, number>()
-  for (const { zone, instanceId } of failures) missing.set(zone, (missing.get(zone) ?? 0) + (instanceId === null ? count : 1))
+  for (const { zone, instanceId, isPending } of failures) if (!isPending) missing.set(zone, (missing.get(zone) ?? 0) + (instanceId === null ? count : 1))
   return missing
 }
