@@ -37,10 +37,11 @@ interface BakeOrder {
 
 /** The image that clones are launched from. One that does not become available, or is not wanted any more, is not left behind. */
 export async function bakeFor(ambient: Ambient, instance: InstanceView, { reboot, keepImage }: BakeOrder): Promise<string> {
-  const { api, store, clock, random, terminal, signal } = ambient
+  const { store, clock, random, terminal, signal } = ambient
   const id = instance.instanceId
   const name = `clone-of-${id}-${random.bytes(4).toString('hex')}`
   try {
+    const api = patientApi(ambient, name)
     const { imageId } = await bakeImage({ api, store, clock: interruptible(clock, signal), say: terminal.say }, instance, {
       name, description: keepImage === true ? `Of ${id}, for its clones` : `${PASSING}${id}`, ...(reboot ? { reboot } : {}),
     })
@@ -51,6 +52,22 @@ export async function bakeFor(ambient: Ambient, instance: InstanceView, { reboot
       if (ami.name === name) await removeImage(ambient, ami.imageId)
     }
     throw error
+  }
+}
+
+/** The API for a bake: it is asked again where no answer came, and what it made all the same has the name, which is nobody else's. */
+function patientApi({ api, store, clock, signal }: Ambient, name: string): ApiClient {
+  return {
+    async call(action, parameters = {}) {
+      try {
+        return await callPatiently({ api, clock: interruptible(clock, signal) }, action, parameters)
+      } catch (error) {
+        const isMade = error instanceof ApiError && error.code === 'InvalidAMIName.Duplicate'
+        const made = isMade ? (await listAmis(store)).find((ami) => ami.name === name) : undefined
+        if (!made) throw error
+        return `<imageId>${made.imageId}</imageId>`
+      }
+    },
   }
 }
 

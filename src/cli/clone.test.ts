@@ -170,6 +170,19 @@ describe('a launch of clones', () => {
     expect(await done).toMatchObject({ failures: [], clones: [{ instanceId: 'i-1' }, { instanceId: 'i-2' }] })
   })
 
+  it('is of one image though the answer to CreateImage was lost', async () => {
+    const { done, asked } = await clone({
+      ...api,
+      CreateImage: (parameters, call) => {
+        if (call === 1) bake('available')(parameters)
+        if (call < 4) throw new Error('the API does not answer CreateImage')
+        throw new ApiError('InvalidAMIName.Duplicate', 'AMI name is already in use')
+      },
+    })
+    expect(await done).toMatchObject({ imageId: 'ami-1', failures: [], clones: [{ instanceId: 'i-1' }, { instanceId: 'i-2' }] })
+    expect(new Set(asked.flatMap(({ action, parameters }) => (action === 'CreateImage' ? [parameters.Name] : []))).size).toBe(1)
+  })
+
   it('does not happen where the image fails, which is not left behind', async () => {
     const { done, asked } = await clone({ ...api, CreateImage: bake('failed') }, { keepImage: true })
     await expect(done).rejects.toThrow('ami-1 has failed')
