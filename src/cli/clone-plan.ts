@@ -12,6 +12,10 @@ export interface CloneSource {
   /** Of its first interface. */
   groupIds: string[]
   hasPublicIp: boolean
+  /** Beside the first one. */
+  moreInterfaces: number
+  /** Its first interface forwards packets of others: no source/destination check. */
+  forwards: boolean
   /** Its key pair was deleted since it was launched. */
   isKeyGone: boolean
   /** All of its VPC. */
@@ -50,9 +54,10 @@ export function loadSource(store: Store, instanceId: string): Promise<CloneSourc
       throw new Error(`${instanceId} is of account ${instance.account_id}; hearth clone clones those of the home's own, ${DEFAULT_ACCOUNT}`)
     }
     if (!instance || instance.vpc_id === null) throw new Error(`${instanceId} has no network any more, and cannot be cloned`)
-    const primary = await db
-      .selectFrom('interfaces').select(['interface_id', 'public_ip']).where('instance_id', '=', instanceId).where('device_index', '=', 0)
-      .executeTakeFirstOrThrow()
+    const [primary, ...others] = await db
+      .selectFrom('interfaces').select(['interface_id', 'public_ip', 'source_dest_check']).where('instance_id', '=', instanceId)
+      .orderBy('device_index').execute()
+    if (!primary) throw new Error(`${instanceId} has no network interface, and cannot be cloned`)
     const groups = await db
       .selectFrom('interface_groups').select('group_id').where('interface_id', '=', primary.interface_id).orderBy('group_id').execute()
     const tags = await db
@@ -62,8 +67,9 @@ export function loadSource(store: Store, instanceId: string): Promise<CloneSourc
       .selectFrom('key_pairs').select('key_pair_id').where('account_id', '=', instance.account_id).where('name', '=', instance.key_name)
       .executeTakeFirst()
     return {
-      instance, isKeyGone: instance.key_name !== null && key === undefined, tags: tags.filter(({ key }) => !key.startsWith('aws:')), groupIds: groups.map((row) => row.group_id),
-      hasPublicIp: primary.public_ip !== null, subnets,
+      instance, isKeyGone: instance.key_name !== null && key === undefined, tags: tags.filter(({ key }) => !key.startsWith('aws:')),
+      groupIds: groups.map((row) => row.group_id), hasPublicIp: primary.public_ip !== null, moreInterfaces: others.length,
+      forwards: primary.source_dest_check === 0, subnets,
     }
   })
 }
@@ -140,6 +146,7 @@ function optionsOf({ metadataOptions: metadata, shutdownBehavior, options }: Ins
     'MetadataOptions.HttpPutResponseHopLimit': String(metadata.httpPutResponseHopLimit),
     'MetadataOptions.InstanceMetadataTags': metadata.instanceMetadataTags,
     InstanceInitiatedShutdownBehavior: shutdownBehavior,
+    ...(options.autoRecovery === 'disabled' ? { 'MaintenanceOptions.AutoRecovery': 'disabled' } : {}),
     ...(options.monitoring === 'enabled' ? { 'Monitoring.Enabled': 'true' } : {}),
     ...(sameType !== null && isBurstable(sameType) && options.cpuCredits ? { 'CreditSpecification.CpuCredits': options.cpuCredits } : {}),
     ...(sameType !== null && options.ebsOptimized ? { EbsOptimized: 'true' } : {}),

@@ -232,6 +232,25 @@ describe('a launch of clones', () => {
       /^interrupted; no clone was launched; no clone in us-east-1a: the API does not answer RunInstances; whether it launched them is not known: see hearth status$/)
   })
 
+  it('says in what the clones are not like the instance', async () => {
+    await test.run(async (context) => {
+      const { db } = context
+      await db.updateTable('instances').set({ lifecycle: 'spot' }).execute()
+      await db.updateTable('interfaces').set({ source_dest_check: 0 }).execute()
+      await db.deleteFrom('key_pairs').execute()
+      await insertInterface(context, source.instance as Parameters<typeof insertInterface>[1], { device_index: 1 })
+    })
+    const { done, asked } = await clone(api)
+    await done
+    expect(asked.some(({ parameters }) => 'KeyName' in parameters)).toBe(false)
+    const id = source.instance.instance_id
+    expect(said.filter((line) => line.includes('clones'))).toEqual(expect.arrayContaining([
+      'the key pair mine is gone: the clones have none, and take the keys that are on the disk',
+      `${id} is a spot instance; its clones are on demand`, `${id} has 2 network interfaces; its clones have one`,
+      `${id} forwards packets of others; its clones do not: aws ec2 modify-instance-attribute --no-source-dest-check makes them`,
+    ]))
+  })
+
   it('is not waited for in a zone that has failed meanwhile, nor ordered again', async () => {
     const flags = { zone: 'a', count: '2' }
     const { done } = await clone({

@@ -109,10 +109,12 @@ export async function cloneInstance(
 }
 
 /** In what the clones are not as one may think. */
-function tellDifferences({ instance, isKeyGone }: CloneSource, { key }: CloneFlags, { say }: Terminal): void {
+function tellDifferences({ instance, isKeyGone, moreInterfaces, forwards }: CloneSource, { key }: CloneFlags, { say }: Terminal): void {
   const id = instance.instance_id
   if (isKeyGone && key === undefined) say(`the key pair ${instance.key_name} is gone: the clones have none, and take the keys that are on the disk`)
   if (instance.lifecycle === 'spot') say(`${id} is a spot instance; its clones are on demand`)
+  if (moreInterfaces > 0) say(`${id} has ${moreInterfaces + 1} network interfaces; its clones have one`)
+  if (forwards) say(`${id} forwards packets of others; its clones do not: aws ec2 modify-instance-attribute --no-source-dest-check makes them`)
   if (instanceDoc(instance).memory) say(`${id} is hibernated; its clones have its disks, but not what is in its memory`)
 }
 
