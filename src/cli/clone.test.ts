@@ -8,6 +8,7 @@ import { seededRandom } from '../core/random.ts'
 import type { ApiClient } from './api-client.ts'
 import { cloneInstance, failureOf, formatClones } from './clone.ts'
 import { loadSource, planClones, type CloneOrder, type CloneSource } from './clone-plan.ts'
+import { instanceDoc, type InstanceDoc } from '../model/instance.ts'
 import { moveZone } from '../model/zone.ts'
 import { listInstances } from './instances.ts'
 
@@ -235,7 +236,9 @@ describe('a launch of clones', () => {
   it('says in what the clones are not like the instance', async () => {
     await test.run(async (context) => {
       const { db } = context
-      await db.updateTable('instances').set({ lifecycle: 'spot' }).execute()
+      const doc = instanceDoc(source.instance)
+      const closed = { ...doc, metadataOptions: { ...doc.metadataOptions, httpEndpoint: 'disabled' } } satisfies InstanceDoc
+      await db.updateTable('instances').set({ lifecycle: 'spot', doc: JSON.stringify(closed) }).execute()
       await db.updateTable('interfaces').set({ source_dest_check: 0 }).execute()
       await db.deleteFrom('key_pairs').execute()
       await insertInterface(context, source.instance as Parameters<typeof insertInterface>[1], { device_index: 1 })
@@ -247,6 +250,7 @@ describe('a launch of clones', () => {
     expect(said.filter((line) => line.includes('clones'))).toEqual(expect.arrayContaining([
       'the key pair mine is gone: the clones have none, and take the keys that are on the disk',
       `${id} is a spot instance; its clones are on demand`, `${id} has 2 network interfaces; its clones have one`,
+      expect.stringContaining(`their SSH host keys and host name stay those of ${id} until `),
       `${id} forwards packets of others; its clones do not: aws ec2 modify-instance-attribute --no-source-dest-check makes them`,
     ]))
   })

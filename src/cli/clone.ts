@@ -111,11 +111,16 @@ export async function cloneInstance(
 /** In what the clones are not as one may think. */
 function tellDifferences({ instance, isKeyGone, moreInterfaces, forwards }: CloneSource, { key }: CloneFlags, { say }: Terminal): void {
   const id = instance.instance_id
+  const { metadataOptions, memory } = instanceDoc(instance)
   if (isKeyGone && key === undefined) say(`the key pair ${instance.key_name} is gone: the clones have none, and take the keys that are on the disk`)
   if (instance.lifecycle === 'spot') say(`${id} is a spot instance; its clones are on demand`)
   if (moreInterfaces > 0) say(`${id} has ${moreInterfaces + 1} network interfaces; its clones have one`)
   if (forwards) say(`${id} forwards packets of others; its clones do not: aws ec2 modify-instance-attribute --no-source-dest-check makes them`)
-  if (instanceDoc(instance).memory) say(`${id} is hibernated; its clones have its disks, but not what is in its memory`)
+  if (metadataOptions.httpEndpoint === 'disabled') {
+    say(`${id} has no metadata service, nor have its clones, which do not learn who they are: their SSH host keys and host name stay those of ${id} `
+      + 'until aws ec2 modify-instance-metadata-options --http-endpoint enabled')
+  }
+  if (memory) say(`${id} is hibernated; its clones have its disks, but not what is in its memory`)
 }
 
 /** What there is of clones that nobody waits for any more. */
