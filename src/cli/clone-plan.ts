@@ -12,6 +12,12 @@ export interface CloneSource {
   /** Of its first interface. */
   groupIds: string[]
   hasPublicIp: boolean
+  /** Beside the first one. */
+  moreInterfaces: number
+  /** Its first interface forwards packets of others: no source/destination check. */
+  forwards: boolean
+  /** Its key pair was deleted since it was launched. */
+  isKeyGone: boolean
   /** All of its VPC. */
   subnets: SubnetTable[]
 }
@@ -48,17 +54,22 @@ export function loadSource(store: Store, instanceId: string): Promise<CloneSourc
       throw new Error(`${instanceId} is of account ${instance.account_id}; hearth clone clones those of the home's own, ${DEFAULT_ACCOUNT}`)
     }
     if (!instance || instance.vpc_id === null) throw new Error(`${instanceId} has no network any more, and cannot be cloned`)
-    const primary = await db
-      .selectFrom('interfaces').select(['interface_id', 'public_ip']).where('instance_id', '=', instanceId).where('device_index', '=', 0)
-      .executeTakeFirstOrThrow()
+    const [primary, ...others] = await db
+      .selectFrom('interfaces').select(['interface_id', 'public_ip', 'source_dest_check']).where('instance_id', '=', instanceId)
+      .orderBy('device_index').execute()
+    if (!primary) throw new Error(`${instanceId} has no network interface, and cannot be cloned`)
     const groups = await db
       .selectFrom('interface_groups').select('group_id').where('interface_id', '=', primary.interface_id).orderBy('group_id').execute()
     const tags = await db
       .selectFrom('tags').select(['key', 'value']).where('resource_id', '=', instanceId).orderBy('key').execute()
     const subnets = await db.selectFrom('subnets').selectAll().where('vpc_id', '=', instance.vpc_id).orderBy('subnet_id').execute()
+    const key = instance.key_name === null ? undefined : await db
+      .selectFrom('key_pairs').select('key_pair_id').where('account_id', '=', instance.account_id).where('name', '=', instance.key_name)
+      .executeTakeFirst()
     return {
-      instance, tags: tags.filter(({ key }) => !key.startsWith('aws:')), groupIds: groups.map((row) => row.group_id),
-      hasPublicIp: primary.public_ip !== null, subnets,
+      instance, isKeyGone: instance.key_name !== null && key === undefined, tags: tags.filter(({ key }) => !key.startsWith('aws:')),
+      groupIds: groups.map((row) => row.group_id), hasPublicIp: primary.public_ip !== null, moreInterfaces: others.length,
+      forwards: primary.source_dest_check === 0, subnets,
     }
   })
 }
@@ -108,9 +119,9 @@ function namesIn({ instance, tags }: CloneSource, { name, count }: CloneOrder, l
 }
 
 function parametersOf(source: CloneSource, order: CloneOrder, { subnetId, names }: { subnetId: string; names: string[] }): Record<string, string> {
-  const { instance, groupIds, hasPublicIp, tags } = source
+  const { instance, groupIds, hasPublicIp, isKeyGone, tags } = source
   const doc = instanceDoc(instance)
-  const keyName = order.key ?? instance.key_name
+  const keyName = order.key ?? (isKeyGone ? null : instance.key_name)
   const tagged = [...tags.filter(({ key }) => key !== 'Name'), { key: 'Name', value: names[0] ?? '' }]
   return {
     InstanceType: order.type ?? instance.instance_type, MinCount: String(order.count), MaxCount: String(order.count),
@@ -135,6 +146,7 @@ function optionsOf({ metadataOptions: metadata, shutdownBehavior, options }: Ins
     'MetadataOptions.HttpPutResponseHopLimit': String(metadata.httpPutResponseHopLimit),
     'MetadataOptions.InstanceMetadataTags': metadata.instanceMetadataTags,
     InstanceInitiatedShutdownBehavior: shutdownBehavior,
+    ...(options.autoRecovery === 'disabled' ? { 'MaintenanceOptions.AutoRecovery': 'disabled' } : {}),
     ...(options.monitoring === 'enabled' ? { 'Monitoring.Enabled': 'true' } : {}),
     ...(sameType !== null && isBurstable(sameType) && options.cpuCredits ? { 'CreditSpecification.CpuCredits': options.cpuCredits } : {}),
     ...(sameType !== null && options.ebsOptimized ? { EbsOptimized: 'true' } : {}),

@@ -5,10 +5,11 @@ import {
 import { insertTags } from '../ec2/tags.ts'
 import { ApiError } from '../core/errors.ts'
 import { seededRandom } from '../core/random.ts'
-import { moveZone } from '../model/zone.ts'
 import type { ApiClient } from './api-client.ts'
 import { cloneInstance, failureOf, formatClones } from './clone.ts'
 import { loadSource, planClones, type CloneOrder, type CloneSource } from './clone-plan.ts'
+import { instanceDoc, type InstanceDoc } from '../model/instance.ts'
+import { moveZone } from '../model/zone.ts'
 import { listInstances } from './instances.ts'
 
 let test: TestStore
@@ -20,6 +21,10 @@ beforeEach(async () => {
   const id = await test.run(async (context) => {
     const instance = await insertInstance(context, { key_name: 'mine', zone: `${REGION}b` }, { userData: 'IyEvYmluL3No' })
     await insertInterface(context, instance)
+    await context.db
+      .insertInto('key_pairs')
+      .values({ key_pair_id: 'key-1', account_id: context.account, name: 'mine', key_type: 'ed25519', fingerprint: '', public_key: '', created_ms: NOW_MS })
+      .execute()
     await insertTags(context.db, context.account, 'instance', instance.instance_id, [
       { key: 'Name', value: 'web' }, { key: 'team', value: 'a' }, { key: 'aws:ec2launchtemplate:id', value: 'lt-1' },
     ])
@@ -88,31 +93,44 @@ describe('hearth clone', () => {
 describe('a launch of clones', () => {
   const said: string[] = []
   /** Calls the API that answers so, and the RunInstances that it was asked for. */
-  async function clone(answers: Partial<Record<string, (parameters: Record<string, string>, call: number) => string>>, flags = {}) {
+  async function clone(answers: Partial<Record<string, (parameters: Record<string, string>, call: number) => string>>, flags = {}, signal?: AbortSignal) {
     said.length = 0
     const asked: { action: string; parameters: Record<string, string> }[] = []
     let nowMs = NOW_MS
     const api: ApiClient = {
       async call(action, parameters = {}) {
-        asked.push({ action, parameters })
-        const answer = answers[action]?.(parameters, asked.filter((each) => each.action === action).length)
+        const kind = parameters.DryRun ? 'DryRun' : action
+        asked.push({ action: kind, parameters })
+        const answer = answers[kind]?.(parameters, asked.filter((each) => each.action === kind).length)
         if (answer === undefined) throw new ApiError('Unsupported', action)
         return answer
       },
     }
-    const clock = { now: () => nowMs, after: () => ({ cancel() {} }), soon: () => {}, sleep: async (ms: number) => void (nowMs += ms) }
+    const clock = {
+      now: () => nowMs, after: () => ({ cancel() {} }), soon: () => {},
+      sleep: async (ms: number, ending?: AbortSignal) => {
+        ending?.throwIfAborted()
+        nowMs += ms
+      },
+    }
     const terminal = { out: () => {}, say: (line: string) => void said.push(line) }
-    const ambient = { api, store: test.store, clock, random: seededRandom(1), terminal }
+    const ambient = { api, store: test.store, clock, random: seededRandom(1), terminal, ...(signal ? { signal } : {}) }
     const [instance] = await listInstances(test.store)
     if (!instance) throw new Error('the instance is gone')
     const done = cloneInstance(ambient, { region: REGION, zones: ['a', 'b', 'c'], home: '/h' }, instance, { zone: 'a', count: '2', ...flags })
     return { done, asked }
   }
-  const bake = (state: 'available' | 'failed') => (parameters: Record<string, string>) => {
-    void test.run((context) => insertImage(context, { account_id: context.account, name: parameters.Name ?? '', image_id: 'ami-1', state }))
-    return '<imageId>ami-1</imageId>'
+  let baked = 0
+  beforeEach(() => void (baked = 0))
+  const bake = (state: 'available' | 'failed' | 'pending') => (parameters: Record<string, string>) => {
+    const image_id = `ami-${++baked}`
+    void test.run((context) => insertImage(context, { account_id: context.account, name: parameters.Name ?? '', image_id, state }))
+    return `<imageId>${image_id}</imageId>`
   }
   const api = {
+    DryRun: () => {
+      throw new ApiError('DryRunOperation', 'Request would have succeeded, but DryRun flag is set.')
+    },
     CreateImage: bake('available'),
     RunInstances: () => '<instanceId>i-1</instanceId><instanceId>i-2</instanceId>',
     CreateTags: () => '',
@@ -124,13 +142,16 @@ describe('a launch of clones', () => {
     const { done, asked } = await clone({
       ...api,
       RunInstances: (_parameters, call) => {
-        if (call === 1) throw new Error('the API does not answer RunInstances')
+        // As while it is started again.
+        if (call <= 20) throw new Error('the API does not answer RunInstances')
         return api.RunInstances()
       },
     })
     expect(await done).toMatchObject({ failures: [], clones: [{ instanceId: 'i-1' }, { instanceId: 'i-2' }] })
     const tokens = asked.flatMap(({ action, parameters }) => (action === 'RunInstances' ? [parameters.ClientToken] : []))
-    expect(tokens).toEqual([expect.stringMatching(/^clone-[0-9a-f]{32}$/), tokens[0]])
+    expect(tokens).toHaveLength(21)
+    expect(new Set(tokens)).toEqual(new Set([expect.stringMatching(/^clone-[0-9a-f]{32}$/)]))
+    expect(new Set(tokens).size).toBe(1)
   })
 
   it('is there though one of the clones could not be named', async () => {
@@ -150,24 +171,133 @@ describe('a launch of clones', () => {
     expect(await done).toMatchObject({ failures: [], clones: [{ instanceId: 'i-1' }, { instanceId: 'i-2' }] })
   })
 
-  it('is not waited for in a zone that fails meanwhile, and not asked for again: it comes with the heal', async () => {
-    const { done } = await clone({
+  it('is of one image though the answer to CreateImage was lost', async () => {
+    const { done, asked } = await clone({
       ...api,
-      DescribeInstances: (_parameters, call) => {
-        if (call === 1) void test.run((context) => moveZone(context, 'us-east-1a', 'unavailable'))
-        return '<instanceState><name>pending</name></instanceState>'
+      CreateImage: (parameters, call) => {
+        if (call === 1) bake('available')(parameters)
+        if (call < 4) throw new Error('the API does not answer CreateImage')
+        throw new ApiError('InvalidAMIName.Duplicate', 'AMI name is already in use')
       },
-    }, { count: '1' })
-    const cloned = await done
-    expect(failureOf(cloned, { home: '/h' }, { zone: 'a', count: '1' })).toMatch(
-      /^i-1 in us-east-1a: it is pending, and that waits: i-1 is in us-east-1a, which has failed; to heal it: \S+ zone heal us-east-1a --home \/h; /)
-    expect(failureOf(cloned, { home: '/h' }, { zone: 'a', count: '1' })).not.toContain('try again')
+    })
+    expect(await done).toMatchObject({ imageId: 'ami-1', failures: [], clones: [{ instanceId: 'i-1' }, { instanceId: 'i-2' }] })
+    expect(new Set(asked.flatMap(({ action, parameters }) => (action === 'CreateImage' ? [parameters.Name] : []))).size).toBe(1)
   })
 
   it('does not happen where the image fails, which is not left behind', async () => {
     const { done, asked } = await clone({ ...api, CreateImage: bake('failed') }, { keepImage: true })
     await expect(done).rejects.toThrow('ami-1 has failed')
-    expect(asked.map(({ action }) => action)).toEqual(['CreateImage', 'DeregisterImage'])
+    expect(asked.map(({ action }) => action)).toEqual(['DryRun', 'CreateImage', 'DeregisterImage'])
+  })
+
+  it('is tried before anything is made: what no zone would launch costs neither a bake nor a reboot', async () => {
+    const refuse = (code: string, message: string) => () => {
+      throw new ApiError(code, message)
+    }
+    const typo = await clone({ ...api, DryRun: refuse('InvalidKeyPair.NotFound', "The key pair 'myn' does not exist") }, { zone: 'a,b', key: 'myn', reboot: true })
+    await expect(typo.done).rejects.toThrow("nothing was made, since no clone could be launched: The key pair 'myn' does not exist")
+    expect(typo.asked.map(({ action }) => action)).toEqual(['DryRun', 'DryRun'])
+    const full = await clone({
+      ...api, DryRun: (parameters) => refuse('InsufficientInstanceCapacity', `no room in ${parameters['NetworkInterface.1.SubnetId']}`)(),
+    }, { zone: 'a,b' })
+    await expect(full.done).rejects.toThrow(/: in us-east-1a: no room in subnet-\w+; in us-east-1b: no room in subnet-\w+$/)
+    // The image of the source may be gone, and says nothing of its clones.
+    const orphan = await clone({ ...api, DryRun: refuse('InvalidAMIID.NotFound', 'gone') })
+    expect(await orphan.done).toMatchObject({ failures: [] })
+    const half = await clone({ ...api, DryRun: (_parameters, call) => (call === 1 ? refuse('Unsupported', 'no')() : api.DryRun()) }, { zone: 'a,b' })
+    expect((await half.done).clones.map((each) => each.zone)).toEqual(['us-east-1a', 'us-east-1a', 'us-east-1b', 'us-east-1b'])
+  })
+
+  it('that is interrupted leaves no image, and tells what it launched', async () => {
+    const interrupted = (at: keyof typeof api, change: Parameters<typeof clone>[0] = {}) => {
+      const ending = new AbortController()
+      const answers: Parameters<typeof clone>[0] = { ...api, ...change }
+      return clone({
+        ...answers,
+        [at]: (parameters: Record<string, string>, call: number) => {
+          ending.abort(new Error('interrupted'))
+          return answers[at]?.(parameters, call) ?? ''
+        },
+      }, {}, ending.signal)
+    }
+    const pending = () => '<instanceState><name>pending</name></instanceState>'
+    const baking = await interrupted('CreateImage', { CreateImage: bake('pending') })
+    await expect(baking.done).rejects.toThrow(/^interrupted$/)
+    expect(baking.asked.map(({ action }) => action)).toEqual(['DryRun', 'CreateImage', 'DeregisterImage'])
+    const waiting = await interrupted('DescribeInstances', { DescribeInstances: pending })
+    await expect(waiting.done).rejects.toThrow(
+      /^interrupted; launched, and coming up all the same: i-1 \(web-clone-a-1\) in us-east-1a, i-2 \(web-clone-a-2\) in us-east-1a$/)
+    expect(waiting.asked.at(-1)?.action).toBe('DeregisterImage')
+    const silent = await interrupted('RunInstances', { RunInstances: () => { throw new Error('the API does not answer RunInstances') } })
+    await expect(silent.done).rejects.toThrow(
+      /^interrupted; no clone was launched; no clone in us-east-1a: the API does not answer RunInstances; whether it launched them is not known: see hearth status$/)
+  })
+
+  it('says in what the clones are not like the instance', async () => {
+    await test.run(async (context) => {
+      const { db } = context
+      const doc = instanceDoc(source.instance)
+      const closed = { ...doc, metadataOptions: { ...doc.metadataOptions, httpEndpoint: 'disabled' } } satisfies InstanceDoc
+      await db.updateTable('instances').set({ lifecycle: 'spot', doc: JSON.stringify(closed) }).execute()
+      await db.updateTable('interfaces').set({ source_dest_check: 0 }).execute()
+      await db.deleteFrom('key_pairs').execute()
+      await insertInterface(context, source.instance as Parameters<typeof insertInterface>[1], { device_index: 1 })
+    })
+    const { done, asked } = await clone(api)
+    await done
+    expect(asked.some(({ parameters }) => 'KeyName' in parameters)).toBe(false)
+    const id = source.instance.instance_id
+    expect(said.filter((line) => line.includes('clones'))).toEqual(expect.arrayContaining([
+      'the key pair mine is gone: the clones have none, and take the keys that are on the disk',
+      `${id} is a spot instance; its clones are on demand`, `${id} has 2 network interfaces; its clones have one`,
+      expect.stringContaining(`their SSH host keys and host name stay those of ${id} until `),
+      `${id} forwards packets of others; its clones do not: aws ec2 modify-instance-attribute --no-source-dest-check makes them`,
+    ]))
+  })
+
+  it('is not waited for in a zone that has failed meanwhile, nor ordered again', async () => {
+    const flags = { zone: 'a', count: '2' }
+    const { done } = await clone({
+      ...api,
+      DescribeInstances: (_parameters, call) => {
+        if (call === 1) void test.run((context) => moveZone(context, `${REGION}a`, 'unavailable'))
+        return '<instanceState><name>pending</name></instanceState>'
+      },
+    }, flags)
+    const cloned = await done
+    const reason = (id: string) => expect.stringMatching(
+      new RegExp(`^it is pending, and that waits: ${id} is in us-east-1a, which has failed; to heal it: \\S+ zone heal us-east-1a --home /h$`)) as string
+    expect(cloned.failures).toEqual(['i-1', 'i-2'].map((id) => ({ zone: 'us-east-1a', instanceId: id, reason: reason(id), isPending: true })))
+    expect(failureOf(cloned, { home: '/h' }, flags)).not.toContain('try again')
+  })
+
+  it('removes its image when the API answers again, though an answer was lost', async () => {
+    const { done, asked } = await clone({
+      ...api,
+      DeregisterImage: (_parameters, call) => {
+        if (call < 5) throw new Error('the API does not answer DeregisterImage')
+        throw new ApiError('InvalidAMIID.Unavailable', 'gone')
+      },
+    })
+    expect(await done).toMatchObject({ isImageKept: false, failures: [] })
+    expect(asked.filter(({ action }) => action === 'DeregisterImage')).toHaveLength(5)
+    const never = await clone({ ...api, DeregisterImage: () => { throw new Error('the API does not answer DeregisterImage') } })
+    expect(await never.done).toMatchObject({ isImageKept: true, failures: [] })
+    expect(said.at(-1)).toBe(
+      'ami-2 is still there: the API does not answer DeregisterImage; to remove it: aws ec2 deregister-image --image-id ami-2 --delete-associated-snapshots')
+  })
+
+  it('tells of images that another one left, but not of those that are kept', async () => {
+    const leave = (image_id: string, description: string) => test.run(async (context) => {
+      await insertImage(context, { account_id: context.account, name: image_id, image_id }, { description })
+    })
+    await leave('ami-left', 'For clones of i-0')
+    await leave('ami-kept', 'Of i-0, for its clones')
+    await (await clone(api)).done
+    expect(said.filter((line) => line.includes('another hearth clone'))).toEqual([
+      'ami-left (ami-left) is of another hearth clone: where none is at work it was killed, and left that; ' +
+        'aws ec2 deregister-image --image-id ami-left --delete-associated-snapshots',
+    ])
   })
 })
 
@@ -178,6 +308,13 @@ describe('what is cloned', () => {
     expect(plan({}, dedicated)[0]?.parameters).toMatchObject({ 'Placement.Tenancy': 'dedicated', EbsOptimized: 'true' })
     expect(plan({ type: 'm5.large' }, dedicated)[0]?.parameters).not.toHaveProperty('EbsOptimized')
     expect(plan({})[0]?.parameters).not.toHaveProperty('Placement.Tenancy')
+  })
+
+  it('has no key pair where that of the instance was deleted', async () => {
+    await test.run(({ db }) => db.deleteFrom('key_pairs').execute())
+    const gone = await loadSource(test.store, source.instance.instance_id)
+    expect(plan({}, gone)[0]?.parameters).not.toHaveProperty('KeyName')
+    expect(plan({ key: 'other' }, gone)[0]?.parameters).toMatchObject({ KeyName: 'other' })
   })
 
   it('is of the home\'s own account', async () => {

@@ -2,7 +2,7 @@ import { ApiError } from '../core/errors.ts'
 import type { Context } from './context.ts'
 import { hashParameters } from './run-instances-input.ts'
 
-/** Longest ClientToken: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html */
+/** Longest ClientToken, where the operation says nothing else: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html */
 const MAX_LENGTH = 64
 
 /**
@@ -18,11 +18,12 @@ export async function claimToken(
   operation: string,
   input: { ClientToken?: string | undefined },
   resourceId: string,
+  maxLength = MAX_LENGTH,
 ): Promise<string | undefined> {
   const token = input.ClientToken
   if (!token) return undefined
-  if (token.length > MAX_LENGTH) {
-    throw new ApiError('InvalidParameterValue', `The client token may have at most ${MAX_LENGTH} characters.`)
+  if (token.length > maxLength) {
+    throw new ApiError('InvalidParameterValue', `The client token may have at most ${maxLength} characters.`)
   }
   const key = { account_id: account, operation: `${operation} ${region}`, token }
   // Whether a call is a DryRun does not make it another one.

@@ -7,6 +7,7 @@ import type { FleetSpec } from '../model/fleet-spec.ts'
 import { checkInstantOnly, checkLeast, checkPrice, checkSingle, invalidFleet } from './create-fleet-checks.ts'
 import { shownStrategy, spotSpec } from './create-fleet-spot-input.ts'
 import { checkEnum, invalidValue, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
+import { requestedUserData } from './run-instances-input.ts'
 
 /** https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-quotas.html */
 const MAX_CONFIGS = 50
@@ -158,7 +159,9 @@ export function checkConfigs(configs: readonly FleetLaunchTemplateConfigRequest[
 function checkConfig({ LaunchTemplateSpecification: template, Overrides: overrides = [] }: FleetLaunchTemplateConfigRequest, type: FleetSpec['type']): void {
   if (!template) throw missingParameter('LaunchTemplateSpecification')
   if (!template.Version) throw missingParameter('LaunchTemplateSpecification.Version')
-  refuseParameters(template, ['LaunchTemplateSpecificationUserData'])
+  const { LaunchTemplateSpecificationUserData: userData } = template
+  if (userData) checkInstantOnly('LaunchTemplateSpecificationUserData', type)
+  requestedUserData({ UserData: userData })
   for (const each of overrides) checkOverride(each, type)
 }
 

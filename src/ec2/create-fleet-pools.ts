@@ -67,7 +67,8 @@ export async function sourcesOf(context: Context, configs: readonly FleetLaunchT
   for (const { LaunchTemplateSpecification: named = {}, Overrides: overrides = [] } of configs) {
     const template = await requireTemplate(context, named)
     const row = await requireVersion(context, template, named.Version)
-    sources.push({ template: { id: template.template_id, version: row.version }, data: null, overrides })
+    const { LaunchTemplateSpecificationUserData: userData } = named
+    sources.push({ template: { id: template.template_id, version: row.version }, data: null, overrides, ...(userData ? { userData } : {}) })
   }
   return sources
 }
@@ -103,10 +104,10 @@ export async function poolsOf(context: Context, spec: FleetSpec, spotPrices: Spo
   return pools
 }
 
-async function dataOf(context: Context, { template, data }: FleetSource): Promise<RequestLaunchTemplateData> {
+async function dataOf(context: Context, { template, data, userData }: FleetSource): Promise<RequestLaunchTemplateData> {
   if (template === null) return data ?? {}
   const row = await requireVersion(context, await requireTemplate(context, { LaunchTemplateId: template.id }), String(template.version))
-  return versionDoc(row).data
+  return { ...versionDoc(row).data, ...(userData === undefined ? {} : { UserData: userData }) }
 }
 
 /** An override may name several zones or subnets, with commas between them. */
@@ -220,13 +221,12 @@ function poolInput(
   override: FleetLaunchTemplateOverridesRequest = {},
   tags: TagSpecification[],
 ): Pool['input'] {
-  const { InstanceRequirements: _, ...typed } = data
   const placement: Placement = {
     ...override.Placement,
     ...(override.AvailabilityZone ? { AvailabilityZone: override.AvailabilityZone } : {}),
     ...(override.AvailabilityZoneId ? { AvailabilityZoneId: override.AvailabilityZoneId } : {}),
   }
-  const input = mergeTemplate(typed, {
+  const input = mergeTemplate(data, {
     MinCount: 1, MaxCount: 1, InstanceType: override.InstanceType, ImageId: override.ImageId, KeyName: override.KeyName,
     BlockDeviceMappings: override.BlockDeviceMappings, MetadataOptions: override.MetadataOptions,
     Placement: { ...placementBeside(data.Placement, placement, override.SubnetId), ...placement }, TagSpecifications: tags,

@@ -43,12 +43,7 @@ type LaunchInput = Pick<
 export function requestedInterfaces(input: LaunchInput): InterfaceRequest[] {
   const specifications = input.NetworkInterfaces ?? []
   if (specifications.length === 0) return [onlyInterface(input)]
-  if (input.SubnetId || input.SecurityGroupIds?.length || input.SecurityGroups?.length || input.PrivateIpAddress) {
-    throw new ApiError(
-      'InvalidParameterCombination',
-      'Network interfaces and an instance-level subnet ID, private IP address or security groups may not be specified on the same request',
-    )
-  }
+  refuseBesideInterfaces(input)
   const requests = specifications.map(toRequest).toSorted((a, b) => a.deviceIndex - b.deviceIndex)
   if (new Set(requests.map((each) => each.deviceIndex)).size < requests.length) {
     throw new ApiError('InvalidParameterValue', 'Each network interface requires a unique device index.')
@@ -64,6 +59,14 @@ export function requestedInterfaces(input: LaunchInput): InterfaceRequest[] {
   }
   checkEachOnce(requests)
   return requests
+}
+
+/** @throws ApiError InvalidParameterCombination, with EC2's sentences, for what each interface says itself. */
+function refuseBesideInterfaces({ SubnetId: subnetId, SecurityGroupIds: ids, SecurityGroups: names, PrivateIpAddress: address }: LaunchInput): void {
+  const what = subnetId ? 'subnet ID' : ids?.length || names?.length ? 'security groups' : address ? 'private IP address' : undefined
+  if (what === undefined) return
+  throw new ApiError(
+    'InvalidParameterCombination', `Network interfaces and an instance-level ${what} may not be specified on the same request`)
 }
 
 function onlyInterface(input: LaunchInput): InterfaceRequest {

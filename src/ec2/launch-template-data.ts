@@ -52,10 +52,11 @@ function dataOf(instance: Instance, doc: InstanceDoc, volumes: readonly VolumeTa
       const volume = volumes.find((each) => each.volume_id === Ebs?.VolumeId)
       return volume ? [{ DeviceName, Ebs: ebsOf(volume, region) }] : []
     }),
-    NetworkInterfaces: (instance.NetworkInterfaces ?? []).map((each) => ({
+    NetworkInterfaces: (instance.NetworkInterfaces ?? []).map((each, _index, all) => ({
       DeviceIndex: each.Attachment?.DeviceIndex, SubnetId: each.SubnetId, Description: each.Description,
       Groups: each.Groups?.flatMap((group) => group.GroupId ?? []), DeleteOnTermination: each.Attachment?.DeleteOnTermination,
-      AssociatePublicIpAddress: each.Association !== undefined, InterfaceType: each.InterfaceType, NetworkCardIndex: 0,
+      // With several interfaces none may be asked for: what there is was associated later.
+      AssociatePublicIpAddress: each.Association !== undefined && all.length === 1, InterfaceType: each.InterfaceType, NetworkCardIndex: 0,
     })),
     MetadataOptions: {
       HttpTokens: doc.metadataOptions.httpTokens, HttpEndpoint: doc.metadataOptions.httpEndpoint,

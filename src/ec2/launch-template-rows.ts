@@ -4,6 +4,9 @@ import type { Context } from './context.ts'
 import { missingParameter } from './parameters.ts'
 import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
 
+/** Longest ClientToken of the operations on templates: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateLaunchTemplate.html */
+export const MAX_TEMPLATE_TOKEN = 128
+
 /** How a call names one template. */
 export interface TemplateName {
   LaunchTemplateId?: string | undefined
@@ -29,7 +32,7 @@ export async function requireTemplate(context: Context, { LaunchTemplateId: id, 
   throw noTemplateNamed(name ?? '')
 }
 
-export function noTemplateNamed(name: string): ApiError {
+function noTemplateNamed(name: string): ApiError {
   return new ApiError(
     'InvalidLaunchTemplateName.NotFoundException', `The specified launch template, with template name ${name}, does not exist.`)
 }
@@ -48,7 +51,7 @@ export async function requireVersion(
   const row = await db
     .selectFrom('launch_template_versions').selectAll()
     .where('template_id', '=', template.template_id).where('version', '=', version).executeTakeFirst()
-  if (!row) throw noVersion(version)
+  if (!row) throw noVersion(template, version)
   return row
 }
 
@@ -60,6 +63,8 @@ export function versionNumber(template: LaunchTemplateTable, text: string): numb
   throw new ApiError('InvalidParameterValue', `Invalid launch template version: '${text}'. Specify a version number, $Latest or $Default.`)
 }
 
-export function noVersion(version: number): ApiError {
-  return new ApiError('InvalidLaunchTemplateId.VersionNotFound', `Could not find launch template version ${version}.`)
+/** EC2's sentence, whichever way the template was named. */
+export function noVersion({ template_id: id }: Pick<LaunchTemplateTable, 'template_id'>, version: number): ApiError {
+  return new ApiError(
+    'InvalidLaunchTemplateId.VersionNotFound', `Could not find the specified version ${version} for the launch template with ID ${id}.`)
 }

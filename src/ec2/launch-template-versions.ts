@@ -11,13 +11,21 @@ import type { LaunchTemplateTable, LaunchTemplateVersionTable } from '../store/s
 import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
 import { compileFilters, filterText as text, withoutValue, type FilterFields } from './filters.ts'
-import { noVersion, requireTemplate, requireVersion, versionNumber } from './launch-template-rows.ts'
+import { basedOn, checkTemplateData } from './launch-template-data-checks.ts'
+import { MAX_TEMPLATE_TOKEN, noVersion, requireTemplate, requireVersion, versionNumber } from './launch-template-rows.ts'
 import { paginate } from './pagination.ts'
 import { missingParameter } from './parameters.ts'
 
 /** https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteLaunchTemplateVersions.html */
 const MAX_DELETED = 200
 const MAX_DESCRIPTION_LENGTH = 255
+
+/** EC2's sentence to who describes versions without saying of which template, quotation marks included. */
+const OF_ALL =
+  'To describe the launch template data for all your launch templates, for ‘--versions’ specify ‘$Latest’, ‘$Default’, or both, and omit '
+  + '‘--launch-template-id’, ‘--launch-template-name’, and version numbers. To describe the launch template data for a specific launch '
+  + 'template, specify ‘--launch-template-id’ or ‘--launch-template-name’, and for ‘--versions’ specify one or more of the following '
+  + 'values: ‘$Latest’, ‘$Default’, or one or more version numbers.'
 
 interface NewVersion {
   version: number
@@ -53,16 +61,16 @@ export async function createLaunchTemplateVersion(
 ): Promise<CreateLaunchTemplateVersionResult> {
   const { db } = context
   const template = await requireTemplate(context, input)
-  if (!input.LaunchTemplateData) throw missingParameter('LaunchTemplateData')
+  const own = checkTemplateData(input.LaunchTemplateData)
   const next = template.next_version
-  const earlier = await claimToken(context, `CreateLaunchTemplateVersion ${template.template_id}`, input, `${template.template_id} ${next}`)
+  const earlier = await claimToken(
+    context, `CreateLaunchTemplateVersion ${template.template_id}`, input, `${template.template_id} ${next}`, MAX_TEMPLATE_TOKEN)
   if (earlier !== undefined) {
-    return { LaunchTemplateVersion: launchTemplateVersionToWire(template, await requireVersion(context, template, earlier.split(' ')[1])) }
+    const row = await requireVersion(context, template, earlier.split(' ')[1])
+    return { LaunchTemplateVersion: await resolved(context, input, launchTemplateVersionToWire(template, row)) }
   }
-  const source = input.SourceVersion ? versionDoc(await requireVersion(context, template, input.SourceVersion)).data : {}
-  const row = await insertVersion(context, template, {
-    version: next, description: input.VersionDescription, data: { ...source, ...input.LaunchTemplateData },
-  })
+  const data = input.SourceVersion ? basedOn(versionDoc(await requireVersion(context, template, input.SourceVersion)).data, own) : own
+  const row = await insertVersion(context, template, { version: next, description: input.VersionDescription, data })
   await db.updateTable('launch_templates').set({ latest_version: next, next_version: next + 1 }).where('template_id', '=', template.template_id).execute()
   return { LaunchTemplateVersion: await resolved(context, input, launchTemplateVersionToWire({ ...template, latest_version: next }, row)) }
 }
@@ -112,7 +120,7 @@ async function versionsOfOne(context: Context, input: DescribeLaunchTemplateVers
     .selectFrom('launch_template_versions').selectAll().where('template_id', '=', template.template_id).execute()
   const wanted = asked.map((each) => versionNumber(template, each))
   const missing = wanted.find((version) => !rows.some((row) => row.version === version))
-  if (missing !== undefined) throw noVersion(missing)
+  if (missing !== undefined) throw noVersion(template, missing)
   const least = input.MinVersion ? versionNumber(template, input.MinVersion) : 1
   const most = input.MaxVersion ? versionNumber(template, input.MaxVersion) : template.latest_version
   return rows
@@ -122,9 +130,9 @@ async function versionsOfOne(context: Context, input: DescribeLaunchTemplateVers
 
 async function versionsOfAll({ db, account }: Context, input: DescribeLaunchTemplateVersionsRequest): Promise<FoundVersion[]> {
   const asked = input.Versions ?? []
-  if (asked.length === 0) throw missingParameter('LaunchTemplateId or LaunchTemplateName')
+  if (asked.length === 0) throw new ApiError('MissingParameter', OF_ALL)
   if (asked.some((each) => each !== '$Latest' && each !== '$Default')) {
-    throw new ApiError('InvalidParameterValue', 'Without a launch template, only the versions $Latest and $Default can be described.')
+    throw new ApiError('InvalidParameterValue', OF_ALL)
   }
   const templates = await db.selectFrom('launch_templates').selectAll().where('account_id', '=', account).execute()
   const rows = await db
@@ -181,7 +189,7 @@ async function deleteVersion({ db }: Context, template: LaunchTemplateTable, ver
   }
   const deleted = await db
     .deleteFrom('launch_template_versions').where('template_id', '=', template.template_id).where('version', '=', version).executeTakeFirst()
-  if (deleted.numDeletedRows === 0n) return { Code: 'launchTemplateVersionDoesNotExist', Message: noVersion(version).message }
+  if (deleted.numDeletedRows === 0n) return { Code: 'launchTemplateVersionDoesNotExist', Message: noVersion(template, version).message }
   const { latest } = await db
     .selectFrom('launch_template_versions').select((eb) => eb.fn.max('version').as('latest'))
     .where('template_id', '=', template.template_id).executeTakeFirstOrThrow()

@@ -10,8 +10,9 @@ import type { LaunchTemplateTable } from '../store/schema.ts'
 import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
 import { compileFilters } from './filters.ts'
+import { checkTemplateData } from './launch-template-data-checks.ts'
 import { insertVersion } from './launch-template-versions.ts'
-import { noTemplateNamed, requireTemplate, requireVersion } from './launch-template-rows.ts'
+import { MAX_TEMPLATE_TOKEN, requireTemplate, requireVersion, versionNumber } from './launch-template-rows.ts'
 import { paginate, refuseIdsWithMaxResults } from './pagination.ts'
 import { invalidValue, missingParameter, refuseParameters } from './parameters.ts'
 import { checkIds, requireAll, RESOURCE_KINDS } from './resources.ts'
@@ -28,10 +29,10 @@ export async function createLaunchTemplate(
   refuseParameters(input, ['Operator'])
   const { db, account, random, nowMs } = context
   const name = checkName(input.LaunchTemplateName)
-  if (!input.LaunchTemplateData) throw missingParameter('LaunchTemplateData')
+  const data = checkTemplateData(input.LaunchTemplateData)
   const tags = parseTagSpecifications(input.TagSpecifications, ['launch-template']).get('launch-template') ?? []
   const id = newId(random, 'lt')
-  const earlier = await claimToken(context, 'CreateLaunchTemplate', input, id)
+  const earlier = await claimToken(context, 'CreateLaunchTemplate', input, id, MAX_TEMPLATE_TOKEN)
   if (earlier !== undefined) return { LaunchTemplate: await answer(context, await requireTemplate(context, { LaunchTemplateId: earlier })) }
   const existing = await db
     .selectFrom('launch_templates').select('template_id').where('account_id', '=', account).where('name', '=', name).executeTakeFirst()
@@ -43,7 +44,7 @@ export async function createLaunchTemplate(
   }
   await db.insertInto('launch_templates').values(row).execute()
   await insertTags(db, account, 'launch-template', id, tags)
-  await insertVersion(context, row, { version: 1, description: input.VersionDescription, data: input.LaunchTemplateData })
+  await insertVersion(context, row, { version: 1, description: input.VersionDescription, data })
   return { LaunchTemplate: await answer(context, row) }
 }
 
@@ -71,8 +72,10 @@ export async function describeLaunchTemplates(
   checkIds(RESOURCE_KINDS.launchTemplate, ids)
   const all = await db.selectFrom('launch_templates').selectAll().where('account_id', '=', account).execute()
   requireAll(RESOURCE_KINDS.launchTemplate, ids, new Set(all.map((row) => row.template_id)))
-  const missing = names.find((name) => !all.some((row) => row.name === name))
-  if (missing !== undefined) throw noTemplateNamed(missing)
+  if (!names.every((name) => all.some((row) => row.name === name))) {
+    throw new ApiError(
+      'InvalidLaunchTemplateName.NotFoundException', 'At least one of the launch templates specified in the request does not exist.')
+  }
   const wanted = all.filter((row) => ids.length + names.length === 0 || ids.includes(row.template_id) || names.includes(row.name))
   const tags = await tagsOf(db, wanted.map((row) => row.template_id))
   const matches = compileFilters<LaunchTemplateTable>(input.Filters, {
@@ -86,18 +89,34 @@ export async function describeLaunchTemplates(
   return { LaunchTemplates: page.map((row) => launchTemplateToWire(row, toWireTags(tags.get(row.template_id)))), NextToken: nextToken }
 }
 
-/** ModifyLaunchTemplate: another version becomes the default. Doing it twice is doing it once. */
+/** ModifyLaunchTemplate: another version becomes the default. A call that is repeated with its token changes nothing any more. */
 export async function modifyLaunchTemplate(
   context: Context,
   input: ModifyLaunchTemplateRequest,
 ): Promise<ModifyLaunchTemplateResult> {
+  if (input.LaunchTemplateId && input.LaunchTemplateName) {
+    throw new ApiError('InvalidParameterCombination', 'Either provide launch template ID or launch template name to modify the template.')
+  }
   const template = await requireTemplate(context, input)
   if (!input.DefaultVersion) throw missingParameter('SetDefaultVersion')
   if (input.DefaultVersion === '$Default') throw invalidValue('SetDefaultVersion', input.DefaultVersion)
-  const { version } = await requireVersion(context, template, input.DefaultVersion)
+  const id = template.template_id
+  const earlier = await claimToken(context, `ModifyLaunchTemplate ${id}`, input, id, MAX_TEMPLATE_TOKEN)
+  if (earlier !== undefined) return { LaunchTemplate: await answer(context, template) }
+  const version = await requireDefault(context, template, input.DefaultVersion)
   await context.db
-    .updateTable('launch_templates').set({ default_version: version }).where('template_id', '=', template.template_id).execute()
+    .updateTable('launch_templates').set({ default_version: version }).where('template_id', '=', id).execute()
   return { LaunchTemplate: await answer(context, { ...template, default_version: version }) }
+}
+
+/** The version that is to be the default one. @throws ApiError with this call's own sentence for one that is not there. */
+async function requireDefault(context: Context, template: LaunchTemplateTable, text: string): Promise<number> {
+  const found = await requireVersion(context, template, text).catch((error: unknown) => {
+    if (!(error instanceof ApiError && error.code === 'InvalidLaunchTemplateId.VersionNotFound')) throw error
+    const number = versionNumber(template, text)
+    throw new ApiError(error.code, `The launch template version ${number} is not found for the specified launch template.`)
+  })
+  return found.version
 }
 
 /** DeleteLaunchTemplate: with all of its versions. Instances launched from it stay as they are. */

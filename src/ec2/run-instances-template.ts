@@ -1,8 +1,8 @@
 import type { BlockDeviceMapping, RequestLaunchTemplateData, RunInstancesRequest, TagSpecification } from '@aws-sdk/client-ec2'
+import { ApiError } from '../core/errors.ts'
 import { versionDoc } from '../model/launch-template.ts'
 import type { Context } from './context.ts'
 import { requireTemplate, requireVersion } from './launch-template-rows.ts'
-import { unsupportedParameter } from './parameters.ts'
 
 /** The template that a launch used, as the tags of its instances tell. */
 export interface UsedTemplate {
@@ -15,7 +15,8 @@ export interface UsedTemplate {
  * tags by resource type and key; the call's own count. Everything else is the call's own, whole, or the template's.
  * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/launch-instances-from-launch-template.html
  *
- * @throws ApiError for a template or version that is not there.
+ * @throws ApiError for a template or version that is not there; InvalidParameterCombination for one that names no type but
+ *   attributes of types, from which only fleets choose.
  */
 export async function withLaunchTemplate(
   context: Context,
@@ -25,17 +26,21 @@ export async function withLaunchTemplate(
   if (!named || Object.values(named).every((value) => !value)) return { input, template: null }
   const template = await requireTemplate(context, named)
   const row = await requireVersion(context, template, named.Version)
-  return { input: mergeTemplate(versionDoc(row).data, own), template: { id: template.template_id, version: row.version } }
+  const { data } = versionDoc(row)
+  if (data.InstanceRequirements) {
+    throw new ApiError(
+      'InvalidParameterCombination',
+      'A launch template that specifies InstanceRequirements can be used by fleets only, and not by RunInstances.')
+  }
+  return { input: mergeTemplate(data, own), template: { id: template.template_id, version: row.version } }
 }
 
-/** What a launch asks for that says `own` over what a template says. @throws ApiError for a template that names no type. */
+/** What a launch asks for that says `own` over what a template says. Attributes of types say nothing here. */
 export function mergeTemplate(data: RequestLaunchTemplateData, own: RunInstancesRequest): RunInstancesRequest {
-  const { RamDiskId: ramdisk, ElasticGpuSpecifications: gpus, InstanceRequirements: requirements, ...rest } = data
-  // Only fleets choose a type by its attributes.
-  if (requirements) throw unsupportedParameter('LaunchTemplate with InstanceRequirements')
+  const { RamDiskId: ramdisk, ElasticGpuSpecifications: gpus, InstanceRequirements: _requirements, ...rest } = data
   const theirs = { ...rest, RamdiskId: ramdisk, ElasticGpuSpecification: gpus } as Partial<RunInstancesRequest>
-  // Groups belong either to the instance or to its interfaces: whoever says one does not want the template's other.
-  if (own.NetworkInterfaces?.length || own.SecurityGroups?.length || own.SecurityGroupIds?.length) {
+  // By names or by ids. Beside interfaces of the call's own they stay, to be refused as in any other call: nobody wants them lost.
+  if (own.SecurityGroups?.length || own.SecurityGroupIds?.length) {
     delete theirs.SecurityGroups
     delete theirs.SecurityGroupIds
   }

@@ -32,7 +32,7 @@ import { requestedOptions } from './run-instances-options.ts'
 import { withLaunchTemplate, type UsedTemplate } from './run-instances-template.ts'
 import { claimLaunchToken } from './run-instances-token.ts'
 import { insertVolumes, requestedVolumes, type VolumeRequest } from './run-instances-volumes.ts'
-import { launchSpotInstances } from './spot-launch.ts'
+import { launchSpotInstances, REQUEST_TYPE } from './spot-launch.ts'
 import { requestedMarket } from './spot-offer.ts'
 import { takeSpotPlaces, type SpotPlaces } from './spot-places.ts'
 import { promiseRoom } from './take-over-room.ts'
@@ -212,7 +212,13 @@ export function templateTags(template: UsedTemplate | null): TagInput[] {
   return [{ key: 'aws:ec2launchtemplate:id', value: template.id }, { key: 'aws:ec2launchtemplate:version', value: String(template.version) }]
 }
 
+/** @throws ApiError as `parseTagSpecifications`; tags of spot requests were taken out before this, where there are any requests. */
 function requestedTags({ TagSpecifications: specifications }: RunInstancesRequest): Map<string, TagInput[]> {
+  if (specifications?.some(({ ResourceType: type }) => type === REQUEST_TYPE)) {
+    throw new ApiError(
+      'InvalidParameterValue',
+      'You cannot specify tags for Spot instances requests if there are no Spot instances requests being created by the request.')
+  }
   return parseTagSpecifications(specifications, ['instance', 'volume', 'network-interface'])
 }
 

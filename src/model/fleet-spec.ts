@@ -10,6 +10,8 @@ export interface FleetSource {
   template: { id: string; version: number } | null
   /** What there is instead of a template: a launch specification of RequestSpotFleet. */
   data: RequestLaunchTemplateData | null
+  /** Instead of the template's, base64; only of fleets of type instant. */
+  userData?: string
   /**
    * Each makes pools; none is one without changes. `MaxPrice` is dollars per hour for one unit. AvailabilityZone and SubnetId may name
    * several, with commas between them.

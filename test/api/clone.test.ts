@@ -1,5 +1,5 @@
 import {
-  CreateSubnetCommand, CreateTagsCommand, CreateVpcCommand, DescribeImagesCommand, DescribeInstancesCommand, DescribeSnapshotsCommand,
+  CreateKeyPairCommand, CreateSubnetCommand, CreateTagsCommand, CreateVpcCommand, DeleteKeyPairCommand, DescribeImagesCommand, DescribeInstancesCommand, DescribeSnapshotsCommand,
   RunInstancesCommand, type RunInstancesRequest,
 } from '@aws-sdk/client-ec2'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -94,9 +94,17 @@ describe('clones over zones', () => {
   })
 
   test('that nobody can launch leave nothing behind', async () => {
-    const { clones, failures } = await clone({ zone: 'b,c', key: 'nobodys' })
-    expect(clones).toEqual([])
-    expect(failures.map((each) => each.reason)).toEqual(["The key pair 'nobodys' does not exist", "The key pair 'nobodys' does not exist"])
-    expect([await ownImages(), await ownSnapshots()]).toEqual([[], []])
+    await expect(clone({ zone: 'b,c', key: 'nobodys' })).rejects.toThrow("nothing was made, since no clone could be launched: The key pair 'nobodys' does not exist")
+    expect([said, await ownImages(), await ownSnapshots()]).toEqual([[], [], []])
+  })
+
+  test('can be cloned themselves, though their image is gone, and without the key pair that was deleted', async () => {
+    await cloud.ec2.send(new CreateKeyPairCommand({ KeyName: 'short-lived' }))
+    const [first] = (await clone({ zone: 'b', key: 'short-lived' })).clones
+    await cloud.ec2.send(new DeleteKeyPairCommand({ KeyName: 'short-lived' }))
+    const { clones, failures } = await clone({ zone: 'c' }, first?.instanceId)
+    expect(failures).toEqual([])
+    expect(said).toContain('the key pair short-lived is gone: the clones have none, and take the keys that are on the disk')
+    expect((await show(clones[0]?.instanceId ?? ''))[0]?.KeyName).toBeUndefined()
   })
 })

@@ -1,7 +1,7 @@
 import {
   CreateFleetCommand, CreateLaunchTemplateCommand, CreateLaunchTemplateVersionCommand, CreateSubnetCommand, CreateTagsCommand,
   CreateVpcCommand, DeleteFleetsCommand,
-  DescribeFleetHistoryCommand, DescribeFleetInstancesCommand, DescribeFleetsCommand, DescribeInstancesCommand, DescribeSubnetsCommand,
+  DescribeFleetHistoryCommand, DescribeFleetInstancesCommand, DescribeFleetsCommand, DescribeInstanceAttributeCommand, DescribeInstancesCommand, DescribeSubnetsCommand,
   DescribeTagsCommand, DescribeVolumesCommand, ModifyFleetCommand, ModifyInstanceAttributeCommand, TerminateInstancesCommand,
   type CreateFleetRequest, type FleetLaunchTemplateOverridesRequest, type RequestLaunchTemplateData,
 } from '@aws-sdk/client-ec2'
@@ -211,6 +211,20 @@ describe('a fleet of type instant', () => {
     expect(none).toMatchObject({ Instances: [], Errors: [{ ErrorCode: 'InvalidFleetConfiguration' }] })
     templateId = await template({ ImageId: imageId, InstanceRequirements: { ...requirements, AllowedInstanceTypes: ['t3.small'] } })
     expect((await create(1)).Instances).toMatchObject([{ InstanceType: 't3.small' }])
+  })
+
+  test('gives its instances user-data of its own instead of the template\'s', async () => {
+    templateId = await template({ ImageId: imageId, InstanceType: 't3.nano', UserData: Buffer.from('theirs').toString('base64') })
+    const own = Buffer.from('own').toString('base64')
+    const specification = { LaunchTemplateId: templateId, Version: '1', LaunchTemplateSpecificationUserData: own }
+    const LaunchTemplateConfigs = [{ LaunchTemplateSpecification: specification }]
+    const { Instances } = await create(1, [], { LaunchTemplateConfigs })
+    const InstanceId = Instances?.[0]?.InstanceIds?.[0]
+    const { UserData } = await cloud.ec2.send(new DescribeInstanceAttributeCommand({ InstanceId, Attribute: 'userData' }))
+    expect(UserData).toEqual({ Value: own })
+    expect(await code(create(1, [], { Type: 'maintain', LaunchTemplateConfigs }))).toMatch(/^InvalidFleetConfig: .*LaunchTemplateSpecificationUserData/)
+    const malformed = [{ LaunchTemplateSpecification: { ...specification, LaunchTemplateSpecificationUserData: 'not base64' } }]
+    expect(await code(create(1, [], { LaunchTemplateConfigs: malformed }))).toBe('InvalidParameterValue: Invalid BASE64 encoding of user data.')
   })
 
   test('tells what is wrong with a pool, and launches from the others', async () => {

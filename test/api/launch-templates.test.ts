@@ -1,7 +1,7 @@
 import {
-  CreateLaunchTemplateCommand, CreateLaunchTemplateVersionCommand, DeleteLaunchTemplateCommand,
+  AllocateAddressCommand, AssociateAddressCommand, CreateLaunchTemplateCommand, CreateLaunchTemplateVersionCommand, DeleteLaunchTemplateCommand,
   DeleteLaunchTemplateVersionsCommand, DescribeInstancesCommand, DescribeLaunchTemplatesCommand,
-  DescribeLaunchTemplateVersionsCommand, DescribeVolumesCommand, GetLaunchTemplateDataCommand, ModifyLaunchTemplateCommand, RunInstancesCommand,
+  DescribeLaunchTemplateVersionsCommand, DescribeSecurityGroupsCommand, DescribeSubnetsCommand, DescribeVolumesCommand, GetLaunchTemplateDataCommand, ModifyLaunchTemplateCommand, RunInstancesCommand,
   type DescribeLaunchTemplateVersionsRequest, type RequestLaunchTemplateData, type RunInstancesRequest,
 } from '@aws-sdk/client-ec2'
 import { AssumeRoleCommand } from '@aws-sdk/client-sts'
@@ -76,6 +76,8 @@ describe('a launch template', () => {
     const other = cloud.client({ account: OTHER_ACCOUNT })
     expect((await other.send(new DescribeLaunchTemplatesCommand({}))).LaunchTemplates).toEqual([])
     expect(await code(other.send(new DescribeLaunchTemplatesCommand({ LaunchTemplateNames: ['once'] }))))
+      .toBe('InvalidLaunchTemplateName.NotFoundException: At least one of the launch templates specified in the request does not exist.')
+    expect(await code(other.send(new DescribeLaunchTemplateVersionsCommand({ LaunchTemplateName: 'once' }))))
       .toBe('InvalidLaunchTemplateName.NotFoundException: The specified launch template, with template name once, does not exist.')
   })
 
@@ -93,7 +95,7 @@ describe('a launch template', () => {
     ])
     expect(await versions({ LaunchTemplateId: id, Versions: ['$Latest'] })).toMatchObject([{ VersionNumber: 2 }])
     expect(await code(versions({ LaunchTemplateId: id, Versions: ['3'] })))
-      .toBe('InvalidLaunchTemplateId.VersionNotFound: Could not find launch template version 3.')
+      .toBe(`InvalidLaunchTemplateId.VersionNotFound: Could not find the specified version 3 for the launch template with ID ${id}.`)
     expect((await addVersion(id, { InstanceType: 't3.nano' }))?.VersionNumber).toBe(4)
   })
 
@@ -104,6 +106,59 @@ describe('a launch template', () => {
       .toBe(`InvalidLaunchTemplateId.NotFound: The specified launch template, with template ID ${id}, does not exist.`)
     expect(await create('gone', { InstanceType: 't3.nano' }, { ClientToken: 'gone' })).not.toBe(id)
     expect(await code(versions({ LaunchTemplateId: 'lt-x' }))).toContain('InvalidLaunchTemplateId.Malformed')
+  })
+})
+
+describe('a version of a launch template', () => {
+  test('says something, and does not say both a type and attributes of types', async () => {
+    expect(await code(create('empty', {}))).toMatch(/^MissingParameter: .*LaunchTemplateData/)
+    const id = await create('attributes', { ImageId: imageId, InstanceType: 't3.nano' })
+    expect(await code(addVersion(id, {}, { SourceVersion: '1' }))).toMatch(/^MissingParameter: .*LaunchTemplateData/)
+    const both = { InstanceType: 't3.nano', InstanceRequirements: { VCpuCount: { Min: 1 }, MemoryMiB: { Min: 512 } } } as const
+    expect(await code(create('both', both))).toMatch(/^InvalidParameterCombination/)
+    const { InstanceRequirements } = both
+    const byAttributes = (await addVersion(id, { InstanceRequirements }, { SourceVersion: '1' }))?.LaunchTemplateData
+    expect(byAttributes).toEqual({ ImageId: imageId, InstanceRequirements })
+    const byType = (await addVersion(id, { InstanceType: 't3.micro' }, { SourceVersion: '2' }))?.LaunchTemplateData
+    expect(byType).toEqual({ ImageId: imageId, InstanceType: 't3.micro' })
+    const byAttributesOnly = run({ LaunchTemplate: { LaunchTemplateId: id, Version: '2' }, InstanceType: 't3.nano' })
+    expect(await code(byAttributesOnly)).toMatch(/^InvalidParameterCombination: .*InstanceRequirements/)
+  })
+
+  test('that stands on another has its devices, but not their snapshots', async () => {
+    const id = await create('devices', { BlockDeviceMappings: [
+      { DeviceName: '/dev/sdf', Ebs: { SnapshotId: 'snap-0123456789abcdef0', VolumeSize: 3 } }, { DeviceName: '/dev/sdg', NoDevice: '' },
+    ] })
+    const based = await addVersion(id, { InstanceType: 't3.nano' }, { SourceVersion: '$Latest' })
+    expect(based?.LaunchTemplateData?.BlockDeviceMappings?.[0]).toEqual({ DeviceName: '/dev/sdf', Ebs: { VolumeSize: 3 } })
+    expect((await versions({ LaunchTemplateId: id, Versions: ['1'] }))[0]?.LaunchTemplateData?.BlockDeviceMappings?.[0]?.Ebs?.SnapshotId)
+      .toBe('snap-0123456789abcdef0')
+  })
+
+  test('is looked for with EC2\'s own words', async () => {
+    expect(await code(versions({}))).toMatch(/^MissingParameter: To describe the launch template data for all your launch templates, for ‘--versions’ specify ‘\$Latest’/)
+    expect(await code(versions({ Versions: ['1'] }))).toMatch(/^InvalidParameterValue: To describe the launch template data for all/)
+    const id = await create('modified', { InstanceType: 't3.nano' })
+    const modify = (input: object) => cloud.ec2.send(new ModifyLaunchTemplateCommand({ LaunchTemplateId: id, DefaultVersion: '2', ...input }))
+    expect(await code(modify({}))).toBe(
+      'InvalidLaunchTemplateId.VersionNotFound: The launch template version 2 is not found for the specified launch template.')
+    expect(await code(modify({ LaunchTemplateId: 'template_n', LaunchTemplateName: 'modified' }))).toBe(
+      'InvalidParameterCombination: Either provide launch template ID or launch template name to modify the template.')
+  })
+
+  test('becomes the default one once for one client token, which may have 128 characters', async () => {
+    const ClientToken = 't'.repeat(128)
+    const id = await create('tokens', { InstanceType: 't3.nano' }, { ClientToken })
+    await addVersion(id, { InstanceType: 't3.micro' }, { ClientToken })
+    const modify = (DefaultVersion: string, more: object = {}) =>
+      cloud.ec2.send(new ModifyLaunchTemplateCommand({ LaunchTemplateId: id, DefaultVersion, ...more }))
+    await modify('2', { ClientToken })
+    await modify('1')
+    const { LaunchTemplate } = await modify('2', { ClientToken })
+    expect(LaunchTemplate?.DefaultVersionNumber).toBe(1)
+    expect(await versions({ LaunchTemplateId: id, Versions: ['$Default'] })).toMatchObject([{ VersionNumber: 1 }])
+    expect(await code(modify('1', { ClientToken }))).toMatch(/^IdempotentParameterMismatch/)
+    expect(await code(create('longer', { InstanceType: 't3.nano' }, { ClientToken: `${ClientToken}t` }))).toMatch(/^InvalidParameterValue/)
   })
 })
 
@@ -179,10 +234,42 @@ describe('a launch from a template', () => {
     expect((await run({ LaunchTemplate: { LaunchTemplateId: id } }))?.InstanceType).toBe('t2.micro')
   })
 
+  test('is possible from what is said of an instance with two interfaces, one of which has an elastic address', async () => {
+    const nic = (DeviceIndex: number) => ({ DeviceIndex, SubnetId: subnetId })
+    const { Subnets } = await cloud.ec2.send(new DescribeSubnetsCommand({}))
+    const subnetId = Subnets?.[0]?.SubnetId ?? ''
+    const first = await run({ ImageId: imageId, InstanceType: 't3.micro', NetworkInterfaces: [nic(0), nic(1)] })
+    const { AllocationId } = await cloud.ec2.send(new AllocateAddressCommand({}))
+    const NetworkInterfaceId = first?.NetworkInterfaces?.[0]?.NetworkInterfaceId
+    await cloud.ec2.send(new AssociateAddressCommand({ AllocationId, NetworkInterfaceId }))
+    const { LaunchTemplateData } = await cloud.ec2.send(new GetLaunchTemplateDataCommand({ InstanceId: first?.InstanceId ?? '' }))
+    const id = await create('two-interfaces', LaunchTemplateData as RequestLaunchTemplateData)
+    expect((await run({ LaunchTemplate: { LaunchTemplateId: id } }))?.NetworkInterfaces).toHaveLength(2)
+  })
+
+  test('loses no security groups: beside interfaces of the call\'s own those of the template are refused', async () => {
+    const { SecurityGroups } = await cloud.ec2.send(new DescribeSecurityGroupsCommand({}))
+    const groupId = SecurityGroups?.[0]?.GroupId ?? ''
+    const id = await create('groups', { ImageId: imageId, InstanceType: 't3.nano', SecurityGroupIds: [groupId] })
+    const launch = (input: Partial<RunInstancesRequest>) => run({ LaunchTemplate: { LaunchTemplateId: id }, ...input })
+    expect(await code(launch({ NetworkInterfaces: [{ DeviceIndex: 0, AssociatePublicIpAddress: false }] }))).toBe(
+      'InvalidParameterCombination: Network interfaces and an instance-level security groups may not be specified on the same request')
+    expect((await launch({ SecurityGroups: ['default'] }))?.SecurityGroups).toMatchObject([{ GroupName: 'default' }])
+    const withInterface = await create('interface', { ImageId: imageId, InstanceType: 't3.nano', NetworkInterfaces: [{ DeviceIndex: 0 }] })
+    const { Subnets } = await cloud.ec2.send(new DescribeSubnetsCommand({}))
+    expect(await code(run({ LaunchTemplate: { LaunchTemplateId: withInterface }, SubnetId: Subnets?.[0]?.SubnetId }))).toBe(
+      'InvalidParameterCombination: Network interfaces and an instance-level subnet ID may not be specified on the same request')
+  })
+
   test('drops no tags: two specifications of one type are refused, with a template as without', async () => {
     const tags = (key: string) => ({ ResourceType: 'instance' as const, Tags: [{ Key: key, Value: '' }] })
     const id = await create('tags', { ImageId: imageId, InstanceType: 't3.nano', TagSpecifications: [tags('c')] })
     expect(await code(run({ LaunchTemplate: { LaunchTemplateId: id }, TagSpecifications: [tags('a'), tags('b')] })))
       .toContain('InvalidParameterValue: The same resource type may not be specified more than once')
+    const ofRequests = await create('request-tags', {
+      ImageId: imageId, InstanceType: 't3.nano', TagSpecifications: [{ ...tags('a'), ResourceType: 'spot-instances-request' }],
+    })
+    expect(await code(run({ LaunchTemplate: { LaunchTemplateId: ofRequests } }))).toBe(
+      'InvalidParameterValue: You cannot specify tags for Spot instances requests if there are no Spot instances requests being created by the request.')
   })
 })
