@@ -92,7 +92,7 @@ function isLost(row: InstanceTable, hosts: readonly HostTable[], { powerCuts }: 
 }
 
 /** The zone that is meant: by its name, or its letter alone. @throws Error that names those that there are. */
-function findZone(zones: readonly ZoneView[], wanted: string): ZoneView {
+export function findZone(zones: readonly ZoneView[], wanted: string): ZoneView {
   const found = zones.find(({ zone }) => zone === wanted || zone.slice(-1) === wanted)
   if (found) return found
   throw new Error(`there is no zone "${wanted}" here; there are: ${zones.map(({ zone }) => zone).join(', ')}`)

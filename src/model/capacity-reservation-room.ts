@@ -16,7 +16,7 @@ export type HostRoom = Pick<HostTable, 'host_id' | 'node_id' | 'vcpus' | 'memory
  *
  * @returns how many on which; undefined where there is not room for all of them.
  */
-function spreadOver(hosts: readonly HostRoom[], size: Size, count: number): Map<string, number> | undefined {
+export function spreadOver(hosts: readonly HostRoom[], size: Size, count: number): Map<string, number> | undefined {
   const free = hosts.map((host) => ({
     id: host.host_id, vcpus: host.vcpus - host.vcpus_used, memoryMib: host.memory_mib - host.memory_mib_used,
   }))
@@ -61,7 +61,7 @@ async function addSlots(db: Db, row: Reservation, slots: { hostId: string; reser
 }
 
 /** What the reservation holds, by host, most free places first. */
-async function slotsOf(db: Db, reservationId: string): Promise<CapacityReservationHostTable[]> {
+export async function slotsOf(db: Db, reservationId: string): Promise<CapacityReservationHostTable[]> {
   const rows = await db
     .selectFrom('capacity_reservation_hosts').selectAll().where('capacity_reservation_id', '=', reservationId).orderBy('host_id').execute()
   return rows.toSorted((a, b) => b.reserved - b.used - (a.reserved - a.used))
