@@ -43,7 +43,8 @@ export async function openStore(
   user: keyof typeof CONNECTIONS = 'other',
 ): Promise<Store> {
   if (settings.database === null) {
-    const sharing = durability === 'full' ? { clock: systemClock } : {}
+    // Calls come at once, and share commits.
+    const sharing = durability === 'full' || user === 'api' ? { clock: systemClock } : {}
     return openSqlite({ file: homePaths(settings.home).database, durability, ...sharing })
   }
   const { openPostgres } = await import('./store/postgres.ts')

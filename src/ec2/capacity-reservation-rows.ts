@@ -4,12 +4,22 @@ import { capacityReservationDoc, isReservationShown, stateOfReservation } from '
 import { capacityReservationToWire } from '../model/capacity-reservation-wire.ts'
 import type { ReservedCapacity } from '../scheduler/place.ts'
 import { groupBy, inBatches } from '../store/batch.ts'
+import { prepared } from '../store/prepared.ts'
 import type { CapacityReservationTable } from '../store/schema.ts'
 import { forgetTokensOf } from './client-token.ts'
 import type { Context } from './context.ts'
 import { missingParameter } from './parameters.ts'
 import { checkIds, notFoundError, RESOURCE_KINDS } from './resources.ts'
 import { deleteTagsOf, tagsOf, toWireTags } from './tags.ts'
+
+const slotsWithRoom = prepared((db, account: string, instanceType: string) =>
+  db
+    .selectFrom('capacity_reservation_hosts as slots')
+    .innerJoin('capacity_reservations as reservations', 'reservations.capacity_reservation_id', 'slots.capacity_reservation_id')
+    .selectAll('reservations').select(['host_id', 'reserved', 'used'])
+    .where('account_id', '=', account).where('instance_type', '=', instanceType).where('state', '=', 'active')
+    .where((eb) => eb('reserved', '>', eb.ref('used')))
+    .orderBy('created_ms').orderBy('reservations.capacity_reservation_id'))
 
 /**
  * What each host has free in reservations of this account for a type, oldest first: for the scheduler. Those whose time is
@@ -19,13 +29,7 @@ export async function loadReservations(
   { db, account, nowMs }: Pick<Context, 'db' | 'account' | 'nowMs'>,
   instanceType: string,
 ): Promise<Map<string, ReservedCapacity[]>> {
-  const rows = await db
-    .selectFrom('capacity_reservation_hosts as slots')
-    .innerJoin('capacity_reservations as reservations', 'reservations.capacity_reservation_id', 'slots.capacity_reservation_id')
-    .selectAll('reservations').select(['host_id', 'reserved', 'used'])
-    .where('account_id', '=', account).where('instance_type', '=', instanceType).where('state', '=', 'active')
-    .where((eb) => eb('reserved', '>', eb.ref('used')))
-    .orderBy('created_ms').orderBy('reservations.capacity_reservation_id').execute()
+  const rows = await slotsWithRoom(db, account, instanceType)
   const open = rows.filter((row) => stateOfReservation(row, nowMs) === 'active')
   return new Map([...groupBy(open, (row) => row.host_id)].map(([hostId, slots]) => [hostId, slots.map((row): ReservedCapacity => ({
     capacityReservationId: row.capacity_reservation_id, matchCriteria: row.match_criteria,

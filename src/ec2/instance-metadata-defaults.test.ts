@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { insertImage, openTestStore, OTHER_ACCOUNT, type TestStore } from '../../test/support/rows.ts'
 import { ApiError } from '../core/errors.ts'
 import {
-  getInstanceMetadataDefaults as get, metadataDefaults, modifyInstanceMetadataDefaults as modify,
+  getInstanceMetadataDefaults as get, metadataSettings, modifyInstanceMetadataDefaults as modify,
 } from './instance-metadata-defaults.ts'
 import { runInstances } from './run-instances.ts'
 
@@ -43,8 +43,8 @@ describe('the metadata defaults of an account', () => {
 
   it('are those of one account only', async () => {
     await set({ HttpTokens: 'required' })
-    expect(await store.run(({ db, account }) => metadataDefaults(db, account))).toEqual({ httpTokens: 'required' })
-    expect(await store.run(({ db }) => metadataDefaults(db, OTHER_ACCOUNT))).toEqual({})
+    expect((await store.run(({ db, account }) => metadataSettings(db, account))).defaults).toEqual({ httpTokens: 'required' })
+    expect((await store.run(({ db }) => metadataSettings(db, OTHER_ACCOUNT))).defaults).toEqual({})
   })
 
   it('refuse what is no setting, and change nothing', async () => {

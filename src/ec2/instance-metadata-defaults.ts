@@ -13,6 +13,13 @@ import { checkEnum, invalidValue, missingParameter } from './parameters.ts'
 /** What an account prefers for the metadata service of new instances; what it does not name it leaves open. */
 export type MetadataDefaults = Partial<MetadataOptions>
 
+/** What an account has settled for new instances. */
+export interface MetadataSettings {
+  defaults: MetadataDefaults
+  /** No guest may do without tokens. */
+  areTokensEnforced: boolean
+}
+
 /** Settings of an account by parameter, and the values that each takes beside `no-preference`. */
 const SETTINGS = {
   HttpTokens: { name: 'metadata.http-tokens', values: ['optional', 'required'] },
@@ -46,18 +53,19 @@ function valueOf<Name extends Setting>(
  * what the image and EC2 would have:
  * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-options.html
  */
-export async function metadataDefaults(db: Db, account: string): Promise<MetadataDefaults> {
+export async function metadataSettings(db: Db, account: string): Promise<MetadataSettings> {
   const settings = await readSettings(db, account)
   const hopLimit = settings.get(HOP_LIMIT)
   const httpTokens = valueOf(settings, 'HttpTokens')
   const httpEndpoint = valueOf(settings, 'HttpEndpoint')
   const instanceMetadataTags = valueOf(settings, 'InstanceMetadataTags')
-  return {
+  const defaults = {
     ...(httpTokens ? { httpTokens } : {}),
     ...(hopLimit ? { httpPutResponseHopLimit: Number(hopLimit) } : {}),
     ...(httpEndpoint ? { httpEndpoint } : {}),
     ...(instanceMetadataTags ? { instanceMetadataTags } : {}),
   }
+  return { defaults, areTokensEnforced: valueOf(settings, 'HttpTokensEnforced') === 'enabled' }
 }
 
 /**
@@ -65,9 +73,8 @@ export async function metadataDefaults(db: Db, account: string): Promise<Metadat
  *
  * @throws ApiError UnsupportedOperation.
  */
-export async function checkTokensEnforced(db: Db, account: string, options: MetadataOptions): Promise<void> {
-  if (options.httpTokens === 'required') return
-  if (valueOf(await readSettings(db, account), 'HttpTokensEnforced') !== 'enabled') return
+export function checkTokensEnforced({ areTokensEnforced }: MetadataSettings, options: MetadataOptions): void {
+  if (options.httpTokens === 'required' || !areTokensEnforced) return
   throw new ApiError(
     'UnsupportedOperation',
     "You can't launch instances with IMDSv1 because httpTokensEnforced is enabled for this account. Either launch the " +

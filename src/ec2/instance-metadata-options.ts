@@ -3,7 +3,7 @@ import { changeInstanceDoc, instanceDoc } from '../model/instance.ts'
 import { metadataOptionsToWire } from '../model/instance-wire.ts'
 import { enqueueChangedPorts } from './changed-ports.ts'
 import type { Context } from './context.ts'
-import { checkTokensEnforced } from './instance-metadata-defaults.ts'
+import { checkTokensEnforced, metadataSettings } from './instance-metadata-defaults.ts'
 import { requireLivingInstance } from './instance-rows.ts'
 import { changedMetadataOptions } from './run-instances-input.ts'
 
@@ -22,7 +22,7 @@ export async function modifyInstanceMetadataOptions(
   const row = await requireLivingInstance(context, input.InstanceId)
   const current = instanceDoc(row).metadataOptions
   const metadataOptions = changedMetadataOptions(input, current)
-  if (input.HttpTokens) await checkTokensEnforced(context.db, context.account, metadataOptions)
+  if (input.HttpTokens) checkTokensEnforced(await metadataSettings(context.db, context.account), metadataOptions)
   await changeInstanceDoc(context.db, row.instance_id, { metadataOptions })
   if (metadataOptions.httpPutResponseHopLimit !== current.httpPutResponseHopLimit) await enqueueChangedPorts(context, row)
   return { InstanceId: row.instance_id, InstanceMetadataOptions: metadataOptionsToWire(metadataOptions, 'pending') }

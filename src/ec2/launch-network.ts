@@ -2,7 +2,7 @@ import type { RunInstancesRequest } from '@aws-sdk/client-ec2'
 import { contains, parseCidr, parseIpv4 } from '../core/cidr.ts'
 import { ApiError } from '../core/errors.ts'
 import { zoneIdOf } from '../model/zone.ts'
-import { prepared } from '../store/prepared.ts'
+import { prepared, preparedIn } from '../store/prepared.ts'
 import type { InterfaceTable, SubnetTable } from '../store/schema.ts'
 import type { Context } from './context.ts'
 import { addressCount, isFixed, type AddressRequest } from './interface-addresses.ts'
@@ -60,10 +60,12 @@ export async function requestedNetwork(context: Context, input: LaunchInput, typ
   checkInterfaceCount(typeName, requests.length)
   checkOneInstance(requests, input.MaxCount ?? 1)
   const names = input.SecurityGroups ?? []
+  // What names no subnet is in one of these.
+  const defaults = requests.every(namesItsPlace) ? [] : await defaultSubnets(context.db, context.account)
   const interfaces: LaunchInterface[] = []
   for (const request of requests) {
     interfaces.push(request.interfaceId === null
-      ? await newInterface(context, request, { placement: input.Placement, names, isOnly: requests.length === 1 })
+      ? await newInterface(context, request, { placement: input.Placement, defaults, names, isOnly: requests.length === 1 })
       : await existingInterface(context, request, request.interfaceId, typeName))
     checkAddressCount(typeName, addressCount(request.addresses))
   }
@@ -71,17 +73,22 @@ export async function requestedNetwork(context: Context, input: LaunchInput, typ
   if (!primary) throw new Error('a launch without interfaces')
   for (const { subnet } of interfaces) checkTogether(primary.subnet, subnet)
   checkZone(context, primary.subnet, input.Placement)
-  const subnets = await otherSubnets(context, input, requests)
+  const subnets = otherSubnets(context, input, requests, defaults)
   const zones = subnets.length > 0 ? subnets.map((each) => each.zone) : [primary.subnet.zone]
   return { subnet: primary.subnet, interfaces, zones, isZoneFixed: requests.some(namesItsPlace), subnets }
 }
 
 /** The default subnets, where a launch says nothing of where it is to be; those that have the addresses it asks for. */
-async function otherSubnets(context: Context, input: LaunchInput, requests: readonly InterfaceRequest[]): Promise<SubnetTable[]> {
+function otherSubnets(
+  context: Context,
+  input: LaunchInput,
+  requests: readonly InterfaceRequest[],
+  defaults: readonly SubnetTable[],
+): SubnetTable[] {
   if (placementZone(context, input.Placement) !== undefined) return []
   if (requests.some(namesItsPlace)) return []
   const addresses = requests.flatMap(({ addresses: { primary, secondary } }) => [primary ?? [], secondary].flat())
-  return (await defaultSubnets(context.db, context.account)).filter((subnet) => addresses.every((each) => isWithin(each, subnet.cidr)))
+  return defaults.filter((subnet) => addresses.every((each) => isWithin(each, subnet.cidr)))
 }
 
 function namesItsPlace({ interfaceId, subnetId }: InterfaceRequest): boolean {
@@ -113,7 +120,7 @@ export async function launchZone(context: Context, input: LaunchInput): Promise<
   if (nic?.NetworkInterfaceId) return (await requireAvailableInterface(context, nic.NetworkInterfaceId, 'any')).zone
   const subnetId = nic?.SubnetId || input.SubnetId
   if (!subnetId) return placementZone(context, input.Placement)
-  return (await findSubnet(context, subnetId, input.Placement)).zone
+  return (await findSubnet(context, subnetId, { placement: input.Placement, defaults: [] })).zone
 }
 
 /** Interfaces that exist and addresses that are named can be had by one instance only. */
@@ -130,9 +137,9 @@ function checkOneInstance(requests: readonly InterfaceRequest[], maxCount: numbe
 async function newInterface(
   context: Context,
   request: InterfaceRequest,
-  { placement, names, isOnly }: { placement: LaunchInput['Placement']; names: readonly string[]; isOnly: boolean },
+  { placement, defaults, names, isOnly }: SubnetChoice & { names: readonly string[]; isOnly: boolean },
 ): Promise<LaunchInterface> {
-  const subnet = await findSubnet(context, request.subnetId, placement)
+  const subnet = await findSubnet(context, request.subnetId, { placement, defaults })
   if (names.length > 0 && !(await isDefaultVpc(context, subnet.vpc_id))) {
     throw new ApiError('InvalidParameterCombination', 'The parameter groupName cannot be used with the parameter subnet')
   }
@@ -200,12 +207,18 @@ function placementZone({ zones }: Context, placement: LaunchInput['Placement']):
 const defaultSubnets = prepared((db, account: string) =>
   db.selectFrom('subnets').selectAll().where('account_id', '=', account).where('default_for_az', '=', 1).orderBy('zone'))
 
+/** What decides on a subnet where none is named. */
+interface SubnetChoice {
+  placement: LaunchInput['Placement']
+  /** The default subnets of the account, by their zones. */
+  defaults: readonly SubnetTable[]
+}
+
 async function findSubnet(
   context: Context,
   subnetId: string | undefined,
-  placement: LaunchInput['Placement'],
+  { placement, defaults }: SubnetChoice,
 ): Promise<SubnetTable> {
-  const { db, account } = context
   const zone = placementZone(context, placement)
   if (subnetId) {
     const subnet = await requireSubnet(context, subnetId)
@@ -214,7 +227,6 @@ async function findSubnet(
     }
     return subnet
   }
-  const defaults = await defaultSubnets(db, account)
   const found = zone ? defaults.find((subnet) => subnet.zone === zone) : defaults[0]
   if (found) return found
   if (zone && (defaults.length > 0 || !context.zones.includes(zone))) {
@@ -222,6 +234,13 @@ async function findSubnet(
   }
   throw new ApiError('MissingInput', 'No subnets found for the default VPC; name one with SubnetId.')
 }
+
+const groupsOfIds = preparedIn((db, ids, account: string) =>
+  db.selectFrom('security_groups').select(['group_id', 'name', 'name_key', 'vpc_id'])
+    .where('account_id', '=', account).where('group_id', 'in', ids))
+const groupsOfNames = preparedIn((db, names, account: string, vpcId: string) =>
+  db.selectFrom('security_groups').select(['group_id', 'name', 'name_key', 'vpc_id'])
+    .where('account_id', '=', account).where('vpc_id', '=', vpcId).where('name_key', 'in', names))
 
 /**
  * The security groups of a new interface in the subnet, by ids and (in the default VPC) by names;
@@ -236,13 +255,10 @@ export async function findGroups(
   ids: readonly string[],
   names: readonly string[] = [],
 ): Promise<string[]> {
-  const own = await db
-    .selectFrom('security_groups').select(['group_id', 'name', 'name_key', 'vpc_id'])
-    .where('account_id', '=', account).where((eb) => eb.or([
-      eb('group_id', 'in', ids.length > 0 ? [...new Set(ids)] : ['']),
-      eb.and([eb('vpc_id', '=', subnet.vpc_id), eb('name_key', 'in', ['default', ...names.map((name) => name.toLowerCase())])]),
-    ]))
-    .execute()
+  const own = [
+    ...(ids.length > 0 ? await groupsOfIds(db, ids, account) : []),
+    ...await groupsOfNames(db, ['default', ...names.map((name) => name.toLowerCase())], account, subnet.vpc_id),
+  ]
   const wanted = new Set<string>()
   for (const id of ids) {
     const group = own.find((each) => each.group_id === id)

@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import { ApiError } from '../core/errors.ts'
 import { takeCapacity } from '../model/capacity.ts'
 import { hostDoc } from '../model/host.ts'
@@ -143,21 +144,23 @@ async function loadHosts(
   const mayBeReserved = tenancy !== 'host' && !isSpot && (wish.reservation.preference !== 'none' || wish.reservation.targetId !== null)
   const reservations = mayBeReserved ? await loadReservations(context, instanceType) : undefined
   const tenants = tenancy === 'host' ? undefined : await loadTenants(context, tenancy, leaving)
+  // Most hosts of a node say the same of themselves.
+  const architectures = new Map([...new Set(rows.map(({ doc }) => doc))].map((doc) => [doc, hostDoc({ doc }).architectures]))
   const mayServe = (host: typeof rows[number]) => !failed.includes(host.zone ?? '') && (nodeId === undefined || host.node_id === nodeId)
   return rows.filter(mayServe).map((host) => ({
     hostId: host.host_id, nodeId: host.node_id, zone: host.zone ?? '', vcpus: host.vcpus, memoryMib: host.memory_mib,
-    vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: hostDoc(host).architectures,
+    vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: architectures.get(host.doc),
     tenants: tenants?.get(host.host_id) ?? [],
     dedicatedHosts: dedicatedHosts?.get(host.host_id) ?? [],
     reservations: reservations?.get(host.host_id) ?? [],
   }))
 }
 
-/** An index of its own: most clouds have none of these. */
+/** An index of its own: most clouds have none of these. SQLite would compare it anew with each value that is bound. */
 const dedicatedOfOthers = prepared((db, account: string) =>
   db
     .selectFrom('instances').select(['host_id', 'account_id', 'tenancy'])
-    .where('tenancy', '=', 'dedicated').where('holds_capacity', '=', 1).where('account_id', '<>', account))
+    .where('tenancy', '=', sql.lit('dedicated')).where('holds_capacity', '=', sql.lit(1)).where('account_id', '<>', account))
 
 const allOfOthers = prepared((db, account: string) =>
   db

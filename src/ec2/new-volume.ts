@@ -1,5 +1,5 @@
 import { newId } from '../core/ids.ts'
-import { insertLayer, insertLayerCopy, isExposed, layerOf } from '../model/layer.ts'
+import { insertLayer, insertLayerCopy, isExposed } from '../model/layer.ts'
 import type { VolumeDoc } from '../model/volume.ts'
 import type { VolumeTypeName } from '../model/volume-type.ts'
 import { insertRow, prepared } from '../store/prepared.ts'
@@ -65,14 +65,14 @@ async function layerFor(context: Context, { snapshotId, kmsKeyId }: NewVolume): 
   return insertLayerCopy(context, under, { account: context.account, kmsKeyId })
 }
 
-const layerIdOf = prepared((db, snapshotId: string) =>
-  db.selectFrom('snapshots').select('layer_id').where('snapshot_id', '=', snapshotId))
+const layerOfSnapshot = prepared((db, snapshotId: string) =>
+  db.selectFrom('snapshots').innerJoin('layers', 'layers.layer_id', 'snapshots.layer_id').selectAll('layers')
+    .where('snapshot_id', '=', snapshotId))
 
 /** The layer with a snapshot's data. */
 export async function layerUnder(db: Db, snapshotId: string | null): Promise<LayerTable | null> {
   if (snapshotId === null) return null
-  const [snapshot] = await layerIdOf(db, snapshotId)
-  const layer = snapshot?.layer_id ? await layerOf(db, snapshot.layer_id) : undefined
+  const [layer] = await layerOfSnapshot(db, snapshotId)
   if (!layer) throw new Error(`snapshot ${snapshotId} has no layer`)
   return layer
 }

@@ -5,7 +5,7 @@ import type { FleetMemberDoc } from '../model/fleet-spec.ts'
 import { ARCHITECTURES, imageDoc } from '../model/image.ts'
 import type { InstanceDoc } from '../model/instance.ts'
 import { ANYWHERE, type PlacementWish } from '../model/placement.ts'
-import { ensureSlot } from '../model/slot.ts'
+import { takeSlot } from '../model/slot.ts'
 import { isSameDevice } from '../model/volume-device.ts'
 import { insertRow, prepared } from '../store/prepared.ts'
 import type { ImageTable, InstanceTable } from '../store/schema.ts'
@@ -14,7 +14,7 @@ import { enqueue } from '../store/work.ts'
 import type { Context } from './context.ts'
 import { loadInstances } from './describe-instances.ts'
 import { requireVisibleImage } from './image-rows.ts'
-import { checkTokensEnforced, metadataDefaults } from './instance-metadata-defaults.ts'
+import { checkTokensEnforced, metadataSettings } from './instance-metadata-defaults.ts'
 import { attach } from './attach-network-interface.ts'
 import { requestedHibernation } from './launch-hibernation.ts'
 import { boundTo, countReservedPlaces, placeOf, takePlaces, type PlaceRequest, type TakenPlace } from './launch-placement.ts'
@@ -60,13 +60,13 @@ export async function runInstances(context: Context, asked: RunInstancesRequest)
   const reservationId = newId(context.random, 'r')
   // First: what was launched stays the answer when its template has gone.
   const earlier = await claimLaunchToken(context, asked, reservationId)
-  if (earlier) return answer(context, earlier)
+  if (earlier) return answer(context, earlier, await instancesOf(context.db, earlier))
   const { input, template } = await withLaunchTemplate(context, asked)
   const spot = requestedMarket(input, context.nowMs)
   const origin = { reservationId, tags: templateTags(template) }
   if (spot) await launchSpotInstances(context, spot, origin)
-  else await launchInstances(context, withoutMarket(input), origin)
-  return answer(context, reservationId)
+  else return answer(context, reservationId, (await launchInstances(context, withoutMarket(input), origin)).instances)
+  return answer(context, reservationId, await instancesOf(context.db, reservationId))
 }
 
 /** Who launches. */
@@ -84,14 +84,14 @@ export interface LaunchOrigin {
  * Launches as many instances as there is room for, from MinCount to MaxCount: what RunInstances does once it knows what is
  * asked for, and what a fleet does for each of its pools. `tags` are those that EC2 itself gives to the instances.
  *
- * @returns the zones that they might have gone to.
+ * @returns the zones that they might have gone to, and their rows.
  * @throws ApiError whatever RunInstances throws; what was written until then is the caller's to roll back.
  */
 export async function launchInstances(
   context: Context,
   input: RunInstancesRequest,
   { reservationId, tags, spot = null, fleetId = null, fleet }: LaunchOrigin,
-): Promise<{ zones: string[] }> {
+): Promise<{ zones: string[]; instances: InstanceTable[] }> {
   const { minCount, maxCount } = checkRunInstances(input)
   const launch = await prepareLaunch(context, input, reservationId)
   if (fleet) launch.doc.fleet = fleet
@@ -99,16 +99,16 @@ export async function launchInstances(
   const places = { ...placesFor(launch), minCount, maxCount, isSpot: spot !== null }
   const placements = spot ? await takeSpotPlaces(context, places, spot) : await takePlaces(context, places)
   const network = networkIn(launch.network, placements[0]?.zone)
-  let launchIndex = 0
+  const instances: InstanceTable[] = []
   for (const placement of placements) {
     for (let each = 0; each < placement.count; each++) {
-      await insertInstance(context, { ...launch, network, spot, fleetId }, placement, launchIndex++)
+      instances.push(await insertInstance(context, { ...launch, network, spot, fleetId }, placement, instances.length))
     }
   }
   for (const nodeId of new Set(placements.map((each) => each.nodeId))) {
     await enqueue(context.db, { kind: 'ports', id: network.subnet.vpc_id, hostId: nodeId }, context.nowMs)
   }
-  return { zones: launch.network.zones }
+  return { zones: launch.network.zones, instances }
 }
 
 /**
@@ -142,8 +142,7 @@ export async function countReserved(context: Context, input: RunInstancesRequest
 const instancesOf = prepared((db, reservationId: string) =>
   db.selectFrom('instances').selectAll().where('reservation_id', '=', reservationId).orderBy('launch_index'))
 
-async function answer({ db, region }: Context, reservationId: string): Promise<Reservation> {
-  const rows = await instancesOf(db, reservationId)
+async function answer({ db, region }: Context, reservationId: string, rows: readonly InstanceTable[]): Promise<Reservation> {
   const [reservation] = toReservations(rows, await loadInstances(db, region, rows))
   if (!reservation) throw new Error(`reservation ${reservationId} has no instances`)
   return reservation
@@ -159,8 +158,9 @@ async function prepareLaunch(context: Context, input: RunInstancesRequest, reser
   const { imdsSupport, bootMode, sshUser, enaSupport: hasEna = true } = imageDoc(image)
   const publicKey = await findPublicKey(context, input.KeyName || undefined)
   const type = requestedType(input, { architecture: image.architecture, hasEna })
-  const metadataOptions = requestedMetadataOptions(input, imdsSupport, await metadataDefaults(context.db, context.account))
-  await checkTokensEnforced(context.db, context.account, metadataOptions)
+  const settings = await metadataSettings(context.db, context.account)
+  const metadataOptions = requestedMetadataOptions(input, imdsSupport, settings.defaults)
+  checkTokensEnforced(settings, metadataOptions)
   const volumes = await requestedVolumes(context, image, { typeName: type.name, mappings: input.BlockDeviceMappings })
   const options = requestedOptions(input, type.name)
   const root = volumes.find((each) => isSameDevice(each.deviceName, image.root_device_name))
@@ -239,12 +239,12 @@ async function insertInstance(
   launch: Launch & Required<Pick<LaunchOrigin, 'spot' | 'fleetId'>>,
   placement: TakenPlace,
   launchIndex: number,
-): Promise<void> {
+): Promise<InstanceTable> {
   const { db, account, random, nowMs } = context
   const { network, wish, spot } = launch
   const place = placeOf(placement)
   const instanceId = newId(random, 'i')
-  const slot = await ensureSlot(db, random, place.node_id, 'machine', instanceId)
+  const slot = await takeSlot(db, random, place.node_id, 'machine', instanceId)
   const row: InstanceTable = {
     instance_id: instanceId, account_id: account, reservation_id: launch.reservationId, launch_index: launchIndex,
     client_token: launch.clientToken, state: 'pending', instance_type: launch.type.name,
@@ -267,6 +267,7 @@ async function insertInstance(
   await insertInterfaces(context, launch, row)
   await insertVolumes(context, launch.volumes, row, launch.tags.get('volume') ?? [])
   // The reconcilers of its ports and its volumes mark the instance due when the last of them is ready.
+  return row
 }
 
 /** The interfaces of one instance: new ones, and those that were there. */

@@ -8,6 +8,10 @@ const SLOT_LIMIT = 9_999_999
 const slotOf = prepared((db, hostId: string, kind: 'machine' | 'vpc', ownerId: string) =>
   db.selectFrom('slots').select('slot').where('host_id', '=', hostId).where('kind', '=', kind).where('owner_id', '=', ownerId))
 
+const insertSlot = prepared((db, hostId: string, kind: 'machine' | 'vpc', slot: number, ownerId: string) =>
+  db.insertInto('slots').values({ host_id: hostId, kind, slot, owner_id: ownerId })
+    .onConflict((conflict) => conflict.doNothing()).returning('slot'))
+
 /** The owner's slot on the host: the one it has, else a free one. */
 export async function ensureSlot(
   db: Db,
@@ -17,15 +21,20 @@ export async function ensureSlot(
   ownerId: string,
 ): Promise<number> {
   const [owned] = await slotOf(db, hostId, kind, ownerId)
-  if (owned) return owned.slot
+  return owned ? owned.slot : takeSlot(db, random, hostId, kind, ownerId)
+}
+
+/** A free slot of the host, for an owner that has none there yet. */
+export async function takeSlot(
+  db: Db,
+  random: Random,
+  hostId: string,
+  kind: 'machine' | 'vpc',
+  ownerId: string,
+): Promise<number> {
   for (;;) {
     const slot = 1 + random.int(SLOT_LIMIT)
-    const inserted = await db
-      .insertInto('slots')
-      .values({ host_id: hostId, kind, slot, owner_id: ownerId })
-      .onConflict((conflict) => conflict.doNothing())
-      .executeTakeFirst()
-    if (inserted.numInsertedOrUpdatedRows === 1n) return slot
+    if ((await insertSlot(db, hostId, kind, slot, ownerId)).length > 0) return slot
   }
 }
 

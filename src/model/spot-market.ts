@@ -91,7 +91,7 @@ export function standstillLeftMs(market: Pick<SpotMarketDoc, 'standsStillUntilMs
 }
 
 /** The id of the market's work: one for the region, so that one run decides after another. */
-const MARKET_WORK_ID = 'market'
+export const MARKET_WORK_ID = 'market'
 
 const firstNode = prepared((db) => db.selectFrom('hosts').select('host_id').where('zone', 'is', null).orderBy('host_id').limit(1))
 
@@ -104,21 +104,21 @@ export async function leadingNode(db: Db): Promise<string | undefined> {
 /** The market is to look again, at `dueMs`. */
 export async function wakeMarket(db: Db, dueMs: number): Promise<void> {
   const nodeId = await leadingNode(db)
-  if (nodeId !== undefined) await enqueueMarket(db, nodeId, dueMs)
+  if (nodeId !== undefined) await enqueue(db, { kind: 'market', id: MARKET_WORK_ID, hostId: nodeId }, dueMs)
 }
 
-const living = prepared((db) =>
-  db.selectFrom('spot_requests').select('request_id').where('state', 'in', ['open', 'active', 'disabled']).limit(1))
-
-const fleetsToLook = prepared((db, nodeId: string) => db.selectFrom('work').select('id').where('host_id', '=', nodeId).where('kind', '=', 'fleet').limit(1))
+/** The leading node, where any request lives or any fleet is to be looked at. */
+const nodeToWake = prepared((db) =>
+  db.selectFrom('hosts').select('hosts.host_id')
+    .where('hosts.host_id', '=', (eb) =>
+      eb.selectFrom('hosts as nodes').select((node) => node.fn.min('nodes.host_id').as('first')).where('nodes.zone', 'is', null))
+    .where((eb) => eb.or([
+      eb.exists(eb.selectFrom('spot_requests').select('request_id').where('state', 'in', ['open', 'active', 'disabled'])),
+      eb.exists(eb.selectFrom('work').select('work.id').whereRef('work.host_id', '=', 'hosts.host_id').where('work.kind', '=', 'fleet')),
+    ])))
 
 /** The same, where the market, or a fleet that waits, has anything to do with what was taken of a zone's room, or given back. */
 export async function wakeMarketOfRoom(db: Db, nowMs: number): Promise<void> {
-  const nodeId = await leadingNode(db)
-  if (nodeId === undefined) return
-  if ((await living(db)).length > 0 || (await fleetsToLook(db, nodeId)).length > 0) await enqueueMarket(db, nodeId, nowMs)
-}
-
-function enqueueMarket(db: Db, nodeId: string, dueMs: number): Promise<void> {
-  return enqueue(db, { kind: 'market', id: MARKET_WORK_ID, hostId: nodeId }, dueMs)
+  const [node] = await nodeToWake(db)
+  if (node) await enqueue(db, { kind: 'market', id: MARKET_WORK_ID, hostId: node.host_id }, nowMs)
 }

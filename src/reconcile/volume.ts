@@ -44,6 +44,14 @@ interface Loaded {
 
 const volumeOf = prepared((db, volumeId: string) =>
   db.selectFrom('volumes').selectAll().where('volume_id', '=', volumeId))
+const setLayerOpen = prepared((db, layerId: string) =>
+  db.updateTable('layers').set({ state: 'open' }).where('layer_id', '=', layerId).where('state', '=', 'making'))
+const setAvailable = prepared((db, revision: number, volumeId: string) =>
+  db.updateTable('volumes').set({ ready: 1, state: 'available', synced_revision: revision }).where('volume_id', '=', volumeId))
+/** Its launch brings the rest into force. */
+const setInUse = prepared((db, revision: number, volumeId: string) =>
+  db.updateTable('volumes').set({ ready: 1, state: 'in-use', attach_state: 'attached', synced_revision: revision })
+    .where('volume_id', '=', volumeId))
 
 /**
  * Owns what volumes write into: makes the files of their layers, for the present and the next one, and does
@@ -131,19 +139,11 @@ async function makeHead(options: VolumeReconcilerOptions, { row, head, base }: L
     return recording('volume.failed', (db) => fail(db, row.volume_id, messageOf(error), clock.now()))
   }
   return recording('volume.ready', async (db) => {
-    await db
-      .updateTable('layers').set({ state: 'open' })
-      .where('layer_id', '=', head.layer_id).where('state', '=', 'making').execute()
+    await setLayerOpen(db, head.layer_id)
     // The row may have moved on since it was read; only what is still so is recorded.
     const [now] = await volumeOf(db, row.volume_id)
     if (!now || now.state === 'deleting' || now.ready === 1) return
-    await db
-      .updateTable('volumes')
-      .set(now.instance_id === null
-        ? { ready: 1, state: 'available', synced_revision: row.revision }
-        // Its launch brings the rest into force.
-        : { ready: 1, state: 'in-use', attach_state: 'attached', synced_revision: row.revision })
-      .where('volume_id', '=', row.volume_id).execute()
+    await (now.instance_id === null ? setAvailable : setInUse)(db, row.revision, row.volume_id)
     const requestId = volumeDoc(now).requestIds?.create
     await emitVolumeEvent(db, now, { event: 'createVolume', result: 'available', requestId }, clock.now())
     if (now.instance_id !== null) await enqueueEquipped(db, now.instance_id, clock.now())
@@ -187,9 +187,7 @@ async function makeNext(options: VolumeReconcilerOptions, row: VolumeTable, next
   const { clock, random } = options
   await ensureFile(options, next)
   return recording('volume.next-ready', async (db) => {
-    await db
-      .updateTable('layers').set({ state: 'open' })
-      .where('layer_id', '=', next.layer_id).where('state', '=', 'making').execute()
+    await setLayerOpen(db, next.layer_id)
     const [now] = await volumeOf(db, row.volume_id)
     if (now?.next_layer_id !== next.layer_id) return
     if (now.instance_id === null) await recordFrozen({ db, random, nowMs: clock.now() }, [now])

@@ -8,7 +8,7 @@ import { PostgresWake } from './postgres-wake.ts'
 import type { Database } from './schema.ts'
 import type { CommitListener, Db, Store } from './store.ts'
 import { Turns } from './turns.ts'
-import { hostsWithNewWork } from './work.ts'
+import { takeHostsWithNewWork } from './work.ts'
 
 export interface PostgresOptions {
   /** postgresql://user@host:port/name, as libpq reads it. */
@@ -163,7 +163,7 @@ class PostgresStore implements Store {
         let hosts: ReadonlySet<string> | undefined
         const result = await this.#writers.take(() => this.#attempt(async (db) => {
           const value = await body(db)
-          hosts = hostsWithNewWork(db)
+          hosts = takeHostsWithNewWork(db)
           return value
         }, attempt >= ATTEMPTS.together))
         this.#callListeners(hosts)

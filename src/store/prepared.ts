@@ -13,6 +13,17 @@ class Slot {
   }
 }
 
+/** Runs a query on the connection of a database, and answers its rows. */
+type Run = (text: string, parameters: readonly unknown[]) => unknown[]
+
+/** Databases that answer at once, by their adapters. */
+const direct = new WeakMap<object, Run>()
+
+/** Has prepared queries of a database run by `run`, in whatever transaction its one connection is in. */
+export function runDirectly(db: Db, run: Run): void {
+  direct.set(db.getExecutor().adapter, run)
+}
+
 /** Most ids of one statement; well below SQLite's oldest limit of 999 bound variables. */
 const MOST_IDS = 512
 
@@ -34,7 +45,8 @@ export function prepared<Args extends readonly Value[], Row>(
       known.set(adapter, query)
     }
     const parameters = query.parameters.map((each) => each instanceof Slot ? args[each.index] : each)
-    return (await db.executeQuery<Row>({ ...query, parameters })).rows
+    const run = direct.get(adapter)
+    return run ? run(query.sql, parameters) as Row[] : (await db.executeQuery<Row>({ ...query, parameters })).rows
   }
 }
 

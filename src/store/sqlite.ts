@@ -1,16 +1,13 @@
 import BetterSqlite3 from 'better-sqlite3'
 import { utimesSync, watch, type FSWatcher } from 'node:fs'
 import { open } from 'node:fs/promises'
-import { Kysely, sql, type SqliteDatabase, type SqliteStatement } from 'kysely'
 import type { Clock } from '../core/clock.ts'
 import { ApiError } from '../core/errors.ts'
 import { giveToFolderOwner } from '../core/file-owner.ts'
-import type { Database } from './schema.ts'
+import { SqliteConnection } from './sqlite-connection.ts'
 import type { CommitListener, Db, Store } from './store.ts'
-import { hostsWithNewWork } from './work.ts'
+import { takeHostsWithNewWork } from './work.ts'
 import { migrate } from './migrations.ts'
-import { ImmediateSqliteDialect, SteadySqliteDialect } from './sqlite-dialect.ts'
-import { withQuickRows } from './sqlite-rows.ts'
 
 export interface SqliteOptions {
   /** Path of the database file, or ':memory:'. */
@@ -41,6 +38,12 @@ function wakeFileOf(file: string): string {
 /** How long a writer waits for the other process's transaction. */
 const BUSY_TIMEOUT_MS = 10_000
 
+/**
+ * Pages that the log may have before a commit carries them over into the database, and waits for the disk: four times as many as SQLite's
+ * own 1,000, since most are pages of before once more; as many as one block of the log's index (4,062) finds without looking further.
+ */
+const CHECKPOINT_PAGES = 4000
+
 /** A new database in memory as migrations leave it, made once in a process: tests open thousands. */
 let migrated: Buffer | undefined
 
@@ -59,34 +62,15 @@ export async function openSqlite(options: SqliteOptions): Promise<Store> {
     database.pragma('journal_mode = WAL')
     database.pragma(`synchronous = ${options.durability === 'full' ? 'FULL' : 'NORMAL'}`)
     database.pragma('foreign_keys = ON')
+    database.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
     return database
   }
   const writing = connect(inMemory ? migrated : undefined)
-  const writer = new Kysely<Database>({ dialect: new ImmediateSqliteDialect({ database: keepStatements(writing) }) })
-  await migrate(writer)
+  const writer = new SqliteConnection(writing)
+  await migrate(writer.db)
   if (inMemory) migrated ??= writing.serialize()
-  const reader = inMemory ? writer : new Kysely<Database>({ dialect: new SteadySqliteDialect({ database: keepStatements(connect()) }) })
+  const reader = inMemory ? writer : new SqliteConnection(connect())
   return new SqliteStore(writer, reader, options, changesByOthers(writing))
-}
-
-/** Statements kept ready; the texts that Kysely makes for us are fewer, but for lists of many lengths. */
-const MAX_KEPT_STATEMENTS = 500
-
-/** A connection that compiles each text once: compiling costs more than most of our queries. */
-function keepStatements(database: BetterSqlite3.Database): SqliteDatabase {
-  const kept = new Map<string, SqliteStatement>()
-  return {
-    close: () => void database.close(),
-    prepare(text) {
-      let statement = kept.get(text)
-      if (!statement) {
-        if (kept.size >= MAX_KEPT_STATEMENTS) kept.clear()
-        statement = withQuickRows(database.prepare(text))
-        kept.set(text, statement)
-      }
-      return statement
-    },
-  }
 }
 
 /** Tells whether another connection has committed since the last call. */
@@ -108,8 +92,8 @@ interface Job {
 }
 
 class SqliteStore implements Store {
-  readonly #writer: Db
-  readonly #reader: Db
+  readonly #writer: SqliteConnection
+  readonly #reader: SqliteConnection
   readonly #options: SqliteOptions
   readonly #haveOthersCommitted: () => boolean
   readonly #listeners: CommitListener[] = []
@@ -117,25 +101,16 @@ class SqliteStore implements Store {
   #isScheduled = false
   #watcher: FSWatcher | undefined
 
-  constructor(writer: Db, reader: Db, options: SqliteOptions, haveOthersCommitted: () => boolean) {
+  constructor(writer: SqliteConnection, reader: SqliteConnection, options: SqliteOptions, haveOthersCommitted: () => boolean) {
     this.#haveOthersCommitted = haveOthersCommitted
     this.#writer = writer
     this.#reader = reader
     this.#options = options
   }
 
-  async transaction<T>(_name: string, body: (db: Db) => Promise<T>): Promise<T> {
+  transaction<T>(_name: string, body: (db: Db) => Promise<T>): Promise<T> {
     const { clock } = this.#options
-    if (!clock) {
-      let hosts: ReadonlySet<string> | undefined
-      const result = await this.#writer.transaction().execute(async (db) => {
-        const value = await body(db)
-        hosts = hostsWithNewWork(db)
-        return value
-      }).catch(explain)
-      this.#committed(hosts)
-      return result
-    }
+    if (!clock) return this.#runAlone(body)
     const result = new Promise<T>((resolve, reject) => {
       this.#waiting.push({ body, resolve: resolve as (value: unknown) => void, reject })
     })
@@ -147,34 +122,42 @@ class SqliteStore implements Store {
   }
 
   async #runWaiting(clock: Pick<Clock, 'soon'>): Promise<void> {
-    const jobs = this.#waiting.splice(0, MAX_SHARED)
-    await this.#runTogether(jobs)
+    const [first, ...others] = this.#waiting.splice(0, MAX_SHARED)
+    if (first && others.length === 0) await this.#runAlone(first.body).then(first.resolve, first.reject)
+    else if (first) await this.#runTogether([first, ...others])
     this.#isScheduled = this.#waiting.length > 0
     if (this.#isScheduled) clock.soon(() => void this.#runWaiting(clock))
   }
 
+  async #runAlone<T>(body: (db: Db) => Promise<T>): Promise<T> {
+    const { value, hosts } = await this.#write(body).catch(explain)
+    this.#committed(hosts)
+    return value
+  }
+
   /** Runs the jobs one after another and commits them as one; each is told how it ended after that. */
-  async #runTogether(jobs: Job[]): Promise<void> {
+  async #runTogether(jobs: readonly Job[]): Promise<void> {
     const endings: (() => void)[] = []
-    let hosts: ReadonlySet<string> | undefined
+    let hosts: ReadonlySet<string>
     try {
-      await this.#writer.transaction().execute(async (db) => {
+      ({ hosts } = await this.#write(async (db) => {
         for (const { body, resolve, reject } of jobs) {
-          await sql`savepoint job`.execute(db)
+          this.#writer.run('savepoint job')
           try {
             const value = await body(db)
             endings.push(() => resolve(value))
           } catch (error) {
-            // A full disk may have ended the whole transaction: then this fails, too, and so do all of them.
-            await sql`rollback to job`.execute(db).catch(() => {
+            try {
+              this.#writer.run('rollback to job')
+            } catch {
+              // A full disk may have ended the whole transaction: then all of them have failed.
               throw error
-            })
+            }
             endings.push(() => explain(error).catch(reject))
           }
-          await sql`release job`.execute(db)
+          this.#writer.run('release job')
         }
-        hosts = hostsWithNewWork(db)
-      })
+      }))
     } catch (error) {
       for (const { reject } of jobs) explain(error).catch(reject)
       return
@@ -183,14 +166,23 @@ class SqliteStore implements Store {
     for (const end of endings) end()
   }
 
-  #committed(hosts: ReadonlySet<string> | undefined): void {
+  /** One transaction, and the hosts that it gave work. */
+  async #write<T>(body: (db: Db) => Promise<T>): Promise<{ value: T; hosts: ReadonlySet<string> }> {
+    return this.#writer.transaction('begin immediate', async (db) => {
+      // What one has marked that was rolled back is of no interest to the next.
+      takeHostsWithNewWork(db)
+      return { value: await body(db), hosts: takeHostsWithNewWork(db) }
+    })
+  }
+
+  #committed(hosts: ReadonlySet<string>): void {
     for (const listener of this.#listeners) listener(hosts)
     // Whoever listens has work to do; of all else nobody waits to hear.
-    if (hosts && hosts.size > 0) this.#wakeOthers()
+    if (hosts.size > 0) this.#wakeOthers()
   }
 
   read<T>(body: (db: Db) => Promise<T>): Promise<T> {
-    return this.#reader.transaction().execute(body)
+    return this.#reader.transaction('begin', body)
   }
 
   onCommit(listener: CommitListener): void {
@@ -213,8 +205,8 @@ class SqliteStore implements Store {
 
   async close(): Promise<void> {
     this.#watcher?.close()
-    await this.#reader.destroy()
-    if (this.#reader !== this.#writer) await this.#writer.destroy()
+    await this.#reader.close()
+    if (this.#reader !== this.#writer) await this.#writer.close()
   }
 }
 

@@ -24,9 +24,11 @@ const insertWork = prepared((db, kind: WorkKind, id: string, hostId: string, due
 const NO_HOSTS: ReadonlySet<string> = new Set()
 const marked = new WeakMap<Db, Set<string>>()
 
-/** The hosts that were given work in this transaction, for those who wait for its commit. */
-export function hostsWithNewWork(db: Db): ReadonlySet<string> {
-  return marked.get(db) ?? NO_HOSTS
+/** The hosts that were given work in this transaction, for those who wait for its commit; asked again, it begins anew. */
+export function takeHostsWithNewWork(db: Db): ReadonlySet<string> {
+  const hosts = marked.get(db) ?? NO_HOSTS
+  marked.delete(db)
+  return hosts
 }
 
 /** Marks a thing due at `dueMs`; a mark that is there already moves forward, never back. */
@@ -37,18 +39,30 @@ export async function enqueue(db: Db, item: WorkItem, dueMs: number): Promise<vo
   await insertWork(db, item.kind, item.id, item.hostId, dueMs)
 }
 
+/** By their limits, which are part of their texts. */
+const nextWorkUpTo = new Map<number, (db: Db, hostId: string, nowMs: number) => Promise<WorkTable[]>>()
+
 /**
- * The host's work that is due, most overdue first; when nothing is, what is due next. What is due later is not
- * read: the loop looks after every commit, and a busy host has much that waits.
+ * The host's work that is due, most overdue first; when nothing is, what is due next: at least `limit` rows, where there are. What is
+ * due later is not read: the loop looks after every commit, and a busy host has much that waits.
  */
-export const nextWork = prepared((db, hostId: string, nowMs: number, limit: number) =>
-  db.selectFrom('work').selectAll().where('host_id', '=', hostId)
-    .where('due_ms', '<=', (eb) =>
-      eb.selectFrom('work as first').where('first.host_id', '=', hostId).select((each) => {
-        const first = each.fn.min('first.due_ms')
-        return each.case().when(first, '>', nowMs).then(first).else(nowMs).end().as('until_ms')
-      }))
-    .orderBy('due_ms').limit(limit))
+export function nextWork(db: Db, hostId: string, nowMs: number, limit: number): Promise<WorkTable[]> {
+  // Few texts serve all limits.
+  const most = 2 ** Math.ceil(Math.log2(limit))
+  let query = nextWorkUpTo.get(most)
+  if (!query) {
+    query = prepared((database, host: string, now: number) =>
+      database.selectFrom('work').selectAll().where('host_id', '=', host)
+        .where('due_ms', '<=', (eb) =>
+          eb.selectFrom('work as first').where('first.host_id', '=', host).select((each) => {
+            const first = each.fn.min('first.due_ms')
+            return each.case().when(first, '>', now).then(first).else(now).end().as('until_ms')
+          }))
+        .orderBy('due_ms').limit(most))
+    nextWorkUpTo.set(most, query)
+  }
+  return query(db, hostId, nowMs)
+}
 
 /** The host's work of one kind, most overdue first, whether it is due or not. */
 export const nextWorkOf = prepared((db, hostId: string, kind: WorkKind, limit: number) =>
