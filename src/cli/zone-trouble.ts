@@ -6,7 +6,7 @@ import { hearthCommand } from './command.ts'
 import { listInstances } from './instances.ts'
 
 /** "has failed", "is impaired". */
-function troubleOf(state: Exclude<ZoneState, 'available'>): string {
+export function troubleOf(state: Exclude<ZoneState, 'available'>): string {
   return state === 'unavailable' ? 'has failed' : 'is impaired'
 }
 

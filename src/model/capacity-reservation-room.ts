@@ -23,7 +23,7 @@ export async function addSlots(db: Db, row: Reservation, slots: { hostId: string
 }
 
 /** What the reservation holds, by host, most free places first. */
-async function slotsOf(db: Db, reservationId: string): Promise<CapacityReservationHostTable[]> {
+export async function slotsOf(db: Db, reservationId: string): Promise<CapacityReservationHostTable[]> {
   const rows = await db
     .selectFrom('capacity_reservation_hosts').selectAll().where('capacity_reservation_id', '=', reservationId).orderBy('host_id').execute()
   return rows.toSorted((a, b) => b.reserved - b.used - (a.reserved - a.used))

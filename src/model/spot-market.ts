@@ -91,7 +91,7 @@ export function standstillLeftMs(market: Pick<SpotMarketDoc, 'standsStillUntilMs
 }
 
 /** The id of the market's work: one for the region, so that one run decides after another. */
-const MARKET_WORK_ID = 'market'
+export const MARKET_WORK_ID = 'market'
 
 const firstNode = prepared((db) => db.selectFrom('hosts').select('host_id').where('zone', 'is', null).orderBy('host_id').limit(1))
 

@@ -104,14 +104,18 @@ class OneConnectionDialect extends SqliteDialect {
 
 /**
  * Writes limits into the text. SQLite plans by the value of a limit that is bound, and so compiles the statement anew each time one is: ten
- * times as much work as to run it.
+ * times as much work as to run it. One that is not known yet, of a prepared query, becomes part of a sum, which has no value to plan by.
  */
 class LimitWritingCompiler extends SqliteQueryCompiler {
   protected override visitLimit(node: LimitNode): void {
     const { limit } = node
     const value = ValueNode.is(limit) ? limit.value : undefined
     if (typeof value === 'number' && Number.isSafeInteger(value)) this.append(`limit ${value}`)
-    else super.visitLimit(node)
+    else {
+      this.append('limit (0 + ')
+      this.visitNode(limit)
+      this.append(')')
+    }
   }
 }
 
