@@ -1,16 +1,6 @@
-import { prepared } from '../store/prepared.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import type { Place, Size } from './placement.ts'
-
-const takeHostRoom = prepared((db, vcpus: number, memoryMib: number, hostId: string) =>
-  db
-    .updateTable('hosts')
-    .set((eb) => ({ vcpus_used: eb('vcpus_used', '+', vcpus), memory_mib_used: eb('memory_mib_used', '+', memoryMib) }))
-    .where('host_id', '=', hostId)
-    .where((eb) => eb(eb('vcpus_used', '+', vcpus), '<=', eb.ref('vcpus')))
-    .where((eb) => eb(eb('memory_mib_used', '+', memoryMib), '<=', eb.ref('memory_mib')))
-    .returning('host_id'))
 
 /**
  * Counts `count` instances of a size against the place that they are to have: a reservation, a dedicated host, or the host
@@ -22,7 +12,17 @@ const takeHostRoom = prepared((db, vcpus: number, memoryMib: number, hostId: str
 export async function takeCapacity(db: Db, place: Place, size: Size, count: number): Promise<boolean> {
   if (place.capacity_reservation_id !== null) return takeReserved(db, place.capacity_reservation_id, place.host_id, count)
   if (place.dedicated_host_id !== null) return takeDedicated(db, place.dedicated_host_id, size, count)
-  return (await takeHostRoom(db, size.vcpus * count, size.memoryMib * count, place.host_id)).length > 0
+  const taken = await db
+    .updateTable('hosts')
+    .set((eb) => ({
+      vcpus_used: eb('vcpus_used', '+', size.vcpus * count),
+      memory_mib_used: eb('memory_mib_used', '+', size.memoryMib * count),
+    }))
+    .where('host_id', '=', place.host_id)
+    .where((eb) => eb(eb('vcpus_used', '+', size.vcpus * count), '<=', eb.ref('vcpus')))
+    .where((eb) => eb(eb('memory_mib_used', '+', size.memoryMib * count), '<=', eb.ref('memory_mib')))
+    .executeTakeFirst()
+  return taken.numUpdatedRows > 0n
 }
 
 async function takeDedicated(db: Db, dedicatedHostId: string, size: Size, count: number): Promise<boolean> {
