@@ -1,7 +1,7 @@
 import {
   AllocateHostsCommand, CancelCapacityReservationCommand, CreateCapacityReservationCommand, DescribeCapacityReservationsCommand,
-  DescribeHostsCommand, DescribeInstancesCommand, GetCapacityReservationUsageCommand, ModifyCapacityReservationCommand, ReleaseHostsCommand,
-  RunInstancesCommand, StartInstancesCommand, StopInstancesCommand, TerminateInstancesCommand, type CreateCapacityReservationCommandInput,
+  DescribeHostsCommand, DescribeInstancesCommand, DescribeSpotInstanceRequestsCommand, GetCapacityReservationUsageCommand,
+  ModifyCapacityReservationCommand, ReleaseHostsCommand, RunInstancesCommand, StartInstancesCommand, StopInstancesCommand, TerminateInstancesCommand, type CreateCapacityReservationCommandInput,
   type RunInstancesCommandInput,
 } from '@aws-sdk/client-ec2'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
@@ -111,6 +111,25 @@ describe('a capacity reservation', () => {
     const rows = await cloud.store.read((db) => db.selectFrom('capacity_reservation_hosts').selectAll().execute())
     expect(rows.filter((row) => row.capacity_reservation_id === id)).toEqual([])
     await terminate(launched)
+  })
+
+  test('takes the room of a spot instance, and lets its own start when that has left', async () => {
+    const places = await placesInZone()
+    const rest = await reserve({ InstanceCount: places - 4, InstanceMatchCriteria: 'targeted' })
+    const spot = await launchOne({ InstanceMarketOptions: { MarketType: 'spot' } })
+    const id = await reserve({ InstanceCount: 4 })
+    expect(await reservation(id)).toMatchObject({ State: 'active', AvailableInstanceCount: 4 })
+    const { SpotInstanceRequests: [request] = [] } = await cloud.ec2.send(new DescribeSpotInstanceRequestsCommand({
+      Filters: [{ Name: 'instance-id', Values: [spot] }],
+    }))
+    expect(request?.Status?.Code).toBe('marked-for-termination')
+    const launched = await launchOne({ CapacityReservationSpecification: { CapacityReservationTarget: { CapacityReservationId: id } } })
+    expect((await instance(launched))?.State?.Name).toBe('pending')
+    await terminate(spot)
+    await cloud.settle()
+    expect((await instance(launched))?.State?.Name).toBe('running')
+    await terminate(launched)
+    for (const each of [rest, id]) await cancel(each)
   })
 
   test('and launches that come at once never promise more than there is', async () => {
