@@ -133,7 +133,7 @@ import {
 } from './snapshot-public-access.ts'
 import { describeSnapshots } from './snapshots.ts'
 import { describeSpotInstanceRequests } from './describe-spot-instance-requests.ts'
-import { getSpotPlacementScores } from './spot-placement-scores.ts'
+import { getSpotPlacementScores, prepareSpotPlacementScores } from './spot-placement-scores.ts'
 import { describeSpotPriceHistory, readSpotPriceHistory } from './spot-price-history.ts'
 import { cancelSpotFleetRequests } from './spot-fleet-cancel.ts'
 import { describeSpotFleetInstances, describeSpotFleetRequestHistory, describeSpotFleetRequests } from './spot-fleet-describe.ts'
@@ -317,7 +317,7 @@ export const operations: Record<string, Operation> = {
   GetImageBlockPublicAccessState: query(getImageBlockPublicAccessState),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
   DescribeSpotPriceHistory: pagedQuery(describeSpotPriceHistory, readSpotPriceHistory),
-  GetSpotPlacementScores: query(getSpotPlacementScores),
+  GetSpotPlacementScores: query(getSpotPlacementScores, prepareSpotPlacementScores),
   GetInstanceTypesFromInstanceRequirements: query(getInstanceTypesFromInstanceRequirements),
   GetLaunchTemplateData: query(getLaunchTemplateData),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),

@@ -17,7 +17,7 @@ export async function describeAvailabilityZones(
 ): Promise<DescribeAvailabilityZonesResult> {
   const matches = compileFilters(input.Filters, ZONE_FIELDS)
   const states = await zoneStates(db)
-  const zones = names.map((zone, index) => zoneToWire(region, zone, { index, status: states.get(zone) }))
+  const zones = names.map((zone) => zoneToWire(region, zone, states.get(zone)))
   const askedNames = input.ZoneNames ?? []
   const ids = input.ZoneIds ?? []
   requireKnown('Invalid availability zone', askedNames, zones.map((zone) => zone.ZoneName))
@@ -27,10 +27,11 @@ export async function describeAvailabilityZones(
   return { AvailabilityZones: zones.filter((zone) => isAskedFor(zone) && matches(zone)) }
 }
 
-function zoneToWire(region: string, zone: string, { index, status }: { index: number; status: ZoneStatus | undefined }): AvailabilityZone {
+function zoneToWire(region: string, zone: string, status: ZoneStatus | undefined): AvailabilityZone {
   const message = status?.message ?? null
   return {
-    GroupName: `${region}-zg-${index + 1}`,
+    // All Availability Zones of a region are of one group: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAvailabilityZones.html
+    GroupName: `${region}-zg-1`,
     Messages: message === null ? [] : [{ Message: message }],
     NetworkBorderGroup: region,
     OptInStatus: 'opt-in-not-required',

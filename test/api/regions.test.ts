@@ -2,7 +2,8 @@ import {
   AllocateAddressCommand, CopyImageCommand, CopySnapshotCommand, CreateImageCommand, CreateKeyPairCommand, CreateLaunchTemplateCommand,
   CreateSnapshotCommand, CreateSubnetCommand, CreateVolumeCommand, DeleteSnapshotCommand, DeregisterImageCommand, DescribeAvailabilityZonesCommand,
   DescribeImagesCommand, DescribeInstancesCommand, DescribeKeyPairsCommand, DescribeLaunchTemplatesCommand, DescribeRegionsCommand,
-  DescribeSecurityGroupsCommand, DescribeSnapshotsCommand, DescribeTagsCommand, DescribeVpcsCommand, GetEbsDefaultKmsKeyIdCommand,
+  DescribeSecurityGroupsCommand, DescribeSnapshotsCommand, DescribeSubnetsCommand, DescribeTagsCommand, DescribeVpcsCommand, GetEbsDefaultKmsKeyIdCommand,
+  GetSpotPlacementScoresCommand,
   ModifySnapshotAttributeCommand, RunInstancesCommand, type EC2Client,
 } from '@aws-sdk/client-ec2'
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
@@ -14,6 +15,7 @@ import { silentLogger } from '../../src/core/logger.ts'
 import { systemRandom } from '../../src/core/random.ts'
 import { DEFAULT_ACCOUNT } from '../../src/model/account.ts'
 import { layerDoc } from '../../src/model/layer.ts'
+import { capSupply } from '../../src/model/market-orders.ts'
 import { startTestCloud, TEST_KEY, type TestCloud } from '../support/cloud.ts'
 import { OTHER_ACCOUNT } from '../support/rows.ts'
 
@@ -81,8 +83,8 @@ describe('a cloud of two regions', () => {
       .toBe('InvalidParameterValue: Invalid region provided: [us-west-2]')
     const zones = (await ireland.send(new DescribeAvailabilityZonesCommand({}))).AvailabilityZones
     expect(zones?.map((zone) => [zone.ZoneName, zone.ZoneId, zone.RegionName, zone.GroupName])).toEqual([
-      ['eu-west-1a', 'euw1-az1', IRELAND, 'eu-west-1-zg-1'], ['eu-west-1b', 'euw1-az2', IRELAND, 'eu-west-1-zg-2'],
-      ['eu-west-1c', 'euw1-az3', IRELAND, 'eu-west-1-zg-3'],
+      ['eu-west-1a', 'euw1-az1', IRELAND, 'eu-west-1-zg-1'], ['eu-west-1b', 'euw1-az2', IRELAND, 'eu-west-1-zg-1'],
+      ['eu-west-1c', 'euw1-az3', IRELAND, 'eu-west-1-zg-1'],
     ])
   })
 
@@ -135,11 +137,33 @@ describe('a cloud of two regions', () => {
     await ireland.send(new CreateKeyPairCommand({ KeyName: 'only-here' }))
   })
 
-  test('has a second account in a region as soon as it calls there', async () => {
+  test('has a second account in a region as soon as it calls there, once, however many of its first calls come together', async () => {
     const other = cloud.client({ region: IRELAND, account: OTHER_ACCOUNT })
-    const vpcs = (await other.send(new DescribeVpcsCommand({}))).Vpcs
-    expect(vpcs).toMatchObject([{ IsDefault: true, OwnerId: OTHER_ACCOUNT }])
+    const answers = await Promise.all(Array.from({ length: 8 }, () => other.send(new DescribeVpcsCommand({}))))
+    for (const { Vpcs } of answers) expect(Vpcs).toMatchObject([{ IsDefault: true, OwnerId: OTHER_ACCOUNT }])
+    expect(new Set(answers.flatMap(({ Vpcs = [] }) => Vpcs.map((each) => each.VpcId))).size).toBe(1)
+    expect((await other.send(new DescribeSubnetsCommand({}))).Subnets).toHaveLength(3)
     other.destroy()
+  })
+
+  test('scores places for spot in all of its regions, or in those that are named, wherever it is asked', async () => {
+    const scores = async (client: EC2Client, input: object = {}) => (await client.send(new GetSpotPlacementScoresCommand({
+      InstanceTypes: ['m5.large', 'm5a.large', 'm5d.large'], TargetCapacity: 1, ...input,
+    }))).SpotPlacementScores ?? []
+    const regionsOf = async (...asked: Parameters<typeof scores>) => (await scores(...asked)).map((each) => each.Region).toSorted()
+    for (const client of [virginia, ireland]) {
+      expect(await regionsOf(client)).toEqual([IRELAND, 'us-east-1'])
+      expect(await regionsOf(client, { RegionNames: [IRELAND] })).toEqual([IRELAND])
+    }
+    const zones = await scores(ireland, { SingleAvailabilityZone: true, RegionNames: ['us-east-1'] })
+    expect(zones.map((each) => each.AvailabilityZoneId).toSorted()).toEqual(['use1-az1', 'use1-az2', 'use1-az3'])
+    // The market of each is its own.
+    await cloud.regions.get(IRELAND)?.store.transaction('test', async (db) => {
+      for (const letter of ['a', 'b', 'c']) await capSupply(db, { zone: `${IRELAND}${letter}`, capPpm: 0 }, systemClock.now())
+    })
+    expect((await scores(virginia)).map((each) => [each.Region, (each.Score ?? 0) > 1])).toEqual([['us-east-1', true], [IRELAND, false]])
+    expect(await failure(scores(virginia, { RegionNames: ['us-west-2'] })))
+      .toBe('InvalidParameterValue: Value (us-west-2) for parameter RegionName is invalid. This cloud does not have that Region.')
   })
 
   test('gives out public addresses of each region from a block of its own', async () => {
