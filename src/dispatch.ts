@@ -39,8 +39,10 @@ export function createDispatch(options: DispatchOptions): Dispatch {
     const nowMs = clock.now()
     const { account } = call
     const { region, store } = here
-    const prepared = await operation.prepare?.(
-      call.input, { account, region, regions: regions.names, nowMs, elsewhere: (name) => regions.other(region, name)?.store })
+    const prepared = await operation.prepare?.(call.input, {
+      account, accessKeyId: call.accessKeyId, region, regions: regions.names, nowMs, home: regions.home.store,
+      elsewhere: (name) => regions.other(region, name)?.store,
+    })
     const output = await inDatabase(options, operation, call, { here, nowMs, prepared })
     if (!operation.mutates) return output ?? {}
     // `--instant`: the only place that knows of it.

@@ -79,7 +79,7 @@ import { modifyInstanceAttribute, resetInstanceAttribute } from './modify-instan
 import { modifyManagedPrefixList, restoreManagedPrefixListVersion } from './modify-managed-prefix-list.ts'
 import { getLaunchTemplateData } from './launch-template-data.ts'
 import {
-  createLaunchTemplateVersion, deleteLaunchTemplateVersions, describeLaunchTemplateVersions,
+  createLaunchTemplateVersion, deleteLaunchTemplateVersions, describeLaunchTemplateVersions, prepareCallerArn,
 } from './launch-template-versions.ts'
 import { createLaunchTemplate, deleteLaunchTemplate, describeLaunchTemplates, modifyLaunchTemplate } from './launch-templates.ts'
 import {
@@ -192,8 +192,8 @@ export const operations: Record<string, Operation> = {
   CreateInternetGateway: mutation(createInternetGateway),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
-  CreateLaunchTemplate: mutation(createLaunchTemplate),
-  CreateLaunchTemplateVersion: mutation(createLaunchTemplateVersion),
+  CreateLaunchTemplate: mutation(createLaunchTemplate, prepareCallerArn),
+  CreateLaunchTemplateVersion: mutation(createLaunchTemplateVersion, prepareCallerArn),
   CreateManagedPrefixList: mutation(createManagedPrefixList),
   CreateNatGateway: mutation(createNatGateway),
   CreateNetworkAcl: mutation(createNetworkAcl),

@@ -17,6 +17,10 @@ export interface PrepareAmbient {
   regions: readonly string[]
   /** When the call began, milliseconds since the epoch. */
   nowMs: number
+  /** Who signed the call; null in permissive mode without a key. */
+  accessKeyId: string | null
+  /** The home region, where keys and whom they stand for are known. */
+  home: Pick<Store, 'read'>
   /** Another region of this cloud, to read in; undefined for one that it does not have, and for that one itself. */
   elsewhere(region: string): Pick<Store, 'read'> | undefined
 }

@@ -1,12 +1,13 @@
 import {
   AllocateAddressCommand, CopyImageCommand, CopySnapshotCommand, CreateImageCommand, CreateKeyPairCommand, CreateLaunchTemplateCommand,
+  CreateLaunchTemplateVersionCommand,
   CreateSnapshotCommand, CreateSubnetCommand, CreateVolumeCommand, DeleteSnapshotCommand, DeregisterImageCommand, DescribeAvailabilityZonesCommand,
   DescribeImagesCommand, DescribeInstancesCommand, DescribeKeyPairsCommand, DescribeLaunchTemplatesCommand, DescribeRegionsCommand,
   DescribeSecurityGroupsCommand, DescribeSnapshotsCommand, DescribeSubnetsCommand, DescribeTagsCommand, DescribeVpcsCommand, GetEbsDefaultKmsKeyIdCommand,
   GetSpotPlacementScoresCommand,
   ModifySnapshotAttributeCommand, RunInstancesCommand, type EC2Client,
 } from '@aws-sdk/client-ec2'
-import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
+import { AssumeRoleCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createApi } from '../../src/api.ts'
 import { parseCidr } from '../../src/core/cidr.ts'
@@ -164,6 +165,22 @@ describe('a cloud of two regions', () => {
     expect((await scores(virginia)).map((each) => [each.Region, (each.Score ?? 0) > 1])).toEqual([['us-east-1', true], [IRELAND, false]])
     expect(await failure(scores(virginia, { RegionNames: ['us-west-2'] })))
       .toBe('InvalidParameterValue: Value (us-west-2) for parameter RegionName is invalid. This cloud does not have that Region.')
+  })
+
+  test('knows in each who calls with the key of a session', async () => {
+    const { Credentials: key } = await cloud.sts.send(new AssumeRoleCommand({
+      RoleArn: 'arn:aws:iam::123456789012:role/baker', RoleSessionName: 'monday',
+    }))
+    const session = cloud.client({ region: IRELAND, credentials: {
+      accessKeyId: key?.AccessKeyId ?? '', secretAccessKey: key?.SecretAccessKey ?? '', sessionToken: key?.SessionToken ?? '',
+    } })
+    const LaunchTemplateData = { InstanceType: 't3.nano' } as const
+    const CreatedBy = 'arn:aws:sts::123456789012:assumed-role/baker/monday'
+    expect((await session.send(new CreateLaunchTemplateCommand({ LaunchTemplateName: 'baked', LaunchTemplateData }))).LaunchTemplate)
+      .toMatchObject({ CreatedBy })
+    expect((await session.send(new CreateLaunchTemplateVersionCommand({ LaunchTemplateName: 'baked', LaunchTemplateData }))).LaunchTemplateVersion)
+      .toMatchObject({ CreatedBy, VersionNumber: 2 })
+    session.destroy()
   })
 
   test('gives out public addresses of each region from a block of its own', async () => {
