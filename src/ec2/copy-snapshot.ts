@@ -11,6 +11,7 @@ import type { PrepareAmbient } from './operation.ts'
 import { invalidValue, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { pickNode } from './pick-host.ts'
 import { RESOURCE_KINDS } from './resources.ts'
+import { checkCopyLimit } from './snapshot-limits.ts'
 import { checkDescription, requireVisibleSnapshot } from './snapshot-rows.ts'
 import { insertTags, parseTagSpecifications, toWireTags } from './tags.ts'
 
@@ -45,7 +46,7 @@ export async function prepareCopySnapshot(
  * DestinationRegion and PresignedUrl, which SDKs add by themselves, are for a source in another region:
  * the first must be this one, and the second vouches for nothing that the call's own signature does not.
  *
- * @throws ApiError InvalidSnapshot.NotFound; IncorrectState for a source that is not complete; those of `requestedKmsKey`.
+ * @throws ApiError InvalidSnapshot.NotFound; IncorrectState for a source that is not complete; ResourceLimitExceeded; those of `requestedKmsKey`.
  */
 export async function copySnapshot(
   context: Context,
@@ -60,6 +61,7 @@ export async function copySnapshot(
   checkSourceRegion(context, input.SourceRegion)
   const tags = parseTagSpecifications(input.TagSpecifications, [TYPE]).get(TYPE) ?? []
   const { row: source, layer } = foreign ?? (await readSource(context, input))
+  await checkCopyLimit(context)
   const sourceRegion = foreign ? (input.SourceRegion ?? null) : null
   const kmsKeyId = await keyOfCopy(context, { Encrypted: input.Encrypted, KmsKeyId: input.KmsKeyId }, source, sourceRegion)
   const copy = await insertCopy(context, { source, layer, kmsKeyId, description: input.Description ?? '', sourceRegion })
