@@ -16,7 +16,7 @@ import { withHomeRegion } from './home-region.ts'
 import { announceBuilt } from './image.ts'
 import { findInstance, listInstances } from './instances.ts'
 import { createKey, listKeys } from './keys.ts'
-import { checkLeftRegions, leftRegions } from './left-regions.ts'
+import { checkLeftRegions, leftOutLines, leftRegions } from './left-regions.ts'
 import { prepareZones } from './prepare-zones.ts'
 import { settingsInForce, writeUpRecord } from './up-record.ts'
 
@@ -195,6 +195,8 @@ describe('a region that is left out', () => {
       '1 machine of eu-west-1 would be left alone; bring the cloud up with --more-regions eu-west-1, stop or terminate them, and then leave it out')
     await store.transaction('stop', (db) => db.updateTable('instances').set({ state: 'stopped' }).execute())
     await checkLeftRegions(without)
+    expect(leftOutLines(without)).toEqual(['eu-west-1 is left out; what is in it waits until --more-regions names it again'])
+    expect(leftOutLines(settings)).toEqual([])
     await store.close()
   })
 })

@@ -297,27 +297,30 @@ export class RealCloud {
 
   /** Waits until SSH at the public address of an instance, told by its id or its name, lets the home's own key in. */
   async sshAnswers(id: string): Promise<void> {
-    await this.sshGreets(id, BOOT_MS)
+    await this.sshGreets(id)
     await this.until(`SSH of ${id}`, BOOT_MS, async () => (await this.hearth('ssh', id, '--', 'true')).code === 0)
   }
 
-  /** Waits for the first bytes at port 22: while a guest boots, a whole SSH client again and again would take its processor. */
-  async sshGreets(id: string, timeoutMs: number): Promise<void> {
+  /**
+   * Waits for the first bytes at port 22: while a guest boots, a whole SSH client again and again would take its processor. `where` is
+   * `--region NAME` for one of another region than the home region.
+   */
+  async sshGreets(id: string, timeoutMs = BOOT_MS, where: readonly string[] = []): Promise<void> {
     const filter = id.startsWith('i-') ? `Name=instance-id,Values=${id}` : `Name=tag:Name,Values=${id}`
     await this.until(`a greeting of ${id}`, timeoutMs, async () => {
-      const address = await this.ec2('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--filters', filter)
+      const address = await this.ec2('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--filters', filter, ...where)
       const { stdout } = await this.run('timeout', ['2', 'bash', '-c', `exec 3<>/dev/tcp/${address}/22 && head -c 4 <&3`])
       return stdout === 'SSH-'
     }).catch(async (error: unknown) => {
-      throw new Error(`${error instanceof Error ? error.message : String(error)}\n${await this.#signsOf(id)}`, { cause: error })
+      throw new Error(`${error instanceof Error ? error.message : String(error)}\n${await this.#signsOf(id, where)}`, { cause: error })
     })
   }
 
   /** What of a guest that does not answer may tell why, since nothing is left of it when the test has ended. */
-  async #signsOf(id: string): Promise<string> {
-    const found = await this.hearth('status', '--json')
-    const console = await this.aws('ec2', 'get-console-output', '--latest', '--instance-id', id, '--output', 'text')
-    const path = await this.hearth('why-not', '127.0.0.1', `${id}:22`)
+  async #signsOf(id: string, where: readonly string[]): Promise<string> {
+    const found = await this.hearth('status', '--json', ...where)
+    const console = await this.aws('ec2', 'get-console-output', '--latest', '--instance-id', id, '--output', 'text', ...where)
+    const path = await this.hearth('why-not', '127.0.0.1', `${id}:22`, ...where)
     return [found.stdout, console.stdout.slice(-3000) || console.stderr, path.stdout || path.stderr].join('\n')
   }
 
