@@ -82,10 +82,12 @@ export function settingsOf(command: Command): AnySettings {
  * The same for a command that is about a zone: its name tells the region, its letter alone is one of the region that --region
  * names.
  *
- * @throws Error for a region that the cloud does not have.
+ * @throws Error for a region that the cloud does not have, and for a zone of another region than --region names.
  */
 export function settingsOfZone(command: Command, zone: string): AnySettings {
   if (zone.length === 1) return settingsOf(command)
+  const { region: flag } = command.opts<{ region?: string }>()
+  if (flag !== undefined && !zone.startsWith(flag)) throw new Error(`the zone ${zone} is not in --region ${flag}; leave one of them out`)
   const cloud = cloudSettingsOf(command)
   const inForce = settingsInForce(cloud)
   return zone.replace(/[a-z]$/, '') === inForce.region ? cloud : realmOfZone(inForce, zone)

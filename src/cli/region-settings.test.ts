@@ -58,6 +58,9 @@ describe('a command', () => {
     expect(settingsOfZone(commandWith(), 'us-east-1b').home).toBe(home)
     expect(settingsOfZone(commandWith(), 'eu-west-1b').home).toBe(path.join(home, 'regions', 'eu-west-1'))
     expect(settingsOfZone(commandWith('--region', 'eu-west-1'), 'b').region).toBe('eu-west-1')
+    expect(settingsOfZone(commandWith('--region', 'eu-west-1'), 'eu-west-1b').region).toBe('eu-west-1')
+    expect(() => settingsOfZone(commandWith('--region', 'eu-west-1'), 'us-east-1b')).toThrow(
+      'the zone us-east-1b is not in --region eu-west-1; leave one of them out')
     expect(() => settingsOfZone(commandWith(), 'us-west-2a')).toThrow('there is no region us-west-2')
   })
 
