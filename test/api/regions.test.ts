@@ -5,7 +5,7 @@ import {
   DescribeImagesCommand, DescribeInstancesCommand, DescribeKeyPairsCommand, DescribeLaunchTemplatesCommand, DescribeRegionsCommand,
   DescribeSecurityGroupsCommand, DescribeSnapshotsCommand, DescribeSubnetsCommand, DescribeTagsCommand, DescribeVpcsCommand, GetEbsDefaultKmsKeyIdCommand,
   GetSpotPlacementScoresCommand,
-  ModifySnapshotAttributeCommand, RunInstancesCommand, type EC2Client,
+  ModifyImageAttributeCommand, ModifySnapshotAttributeCommand, RegisterImageCommand, RunInstancesCommand, type EC2Client,
 } from '@aws-sdk/client-ec2'
 import { AssumeRoleCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -309,6 +309,42 @@ describe('CopyImage from another region', () => {
     const source = await providersImage(virginia)
     const { ImageId: copy = '' } = await ireland.send(new CopyImageCommand({ SourceRegion: 'us-east-1', SourceImageId: source, Name: 'mine' }))
     expect((await launch(ireland, copy)).State?.Name).toBe('running')
+  })
+
+  test('of several disks, shared by another account, is all encrypted under keys of the copier; each snapshot is copied once', async () => {
+    const [root, data] = [await snapshotIn(virginia, 'us-east-1', 50), await snapshotIn(virginia, 'us-east-1', 51)]
+    const { ImageId: source = '' } = await virginia.send(new RegisterImageCommand({
+      Name: 'disks', Architecture: 'x86_64', VirtualizationType: 'hvm', EnaSupport: true, RootDeviceName: '/dev/xvda',
+      BlockDeviceMappings: [
+        { DeviceName: '/dev/xvda', Ebs: { SnapshotId: root } }, { DeviceName: '/dev/sdf', Ebs: { SnapshotId: data } },
+        { DeviceName: '/dev/sdg', Ebs: { SnapshotId: data, DeleteOnTermination: false, VolumeSize: 2 } }, { DeviceName: '/dev/sdh', Ebs: { VolumeSize: 3 } },
+      ],
+      TagSpecifications: [{ ResourceType: 'image', Tags: [{ Key: 'ec2:SharedTag/stage', Value: 'gold' }, { Key: 'private', Value: 'x' }] }],
+    }))
+    await virginia.send(new ModifyImageAttributeCommand({ ImageId: source, LaunchPermission: { Add: [{ UserId: OTHER_ACCOUNT }] } }))
+    const other = cloud.client({ region: IRELAND, account: OTHER_ACCOUNT })
+    const copy = () => other.send(new CopyImageCommand({
+      SourceRegion: 'us-east-1', SourceImageId: source, Name: 'disks', Encrypted: true, CopyImageTags: true,
+      TagSpecifications: [{ ResourceType: 'snapshot', Tags: [{ Key: 'copied', Value: 'yes' }] }],
+    }))
+    // Whoever may launch it may not read its disks for that alone.
+    expect(await failure(copy())).toBe('InvalidRequest: You do not have permission to access the storage of this ami')
+    for (const SnapshotId of [root, data]) {
+      await virginia.send(new ModifySnapshotAttributeCommand({
+        SnapshotId, Attribute: 'createVolumePermission', OperationType: 'add', UserIds: [OTHER_ACCOUNT],
+      }))
+    }
+    const { ImageId = '' } = await copy()
+    const [image] = (await other.send(new DescribeImagesCommand({ ImageIds: [ImageId] }))).Images ?? []
+    expect(image).toMatchObject({ State: 'available', OwnerId: OTHER_ACCOUNT, Public: false, Tags: [{ Key: 'ec2:SharedTag/stage', Value: 'gold' }] })
+    const disks = image?.BlockDeviceMappings?.map(({ DeviceName, Ebs }) => [DeviceName, Ebs?.VolumeSize, Ebs?.Encrypted, Ebs?.DeleteOnTermination])
+    expect(disks).toEqual([['/dev/xvda', 1, true, true], ['/dev/sdf', 1, true, true], ['/dev/sdg', 2, true, false], ['/dev/sdh', 3, true, true]])
+    const [first, second, third, empty] = image?.BlockDeviceMappings?.map(({ Ebs }) => Ebs?.SnapshotId) ?? []
+    expect([second === third, empty, await contentOf(IRELAND, first ?? ''), await contentOf(IRELAND, second ?? '')])
+      .toEqual([true, undefined, [[0, 50]], [[0, 51]]])
+    const { Snapshots = [] } = await other.send(new DescribeSnapshotsCommand({ OwnerIds: ['self'], Filters: [{ Name: 'tag:copied', Values: ['yes'] }] }))
+    expect(Snapshots.map((each) => each.KmsKeyId?.split(':key/')[0])).toEqual([`arn:aws:kms:eu-west-1:${OTHER_ACCOUNT}`, `arn:aws:kms:eu-west-1:${OTHER_ACCOUNT}`])
+    other.destroy()
   })
 
   test('takes no image that the account may not see there', async () => {
