@@ -65,6 +65,7 @@ function inDatabase(
   const ambient: Omit<Context, 'db'> = {
     account: call.account, region, regions: regions.names, zones, placement, nowMs, random, requestId: call.requestId,
     accessKeyId: call.accessKeyId, publicPool,
+    ...(call.region === null ? {} : { calledAs: call.region }),
     ...(call.remark ? { remark: call.remark } : {}),
   }
   const judge = (output: object | void) => {

@@ -55,7 +55,7 @@ export async function copySnapshot(
 ): Promise<CopySnapshotResult> {
   const { db, account, region } = context
   checkInput(input)
-  if (input.DestinationRegion && input.DestinationRegion !== region) {
+  if (input.DestinationRegion && !isThisRegion(context, input.DestinationRegion)) {
     throw invalidValue('destinationRegion', input.DestinationRegion, `The call was sent to ${region}, to which it copies.`)
   }
   checkSourceRegion(context, input.SourceRegion)
@@ -76,9 +76,15 @@ async function readSource(caller: Pick<Context, 'db' | 'account'>, input: CopySn
   throw new ApiError('IncorrectState', `Snapshot ${row.snapshot_id} is in invalid state - ${row.state}`)
 }
 
+/** By its name, or by the one that the caller takes for it. */
+function isThisRegion({ region, calledAs }: Context, asked: string): boolean {
+  return asked === region || asked === calledAs
+}
+
 /** @throws ApiError InvalidParameterValue for a region that this cloud does not have. */
-export function checkSourceRegion({ region, regions }: Context, asked: string | undefined): void {
-  if (asked === undefined || regions.includes(asked)) return
+export function checkSourceRegion(context: Context, asked: string | undefined): void {
+  const { region, regions } = context
+  if (asked === undefined || regions.includes(asked) || isThisRegion(context, asked)) return
   const hint = regions.length === 1
     ? `The only region of this cloud is ${region}.`
     : `This cloud has ${regions.join(', ')}; hearth up --more-regions adds others.`

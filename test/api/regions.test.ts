@@ -376,6 +376,14 @@ describe('a cloud of one region', () => {
   test('serves whoever calls, whatever region they think it is', async () => {
     const single = await startTestCloud()
     const client = single.client({ region: 'eu-central-1' })
+    // SDKs say of themselves where the copy is to be.
+    const { VolumeId } = await client.send(new CreateVolumeCommand({ AvailabilityZone: 'us-east-1a', Size: 1 }))
+    const { SnapshotId: SourceSnapshotId = '' } = await client.send(new CreateSnapshotCommand({ VolumeId }))
+    for (const SourceRegion of ['us-east-1', 'eu-central-1']) {
+      expect((await client.send(new CopySnapshotCommand({ SourceRegion, SourceSnapshotId }))).SnapshotId).toMatch(/^snap-/)
+    }
+    expect(await failure(client.send(new CopySnapshotCommand({ SourceRegion: 'eu-west-1', SourceSnapshotId }))))
+      .toMatch(/^InvalidParameterValue: .*eu-west-1.* The only region of this cloud is us-east-1\.$/)
     expect((await client.send(new DescribeRegionsCommand({}))).Regions?.map((each) => each.RegionName)).toEqual(['us-east-1'])
     client.destroy()
     await single.close()
