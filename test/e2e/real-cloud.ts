@@ -22,6 +22,8 @@ const python = pythonOfAws()
 
 /** Longest that a guest takes to let SSH in; beside another cloud, on a machine with other work. */
 const BOOT_MS = 180_000
+/** What `timeout` ends with where it had to end its command. */
+const TIMED_OUT = 124
 /** Prints the id that a kernel gives each of its boots. */
 const BOOT_ID = 'cat /proc/sys/kernel/random/boot_id'
 
@@ -306,10 +308,13 @@ export class RealCloud {
    * `--region NAME` for one of another region than the home region.
    */
   async sshGreets(id: string, timeoutMs = BOOT_MS, where: readonly string[] = []): Promise<void> {
+    // On a machine with other work seconds pass before these commands run at all, of whatever time they are given.
+    let patienceS = 2
     const filter = id.startsWith('i-') ? `Name=instance-id,Values=${id}` : `Name=tag:Name,Values=${id}`
     await this.until(`a greeting of ${id}`, timeoutMs, async () => {
       const address = await this.ec2('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--filters', filter, ...where)
-      const { stdout } = await this.run('timeout', ['2', 'bash', '-c', `exec 3<>/dev/tcp/${address}/22 && head -c 4 <&3`])
+      const { code, stdout } = await this.run('timeout', [`${patienceS}`, 'bash', '-c', `exec 3<>/dev/tcp/${address}/22 && head -c 4 <&3`])
+      if (code === TIMED_OUT) patienceS = Math.min(30, patienceS * 2)
       return stdout === 'SSH-'
     }).catch(async (error: unknown) => {
       throw new Error(`${error instanceof Error ? error.message : String(error)}\n${await this.#signsOf(id, where)}`, { cause: error })
