@@ -22,6 +22,8 @@ const python = pythonOfAws()
 
 /** Longest that a guest takes to let SSH in; beside another cloud, on a machine with other work. */
 const BOOT_MS = 180_000
+/** How often an address is tried before it is asked whether it is another one. */
+const LOOKS_PER_ADDRESS = 10
 /** What `timeout` ends with where it had to end its command. */
 const TIMED_OUT = 124
 /** Prints the id that a kernel gives each of its boots. */
@@ -311,13 +313,18 @@ export class RealCloud {
     // On a machine with other work seconds pass before these commands run at all, of whatever time they are given.
     let patienceS = 2
     const filter = id.startsWith('i-') ? `Name=instance-id,Values=${id}` : `Name=tag:Name,Values=${id}`
+    let address = ''
+    let looks = 0
     await this.until(`a greeting of ${id}`, timeoutMs, async () => {
-      const address = await this.ec2('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--filters', filter, ...where)
+      // A call of the AWS CLI takes more of the processor than all the rest, and the address mostly stays what it is.
+      if (looks++ % LOOKS_PER_ADDRESS === 0 || !/^\d/.test(address)) {
+        address = await this.ec2('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--filters', filter, ...where)
+      }
       const { code, stdout } = await this.run('timeout', [`${patienceS}`, 'bash', '-c', `exec 3<>/dev/tcp/${address}/22 && head -c 4 <&3`])
       if (code === TIMED_OUT) patienceS = Math.min(30, patienceS * 2)
       return stdout === 'SSH-'
     }).catch(async (error: unknown) => {
-      throw new Error(`${error instanceof Error ? error.message : String(error)}\n${await this.#signsOf(id, where)}`, { cause: error })
+      throw new Error(`${error instanceof Error ? error.message : String(error)} (${looks} looks)\n${await this.#signsOf(id, where)}`, { cause: error })
     })
   }
 
