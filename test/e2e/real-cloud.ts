@@ -1,4 +1,4 @@
-import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -24,8 +24,6 @@ const python = pythonOfAws()
 const BOOT_MS = 180_000
 /** How often an address is tried before it is asked whether it is another one. */
 const LOOKS_PER_ADDRESS = 10
-/** What `timeout` ends with where it had to end its command. */
-const TIMED_OUT = 124
 /** Prints the id that a kernel gives each of its boots. */
 const BOOT_ID = 'cat /proc/sys/kernel/random/boot_id'
 
@@ -70,15 +68,21 @@ export class RealCloud {
     execFileSync('ip', ['-n', this.namespace, 'link', 'set', 'lo', 'up'])
   }
 
-  /** A command inside the namespace. */
+  /**
+   * A command inside the namespace. It has no input: a Bash whose input is a socket, such as Node's pipes are, takes itself for a remote
+   * shell and reads ~/.bashrc, whatever that does and however long it takes. One that was ended in `pyenv init` left a lock there, for
+   * which every later one waited a minute.
+   */
   run(command: string, args: string[], options: { env?: Record<string, string>; timeoutMs?: number } = {}): Promise<RunResult> {
     return new Promise((resolve) => {
-      const child = execFile(
-        'nsenter', [`--net=/run/netns/${this.namespace}`, command, ...args],
-        { env: { ...process.env, HEARTH_HOME: this.home, AWS_PAGER: '', ...options.env }, timeout: options.timeoutMs ?? 120_000 },
-        (error, stdout, stderr) => resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr }),
-      )
-      child.stdin?.end()
+      const child = spawn('nsenter', [`--net=/run/netns/${this.namespace}`, command, ...args], {
+        env: { ...process.env, HEARTH_HOME: this.home, AWS_PAGER: '', ...options.env }, timeout: options.timeoutMs ?? 120_000,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      })
+      const told = { stdout: '', stderr: '' }
+      for (const name of ['stdout', 'stderr'] as const) child[name].setEncoding('utf8').on('data', (text: string) => (told[name] += text))
+      child.once('error', (error) => resolve({ code: 1, stdout: '', stderr: error.message }))
+      child.once('close', (code) => resolve({ code: code ?? 1, ...told }))
     })
   }
 
@@ -310,8 +314,6 @@ export class RealCloud {
    * `--region NAME` for one of another region than the home region.
    */
   async sshGreets(id: string, timeoutMs = BOOT_MS, where: readonly string[] = []): Promise<void> {
-    // On a machine with other work seconds pass before these commands run at all, of whatever time they are given.
-    let patienceS = 2
     const filter = id.startsWith('i-') ? `Name=instance-id,Values=${id}` : `Name=tag:Name,Values=${id}`
     let address = ''
     let looks = 0
@@ -320,8 +322,7 @@ export class RealCloud {
       if (looks++ % LOOKS_PER_ADDRESS === 0 || !/^\d/.test(address)) {
         address = await this.ec2('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--filters', filter, ...where)
       }
-      const { code, stdout } = await this.run('timeout', [`${patienceS}`, 'bash', '-c', `exec 3<>/dev/tcp/${address}/22 && head -c 4 <&3`])
-      if (code === TIMED_OUT) patienceS = Math.min(30, patienceS * 2)
+      const { stdout } = await this.run('timeout', ['2', 'bash', '-c', `exec 3<>/dev/tcp/${address}/22 && head -c 4 <&3`])
       return stdout === 'SSH-'
     }).catch(async (error: unknown) => {
       throw new Error(`${error instanceof Error ? error.message : String(error)} (${looks} looks)\n${await this.#signsOf(id, where)}`, { cause: error })
