@@ -39,7 +39,10 @@ export function createDispatch(options: DispatchOptions): Dispatch {
     const nowMs = clock.now()
     const { account } = call
     const { region, store } = here
-    const prepared = await operation.prepare?.(call.input, { account, region, elsewhere: (name) => regions.other(region, name)?.store })
+    const prepared = await operation.prepare?.(call.input, {
+      account, accessKeyId: call.accessKeyId, region, regions: regions.names, nowMs, home: regions.home.store,
+      elsewhere: (name) => regions.other(region, name)?.store,
+    })
     const output = await inDatabase(options, operation, call, { here, nowMs, prepared })
     if (!operation.mutates) return output ?? {}
     // `--instant`: the only place that knows of it.
@@ -62,6 +65,7 @@ function inDatabase(
   const ambient: Omit<Context, 'db'> = {
     account: call.account, region, regions: regions.names, zones, placement, nowMs, random, requestId: call.requestId,
     accessKeyId: call.accessKeyId, publicPool,
+    ...(call.region === null ? {} : { calledAs: call.region }),
     ...(call.remark ? { remark: call.remark } : {}),
   }
   const judge = (output: object | void) => {

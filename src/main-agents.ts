@@ -18,6 +18,7 @@ import { createQemuHypervisor } from './hypervisor/qemu/index.ts'
 import { listBuiltImages } from './images/build.ts'
 import { publishCertificate } from './imds/certificate-file.ts'
 import { ensureIdentityKey } from './imds/identity-key.ts'
+import type { NamedRegion } from './imds/names.ts'
 import { createDatabaseServices } from './imds/services.ts'
 import { createKeyService } from './keys/key-service.ts'
 import type { Keys } from './keys/keys.ts'
@@ -88,7 +89,7 @@ export async function startNode(
   const { createRegional } = await import('./market/index.ts')
   const { agent, hypervisor } = createHostAgent(ground, {
     share: sharesOf(nodeId, settings).node,
-    network: withCrashPoints('network', await createNetwork(orders, store, log), crashPoints),
+    network: withCrashPoints('network', await createNetwork(ground, orders.others), crashPoints),
     regional: (fenced) => createRegional({ ...marketOptionsOf(settings), store: fenced, clock: systemClock, random: systemRandom, log, delivery: systemDelivery }),
   })
   await agent.start()
@@ -205,11 +206,18 @@ function checkInterval(): number {
   return Number(process.env.HEARTH_CHECK_INTERVAL_MS) || CHECK_INTERVAL_MS
 }
 
-async function createNetwork({ settings, others }: Pick<AgentOrders, 'settings' | 'others'>, store: Store, log: Logger): Promise<Network> {
+async function createNetwork(
+  { orders: { settings }, store, log, otherRegions }: Pick<Ground, 'store' | 'log' | 'otherRegions'> & { orders: Pick<AgentOrders, 'settings'> },
+  others: readonly Realm[],
+): Promise<Network> {
   const homeId = homeIdOf(settings.home)
   const poolOf = (realm: Realm) => formatCidr(publicPoolOf(realm, homeIdOf(realm.home)))
+  const named = others.map((realm): NamedRegion => ({
+    region: realm.region, publicPool: publicPoolOf(realm, homeIdOf(realm.home)),
+    open: async () => (await otherRegions.find(realm.region))?.store,
+  }))
   const services = createDatabaseServices({
-    store, clock: systemClock, region: settings.region, secret: await metadataSecret(store),
+    store, clock: systemClock, region: settings.region, secret: await metadataSecret(store), otherRegions: named,
     identityKey: await ensureIdentityKey(store, { clock: systemClock, random: systemRandom }),
   })
   return createLinuxNetwork({
@@ -241,7 +249,9 @@ interface OpenRegions {
   close(): Promise<void>
 }
 
-/** Other regions, whose databases are opened when something is first copied from there. */
+const NO_REGIONS: OpenRegions = { find: () => Promise.resolve(undefined), close: () => Promise.resolve() }
+
+/** Other regions, whose databases are opened when something is first copied from there, or a name of theirs is asked for. */
 function openRegions(others: readonly Realm[], keys: Keys): OpenRegions {
   const opened = new Map<string, Promise<Store>>()
   return {
@@ -280,7 +290,7 @@ function builtImages(settings: Realm): ImageSource {
 export async function removeHostNetwork(settings: Realm): Promise<void> {
   const store = await openStore(settings)
   try {
-    const network = await createNetwork({ settings, others: [] }, store, silentLogger)
+    const network = await createNetwork({ orders: { settings }, store, log: silentLogger, otherRegions: NO_REGIONS }, [])
     await network.removeAll()
     await network.close()
   } finally {

@@ -15,6 +15,7 @@ describe('more regions', () => {
     ['eu-west-1,eu-west-1', /^--more-regions must be up to 15 different names of the form eu-west-1, not /],
     ['europe', /^--more-regions must be/],
     ['eu-west-1/../..', /^--more-regions must be/],
+    [`eu-${'west'.repeat(16)}-1,eu-${'west'.repeat(16)}-2`, /^--more-regions must be/],
     [KNOWN_REGIONS.slice(1, 17).join(','), /^--more-regions must be up to 15/],
   ])('cannot be %s', (names, reason) => {
     expect(() => settingsOf(names)).toThrow(reason)

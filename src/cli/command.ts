@@ -85,11 +85,13 @@ const ZONE_NAME = /^([a-z]{2}(?:-[a-z]+)+-\d+)[a-z]$/
  * The same for a command that is about a zone: its name tells the region; its letter, its id, and what is no name of a zone are taken
  * for those of the region that --region names.
  *
- * @throws Error for a region that the cloud does not have.
+ * @throws Error for a region that the cloud does not have, and for a zone of another region than --region names.
  */
 export function settingsOfZone(command: Command, zone: string): AnySettings {
   const [, region] = ZONE_NAME.exec(zone) ?? []
   if (region === undefined) return settingsOf(command)
+  const { region: flag } = command.opts<{ region?: string }>()
+  if (flag !== undefined && flag !== region) throw new Error(`the zone ${zone} is not in --region ${flag}; leave one of them out`)
   const cloud = cloudSettingsOf(command)
   const inForce = settingsInForce(cloud)
   return region === inForce.region ? cloud : realmOfZone(inForce, zone)

@@ -17,6 +17,12 @@ export function leftRegions(settings: Settings): Realm[] {
   return left.flatMap((name) => realmsOf({ ...settings, publicPool: null, moreRegions: [name] }).slice(1))
 }
 
+/** What a person is told of regions that are left out: that they are not brought up may be by mistake. */
+export function leftOutLines(settings: Settings): string[] {
+  return leftRegions(settings).filter(hasStore).map(({ region }) =>
+    `${region} is left out; what is in it waits until --more-regions names it again`)
+}
+
 /**
  * Machines of a region that is left out would run on with nobody to look after them. What else is there, disks and
  * images, waits until the region is named again.

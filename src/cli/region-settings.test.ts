@@ -16,7 +16,7 @@ import { withHomeRegion } from './home-region.ts'
 import { announceBuilt } from './image.ts'
 import { findInstance, listInstances } from './instances.ts'
 import { createKey, listKeys } from './keys.ts'
-import { checkLeftRegions, leftRegions } from './left-regions.ts'
+import { checkLeftRegions, leftOutLines, leftRegions } from './left-regions.ts'
 import { prepareZones } from './prepare-zones.ts'
 import { settingsInForce, writeUpRecord } from './up-record.ts'
 
@@ -58,6 +58,9 @@ describe('a command', () => {
     expect(settingsOfZone(commandWith(), 'us-east-1b').home).toBe(home)
     expect(settingsOfZone(commandWith(), 'eu-west-1b').home).toBe(path.join(home, 'regions', 'eu-west-1'))
     expect(settingsOfZone(commandWith('--region', 'eu-west-1'), 'b').region).toBe('eu-west-1')
+    expect(settingsOfZone(commandWith('--region', 'eu-west-1'), 'eu-west-1b').region).toBe('eu-west-1')
+    expect(() => settingsOfZone(commandWith('--region', 'eu-west-1'), 'us-east-1b')).toThrow(
+      'the zone us-east-1b is not in --region eu-west-1; leave one of them out')
     expect(() => settingsOfZone(commandWith(), 'us-west-2a')).toThrow('there is no region us-west-2')
     // Whoever looks for it there names the zones that there are.
     expect(settingsOfZone(commandWith('--region', 'eu-west-1'), 'euw1-az2').region).toBe('eu-west-1')
@@ -198,6 +201,8 @@ describe('a region that is left out', () => {
       '1 machine of eu-west-1 would be left alone; bring the cloud up with --more-regions eu-west-1, stop or terminate them, and then leave it out')
     await store.transaction('stop', (db) => db.updateTable('instances').set({ state: 'stopped' }).execute())
     await checkLeftRegions(without)
+    expect(leftOutLines(without)).toEqual(['eu-west-1 is left out; what is in it waits until --more-regions names it again'])
+    expect(leftOutLines(settings)).toEqual([])
     await store.close()
   })
 })

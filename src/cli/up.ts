@@ -15,7 +15,7 @@ import { checkHomeFolder, hearthCommand, newCommand, cloudSettingsOf, withSettin
 import { RAISE_CONNECTIONS } from './doctor-checks.ts'
 import { engineOfHome } from './home-engine.ts'
 import { withHomeRegion } from './home-region.ts'
-import { checkLeftRegions, leftRegions, removeNetworks } from './left-regions.ts'
+import { checkLeftRegions, leftOutLines, leftRegions, removeNetworks } from './left-regions.ts'
 import { prepareZones } from './prepare-zones.ts'
 import { narrowZones } from './narrow-zones.ts'
 import { watchRoom } from './room.ts'
@@ -99,6 +99,7 @@ async function supervise(settings: Settings, engine: Engine, terminal: Terminal,
     onChange: () => record(),
   })
   await checkLeftRegions(settings)
+  for (const line of leftOutLines(settings)) terminal.say(line)
   if (engine.engine === 'qemu') await removeNetworks(leftRegions(settings))
   // One connection from before the first process begins until all are there: a database is made, and put in order, by one.
   const stores: Store[] = []

@@ -14,6 +14,8 @@ export interface Context {
   region: string
   /** Names of all regions of this cloud, the home's first. */
   regions: readonly string[]
+  /** What the caller takes this region for: a cloud of one region serves whatever region a call is signed for as that one. */
+  calledAs?: string
   /** The region's Availability Zones by name, in order. */
   zones: readonly string[]
   /** Over which of the zones and hosts that would do instances go: over all, or over as few as possible. */

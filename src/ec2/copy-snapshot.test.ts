@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { insertSnapshot, insertLayerRow, NOW_MS, openTestStore, OTHER_ACCOUNT, type TestStore } from '../../test/support/rows.ts'
+import { insertImage, insertSnapshot, insertLayerRow, NOW_MS, openTestStore, OTHER_ACCOUNT, type TestStore } from '../../test/support/rows.ts'
 import { insertKey, setEncryptedByDefault } from '../model/kms-key.ts'
 import { layerDoc, layerOf } from '../model/layer.ts'
 import { settleSnapshotsOf } from '../model/snapshot.ts'
@@ -111,6 +111,25 @@ describe('copySnapshot', () => {
       expect(theirs.doc.kmsKeyId).not.toBe(encrypted.kmsKeyId)
       expect(await failure(copied(context, { SourceSnapshotId: secret.snapshot_id }))).toMatch(/^InvalidSnapshot.NotFound: /)
     }, OTHER_ACCOUNT)
+  })
+
+  it('is refused while twenty are under way; those of images do not count', async () => {
+    await test.run(async (context) => {
+      const { row: { snapshot_id: SourceSnapshotId } } = await insertEncrypted(context)
+      const copyAgain = () => copied(context, { SourceSnapshotId, Encrypted: true, KmsKeyId: 'alias/other' })
+      await insertKey(context, 'alias/other')
+      const { image_id } = await insertImage(context)
+      for (let count = 0; count < 20; count++) await copyAgain()
+      expect(await failure(copyAgain()))
+        .toBe('ResourceLimitExceeded: Too many snapshot copies in progress. The limit is 20 for this destination region.')
+      const row = await context.db.selectFrom('snapshots').selectAll().where('state', '=', 'pending').executeTakeFirstOrThrow()
+      await context.db.insertInto('image_snapshots').values({ image_id, device_name: '/dev/sdf', snapshot_id: row.snapshot_id }).execute()
+      expect((await copyAgain()).row.state).toBe('pending')
+      expect(await failure(copyAgain())).toMatch(/^ResourceLimitExceeded: /)
+      await deleteSnapshot(context, { SnapshotId: (await context.db.selectFrom('snapshots').select('snapshot_id').where('state', '=', 'pending')
+        .where('snapshot_id', '!=', row.snapshot_id).executeTakeFirstOrThrow()).snapshot_id })
+      expect((await copyAgain()).row.state).toBe('pending')
+    })
   })
 
   it('refuses sources that are not complete, other regions, and keys that are not there', async () => {

@@ -11,6 +11,7 @@ import type { PrepareAmbient } from './operation.ts'
 import { invalidValue, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { pickNode } from './pick-host.ts'
 import { RESOURCE_KINDS } from './resources.ts'
+import { checkCopyLimit } from './snapshot-limits.ts'
 import { checkDescription, requireVisibleSnapshot } from './snapshot-rows.ts'
 import { insertTags, parseTagSpecifications, toWireTags } from './tags.ts'
 
@@ -45,7 +46,7 @@ export async function prepareCopySnapshot(
  * DestinationRegion and PresignedUrl, which SDKs add by themselves, are for a source in another region:
  * the first must be this one, and the second vouches for nothing that the call's own signature does not.
  *
- * @throws ApiError InvalidSnapshot.NotFound; IncorrectState for a source that is not complete; those of `requestedKmsKey`.
+ * @throws ApiError InvalidSnapshot.NotFound; IncorrectState for a source that is not complete; ResourceLimitExceeded; those of `requestedKmsKey`.
  */
 export async function copySnapshot(
   context: Context,
@@ -54,12 +55,13 @@ export async function copySnapshot(
 ): Promise<CopySnapshotResult> {
   const { db, account, region } = context
   checkInput(input)
-  if (input.DestinationRegion && input.DestinationRegion !== region) {
+  if (input.DestinationRegion && !isThisRegion(context, input.DestinationRegion)) {
     throw invalidValue('destinationRegion', input.DestinationRegion, `The call was sent to ${region}, to which it copies.`)
   }
   checkSourceRegion(context, input.SourceRegion)
   const tags = parseTagSpecifications(input.TagSpecifications, [TYPE]).get(TYPE) ?? []
   const { row: source, layer } = foreign ?? (await readSource(context, input))
+  await checkCopyLimit(context)
   const sourceRegion = foreign ? (input.SourceRegion ?? null) : null
   const kmsKeyId = await keyOfCopy(context, { Encrypted: input.Encrypted, KmsKeyId: input.KmsKeyId }, source, sourceRegion)
   const copy = await insertCopy(context, { source, layer, kmsKeyId, description: input.Description ?? '', sourceRegion })
@@ -74,9 +76,15 @@ async function readSource(caller: Pick<Context, 'db' | 'account'>, input: CopySn
   throw new ApiError('IncorrectState', `Snapshot ${row.snapshot_id} is in invalid state - ${row.state}`)
 }
 
+/** By its name, or by the one that the caller takes for it. */
+function isThisRegion({ region, calledAs }: Context, asked: string): boolean {
+  return asked === region || asked === calledAs
+}
+
 /** @throws ApiError InvalidParameterValue for a region that this cloud does not have. */
-export function checkSourceRegion({ region, regions }: Context, asked: string | undefined): void {
-  if (asked === undefined || regions.includes(asked)) return
+export function checkSourceRegion(context: Context, asked: string | undefined): void {
+  const { region, regions } = context
+  if (asked === undefined || regions.includes(asked) || isThisRegion(context, asked)) return
   const hint = regions.length === 1
     ? `The only region of this cloud is ${region}.`
     : `This cloud has ${regions.join(', ')}; hearth up --more-regions adds others.`

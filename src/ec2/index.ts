@@ -79,7 +79,7 @@ import { modifyInstanceAttribute, resetInstanceAttribute } from './modify-instan
 import { modifyManagedPrefixList, restoreManagedPrefixListVersion } from './modify-managed-prefix-list.ts'
 import { getLaunchTemplateData } from './launch-template-data.ts'
 import {
-  createLaunchTemplateVersion, deleteLaunchTemplateVersions, describeLaunchTemplateVersions,
+  createLaunchTemplateVersion, deleteLaunchTemplateVersions, describeLaunchTemplateVersions, prepareCallerArn,
 } from './launch-template-versions.ts'
 import { createLaunchTemplate, deleteLaunchTemplate, describeLaunchTemplates, modifyLaunchTemplate } from './launch-templates.ts'
 import {
@@ -133,7 +133,7 @@ import {
 } from './snapshot-public-access.ts'
 import { describeSnapshots } from './snapshots.ts'
 import { describeSpotInstanceRequests } from './describe-spot-instance-requests.ts'
-import { getSpotPlacementScores } from './spot-placement-scores.ts'
+import { getSpotPlacementScores, prepareSpotPlacementScores } from './spot-placement-scores.ts'
 import { describeSpotPriceHistory, readSpotPriceHistory } from './spot-price-history.ts'
 import { cancelSpotFleetRequests } from './spot-fleet-cancel.ts'
 import { describeSpotFleetInstances, describeSpotFleetRequestHistory, describeSpotFleetRequests } from './spot-fleet-describe.ts'
@@ -192,8 +192,8 @@ export const operations: Record<string, Operation> = {
   CreateInternetGateway: mutation(createInternetGateway),
   // Making an RSA key takes long enough to stall every other caller; it is made beforehand.
   CreateKeyPair: mutation(createKeyPair, prepareCreateKeyPair),
-  CreateLaunchTemplate: mutation(createLaunchTemplate),
-  CreateLaunchTemplateVersion: mutation(createLaunchTemplateVersion),
+  CreateLaunchTemplate: mutation(createLaunchTemplate, prepareCallerArn),
+  CreateLaunchTemplateVersion: mutation(createLaunchTemplateVersion, prepareCallerArn),
   CreateManagedPrefixList: mutation(createManagedPrefixList),
   CreateNatGateway: mutation(createNatGateway),
   CreateNetworkAcl: mutation(createNetworkAcl),
@@ -317,7 +317,7 @@ export const operations: Record<string, Operation> = {
   GetImageBlockPublicAccessState: query(getImageBlockPublicAccessState),
   GetInstanceMetadataDefaults: query(getInstanceMetadataDefaults),
   DescribeSpotPriceHistory: pagedQuery(describeSpotPriceHistory, readSpotPriceHistory),
-  GetSpotPlacementScores: query(getSpotPlacementScores),
+  GetSpotPlacementScores: query(getSpotPlacementScores, prepareSpotPlacementScores),
   GetInstanceTypesFromInstanceRequirements: query(getInstanceTypesFromInstanceRequirements),
   GetLaunchTemplateData: query(getLaunchTemplateData),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),

@@ -5,7 +5,7 @@ import type {
 } from '@aws-sdk/client-ec2'
 import { ApiError } from '../core/errors.ts'
 import { launchTemplateVersionToWire, versionDoc } from '../model/launch-template.ts'
-import { principalOf } from '../model/principal.ts'
+import { principalOf, rootArn } from '../model/principal.ts'
 import { resolveImageId } from '../ssm/resolve-image.ts'
 import type { LaunchTemplateTable, LaunchTemplateVersionTable } from '../store/schema.ts'
 import { claimToken } from './client-token.ts'
@@ -13,6 +13,7 @@ import type { Context } from './context.ts'
 import { compileFilters, filterText as text, withoutValue, type FilterFields } from './filters.ts'
 import { basedOn, checkTemplateData } from './launch-template-data-checks.ts'
 import { MAX_TEMPLATE_TOKEN, noVersion, requireTemplate, requireVersion, versionNumber } from './launch-template-rows.ts'
+import type { PrepareAmbient } from './operation.ts'
 import { paginate } from './pagination.ts'
 import { missingParameter } from './parameters.ts'
 
@@ -31,21 +32,27 @@ interface NewVersion {
   version: number
   description: string | undefined
   data: RequestLaunchTemplateData
+  /** Of whoever makes it. */
+  callerArn: string
+}
+
+/** Who makes a template, or a version of one: other regions than the home region do not know keys. */
+export async function prepareCallerArn(_input: object, { account, accessKeyId, home }: PrepareAmbient): Promise<string> {
+  return home.read(async (db) => (await principalOf(db, account, accessKeyId)).arn)
 }
 
 /** Writes a version's row. */
 export async function insertVersion(
-  { db, account, accessKeyId, nowMs }: Context,
+  { db, nowMs }: Context,
   template: LaunchTemplateTable,
-  { version, description, data }: NewVersion,
+  { version, description, data, callerArn }: NewVersion,
 ): Promise<LaunchTemplateVersionTable> {
   if ((description ?? '').length > MAX_DESCRIPTION_LENGTH) {
     throw new ApiError('InvalidParameterValue', `The version description may have at most ${MAX_DESCRIPTION_LENGTH} characters.`)
   }
-  const { arn } = await principalOf(db, account, accessKeyId)
   const row = {
     template_id: template.template_id, version, created_ms: nowMs,
-    doc: JSON.stringify({ createdBy: arn, description: description || null, data }),
+    doc: JSON.stringify({ createdBy: callerArn, description: description || null, data }),
   }
   await db.insertInto('launch_template_versions').values(row).execute()
   return row
@@ -58,6 +65,7 @@ export async function insertVersion(
 export async function createLaunchTemplateVersion(
   context: Context,
   input: CreateLaunchTemplateVersionRequest,
+  callerArn = rootArn(context.account),
 ): Promise<CreateLaunchTemplateVersionResult> {
   const { db } = context
   const template = await requireTemplate(context, input)
@@ -70,7 +78,7 @@ export async function createLaunchTemplateVersion(
     return { LaunchTemplateVersion: await resolved(context, input, launchTemplateVersionToWire(template, row)) }
   }
   const data = input.SourceVersion ? basedOn(versionDoc(await requireVersion(context, template, input.SourceVersion)).data, own) : own
-  const row = await insertVersion(context, template, { version: next, description: input.VersionDescription, data })
+  const row = await insertVersion(context, template, { version: next, description: input.VersionDescription, data, callerArn })
   await db.updateTable('launch_templates').set({ latest_version: next, next_version: next + 1 }).where('template_id', '=', template.template_id).execute()
   return { LaunchTemplateVersion: await resolved(context, input, launchTemplateVersionToWire({ ...template, latest_version: next }, row)) }
 }

@@ -5,7 +5,7 @@ import type {
 import { ApiError } from '../core/errors.ts'
 import { newId } from '../core/ids.ts'
 import { launchTemplateToWire } from '../model/launch-template.ts'
-import { principalOf } from '../model/principal.ts'
+import { rootArn } from '../model/principal.ts'
 import type { LaunchTemplateTable } from '../store/schema.ts'
 import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
@@ -21,10 +21,14 @@ import { deleteTagsOf, insertTags, parseTagSpecifications, tagsOf, toWireTags } 
 /** https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateLaunchTemplate.html */
 const NAME = /^[a-zA-Z0-9().\-/_]{3,128}$/
 
-/** CreateLaunchTemplate: a template with its first version, which is its default. What it says is checked when it is used. */
+/**
+ * CreateLaunchTemplate: a template with its first version, which is its default. What it says is checked when it is used. It is by
+ * `callerArn`, or else by the account's root user.
+ */
 export async function createLaunchTemplate(
   context: Context,
   input: CreateLaunchTemplateRequest,
+  callerArn = rootArn(context.account),
 ): Promise<CreateLaunchTemplateResult> {
   refuseParameters(input, ['Operator'])
   const { db, account, random, nowMs } = context
@@ -37,14 +41,13 @@ export async function createLaunchTemplate(
   const existing = await db
     .selectFrom('launch_templates').select('template_id').where('account_id', '=', account).where('name', '=', name).executeTakeFirst()
   if (existing) throw new ApiError('InvalidLaunchTemplateName.AlreadyExistsException', 'Launch template name already in use.')
-  const { arn } = await principalOf(db, account, context.accessKeyId)
   const row: LaunchTemplateTable = {
     template_id: id, account_id: account, name, default_version: 1, latest_version: 1, next_version: 2, created_ms: nowMs,
-    doc: JSON.stringify({ createdBy: arn }),
+    doc: JSON.stringify({ createdBy: callerArn }),
   }
   await db.insertInto('launch_templates').values(row).execute()
   await insertTags(db, account, 'launch-template', id, tags)
-  await insertVersion(context, row, { version: 1, description: input.VersionDescription, data })
+  await insertVersion(context, row, { version: 1, description: input.VersionDescription, data, callerArn })
   return { LaunchTemplate: await answer(context, row) }
 }
 

@@ -13,6 +13,14 @@ export interface PrepareAmbient {
   account: string
   /** Where the call was sent to. */
   region: string
+  /** Names of all regions of this cloud. */
+  regions: readonly string[]
+  /** When the call began, milliseconds since the epoch. */
+  nowMs: number
+  /** Who signed the call; null in permissive mode without a key. */
+  accessKeyId: string | null
+  /** The home region, where keys and whom they stand for are known. */
+  home: Pick<Store, 'read'>
   /** Another region of this cloud, to read in; undefined for one that it does not have, and for that one itself. */
   elsewhere(region: string): Pick<Store, 'read'> | undefined
 }
@@ -53,8 +61,15 @@ export function mutation<Input extends object, Prepared, Output extends object |
 }
 
 /** An operation that only reads. */
-export function query<Input extends object>(handle: (context: Context, input: Input) => Promise<object>): Operation {
-  return { mutates: false, handle: (context, input) => handle(context, input as Input) }
+export function query<Input extends object, Prepared>(
+  handle: (context: Context, input: Input, prepared: Prepared) => Promise<object>,
+  prepare?: (input: Input, ambient: PrepareAmbient) => Promise<Prepared>,
+): Operation {
+  return {
+    mutates: false,
+    handle: (context, input, prepared) => handle(context, input as Input, prepared as Prepared),
+    ...(prepare ? { prepare: (input, ambient) => prepare(input as Input, ambient) } : {}),
+  }
 }
 
 /**

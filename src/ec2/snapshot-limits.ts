@@ -1,4 +1,5 @@
 import { ApiError } from '../core/errors.ts'
+import { snapshotDoc } from '../model/snapshot.ts'
 import type { VolumeTable } from '../store/schema.ts'
 import { inBatches } from '../store/batch.ts'
 import type { Context } from './context.ts'
@@ -7,6 +8,9 @@ import type { Context } from './context.ts'
 const MOST_PENDING = 5
 const MOST_PENDING_OF_HDD = 1
 const HDD_TYPES: readonly string[] = ['st1', 'sc1']
+
+/** Copies of snapshots that an account may have under way in a region: https://docs.aws.amazon.com/ebs/latest/userguide/ebs-copy-snapshot.html */
+const MOST_COPIES = 20
 
 /** How long to wait before the next snapshot of a volume while one is pending. */
 const CONCURRENT_INTERVAL_MS = 15_000
@@ -40,4 +44,20 @@ export async function checkSnapshotLimits(
       )
     }
   }
+}
+
+/**
+ * Refuses a copy of a snapshot while there are enough under way. Those under an image are CopyImage's.
+ *
+ * @throws ApiError ResourceLimitExceeded.
+ */
+export async function checkCopyLimit({ db, account }: Pick<Context, 'db' | 'account'>): Promise<void> {
+  const pending = await db
+    .selectFrom('snapshots').leftJoin('image_snapshots', 'image_snapshots.snapshot_id', 'snapshots.snapshot_id')
+    .select('snapshots.doc')
+    .where('account_id', '=', account).where('state', '=', 'pending').where('volume_id', 'is', null).where('image_id', 'is', null).execute()
+  if (pending.filter((each) => snapshotDoc(each).isCopy).length < MOST_COPIES) return
+  throw new ApiError(
+    'ResourceLimitExceeded', `Too many snapshot copies in progress. The limit is ${MOST_COPIES} for this destination region.`,
+  )
 }

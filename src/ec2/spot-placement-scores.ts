@@ -7,8 +7,9 @@ import { zoneIdOf } from '../model/zone.ts'
 import { unitsOf, WHOLE_PPM } from '../spot/clearing.ts'
 import type { Context } from './context.ts'
 import { typesWith } from './instance-requirements.ts'
+import type { PrepareAmbient } from './operation.ts'
 import { paginate, timeKey } from './pagination.ts'
-import { checkEnum, invalidValue, missingParameter, unsupportedParameter } from './parameters.ts'
+import { checkEnum, invalidValue, missingParameter } from './parameters.ts'
 import { isOnSpot } from './spot-price-history.ts'
 import { loadSpotPrices } from './spot-prices.ts'
 import { loadSpotSupplies, spotRoom, type ZoneSupply } from './spot-supply.ts'
@@ -17,6 +18,8 @@ import { loadSpotSupplies, spotRoom, type ZoneSupply } from './spot-supply.ts'
 const MOST_CAPACITY = 2_000_000_000
 const MOST_TYPES = 1000
 const MOST_REGIONS = 10
+/** An answer has the highest: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetSpotPlacementScores.html */
+const MOST_SCORES = 10
 /** With fewer types EC2's score is always low: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-placement-score.html */
 const FEW_TYPES = 3
 const LOW_SCORE = 3
@@ -39,29 +42,74 @@ interface Outlook {
   price: number
 }
 
+/** For regions beside the one that is called: the scores that their own markets give. */
+export async function prepareSpotPlacementScores(
+  input: GetSpotPlacementScoresRequest,
+  { region, regions, nowMs, elsewhere }: PrepareAmbient,
+): Promise<SpotPlacementScore[]> {
+  const { names, ...wish } = requested(input, regions)
+  const scores: SpotPlacementScore[] = []
+  for (const name of names.filter((each) => each !== region)) {
+    scores.push(...await elsewhere(name)?.read((db) => scoresIn({ db, region: name, nowMs }, wish)) ?? [])
+  }
+  return scores
+}
+
 /**
- * GetSpotPlacementScores, of this market: 1 to 4 by how much of the target has room where not all has; else 5, up to 3 more by what
- * part of the supply stays free, and up to 2 more by how far the price is below that on demand. At most 3 with fewer than three types.
+ * GetSpotPlacementScores, of the markets of this cloud's regions, the highest ten: 1 to 4 by how much of the target has room where not all
+ * has; else 5, up to 3 more by what part of the supply stays free, and up to 2 more by how far the price is below that on demand. At most
+ * 3 with fewer than three types. Of all regions, unless some are named.
  *
  * @throws ApiError MissingParameter, InvalidParameterValue, InvalidParameterCombination.
  */
-export async function getSpotPlacementScores(context: Context, input: GetSpotPlacementScoresRequest): Promise<GetSpotPlacementScoresResult> {
-  const { db, region, nowMs } = context
-  checkRegions(context, input.RegionNames ?? [])
-  const target = requestedTarget(input)
-  const types = requestedTypes(input)
+export async function getSpotPlacementScores(
+  context: Context,
+  input: GetSpotPlacementScoresRequest,
+  elsewhere: readonly SpotPlacementScore[],
+): Promise<GetSpotPlacementScoresResult> {
+  const { names, ...wish } = requested(input, context.regions)
+  const here = names.includes(context.region) ? await scoresIn(context, wish) : []
+  // All on one page, which has at least as many.
+  const { page, nextToken } = paginate(highest([...here, ...elsewhere]), {
+    maxResults: input.MaxResults, nextToken: input.NextToken, min: MOST_SCORES, max: 1000, operation: 'GetSpotPlacementScores', keyOf,
+  })
+  return { SpotPlacementScores: page, NextToken: nextToken }
+}
+
+function highest(scores: readonly SpotPlacementScore[]): SpotPlacementScore[] {
+  return scores.toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1)).slice(0, MOST_SCORES)
+}
+
+function keyOf({ Score: score = 0, Region: name = '', AvailabilityZoneId: zoneId = '' }: SpotPlacementScore): string {
+  return timeKey(10 - score, name, zoneId)
+}
+
+/** What is looked for. */
+interface Wish {
+  types: readonly SizedType[]
+  target: number
+  ofZones: boolean
+}
+
+/** @throws ApiError what `getSpotPlacementScores` throws. */
+function requested(input: GetSpotPlacementScoresRequest, regions: readonly string[]): Wish & { names: readonly string[] } {
+  const named = input.RegionNames ?? []
+  checkRegions(regions, named)
+  return {
+    names: named.length > 0 ? [...new Set(named)] : regions, target: requestedTarget(input), types: requestedTypes(input),
+    ofZones: input.SingleAvailabilityZone === true,
+  }
+}
+
+/** The scores of a region, or of each of its zones. */
+async function scoresIn({ db, region, nowMs }: Pick<Context, 'db' | 'region' | 'nowMs'>, { types, target, ofZones }: Wish): Promise<SpotPlacementScore[]> {
   const supplies = await loadSpotSupplies(db, region)
   const prices = await loadSpotPrices(db, region, nowMs)
   const outlooks = [...supplies.values()].map((supply) => ({ supply, outlook: outlookOf(supply, types, target, (type) => prices.pricePpm(type, supply.zone)) }))
   const most = types.length < FEW_TYPES ? LOW_SCORE : 10
-  const scores: SpotPlacementScore[] = input.SingleAvailabilityZone
+  return ofZones
     ? outlooks.map(({ supply, outlook }) => ({ Region: region, AvailabilityZoneId: zoneIdOf(supply.zone), Score: Math.min(most, scoreOf(outlook)) }))
     : [{ Region: region, Score: Math.min(most, scoreOf(together(outlooks.map(({ outlook }) => outlook)))) }]
-  const { page, nextToken } = paginate(scores, {
-    maxResults: input.MaxResults, nextToken: input.NextToken, min: 10, max: 1000, operation: 'GetSpotPlacementScores',
-    keyOf: (score) => timeKey(10 - (score.Score ?? 0), score.AvailabilityZoneId ?? ''),
-  })
-  return { SpotPlacementScores: page, NextToken: nextToken }
 }
 
 /** By the type of which the zone has room for most of the target. */
@@ -89,12 +137,10 @@ function scoreOf({ fit, spare, price }: Outlook): number {
   return Math.max(1, Math.min(10, Math.round(5 + 3 * spare + 2 * (1 - price))))
 }
 
-function checkRegions({ region, regions }: Context, names: readonly string[]): void {
+function checkRegions(regions: readonly string[], names: readonly string[]): void {
   if (names.length > MOST_REGIONS) throw invalidValue('RegionName', names.length, `At most ${MOST_REGIONS} Regions can be named.`)
   for (const name of names) {
-    if (name === region) continue
-    if (regions.includes(name)) throw unsupportedParameter(`RegionName=${name} (ask that Region itself)`)
-    throw invalidValue('RegionName', name, KNOWN_REGIONS.includes(name) ? 'This cloud does not have that Region.' : '')
+    if (!regions.includes(name)) throw invalidValue('RegionName', name, KNOWN_REGIONS.includes(name) ? 'This cloud does not have that Region.' : '')
   }
 }
 

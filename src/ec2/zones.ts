@@ -30,7 +30,7 @@ export async function describeAvailabilityZones(
 function zoneToWire(region: string, zone: string, status: ZoneStatus | undefined): AvailabilityZone {
   const message = status?.message ?? null
   return {
-    // One group has all zones of a region, as recorded answers of us-east-1 and us-west-2 show.
+    // All Availability Zones of a region are of one group: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAvailabilityZones.html
     GroupName: `${region}-zg-1`,
     Messages: message === null ? [] : [{ Message: message }],
     NetworkBorderGroup: region,

@@ -2,7 +2,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { insertInstance, insertInterface, NOW_MS, openTestStore, OTHER_ACCOUNT, REGION, type TestStore } from '../../test/support/rows.ts'
 import { addSecondary, changeVpc } from '../../test/support/vpc-services.ts'
 import { DEFAULT_ACCOUNT } from '../model/account.ts'
-import { resolveAddress, resolveName } from './names.ts'
+import { parseCidr } from '../core/cidr.ts'
+import { resolveAddress, resolveAddressElsewhere, resolveName, resolveNameElsewhere, type NamedRegion } from './names.ts'
 
 const ADDRESS = '172.31.5.10'
 const SECONDARY = '172.31.5.11'
@@ -71,6 +72,39 @@ describe('a public name', () => {
     expect(await resolve(otherVpcId, publicName(address))).toBe(address)
     expect(await reverse(vpcId, address)).toBe(publicName(address))
     expect(await reverse(otherVpcId, address)).toBe(publicName(address))
+  })
+})
+
+describe('a public name in another region', () => {
+  let opened: number
+  /** The region whose rows these are, as another one sees it. */
+  const seen = (): NamedRegion[] => [
+    { region: 'eu-west-1', publicPool: parseCidr('198.19.0.0/22') ?? { base: 0, prefix: 0 }, open: () => Promise.resolve(undefined) },
+    { region: REGION, publicPool: parseCidr('198.18.0.0/22') ?? { base: 0, prefix: 0 }, open: () => {
+      opened += 1
+      return Promise.resolve(test.store)
+    } },
+  ]
+  beforeEach(() => {
+    opened = 0
+  })
+
+  it.each([PUBLIC, PUBLIC_OF_SECONDARY, PUBLIC_OF_NAT])('is of the public address %s, which has it', async (address) => {
+    expect(await resolveNameElsewhere(seen(), publicName(address))).toBe(address)
+    expect(await resolveNameElsewhere(seen(), publicName(address).toUpperCase())).toBe(address)
+    expect(await resolveAddressElsewhere(seen(), address)).toBe(publicName(address))
+  })
+
+  it.each([
+    'ec2-198-18-0-8.compute-1.amazonaws.com', 'ec2-198-18-0-9.eu-west-1.compute.amazonaws.com', 'ec2-198-19-0-9.eu-west-1.compute.amazonaws.com',
+    'ip-198-18-0-9.ec2.internal', privateName(ADDRESS), 'example.org',
+  ])('is none: %s', async (name) => {
+    expect(await resolveNameElsewhere(seen(), name)).toBeUndefined()
+  })
+
+  it('is looked for only in the region that has the address', async () => {
+    for (const address of ['203.0.113.9', ADDRESS, '198.19.0.9', 'no address']) expect(await resolveAddressElsewhere(seen(), address)).toBeUndefined()
+    expect(opened).toBe(0)
   })
 })
 

@@ -1,7 +1,7 @@
-import { parseIpv4 } from '../core/cidr.ts'
+import { contains, parseIpv4, type Cidr } from '../core/cidr.ts'
 import { privateDnsName, publicDnsName } from '../model/interface.ts'
 import { allowsRemoteDns, namesAddresses } from '../model/vpc-names.ts'
-import type { Db } from '../store/store.ts'
+import type { Db, Store } from '../store/store.ts'
 
 /**
  * The address of a private or public name, as the resolver of that VPC knows it. Private names are of
@@ -12,9 +12,8 @@ import type { Db } from '../store/store.ts'
  */
 export async function resolveName(db: Db, region: string, vpcId: string, name: string): Promise<string | undefined> {
   const wanted = name.toLowerCase()
-  const address = /^(?:ip|ec2)-(\d+)-(\d+)-(\d+)-(\d+)\./.exec(wanted)?.slice(1).join('.')
-  // Compared by their spelling: ip-010-0-0-1 is nobody's name.
-  if (address === undefined || parseIpv4(address) === undefined) return undefined
+  const address = addressIn(wanted)
+  if (address === undefined) return undefined
   if (wanted === privateDnsName(address, region)) return (await isPrivate(db, vpcId, address)) ? address : undefined
   if (wanted !== publicDnsName(address, region)) return undefined
   const holder = await holderOf(db, address)
@@ -27,6 +26,36 @@ export async function resolveName(db: Db, region: string, vpcId: string, name: s
 export async function resolveAddress(db: Db, region: string, vpcId: string, address: string): Promise<string | undefined> {
   if (await isPrivate(db, vpcId, address)) return privateDnsName(address, region)
   return (await holderOf(db, address)) && publicDnsName(address, region)
+}
+
+/** An address that a name is made of. Names are compared by their spelling: ip-010-0-0-1 is nobody's. */
+function addressIn(name: string): string | undefined {
+  const address = /^(?:ip|ec2)-(\d+)-(\d+)-(\d+)-(\d+)\./.exec(name)?.slice(1).join('.')
+  return address !== undefined && parseIpv4(address) !== undefined ? address : undefined
+}
+
+/** Another region of this cloud. Its public names are known to everybody, as those of all the world. */
+export interface NamedRegion {
+  region: string
+  /** What its public addresses are from. */
+  publicPool: Cidr
+  /** Its database; undefined where there is none any more. */
+  open(): Promise<Pick<Store, 'read'> | undefined>
+}
+
+/** The address of a public name in another region: whoever is not in the VPC of its holder is given the public one. */
+export async function resolveNameElsewhere(others: readonly NamedRegion[], name: string): Promise<string | undefined> {
+  const wanted = name.toLowerCase()
+  const address = addressIn(wanted)
+  return address !== undefined && (await resolveAddressElsewhere(others, address)) === wanted ? address : undefined
+}
+
+/** The public name of an address of another region. */
+export async function resolveAddressElsewhere(others: readonly NamedRegion[], address: string): Promise<string | undefined> {
+  const number = parseIpv4(address)
+  const other = others.find(({ publicPool }) => number !== undefined && contains(publicPool, number))
+  const holder = await (await other?.open())?.read((db) => holderOf(db, address))
+  return other && holder && publicDnsName(address, other.region)
 }
 
 /** Whether it is a private address of the VPC, primary or secondary, that has a name. */

@@ -5,7 +5,7 @@ import { noteContact } from './contact.ts'
 import { createIdentitySigner, identityDocument } from './identity.ts'
 import type { IdentityKey } from './identity-key.ts'
 import { findLease } from './leases.ts'
-import { resolveAddress, resolveName } from './names.ts'
+import { resolveAddress, resolveAddressElsewhere, resolveName, resolveNameElsewhere, type NamedRegion } from './names.ts'
 import { answerMetadata, answerStranger } from './server.ts'
 import { loadInstanceMetadata } from './view.ts'
 
@@ -14,12 +14,14 @@ export function createDatabaseServices(options: {
   store: Store
   clock: Clock
   region: string
+  /** Regions beside it; none unless given. */
+  otherRegions?: readonly NamedRegion[]
   /** Signs the metadata service's tokens; the same after a restart, so that they stay good. */
   secret: Buffer
   /** Signs identity documents. */
   identityKey: IdentityKey
 }): VpcServices {
-  const { store, clock, region, secret, identityKey } = options
+  const { store, clock, region, otherRegions = [], secret, identityKey } = options
   const signIdentity = createIdentitySigner(identityKey)
   return {
     async leaseFor(vpcId, mac) {
@@ -27,8 +29,12 @@ export function createDatabaseServices(options: {
       if (lease) await noteContact(options, vpcId, mac)
       return lease
     },
-    resolveName: (vpcId, name) => store.read((db) => resolveName(db, region, vpcId, name)),
-    resolveAddress: (vpcId, address) => store.read((db) => resolveAddress(db, region, vpcId, address)),
+    async resolveName(vpcId, name) {
+      return (await store.read((db) => resolveName(db, region, vpcId, name))) ?? resolveNameElsewhere(otherRegions, name)
+    },
+    async resolveAddress(vpcId, address) {
+      return (await store.read((db) => resolveAddress(db, region, vpcId, address))) ?? resolveAddressElsewhere(otherRegions, address)
+    },
     async metadata(vpcId, address, request) {
       const view = await store.read((db) => loadInstanceMetadata(db, region, vpcId, address))
       if (!view) return answerStranger()

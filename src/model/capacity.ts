@@ -1,3 +1,4 @@
+import { prepared } from '../store/prepared.ts'
 import type { InstanceTable } from '../store/schema.ts'
 import type { Db } from '../store/store.ts'
 import type { Place, Size } from './placement.ts'

@@ -1,5 +1,5 @@
-/** Form of the names of regions; they are parts of paths and of database names. */
-export const REGION_NAME = /^[a-z]{2}(-[a-z]+)+-\d$/
+/** Form of the names of regions; they are parts of paths and of names of PostgreSQL's schemas, which are cut off at 63 bytes. */
+export const REGION_NAME = /^(?=.{1,32}$)[a-z]{2}(-[a-z]+)+-\d$/
 
 /**
  * AWS's regions. Only what must differ from region to region without being written down anywhere follows from a

@@ -1,11 +1,13 @@
 import {
   AllocateAddressCommand, CopyImageCommand, CopySnapshotCommand, CreateImageCommand, CreateKeyPairCommand, CreateLaunchTemplateCommand,
+  CreateLaunchTemplateVersionCommand,
   CreateSnapshotCommand, CreateSubnetCommand, CreateVolumeCommand, DeleteSnapshotCommand, DeregisterImageCommand, DescribeAvailabilityZonesCommand,
   DescribeImagesCommand, DescribeInstancesCommand, DescribeKeyPairsCommand, DescribeLaunchTemplatesCommand, DescribeRegionsCommand,
-  DescribeSecurityGroupsCommand, DescribeSnapshotsCommand, DescribeTagsCommand, DescribeVpcsCommand, GetEbsDefaultKmsKeyIdCommand,
-  ModifySnapshotAttributeCommand, RunInstancesCommand, type EC2Client,
+  DescribeSecurityGroupsCommand, DescribeSnapshotsCommand, DescribeSubnetsCommand, DescribeTagsCommand, DescribeVpcsCommand, GetEbsDefaultKmsKeyIdCommand,
+  GetSpotPlacementScoresCommand,
+  ModifyImageAttributeCommand, ModifySnapshotAttributeCommand, RegisterImageCommand, RunInstancesCommand, type EC2Client,
 } from '@aws-sdk/client-ec2'
-import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
+import { AssumeRoleCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createApi } from '../../src/api.ts'
 import { parseCidr } from '../../src/core/cidr.ts'
@@ -14,6 +16,7 @@ import { silentLogger } from '../../src/core/logger.ts'
 import { systemRandom } from '../../src/core/random.ts'
 import { DEFAULT_ACCOUNT } from '../../src/model/account.ts'
 import { layerDoc } from '../../src/model/layer.ts'
+import { capSupply } from '../../src/model/market-orders.ts'
 import { startTestCloud, TEST_KEY, type TestCloud } from '../support/cloud.ts'
 import { OTHER_ACCOUNT } from '../support/rows.ts'
 
@@ -135,11 +138,49 @@ describe('a cloud of two regions', () => {
     await ireland.send(new CreateKeyPairCommand({ KeyName: 'only-here' }))
   })
 
-  test('has a second account in a region as soon as it calls there', async () => {
+  test('has a second account in a region as soon as it calls there, once, however many of its first calls come together', async () => {
     const other = cloud.client({ region: IRELAND, account: OTHER_ACCOUNT })
-    const vpcs = (await other.send(new DescribeVpcsCommand({}))).Vpcs
-    expect(vpcs).toMatchObject([{ IsDefault: true, OwnerId: OTHER_ACCOUNT }])
+    const answers = await Promise.all(Array.from({ length: 8 }, () => other.send(new DescribeVpcsCommand({}))))
+    for (const { Vpcs } of answers) expect(Vpcs).toMatchObject([{ IsDefault: true, OwnerId: OTHER_ACCOUNT }])
+    expect(new Set(answers.flatMap(({ Vpcs = [] }) => Vpcs.map((each) => each.VpcId))).size).toBe(1)
+    expect((await other.send(new DescribeSubnetsCommand({}))).Subnets).toHaveLength(3)
     other.destroy()
+  })
+
+  test('scores places for spot in all of its regions, or in those that are named, wherever it is asked', async () => {
+    const scores = async (client: EC2Client, input: object = {}) => (await client.send(new GetSpotPlacementScoresCommand({
+      InstanceTypes: ['m5.large', 'm5a.large', 'm5d.large'], TargetCapacity: 1, ...input,
+    }))).SpotPlacementScores ?? []
+    const regionsOf = async (...asked: Parameters<typeof scores>) => (await scores(...asked)).map((each) => each.Region).toSorted()
+    for (const client of [virginia, ireland]) {
+      expect(await regionsOf(client)).toEqual([IRELAND, 'us-east-1'])
+      expect(await regionsOf(client, { RegionNames: [IRELAND] })).toEqual([IRELAND])
+    }
+    const zones = await scores(ireland, { SingleAvailabilityZone: true, RegionNames: ['us-east-1'] })
+    expect(zones.map((each) => each.AvailabilityZoneId).toSorted()).toEqual(['use1-az1', 'use1-az2', 'use1-az3'])
+    // The market of each is its own.
+    await cloud.regions.get(IRELAND)?.store.transaction('test', async (db) => {
+      for (const letter of ['a', 'b', 'c']) await capSupply(db, { zone: `${IRELAND}${letter}`, capPpm: 0 }, systemClock.now())
+    })
+    expect((await scores(virginia)).map((each) => [each.Region, (each.Score ?? 0) > 1])).toEqual([['us-east-1', true], [IRELAND, false]])
+    expect(await failure(scores(virginia, { RegionNames: ['us-west-2'] })))
+      .toBe('InvalidParameterValue: Value (us-west-2) for parameter RegionName is invalid. This cloud does not have that Region.')
+  })
+
+  test('knows in each who calls with the key of a session', async () => {
+    const { Credentials: key } = await cloud.sts.send(new AssumeRoleCommand({
+      RoleArn: 'arn:aws:iam::123456789012:role/baker', RoleSessionName: 'monday',
+    }))
+    const session = cloud.client({ region: IRELAND, credentials: {
+      accessKeyId: key?.AccessKeyId ?? '', secretAccessKey: key?.SecretAccessKey ?? '', sessionToken: key?.SessionToken ?? '',
+    } })
+    const LaunchTemplateData = { InstanceType: 't3.nano' } as const
+    const CreatedBy = 'arn:aws:sts::123456789012:assumed-role/baker/monday'
+    expect((await session.send(new CreateLaunchTemplateCommand({ LaunchTemplateName: 'baked', LaunchTemplateData }))).LaunchTemplate)
+      .toMatchObject({ CreatedBy })
+    expect((await session.send(new CreateLaunchTemplateVersionCommand({ LaunchTemplateName: 'baked', LaunchTemplateData }))).LaunchTemplateVersion)
+      .toMatchObject({ CreatedBy, VersionNumber: 2 })
+    session.destroy()
   })
 
   test('gives out public addresses of each region from a block of its own', async () => {
@@ -270,6 +311,42 @@ describe('CopyImage from another region', () => {
     expect((await launch(ireland, copy)).State?.Name).toBe('running')
   })
 
+  test('of several disks, shared by another account, is all encrypted under keys of the copier; each snapshot is copied once', async () => {
+    const [root, data] = [await snapshotIn(virginia, 'us-east-1', 50), await snapshotIn(virginia, 'us-east-1', 51)]
+    const { ImageId: source = '' } = await virginia.send(new RegisterImageCommand({
+      Name: 'disks', Architecture: 'x86_64', VirtualizationType: 'hvm', EnaSupport: true, RootDeviceName: '/dev/xvda',
+      BlockDeviceMappings: [
+        { DeviceName: '/dev/xvda', Ebs: { SnapshotId: root } }, { DeviceName: '/dev/sdf', Ebs: { SnapshotId: data } },
+        { DeviceName: '/dev/sdg', Ebs: { SnapshotId: data, DeleteOnTermination: false, VolumeSize: 2 } }, { DeviceName: '/dev/sdh', Ebs: { VolumeSize: 3 } },
+      ],
+      TagSpecifications: [{ ResourceType: 'image', Tags: [{ Key: 'ec2:SharedTag/stage', Value: 'gold' }, { Key: 'private', Value: 'x' }] }],
+    }))
+    await virginia.send(new ModifyImageAttributeCommand({ ImageId: source, LaunchPermission: { Add: [{ UserId: OTHER_ACCOUNT }] } }))
+    const other = cloud.client({ region: IRELAND, account: OTHER_ACCOUNT })
+    const copy = () => other.send(new CopyImageCommand({
+      SourceRegion: 'us-east-1', SourceImageId: source, Name: 'disks', Encrypted: true, CopyImageTags: true,
+      TagSpecifications: [{ ResourceType: 'snapshot', Tags: [{ Key: 'copied', Value: 'yes' }] }],
+    }))
+    // Whoever may launch it may not read its disks for that alone.
+    expect(await failure(copy())).toBe('InvalidRequest: You do not have permission to access the storage of this ami')
+    for (const SnapshotId of [root, data]) {
+      await virginia.send(new ModifySnapshotAttributeCommand({
+        SnapshotId, Attribute: 'createVolumePermission', OperationType: 'add', UserIds: [OTHER_ACCOUNT],
+      }))
+    }
+    const { ImageId = '' } = await copy()
+    const [image] = (await other.send(new DescribeImagesCommand({ ImageIds: [ImageId] }))).Images ?? []
+    expect(image).toMatchObject({ State: 'available', OwnerId: OTHER_ACCOUNT, Public: false, Tags: [{ Key: 'ec2:SharedTag/stage', Value: 'gold' }] })
+    const disks = image?.BlockDeviceMappings?.map(({ DeviceName, Ebs }) => [DeviceName, Ebs?.VolumeSize, Ebs?.Encrypted, Ebs?.DeleteOnTermination])
+    expect(disks).toEqual([['/dev/xvda', 1, true, true], ['/dev/sdf', 1, true, true], ['/dev/sdg', 2, true, false], ['/dev/sdh', 3, true, true]])
+    const [first, second, third, empty] = image?.BlockDeviceMappings?.map(({ Ebs }) => Ebs?.SnapshotId) ?? []
+    expect([second === third, empty, await contentOf(IRELAND, first ?? ''), await contentOf(IRELAND, second ?? '')])
+      .toEqual([true, undefined, [[0, 50]], [[0, 51]]])
+    const { Snapshots = [] } = await other.send(new DescribeSnapshotsCommand({ OwnerIds: ['self'], Filters: [{ Name: 'tag:copied', Values: ['yes'] }] }))
+    expect(Snapshots.map((each) => each.KmsKeyId?.split(':key/')[0])).toEqual([`arn:aws:kms:eu-west-1:${OTHER_ACCOUNT}`, `arn:aws:kms:eu-west-1:${OTHER_ACCOUNT}`])
+    other.destroy()
+  })
+
   test('takes no image that the account may not see there', async () => {
     const source = await imageIn(virginia, 'private')
     const other = cloud.client({ region: IRELAND, account: OTHER_ACCOUNT })
@@ -299,6 +376,14 @@ describe('a cloud of one region', () => {
   test('serves whoever calls, whatever region they think it is', async () => {
     const single = await startTestCloud()
     const client = single.client({ region: 'eu-central-1' })
+    // SDKs say of themselves where the copy is to be.
+    const { VolumeId } = await client.send(new CreateVolumeCommand({ AvailabilityZone: 'us-east-1a', Size: 1 }))
+    const { SnapshotId: SourceSnapshotId = '' } = await client.send(new CreateSnapshotCommand({ VolumeId }))
+    for (const SourceRegion of ['us-east-1', 'eu-central-1']) {
+      expect((await client.send(new CopySnapshotCommand({ SourceRegion, SourceSnapshotId }))).SnapshotId).toMatch(/^snap-/)
+    }
+    expect(await failure(client.send(new CopySnapshotCommand({ SourceRegion: 'eu-west-1', SourceSnapshotId }))))
+      .toMatch(/^InvalidParameterValue: .*eu-west-1.* The only region of this cloud is us-east-1\.$/)
     expect((await client.send(new DescribeRegionsCommand({}))).Regions?.map((each) => each.RegionName)).toEqual(['us-east-1'])
     client.destroy()
     await single.close()

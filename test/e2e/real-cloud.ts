@@ -22,6 +22,8 @@ const python = pythonOfAws()
 
 /** Longest that a guest takes to let SSH in; beside another cloud, on a machine with other work. */
 const BOOT_MS = 180_000
+/** How often an address is tried before it is asked whether it is another one. */
+const LOOKS_PER_ADDRESS = 10
 /** Prints the id that a kernel gives each of its boots. */
 const BOOT_ID = 'cat /proc/sys/kernel/random/boot_id'
 
@@ -67,8 +69,8 @@ export class RealCloud {
   }
 
   /**
-   * A command inside the namespace. It has no input: bash takes a socket there, as Node's pipes are, for a remote shell and reads
-   * the ~/.bashrc of whoever runs the tests first, which may take any time.
+   * A command inside the namespace. It has no input: a Bash whose input is a socket, as Node's pipes are, takes itself for a remote
+   * shell and reads ~/.bashrc, whatever that does and however long it takes.
    */
   run(command: string, args: string[], options: { env?: Record<string, string>; timeoutMs?: number } = {}): Promise<RunResult> {
     return new Promise((resolve) => {
@@ -304,27 +306,35 @@ export class RealCloud {
 
   /** Waits until SSH at the public address of an instance, told by its id or its name, lets the home's own key in. */
   async sshAnswers(id: string): Promise<void> {
-    await this.sshGreets(id, BOOT_MS)
+    await this.sshGreets(id)
     await this.until(`SSH of ${id}`, BOOT_MS, async () => (await this.hearth('ssh', id, '--', 'true')).code === 0)
   }
 
-  /** Waits for the first bytes at port 22: while a guest boots, a whole SSH client again and again would take its processor. */
-  async sshGreets(id: string, timeoutMs: number): Promise<void> {
+  /**
+   * Waits for the first bytes at port 22: while a guest boots, a whole SSH client again and again would take its processor. `where` is
+   * `--region NAME` for one of another region than the home region.
+   */
+  async sshGreets(id: string, timeoutMs = BOOT_MS, where: readonly string[] = []): Promise<void> {
     const filter = id.startsWith('i-') ? `Name=instance-id,Values=${id}` : `Name=tag:Name,Values=${id}`
+    let address = ''
+    let looks = 0
     await this.until(`a greeting of ${id}`, timeoutMs, async () => {
-      const address = await this.ec2('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--filters', filter)
+      // A call of the AWS CLI takes more of the processor than all the rest, and the address mostly stays what it is.
+      if (looks++ % LOOKS_PER_ADDRESS === 0 || !/^\d/.test(address)) {
+        address = await this.ec2('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--filters', filter, ...where)
+      }
       const { stdout } = await this.run('timeout', ['2', 'bash', '-c', `exec 3<>/dev/tcp/${address}/22 && head -c 4 <&3`])
       return stdout === 'SSH-'
     }).catch(async (error: unknown) => {
-      throw new Error(`${error instanceof Error ? error.message : String(error)}\n${await this.#signsOf(id)}`, { cause: error })
+      throw new Error(`${error instanceof Error ? error.message : String(error)} (${looks} looks)\n${await this.#signsOf(id, where)}`, { cause: error })
     })
   }
 
   /** What of a guest that does not answer may tell why, since nothing is left of it when the test has ended. */
-  async #signsOf(id: string): Promise<string> {
-    const found = await this.hearth('status', '--json')
-    const console = await this.aws('ec2', 'get-console-output', '--latest', '--instance-id', id, '--output', 'text')
-    const path = await this.hearth('why-not', '127.0.0.1', `${id}:22`)
+  async #signsOf(id: string, where: readonly string[]): Promise<string> {
+    const found = await this.hearth('status', '--json', ...where)
+    const console = await this.aws('ec2', 'get-console-output', '--latest', '--instance-id', id, '--output', 'text', ...where)
+    const path = await this.hearth('why-not', '127.0.0.1', `${id}:22`, ...where)
     return [found.stdout, console.stdout.slice(-3000) || console.stderr, path.stdout || path.stderr].join('\n')
   }
 

@@ -56,14 +56,18 @@ describe.skipIf(whyNotReal !== undefined)(`two regions with real guests${whyNotR
     await inIreland('Return', 'authorize-security-group-ingress', '--group-id', group, '--protocol', 'tcp', '--port', '22', '--cidr', '0.0.0.0/0')
     const there = await inIreland(
       'Instances[0].InstanceId', 'run-instances', '--image-id', image, '--instance-type', 't3.nano', '--key-name', key.name)
+    await cloud.sshGreets(there, undefined, ['--region', IRELAND])
     const ssh = async (command: string) => {
       const result = await cloud.hearth('ssh', there, '--region', IRELAND, '--', command)
       return result.code === 0 ? result.stdout.trim() : undefined
     }
     expect(await cloud.until('SSH of the copy', 180_000, () => ssh('cat /root/mark'))).toBe('carried over')
     expect(await ssh('wget -q -O - http://169.254.169.254/latest/meta-data/placement/region')).toBe(IRELAND)
-    const address = await inIreland('Reservations[0].Instances[0].PublicIpAddress', 'describe-instances', '--instance-ids', there)
-    expect(await cloud.ssh(id, `sleep 3 | nc ${address} 22 | head -c 4`)).toBe('SSH-')
+    const [address = '', name = ''] = (await inIreland(
+      'Reservations[0].Instances[0].[PublicIpAddress,PublicDnsName]', 'describe-instances', '--instance-ids', there)).split(/\s+/)
+    expect(name).toMatch(/^ec2-.*\.eu-west-1\.compute\.amazonaws\.com$/)
+    expect(await cloud.ssh(id, `nslookup ${name}; nslookup ${address}`)).toEqual(expect.stringMatching(new RegExp(`Address.*${address}(.|\n)*${name}`)))
+    expect(await cloud.ssh(id, `sleep 3 | nc ${name} 22 | head -c 4`)).toBe('SSH-')
     // The other one has not noticed.
     expect(await cloud.ssh(id, 'cat /root/mark')).toBe('carried over')
     expect(qemusIn(id) + qemusIn(there)).toBe(2)
