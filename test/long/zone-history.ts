@@ -11,8 +11,8 @@ export type State = ZoneView['state']
 const UNKNOWN_END = /Could not connect|Connection was closed|Connect timeout|Read timeout|Connection reset|InternalError|ServiceUnavailable/
 /** What calls into a zone that has failed are told. */
 const ZONE_HAS_FAILED = /\((InsufficientInstanceCapacity|Unavailable)\)/
-/** An agent was quicker: the thing has another state by now than it was seen in. Or a snapshot comes too soon after the last, as one that is asked for again. */
-const LATE = /\((IncorrectInstanceState|IncorrectState|UnsupportedOperation|InvalidParameterValue|SnapshotCreationPerVolumeRateExceeded)\)/
+/** An agent was quicker, or slower: a thing is not in the state that it was seen in, or an image not there yet. Or a snapshot is asked for again too soon. */
+const LATE = /\((IncorrectInstanceState|IncorrectState|UnsupportedOperation|InvalidParameterValue|SnapshotCreationPerVolumeRateExceeded|InvalidAMIID\.Unavailable)\)/
 
 const MOVES: Record<State, readonly State[]> = {
   available: ['impaired', 'unavailable'], impaired: ['unavailable', 'available', 'available'], unavailable: ['available'],
