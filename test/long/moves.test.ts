@@ -65,7 +65,8 @@ describe.skipIf(whyNotReal !== undefined)(`moving between hosts of a zone${whyNo
   const problems = async () => {
     const store = await openSqlite({ file: homePaths(cloud.home).database, durability: 'normal' })
     try {
-      return await store.read(capacityProblems)
+      // A host that is smaller than before may have promised more than it would now.
+      return (await store.read(capacityProblems)).filter((each) => !each.startsWith('capacity oversold'))
     } finally {
       await store.close()
     }
@@ -271,7 +272,7 @@ describe.skipIf(whyNotReal !== undefined)(`moving between hosts of a zone${whyNo
       expect(await Promise.all(guests.map((each) => cloud.bootId(each)))).toEqual(boots)
       expect(new Set(guests.map((each) => hostOf(each)))).toEqual(new Set([`${nodeId}-a1`]))
       expect(await shown()).toEqual(before)
-      expect((await problems()).filter((each) => !each.includes('promise'))).toEqual([])
+      expect(await problems()).toEqual([])
       const bootId = await cloud.bootId(id)
       await ec2('Return', 'reboot-instances', '--instance-ids', id)
       await cloud.isRebooted(id, bootId)
