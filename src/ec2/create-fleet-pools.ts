@@ -11,6 +11,7 @@ import { versionDoc } from '../model/launch-template.ts'
 import { resolveImageId } from '../ssm/resolve-image.ts'
 import type { Context } from './context.ts'
 import { invalidFleet } from './create-fleet-checks.ts'
+import { marketPrice } from './fleet-market-options.ts'
 import { requireVisibleImage } from './image-rows.ts'
 import { checkRequirements, typesWith, withinPriceProtection, withinSpotPriceProtection } from './instance-requirements.ts'
 import { launchZone } from './launch-network.ts'
@@ -142,6 +143,7 @@ async function poolsOfOverride(
   if (!requirements && unitType !== 'units') {
     throw invalidFleet('TargetCapacityUnitType can be specified only with attribute-based instance type selection.')
   }
+  let ofTemplate: number | null = null
   const poolOf = (typeName: string, serves: Pool['serves'], isChosen: boolean): Omit<Pool, 'zone' | 'problem'> => {
     const weight = unitType === 'units' ? override?.WeightedCapacity ?? 1 : unitsOf(typeName, unitType)
     return {
@@ -152,12 +154,12 @@ async function poolsOfOverride(
       },
       template, input: { ...input, InstanceType: typeName as _InstanceType }, typeName, weight, serves,
       priority: override?.Priority ?? Number.POSITIVE_INFINITY, price: onDemandMicroUsd(typeName),
-      maxSpotMicroUsd: mostOnSpot(override?.MaxPrice, weight, common.spec),
+      maxSpotMicroUsd: mostOnSpot(override?.MaxPrice, weight, common.spec) ?? ofTemplate,
     }
   }
   if (requirements) checkRequirements(requirements)
   try {
-    if (data.InstanceMarketOptions) throw withMarketOptions()
+    ofTemplate = marketPrice(data, common.spec)
     const named = await launchZone(context, { ...input, MaxCount: 1 })
     const types = requirements
       ? await typesFor(context, input, requirements, common)
@@ -170,11 +172,6 @@ async function poolsOfOverride(
     if (!(error instanceof ApiError)) throw error
     return [{ ...poolOf(input.InstanceType || DEFAULT_INSTANCE_TYPE, { onDemand: true, spot: true }, false), zone: null, problem: error }]
   }
-}
-
-/** A fleet says itself what is on spot. */
-function withMarketOptions(): ApiError {
-  return new ApiError('InvalidFleetConfiguration', 'A launch template that specifies InstanceMarketOptions cannot be used by a fleet.')
 }
 
 /** MaxPrice is dollars for one unit. */
@@ -220,7 +217,8 @@ function poolInput(
   override: FleetLaunchTemplateOverridesRequest = {},
   tags: TagSpecification[],
 ): Pool['input'] {
-  const { InstanceRequirements: _, ...typed } = data
+  // Of the market only the price is heeded, which is the pool's.
+  const { InstanceRequirements: _requirements, InstanceMarketOptions: _market, ...typed } = data
   const placement: Placement = {
     ...override.Placement,
     ...(override.AvailabilityZone ? { AvailabilityZone: override.AvailabilityZone } : {}),
