@@ -34,7 +34,7 @@ const require = createRequire(import.meta.url)
 const services = [
   { name: 'ec2', protocol: 'ec2Query' },
   { name: 'ec2-instance-connect', file: 'src/ec2-instance-connect/model.json' },
-  { name: 'iam', protocol: 'awsQuery', shapesOf: ['GetUser'] },
+  { name: 'iam', protocol: 'awsQuery', shapesOf: ['GetInstanceProfile', 'GetUser', 'ListAccountAliases', 'ListInstanceProfiles'] },
   { name: 'rbin', file: 'src/rbin/model.json' },
   { name: 'ssm', protocol: 'awsJson1_1', shapesOf: ['GetParameter', 'GetParameters', 'GetParametersByPath'] },
   { name: 'sts', protocol: 'awsQuery' },

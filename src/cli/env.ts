@@ -27,8 +27,11 @@ export async function readEnvironment(settings: AnySettings, account = DEFAULT_N
   const up = readUpRecord(cloudHomeOf(settings))
   const { host, port, region: homeRegion } = up?.isRunning ? up.record.settings : settings
   const region = settings.cloudHome === undefined ? homeRegion : settings.region
+  const endpoint = endpointOf({ host, port })
   return {
-    AWS_ENDPOINT_URL: endpointOf({ host, port }),
+    AWS_ENDPOINT_URL: endpoint,
+    // Ansible's modules: boto3 before 1.28, which Debian 12 has, does not know the first.
+    AWS_URL: endpoint,
     AWS_ACCESS_KEY_ID: credentials.accessKeyId,
     AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
     // The SDK for JavaScript knows only the first, older clients only the second.

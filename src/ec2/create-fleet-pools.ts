@@ -11,6 +11,7 @@ import { versionDoc } from '../model/launch-template.ts'
 import { resolveImageId } from '../ssm/resolve-image.ts'
 import type { Context } from './context.ts'
 import { invalidFleet } from './create-fleet-checks.ts'
+import { marketPrice } from './fleet-market-options.ts'
 import { requireVisibleImage } from './image-rows.ts'
 import { checkRequirements, typesWith, withinPriceProtection, withinSpotPriceProtection } from './instance-requirements.ts'
 import { launchZone } from './launch-network.ts'
@@ -143,6 +144,7 @@ async function poolsOfOverride(
   if (!requirements && unitType !== 'units') {
     throw invalidFleet('TargetCapacityUnitType can be specified only with attribute-based instance type selection.')
   }
+  let ofTemplate: number | null = null
   const poolOf = (typeName: string, serves: Pool['serves'], isChosen: boolean): Omit<Pool, 'zone' | 'problem'> => {
     const weight = unitType === 'units' ? override?.WeightedCapacity ?? 1 : unitsOf(typeName, unitType)
     return {
@@ -153,12 +155,12 @@ async function poolsOfOverride(
       },
       template, input: { ...input, InstanceType: typeName as _InstanceType }, typeName, weight, serves,
       priority: override?.Priority ?? Number.POSITIVE_INFINITY, price: onDemandMicroUsd(typeName),
-      maxSpotMicroUsd: mostOnSpot(override?.MaxPrice, weight, common.spec),
+      maxSpotMicroUsd: mostOnSpot(override?.MaxPrice, weight, common.spec) ?? ofTemplate,
     }
   }
   if (requirements) checkRequirements(requirements)
   try {
-    if (data.InstanceMarketOptions) throw withMarketOptions()
+    ofTemplate = marketPrice(data, common.spec)
     const named = await launchZone(context, { ...input, MaxCount: 1 })
     const types = requirements
       ? await typesFor(context, input, requirements, common)
@@ -171,11 +173,6 @@ async function poolsOfOverride(
     if (!(error instanceof ApiError)) throw error
     return [{ ...poolOf(input.InstanceType || DEFAULT_INSTANCE_TYPE, { onDemand: true, spot: true }, false), zone: null, problem: error }]
   }
-}
-
-/** A fleet says itself what is on spot. */
-function withMarketOptions(): ApiError {
-  return new ApiError('InvalidFleetConfiguration', 'A launch template that specifies InstanceMarketOptions cannot be used by a fleet.')
 }
 
 /** MaxPrice is dollars for one unit. */
@@ -221,12 +218,14 @@ function poolInput(
   override: FleetLaunchTemplateOverridesRequest = {},
   tags: TagSpecification[],
 ): Pool['input'] {
+  // Of the market only the price is heeded, which is the pool's.
+  const { InstanceMarketOptions: _market, ...rest } = data
   const placement: Placement = {
     ...override.Placement,
     ...(override.AvailabilityZone ? { AvailabilityZone: override.AvailabilityZone } : {}),
     ...(override.AvailabilityZoneId ? { AvailabilityZoneId: override.AvailabilityZoneId } : {}),
   }
-  const input = mergeTemplate(data, {
+  const input = mergeTemplate(rest, {
     MinCount: 1, MaxCount: 1, InstanceType: override.InstanceType, ImageId: override.ImageId, KeyName: override.KeyName,
     BlockDeviceMappings: override.BlockDeviceMappings, MetadataOptions: override.MetadataOptions,
     Placement: { ...placementBeside(data.Placement, placement, override.SubnetId), ...placement }, TagSpecifications: tags,

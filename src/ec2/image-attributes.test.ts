@@ -107,6 +107,9 @@ describe('modifyImageAttribute', () => {
       await modifyImageAttribute(context, { ImageId, Description: { Value: 'new' } })
       await modifyImageAttribute(context, { ImageId, ImdsSupport: { Value: 'v2.0' } })
       expect((await describeImages(context, {})).Images).toMatchObject([{ Description: 'new', ImdsSupport: 'v2.0' }])
+      // As Ansible's ec2_ami writes it.
+      await modifyImageAttribute(context, { ImageId, Attribute: 'Description ', Description: { Value: 'newer' } })
+      expect((await describeImages(context, {})).Images).toMatchObject([{ Description: 'newer' }])
       await modifyImageAttribute(context, { ImageId, Attribute: 'description', Value: '' })
       expect((await describeImages(context, {})).Images).toMatchObject([{ Description: '' }])
     })

@@ -3,6 +3,7 @@ import { sql } from 'kysely'
 import { PROVIDER_ACCOUNT } from '../model/account.ts'
 import { imageDoc } from '../model/image.ts'
 import { imageToWire } from '../model/image-wire.ts'
+import { recentlyDeregistered } from '../model/image-events.ts'
 import { isImageVisible } from '../model/visible.ts'
 import { inBatches } from '../store/batch.ts'
 import { preparedIn } from '../store/prepared.ts'
@@ -52,13 +53,20 @@ export async function lastLaunchesOf(db: Db, imageIds: readonly string[]): Promi
   return new Map(rows.map((row) => [row.image_id, Number(row.last_ms)]))
 }
 
-async function selectRows({ db, account }: Context, input: DescribeImagesRequest): Promise<ImageTable[]> {
+/**
+ * An image that was deregistered within the hour is answered with nothing, one that never was with an error:
+ * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImages.html
+ */
+async function selectRows({ db, account, region, nowMs }: Context, input: DescribeImagesRequest): Promise<ImageTable[]> {
   let query = db.selectFrom('images').selectAll().where(isImageVisible(account))
   const ids = input.ImageIds ?? []
   if (ids.length > 0) {
     checkIds(RESOURCE_KINDS.image, ids)
     const rows = await inBatches(ids, (batch) => query.where('image_id', 'in', batch).execute())
-    requireAll(RESOURCE_KINDS.image, ids, new Set(rows.map((row) => row.image_id)))
+    const found = new Set(rows.map((row) => row.image_id))
+    const missing = ids.filter((id) => !found.has(id))
+    const gone = missing.length > 0 ? await recentlyDeregistered(db, { accountId: account, region, nowMs }, missing) : []
+    requireAll(RESOURCE_KINDS.image, ids, new Set([...found, ...gone]))
     if (!input.ExecutableUsers?.length) return rows
   }
   const users = (input.ExecutableUsers ?? []).map((user) => isExecutableBy(account, user))

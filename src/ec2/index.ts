@@ -4,6 +4,7 @@ import { associateAddress, disassociateAddress } from './associate-address.ts'
 import { attachNetworkInterface, detachNetworkInterface } from './attach-network-interface.ts'
 import { attachVolume, detachVolume } from './attach-volume.ts'
 import { authorizeSecurityGroupEgress, authorizeSecurityGroupIngress } from './authorize-security-group-rules.ts'
+import { describeVpcClassicLink, describeVpcClassicLinkDnsSupport } from './classic-link.ts'
 import { awaitConsoleOutput, getConsoleOutput } from './console-output.ts'
 import { awaitConsoleScreenshot, getConsoleScreenshot } from './console-screenshot.ts'
 import { cancelSpotInstanceRequests } from './cancel-spot-instance-requests.ts'
@@ -104,6 +105,7 @@ import {
 } from './network-interface-attributes.ts'
 import { describeNetworkInterfaces } from './network-interfaces.ts'
 import { mutation, type Operation, pagedQuery, query } from './operation.ts'
+import { getPasswordData } from './password-data.ts'
 import { createPlacementGroup, deletePlacementGroup, describePlacementGroups } from './placement-groups.ts'
 import {
   describePrefixLists, getManagedPrefixListAssociations, getManagedPrefixListEntries,
@@ -153,6 +155,9 @@ import {
 } from './vpc-peering-requests.ts'
 import { describeVpcPeeringConnections } from './vpc-peerings.ts'
 import { describeVpcs } from './vpcs.ts'
+import {
+  describeEgressOnlyInternetGateways, describeIamInstanceProfileAssociations, describeVpcEndpoints, describeVpnGateways,
+} from './without-any.ts'
 import { describeAvailabilityZones, describeRegions } from './zones.ts'
 
 /** Every operation of EC2 that is there; what is not in this table answers UnsupportedOperation. */
@@ -241,10 +246,12 @@ export const operations: Record<string, Operation> = {
   DescribeAvailabilityZones: query(describeAvailabilityZones),
   DescribeCapacityReservations: query(describeCapacityReservations),
   DescribeDhcpOptions: query(describeDhcpOptions),
+  DescribeEgressOnlyInternetGateways: query(describeEgressOnlyInternetGateways),
   DescribeFleetHistory: query(describeFleetHistory),
   DescribeFleetInstances: query(describeFleetInstances),
   DescribeFleets: query(describeFleets),
   DescribeHosts: query(describeHosts),
+  DescribeIamInstanceProfileAssociations: query(describeIamInstanceProfileAssociations),
   DescribeImageAttribute: query(describeImageAttribute),
   DescribeImages: query(describeImages),
   DescribeImportImageTasks: query(describeImportImageTasks),
@@ -286,8 +293,12 @@ export const operations: Record<string, Operation> = {
   DescribeVolumes: query(describeVolumes),
   DescribeVolumesModifications: query(describeVolumesModifications),
   DescribeVpcAttribute: query(describeVpcAttribute),
+  DescribeVpcClassicLink: query(describeVpcClassicLink),
+  DescribeVpcClassicLinkDnsSupport: query(describeVpcClassicLinkDnsSupport),
+  DescribeVpcEndpoints: query(describeVpcEndpoints),
   DescribeVpcPeeringConnections: query(describeVpcPeeringConnections),
   DescribeVpcs: query(describeVpcs),
+  DescribeVpnGateways: query(describeVpnGateways),
   DetachInternetGateway: mutation(detachInternetGateway),
   DetachNetworkInterface: mutation(detachNetworkInterface),
   DetachVolume: mutation(detachVolume),
@@ -322,6 +333,7 @@ export const operations: Record<string, Operation> = {
   GetLaunchTemplateData: query(getLaunchTemplateData),
   GetManagedPrefixListAssociations: query(getManagedPrefixListAssociations),
   GetManagedPrefixListEntries: query(getManagedPrefixListEntries),
+  GetPasswordData: query(getPasswordData),
   GetSerialConsoleAccessStatus: query(getSerialConsoleAccessStatus),
   GetSnapshotBlockPublicAccessState: query(getSnapshotBlockPublicAccessState),
   ImportImage: mutation(importImage),

@@ -51,7 +51,7 @@ export async function modifyImageAttribute(context: Context, input: ModifyImageA
 
 /** The one attribute that the call is about. */
 function requestedAttribute(input: ModifyImageAttributeRequest): 'description' | 'imdsSupport' | 'launchPermission' {
-  const named = checkEnum('attribute', input.Attribute, IMAGE_ATTRIBUTE_NAMES)
+  const named = checkEnum('attribute', spelled(input.Attribute), IMAGE_ATTRIBUTE_NAMES)
   const names = new Set<string>(named ? [named] : [])
   if (input.Description?.Value !== undefined) names.add('description')
   if (input.ImdsSupport?.Value) names.add('imdsSupport')
@@ -65,6 +65,12 @@ function requestedAttribute(input: ModifyImageAttributeRequest): 'description' |
   }
   if (name === 'description' || name === 'imdsSupport' || name === 'launchPermission') return name
   throw unsupportedParameter(`Attribute=${name}`)
+}
+
+/** The name of an attribute as it is spelled, however a client writes it: Ansible's ec2_ami says "LaunchPermission" and "Description ". */
+function spelled(attribute: string | undefined): string | undefined {
+  const name = attribute?.trim()
+  return IMAGE_ATTRIBUTE_NAMES.find((each) => each.toLowerCase() === name?.toLowerCase()) ?? name
 }
 
 function requestedPermissions(input: ModifyImageAttributeRequest): Permissions {

@@ -122,6 +122,19 @@ describe('deregisterImage', () => {
     })
   })
 
+  it('is answered with nothing for an hour, so that who waits for its end sees it, and then with an error', async () => {
+    await test.run(async (context) => {
+      const { imageId } = await registered(context)
+      await deregisterImage(context, { ImageId: imageId })
+      expect((await describeImages(context, { ImageIds: [imageId] })).Images).toEqual([])
+      expect(await failure(describeImages({ ...context, account: OTHER_ACCOUNT }, { ImageIds: [imageId] }))).toMatch(/^InvalidAMIID.NotFound/)
+      expect(await failure(describeImages(context, { ImageIds: [imageId, 'ami-00000000000000001'] })))
+        .toBe("InvalidAMIID.NotFound: The image id '[ami-00000000000000001]' does not exist")
+      const later = { ...context, nowMs: context.nowMs + 3_600_000 }
+      expect(await failure(describeImages(later, { ImageIds: [imageId] }))).toMatch(/^InvalidAMIID.NotFound/)
+    })
+  })
+
   it('goes into the recycle bin where a rule says so', async () => {
     await test.run(async (context) => {
       const { imageId, root } = await registered(context)

@@ -53,9 +53,12 @@ describe('describeVpcs', () => {
 
   it.each([
     ['cidr', '10.0.*'],
+    ['cidr-block', '10.0.0.0/16'],
+    ['cidrBlock', '10.0.0.0/16'],
     ['cidr-block-association.cidr-block', '10.0.0.0/16'],
     ['cidr-block-association.association-id', 'vpc-cidr-assoc-0123456789abcdef0'],
     ['dhcp-options-id', 'dopt-0123456789abcdef0'],
+    ['dhcpOptionsId', 'dopt-0123456789abcdef0'],
     ['is-default', 'false'],
     ['isDefault', 'false'],
     ['state', 'pending'],

@@ -13,11 +13,15 @@ type VpcItem = VpcTable & { more: readonly VpcCidrTable[] }
 
 const FILTERS: FilterFields<VpcItem> = {
   cidr: (row) => row.cidr,
+  // The same under names that EC2 takes too, and Ansible uses.
+  'cidr-block': (row) => row.cidr,
+  cidrBlock: (row) => row.cidr,
   'cidr-block-association.cidr-block': (row) => [row.cidr, ...row.more.map((each) => each.cidr)],
   'cidr-block-association.association-id': (row) =>
     [primaryCidrAssociationId(row.vpc_id), ...row.more.map((each) => each.association_id)],
   'cidr-block-association.state': (row) => ['associated', ...row.more.map((each) => each.state)],
   'dhcp-options-id': (row) => vpcDoc(row).dhcpOptionsId,
+  dhcpOptionsId: (row) => vpcDoc(row).dhcpOptionsId,
   'is-default': (row) => filterText(row.is_default === 1),
   // The same under the name that Terraform and Ansible use.
   isDefault: (row) => filterText(row.is_default === 1),

@@ -132,9 +132,11 @@ const VERSIONED_NAMES: Record<ServiceModel['service'], string> = {
 
 /**
  * A tag's value may be empty, and then is not the same as none: DeleteTags tells them apart. By an empty name
- * ModifyInstancePlacement takes an instance out of its group.
+ * ModifyInstancePlacement takes an instance out of its group. An empty NoDevice leaves a device out:
+ * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_BlockDeviceMapping.html
  */
 function meansSomethingEmpty({ members }: StructureShape, name: string): boolean {
+  if (name === 'NoDevice') return true
   const has = (other: string) => members.some((each) => each.name === other)
   return (name === 'Value' && members.length === 2 && has('Key')) || (name === 'GroupName' && has('InstanceId') && has('Affinity'))
 }
