@@ -113,7 +113,7 @@ describe('RunInstances on spot', () => {
   it('does not know tags of requests on demand', async () => {
     const tags: RunInstancesRequest['TagSpecifications'] = [{ ResourceType: 'spot-instances-request', Tags: [{ Key: 'a', Value: 'b' }] }]
     expect(await account.failure(runInstances, run({}, { InstanceMarketOptions: undefined, TagSpecifications: tags })))
-      .toBe("InvalidParameterValue: 'spot-instances-request' is not a valid taggable resource type for this operation.")
+      .toBe("InvalidParameterValue: You cannot specify tags for Spot instances requests if there are no Spot instances requests being created by the request.")
   })
 })
 
