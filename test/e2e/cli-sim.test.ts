@@ -121,7 +121,7 @@ describe('hearth over simulated machines', () => {
 
     const { output } = await run('env')
     const endpoint = cloud.output().trim().split(' ')[1]
-    expect(output).toMatch(/^export AWS_ENDPOINT_URL=\S+ AWS_ACCESS_KEY_ID=AKIA[A-Z2-7]{16} AWS_SECRET_ACCESS_KEY=[\w+/]{40} AWS_/)
+    expect(output).toMatch(/^export AWS_ENDPOINT_URL=(\S+) AWS_URL=\1 AWS_ACCESS_KEY_ID=AKIA[A-Z2-7]{16} AWS_SECRET_ACCESS_KEY=[\w+/]{40} AWS_/)
     expect(output).toMatch(/ AWS_DEFAULT_REGION=us-east-1\n$/)
     expect(output).toContain(`AWS_ENDPOINT_URL=${endpoint} `)
     for (const file of ['credentials.json', 'keys/hearth.pem']) expect(statSync(path.join(home, file)).mode & 0o777).toBe(0o600)
