@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { messageOf } from '../core/errors.ts'
 import type { LayerRef } from '../volumes/driver.ts'
 
 /** As many disks as a machine can have, the root included. */
@@ -143,6 +144,18 @@ export class GuestRefusedError extends Error {
   }
 }
 
+/** A disk could not be had; what became of the others is told all the same. */
+export class DisksError extends Error {
+  /** What `ensureDisks` would have answered. */
+  readonly open: string[]
+
+  constructor(cause: unknown, open: string[]) {
+    super(messageOf(cause), { cause })
+    this.name = 'DisksError'
+    this.open = open
+  }
+}
+
 /**
  * Runs machines on this host. Every method is idempotent, may be called again after a crash at any
  * point, and judges by what it observes, never by what it remembers.
@@ -263,8 +276,9 @@ export interface Hypervisor {
    * Those of `cutOff` (volume ids) lose their files at once, whatever the guest does.
    *
    * @returns ids of the volumes whose files the machine has open now, the root's included; a listener
-   * hears when that changes. None of a machine that does not run.
-   * @throws Error for the first that cannot be had; it keeps none of the others.
+   * hears when that changes. None of a machine that does not run. One that is not among `disks` has its files open until the
+   * machine has let go of them, which may be a moment after the guest has given the device up.
+   * @throws DisksError for the first that cannot be had; it keeps none of the others.
    */
   ensureDisks(instanceId: string, disks: readonly DiskSpec[], cutOff?: readonly string[]): Promise<string[]>
   /**

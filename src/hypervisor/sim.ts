@@ -4,7 +4,7 @@ import { isWellFormedId } from '../core/ids.ts'
 import { plainPpm } from '../core/ppm.ts'
 import type { Random } from '../core/random.ts'
 import {
-  GuestRefusedError, MemoryImageError, type DiskSpec, type DiskSwitch, type Hypervisor, type KeyChange, type MachineChannels,
+  DisksError, GuestRefusedError, MemoryImageError, type DiskSpec, type DiskSwitch, type Hypervisor, type KeyChange, type MachineChannels,
   type MachineHealth, type MachineObservation, type MachinePlatform, type MachineSpec, type MemoryImage, type NicSpec,
 } from './driver.ts'
 import type { SimProcess } from './sim-machine.ts'
@@ -262,8 +262,9 @@ class SimHypervisor implements Hypervisor {
         errors.push(error)
       }
     }
-    if (errors.length > 0) throw errors[0]
-    return [...has.all.keys()]
+    const open = [...has.all.keys()]
+    if (errors.length > 0) throw new DisksError(errors[0], open)
+    return open
   }
 
   async switchDisks(

@@ -1,3 +1,4 @@
+import { DisksError } from '../hypervisor/driver.ts'
 import {
   forcedOut, forMachine, hasLongChain, isUnsettled, mustGrowFirst, recordVolumes, volumeChanges, VOLUMES_INTERVAL_MS,
 } from './attached-volumes.ts'
@@ -86,7 +87,15 @@ async function ensureInterfaces(
 async function ensureVolumes(options: InstanceReconcilerOptions, { row, volumes }: LoadedInstance): Promise<Outcome> {
   const { clock, hypervisor } = options
   const id = row.instance_id
-  const open = await hypervisor.ensureDisks(id, await diskSpecs(options, forMachine(volumes)), forcedOut(volumes))
+  const specs = await diskSpecs(options, forMachine(volumes))
+  const open = await hypervisor.ensureDisks(id, specs, forcedOut(volumes)).catch(async (error: unknown) => {
+    // One that cannot be had keeps nobody from hearing of the others.
+    if (error instanceof DisksError) {
+      const seen = volumeChanges(volumes, error.open)
+      await options.store.transaction('instance.volumes', (db) => recordVolumes(db, id, seen, clock.now()))
+    }
+    throw error
+  })
   const changes = volumeChanges(volumes, open)
   // A larger disk may be what a snapshot waits for.
   const pauseMs = changes.inForce.some(mustGrowFirst) ? 0 : VOLUMES_INTERVAL_MS

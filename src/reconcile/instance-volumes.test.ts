@@ -4,6 +4,7 @@ import {
 } from '../../test/support/disk-agent.ts'
 import { HOST_ID } from '../../test/support/rows.ts'
 import type { Context } from '../ec2/context.ts'
+import { DisksError } from '../hypervisor/driver.ts'
 import { requestFreeze, type FreezeMode } from '../model/freeze.ts'
 import { instanceDoc } from '../model/instance.ts'
 import { MOST_LAYERS, releaseLayer } from '../model/layer.ts'
@@ -229,6 +230,30 @@ describe('volumes of a running instance', () => {
     const row = await volumeRow(agent, data)
     expect(row?.state).toBe('available')
     expect(JSON.parse(row?.doc ?? '')).toEqual({ iops: 3000, throughputMibps: 125 })
+  })
+
+  it('are there one by one: one that cannot be opened yet has nobody wait for the others', async () => {
+    const { instance } = await addInstance(agent)
+    const { volume_id: good } = await addVolume(agent)
+    const { volume_id: locked } = await addVolume(agent)
+    await agent.settle()
+    let isLocked = true
+    agent.wrapped.hypervisor = (driver) => {
+      const ensure = driver.ensureDisks.bind(driver)
+      driver.ensureDisks = async (id, disks, cutOff) => {
+        const open = await ensure(id, disks.filter(({ volumeId }) => !isLocked || volumeId !== locked), cutOff)
+        if (isLocked && disks.some(({ volumeId }) => volumeId === locked)) throw new DisksError(new Error('Failed to get "write" lock'), open)
+        return open
+      }
+    }
+    agent.restart()
+    await attach(agent, instance.instance_id, locked, '/dev/sdf')
+    await attach(agent, instance.instance_id, good, '/dev/sdg')
+    await agent.settle(500)
+    expect([await volumeRow(agent, locked), await volumeRow(agent, good)].map((row) => row?.attach_state)).toEqual(['attaching', 'attached'])
+    isLocked = false
+    await agent.settle()
+    expect(await volumeRow(agent, locked)).toMatchObject({ attach_state: 'attached' })
   })
 
   it('become larger and faster without a restart', async () => {

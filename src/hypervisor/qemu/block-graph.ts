@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
 import { deviceIds, type Execute } from './devices.ts'
-import { diskOfDevice, layerOfNode } from './disk-nodes.ts'
+import { diskOfDevice, diskOfFilter, layerOfNode } from './disk-nodes.ts'
 
 /** A disk as QEMU has it. */
 export interface FoundDisk {
@@ -70,6 +70,18 @@ export class BlockGraph {
   /** The disk with that volume's files; undefined when there is none. */
   diskOf(volumeId: string): FoundDisk | undefined {
     return this.disks.find((disk) => disk.volumeId === volumeId && disk.nodes.length > 0)
+  }
+
+  /**
+   * Volumes whose files are open under no device: QEMU lists a device no more some time before it lets go of what the device stood on, and
+   * until then nobody else may open that.
+   */
+  heldByNone(): string[] {
+    return [...this.nodes.keys()].flatMap((node) => {
+      const disk = diskOfFilter(node)
+      const isHeld = disk && !this.disks.some(({ name }) => name === disk.name) && this.#layersUnder(node).length > 0
+      return isHeld ? [disk.volumeId] : []
+    })
   }
 
   /** The file of a layer's node, relative to the machine's folder. */

@@ -22,6 +22,12 @@ export function diskOfDevice(id: string): { volumeId: string; name: string } | u
   return name === undefined || volumeId === undefined ? undefined : { volumeId, name }
 }
 
+/** The volume and name of the disk that a filter is part of, undefined for another node. */
+export function diskOfFilter(node: string): { volumeId: string; name: string } | undefined {
+  const [, name, volumeId] = /^limits-((vol-[0-9a-f]+)(?:\.\d+)?)$/.exec(node) ?? []
+  return name === undefined || volumeId === undefined ? undefined : { volumeId, name }
+}
+
 /**
  * Two disks of one machine may stand on the same layer, and QEMU takes no name twice and none of more
  * than 31 characters.

@@ -1,4 +1,4 @@
-import type { DiskSpec } from '../driver.ts'
+import { DisksError, type DiskSpec } from '../driver.ts'
 import { BlockGraph, type FoundDisk } from './block-graph.ts'
 import { clearAway } from './clear-away.ts'
 import { freePorts, OPEN_TIMEOUT_MS, requestUnplug, says, type Execute, type Qemu } from './devices.ts'
@@ -34,10 +34,16 @@ export async function ensureDisks(qemu: Qemu, disks: readonly DiskSpec[], cutOff
     const found = cleared.diskOf(disk.volumeId)
     await attempt(found ? adjust(execute, found, disk) : plug(qemu, cleared, disk))
   }
-  if (failures.length > 0) throw failures[0]
   const hasPlugged = disks.some((disk) => !cleared.diskOf(disk.volumeId))
-  const after = hasPlugged ? await BlockGraph.read(execute) : cleared
-  return [...new Set(after.disks.filter((disk) => disk.nodes.length > 0).map((disk) => disk.volumeId))]
+  const open = openVolumes(hasPlugged ? await BlockGraph.read(execute) : cleared, wanted)
+  if (failures.length > 0) throw new DisksError(failures[0], open)
+  return open
+}
+
+/** Volumes whose files a machine has open; one that it is to have only where it is a device. */
+export function openVolumes(graph: Pick<BlockGraph, 'disks' | 'heldByNone'>, wanted: ReadonlySet<string>): string[] {
+  const devices = graph.disks.filter((disk) => disk.nodes.length > 0).map((disk) => disk.volumeId)
+  return [...new Set([...devices, ...graph.heldByNone().filter((volumeId) => !wanted.has(volumeId))])]
 }
 
 /** Whether the machine boots from it; that one is a part of it. */
