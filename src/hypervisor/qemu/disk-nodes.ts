@@ -17,14 +17,14 @@ export const throttleGroup = (name: string): string => `rate-${name}`
 export const goneNode = (name: string): string => `gone-${name}`
 
 /** The volume and name of a device, undefined for one that is no disk. */
-export function diskOfDevice(id: string): { volumeId: string; name: string } | undefined {
-  const [, name, volumeId] = /^disk-((vol-[0-9a-f]+)(?:\.\d+)?)$/.exec(id) ?? []
-  return name === undefined || volumeId === undefined ? undefined : { volumeId, name }
-}
+export const diskOfDevice = (id: string) => diskNamedBy(id, deviceId(''))
 
 /** The volume and name of the disk that a filter is part of, undefined for another node. */
-export function diskOfFilter(node: string): { volumeId: string; name: string } | undefined {
-  const [, name, volumeId] = /^limits-((vol-[0-9a-f]+)(?:\.\d+)?)$/.exec(node) ?? []
+export const diskOfFilter = (node: string) => diskNamedBy(node, filterNode(''))
+
+function diskNamedBy(text: string, prefix: string): { volumeId: string; name: string } | undefined {
+  if (!text.startsWith(prefix)) return undefined
+  const [name, volumeId] = /^(vol-[0-9a-f]+)(?:\.\d+)?$/.exec(text.slice(prefix.length)) ?? []
   return name === undefined || volumeId === undefined ? undefined : { volumeId, name }
 }
 
