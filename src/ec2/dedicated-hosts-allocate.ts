@@ -16,6 +16,7 @@ import { claimToken } from './client-token.ts'
 import type { Context } from './context.ts'
 import { chosenZone } from './create-subnet.ts'
 import { forgetReleasedHosts } from './dedicated-host-rows.ts'
+import { roomOf } from './launch-placement.ts'
 import { checkEnum, invalidValue, missingParameter, refuseParameters, unsupportedParameter } from './parameters.ts'
 import { insertTags, parseTagSpecifications, type TagInput } from './tags.ts'
 import { loadSpotTenants, takeOver } from './take-over-room.ts'
@@ -166,10 +167,7 @@ const ANY_ARCHITECTURE = 'any'
 
 /** Who else is on the host does not matter: nobody of them gets anything of the part. */
 function toCapacity(host: HostTable): HostCapacity {
-  return {
-    hostId: host.host_id, nodeId: host.node_id, zone: host.zone ?? '', vcpus: host.vcpus, memoryMib: host.memory_mib,
-    vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: [ANY_ARCHITECTURE],
-  }
+  return { ...roomOf(host), architectures: [ANY_ARCHITECTURE] }
 }
 
 function emptiest(hosts: readonly HostTable[], { only, all }: SupportedTypes): Part | undefined {

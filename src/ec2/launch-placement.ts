@@ -10,7 +10,7 @@ import { noRoom } from '../scheduler/no-room.ts'
 import { place, placeMost, type HostCapacity, type HostTenant, type Placement, type PlacementRequest } from '../scheduler/place.ts'
 import { preempt, withoutTenants } from '../scheduler/preempt.ts'
 import { prepared } from '../store/prepared.ts'
-import type { InstanceTable } from '../store/schema.ts'
+import type { HostTable, InstanceTable } from '../store/schema.ts'
 import { loadReservations } from './capacity-reservation-rows.ts'
 import type { Context } from './context.ts'
 import { loadDedicatedHosts } from './dedicated-host-rows.ts'
@@ -128,6 +128,16 @@ const hostsOf = prepared((db, region: string) =>
     .select(['host_id', 'node_id', 'zone', 'vcpus', 'memory_mib', 'vcpus_used', 'memory_mib_used', 'doc'])
     .where('region', '=', region).where('zone', 'is not', null).orderBy('host_id'))
 
+/** A host as placement sees it: what it promises, and what of that is taken. */
+export function roomOf(
+  host: Pick<HostTable, 'host_id' | 'node_id' | 'zone' | 'vcpus' | 'memory_mib' | 'vcpus_used' | 'memory_mib_used'>,
+): Omit<HostCapacity, 'architectures'> {
+  return {
+    hostId: host.host_id, nodeId: host.node_id, zone: host.zone ?? '', vcpus: host.vcpus, memoryMib: host.memory_mib,
+    vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used,
+  }
+}
+
 /** Hosts of the region that may be asked, in zones that have not failed, with what of them matters for the request. */
 async function loadHosts(
   context: Context,
@@ -144,8 +154,7 @@ async function loadHosts(
   const architectures = new Map([...new Set(rows.map(({ doc }) => doc))].map((doc) => [doc, hostDoc({ doc }).architectures]))
   const mayServe = (host: typeof rows[number]) => !failed.includes(host.zone ?? '') && (nodeId === undefined || host.node_id === nodeId)
   return rows.filter(mayServe).map((host) => ({
-    hostId: host.host_id, nodeId: host.node_id, zone: host.zone ?? '', vcpus: host.vcpus, memoryMib: host.memory_mib,
-    vcpusUsed: host.vcpus_used, memoryMibUsed: host.memory_mib_used, architectures: architectures.get(host.doc),
+    ...roomOf(host), architectures: architectures.get(host.doc),
     tenants: tenants?.get(host.host_id) ?? [],
     dedicatedHosts: dedicatedHosts?.get(host.host_id) ?? [],
     reservations: reservations?.get(host.host_id) ?? [],
