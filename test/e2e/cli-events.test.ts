@@ -1,4 +1,4 @@
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { execFile, type ChildProcess } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -9,6 +9,7 @@ import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { packageRoot } from '../../src/core/package-root.ts'
 import type { Envelope } from '../../src/events/envelope.ts'
 import { signatureOf } from '../../src/events/signature.ts'
+import { startHearth } from '../support/hearth-process.ts'
 
 // `hearth events` as a person uses it, over simulated machines. The tests tell one story, in order.
 
@@ -34,21 +35,7 @@ function run(...words: string[]): Promise<{ code: number; output: string; said: 
   })
 }
 
-interface Running {
-  child: ChildProcess
-  output: () => string
-  said: () => string
-  exit: Promise<number | null>
-}
-
-function start(...words: string[]): Running {
-  const child = spawn(hearth, words, { stdio: ['ignore', 'pipe', 'pipe'], env: environment() })
-  let output = ''
-  let said = ''
-  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
-  child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
-  return { child, output: () => output, said: () => said, exit: new Promise((resolve) => child.once('close', resolve)) }
-}
+const start = (...words: string[]) => startHearth(words, environment())
 
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'hearth-cli-events-'))

@@ -1,7 +1,7 @@
 import {
   CreateFleetCommand, CreateLaunchTemplateCommand, DescribeInstancesCommand, DescribeSpotPriceHistoryCommand, EC2Client, RunInstancesCommand,
 } from '@aws-sdk/client-ec2'
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { execFile, type ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -11,6 +11,7 @@ import type { MarketView } from '../../src/cli/market-view.ts'
 import { systemClock, waitFor } from '../../src/core/clock.ts'
 import { packageRoot } from '../../src/core/package-root.ts'
 import type { Envelope } from '../../src/events/envelope.ts'
+import { startHearth } from '../support/hearth-process.ts'
 
 // `hearth market` and `hearth bill` as a person uses them, over simulated machines. The tests tell one story, in order.
 
@@ -40,14 +41,7 @@ function run(...words: string[]): Promise<Ended> {
   })
 }
 
-function start(...words: string[]): { child: ChildProcess; output: () => string; said: () => string; exit: Promise<number | null> } {
-  const child = spawn(hearth, words, { stdio: ['ignore', 'pipe', 'pipe'], env: environment() })
-  let output = ''
-  let said = ''
-  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
-  child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
-  return { child, output: () => output, said: () => said, exit: new Promise((resolve) => child.once('close', resolve)) }
-}
+const start = (...words: string[]) => startHearth(words, environment())
 
 async function up(...words: string[]): Promise<ChildProcess> {
   const { child, output, said } = start('up', '--engine', 'sim', '--port', '0', '--serial-console-port', '0', '--no-first-instance', ...words)
